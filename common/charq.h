@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * Console bytes between a virtual machine monitor and the console: one ring a direction in a shared page
+ * pair. Each side keeps its own index in private memory and uses the peer's for a checked distance only.
+ */
+
+#include "freestanding.h"
+
+#define CHARQ_OUT_BYTES 4096u /* towards the console */
+#define CHARQ_IN_BYTES 1024u  /* towards the guest */
+#define CHARQ_REGION_BYTES 0x2000u
+
+struct charq_ring {
+    uint32_t head;
+    uint32_t wants_room;
+    uint8_t line0[56];
+    uint32_t tail;
+    uint8_t line1[60];
+};
+
+struct charq_port {
+    struct charq_ring out;
+    struct charq_ring in;
+    uint8_t out_bytes[CHARQ_OUT_BYTES];
+    uint8_t in_bytes[CHARQ_IN_BYTES];
+};
+
+_Static_assert(sizeof(struct charq_port) <= CHARQ_REGION_BYTES, "a console port fits its region");
+
+struct charq_end {
+    struct charq_ring *ring;
+    uint8_t *bytes;
+    uint32_t size; /* a power of two */
+    uint32_t at;
+};
+
+static inline void charq_attach(struct charq_end *end, struct charq_ring *ring, uint8_t *bytes, uint32_t size)
+{
+    end->ring = ring;
+    end->bytes = bytes;
+    end->size = size;
+    end->at = 0;
+}
+
+/* Producer: writes up to n bytes, returns how many fitted. */
+static inline uint32_t charq_write(struct charq_end *end, const uint8_t *from, uint32_t n)
+{
+    uint32_t used = end->at - __atomic_load_n(&end->ring->tail, __ATOMIC_ACQUIRE);
+    uint32_t room = used > end->size ? 0 : end->size - used;
+    n = n < room ? n : room;
+    for (uint32_t i = 0; i < n; i++) {
+        end->bytes[end->at++ & (end->size - 1)] = from[i];
+    }
+    __atomic_store_n(&end->ring->head, end->at, __ATOMIC_RELEASE);
+    return n;
+}
+
+/* Producer: asks the consumer for a notification once it has read something; true if there is room already.
+ */
+static inline bool charq_await_room(struct charq_end *end)
+{
+    __atomic_store_n(&end->ring->wants_room, 1, __ATOMIC_RELEASE);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return end->at - __atomic_load_n(&end->ring->tail, __ATOMIC_ACQUIRE) < end->size;
+}
+
+/* Consumer: reads up to n bytes, returns how many there were. */
+static inline uint32_t charq_read(struct charq_end *end, uint8_t *to, uint32_t n)
+{
+    uint32_t waiting = __atomic_load_n(&end->ring->head, __ATOMIC_ACQUIRE) - end->at;
+    if (waiting > end->size) {
+        waiting = 0; /* the peer's index makes no sense */
+    }
+    n = n < waiting ? n : waiting;
+    for (uint32_t i = 0; i < n; i++) {
+        to[i] = end->bytes[end->at++ & (end->size - 1)];
+    }
+    __atomic_store_n(&end->ring->tail, end->at, __ATOMIC_RELEASE);
+    return n;
+}
+
+/* Consumer: whether the producer waits for the room that was just made. */
+static inline bool charq_made_room(struct charq_end *end)
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return __atomic_load_n(&end->ring->wants_room, __ATOMIC_ACQUIRE) != 0 &&
+           __atomic_exchange_n(&end->ring->wants_room, 0, __ATOMIC_ACQ_REL) != 0;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * How frames travel between a virtual machine monitor and the switch.
+ *
+ * A port is four rings in memory that both sides write, and a pool of frame bytes that only the monitor
+ * writes. The switch reads frame headers in the pool, and the monitors that may receive from this port
+ * read whole frames there: a frame is copied once into the pool and once out of it, never in between.
+ *
+ *   tx       monitor → switch   frames to forward
+ *   tx_done  switch → monitor   their bytes are free again
+ *   rx       switch → monitor   frames from other ports, still in their owner's pool
+ *   rx_done  monitor → switch   those have been copied
+ *
+ * Neither side trusts the other: indices that the peer writes are used for distances only and checked, and
+ * each side keeps its own in private memory. A side that goes to sleep says so in the ring; the other
+ * notifies only then.
+ */
+
+#include "freestanding.h"
+
+#define NETQ_ENTRIES 256u /* a ring's length, and the frames that a port may have in flight */
+#define NETQ_PORT_BYTES                                                                                      \
+    0x9000u /* size of the shared region of one port: sizeof(struct netq_port) in whole pages */
+#define NETQ_FRAME_MAX (14u + 65536u)
+#define NETQ_POOL_LEAST                                                                                      \
+    0x40000u /* bytes: two of the largest frames wherever the first one starts, and room to spare */
+
+/* One frame. The offload fields are those of virtio's struct virtio_net_hdr, and have its meaning. */
+struct netq_frame {
+    uint32_t offset; /* of the Ethernet header in the owner's pool */
+    uint32_t length; /* bytes, without frame check sequence */
+    uint16_t owner;  /* port in whose pool it lies; the switch fills it in */
+    uint16_t ticket; /* the owner's name for it, below NETQ_ENTRIES */
+    uint8_t flags;
+    uint8_t gso_type;
+    uint16_t hdr_len;
+    uint16_t gso_size;
+    uint16_t csum_start;
+    uint16_t csum_offset;
+    uint16_t unused[5];
+};
+
+struct netq_ring {
+    uint32_t head;       /* entries ever produced; written by the producer */
+    uint32_t wants_room; /* set by a producer that found the ring full */
+    uint8_t line0[56];
+    uint32_t tail;   /* entries ever consumed; written by the consumer */
+    uint32_t asleep; /* set by a consumer that found the ring empty */
+    uint8_t line1[56];
+    struct netq_frame entry[NETQ_ENTRIES];
+};
+
+struct netq_port {
+    struct netq_ring tx;
+    struct netq_ring tx_done;
+    struct netq_ring rx;
+    struct netq_ring rx_done;
+};
+
+_Static_assert(sizeof(struct netq_frame) == 32, "two frames a cache line");
+_Static_assert(sizeof(struct netq_port) <= NETQ_PORT_BYTES, "a port fits its region");
+
+/* One side's private view of a ring. */
+struct netq_end {
+    struct netq_ring *ring;
+    uint32_t at;       /* own index */
+    uint32_t shown;    /* own index as the peer can see it */
+    uint64_t breaches; /* times that the peer's index made no sense */
+};
+
+void netq_attach(struct netq_end *end, struct netq_ring *ring);
+
+/* Producer: room left; puts an entry (the caller has checked for room); shows what was put and says whether
+ * the consumer has to be woken; asks to be woken when there is room, true if there is some already. */
+uint32_t netq_room(struct netq_end *end);
+void netq_put(struct netq_end *end, const struct netq_frame *frame);
+bool netq_show(struct netq_end *end);
+bool netq_await_room(struct netq_end *end);
+
+/* Consumer: looks at the next entry; takes it; shows the free room and says whether the producer waits for
+ * it; goes to sleep, true if something came in meanwhile. */
+bool netq_look(struct netq_end *end, struct netq_frame *frame);
+void netq_take(struct netq_end *end);
+bool netq_release(struct netq_end *end);
+bool netq_sleep(struct netq_end *end);
+
+/*
+ * Allocation in a pool: contiguous pieces in ring order, given back in any order. Private to the owner.
+ */
+struct netq_pool {
+    uint32_t size;
+    uint32_t head;  /* where the next piece may start */
+    uint32_t first; /* ticket of the oldest piece */
+    uint32_t count; /* pieces between first and the next ticket */
+    uint32_t start[NETQ_ENTRIES];
+    bool busy[NETQ_ENTRIES];
+};
+
+void netq_pool_init(struct netq_pool *pool, uint32_t size);
+/* False when there is no room. */
+bool netq_pool_take(struct netq_pool *pool, uint32_t length, uint32_t *offset, uint16_t *ticket);
+/* False when this ticket is not out: the peer returned something twice or invented it. */
+bool netq_pool_give(struct netq_pool *pool, uint16_t ticket);

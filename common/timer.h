@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * Calls to the timer. Each client has one deadline; the timer notifies it on the same channel once the
+ * counter has reached it. Time is the system counter (CNTPCT_EL0).
+ */
+
+#include <stdint.h>
+
+#define TIMER_SET 1u /* label; message register 0: the deadline, replaces the one before */
+#define TIMER_NEVER UINT64_MAX
+
+static inline uint64_t timer_now(void)
+{
+    uint64_t now;
+    __asm__ volatile("isb\nmrs %0, cntpct_el0" : "=r"(now));
+    return now;
+}
+
+/* Ticks a second. */
+static inline uint64_t timer_frequency(void)
+{
+    uint64_t frequency;
+    __asm__ volatile("mrs %0, cntfrq_el0" : "=r"(frequency));
+    return frequency;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/* A device that interrupts at a counter value. One of alarm_arm.c and alarm_gpt.c is linked. */
+
+#include <stdint.h>
+
+void alarm_start(void *registers);
+
+/* Interrupts once the system counter has reached the deadline, or earlier; TIMER_NEVER: does not. */
+void alarm_set(uint64_t deadline);
+
+/* Takes the interrupt back, so that its line falls. */
+void alarm_clear(void);

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* The console as a protection domain: the multiplexer between the monitors' rings and one serial port. */
+
+#include "console.h"
+
+#include <microkit.h>
+
+#include "mux.h"
+#include "uart.h"
+
+static struct mux mux;
+static int held_out = -1; /* a byte that the transmitter did not take */
+static int held_in = -1;  /* a byte that the guest's ring did not take */
+
+static void pump(void)
+{
+    bool full = false;
+    for (;;) {
+        int byte = held_in >= 0 ? held_in : uart_get();
+        held_in = -1;
+        if (byte < 0) {
+            break;
+        }
+        if (!mux_input(&mux, (uint8_t)byte)) {
+            held_in = byte; /* the rest waits in the device until the guest has read */
+            break;
+        }
+    }
+    while (!full) {
+        int byte = held_out >= 0 ? held_out : mux_next(&mux);
+        held_out = -1;
+        if (byte < 0) {
+            break;
+        }
+        if (!uart_put((uint8_t)byte)) {
+            held_out = byte;
+            full = true;
+        }
+    }
+    uart_await_room(full);
+    uint64_t wakes = mux_wakes(&mux);
+    for (uint32_t i = 0; i < console_config.ports; i++) {
+        if ((wakes >> i) & 1) {
+            microkit_notify(console_config.port[i].channel);
+        }
+    }
+}
+
+void init(void)
+{
+    mux_init(&mux);
+    for (uint32_t i = 0; i < console_config.ports; i++) {
+        const struct console_port *port = &console_config.port[i];
+        mux_add(&mux, port->name, port->programs, port->ring);
+    }
+    uart_start(console_config.uart);
+    microkit_irq_ack(console_config.irq_channel);
+    pump();
+}
+
+void notified(microkit_channel channel)
+{
+    if (channel == console_config.irq_channel) {
+        uart_interrupted();
+        pump();
+        microkit_irq_ack(channel);
+    } else {
+        pump();
+    }
+}

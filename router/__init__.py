@@ -1,0 +1,3 @@
+"""One YAML file in, a bootable seL4/Microkit system out that routes USB devices between isolated Linux guests."""
+
+__version__ = "0.1.0"

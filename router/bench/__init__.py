@@ -1,0 +1,1 @@
+"""Measurements of our own system, each printed with its conditions: `router bench` runs them."""

@@ -1,0 +1,24 @@
+"""What a board is. Every module here that defines BOARD adds one board; there is nothing else to register."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+
+from router.boards.model import Board
+from router.errors import DescriptionError
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The names of all boards, sorted."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "model"))
+
+
+def board(name: str) -> Board:
+    """The board of that name; DescriptionError when there is none."""
+    if name not in names():
+        raise DescriptionError(f"no board '{name}'", hint=f"boards: {', '.join(names())}")
+    found: Board = importlib.import_module(f"router.boards.{name}").BOARD
+    return found

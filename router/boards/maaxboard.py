@@ -1,0 +1,70 @@
+"""Avnet MaaXBoard (NXP i.MX 8M Quad): addresses of the SoC's reference manual, as the public device trees use them."""
+
+from router.boards.model import (
+    Board,
+    BootLoader,
+    Device,
+    EmulatedBoard,
+    Gic,
+    KernelTree,
+    Range,
+    TimerKind,
+    UartKind,
+    VirtioSlots,
+)
+
+MiB = 1 << 20
+
+BOARD = Board(
+    name="maaxboard",
+    title="Avnet MaaXBoard (NXP i.MX8MQ)",
+    microkit="maaxboard",
+    cores=4,
+    ram=Range(0x4000_0000, 0x8000_0000),
+    reserved=(
+        ("the seL4 kernel", Range(0x4000_0000, 16 * MiB)),
+        ("the loader's image", Range(0x5000_0000, 128 * MiB)),
+        # Where NXP's builds of OP-TEE put themselves on i.MX8MQ; whether this board's firmware has one is not known.
+        ("the secure firmware", Range(0xBE00_0000, 32 * MiB)),
+    ),
+    guest_ram=Range(0x7000_0000, 0xBE00_0000 - 0x7000_0000),
+    loader=0x5000_0000,
+    start="go 0x50000000",
+    boot_loader=BootLoader(),
+    gic=Gic(version=3, distributor=Range(0x3880_0000, 0x1_0000), redistributor=Range(0x3888_0000, 0x2_0000)),
+    uart=Device(UartKind.IMX, Range(0x3086_0000, 0x1_0000), irq=58),
+    timer=Device(TimerKind.IMX_GPT, Range(0x302D_0000, 0x1_0000), irq=87),
+    # Interrupts above the SoC's own 128 SPIs, so that no pass-through device can have the same one.
+    virtio=VirtioSlots(base=0x0A00_0000, stride=0x200, irq=224),
+    max_irq=160,
+    smmu=False,
+    tree=KernelTree(
+        dtb="freescale/imx8mq-evk.dtb",
+        labels="imx8mq-labels.dts",
+        fragment="maaxboard.dtso",
+        soc=(
+            *("soc@0", "cpus", "psci", "timer", "pmu", "aliases", "clock-ckil", "clock-osc-25m", "clock-osc-27m"),
+            *("clock-ext1", "clock-ext2", "clock-ext3", "clock-ext4"),
+        ),
+    ),
+    earlycon="pl011,mmio32,0x9000000",
+    # The SoC driver asks the secure firmware for its revision by an SMC that is not forwarded to it.
+    bootargs=("initcall_blacklist=imx8_soc_init",),
+    smc=(0xC200_0000, 0xC200_0006),
+    # GIC, UART1, GPT1 and the USB controllers are at the same addresses (QEMU's hw/arm/fsl-imx8mp.c). TF-A's place on
+    # the i.MX8MP is where its on-chip RAM is. QEMU 10.0 has the machine too, but guests' interrupts are never taken.
+    emulated=EmulatedBoard(
+        "imx8mp-evk",
+        "cortex-a53",
+        (11, 0),
+        2048 * MiB,
+        False,
+        firmware=Range(0x0096_0000, 0x1_0000),
+        usb_buses=("usb-bus.0", "usb-bus.1"),
+        unmodelled=(
+            *("clocks", "clock-names", "assigned-clocks", "assigned-clock-parents", "assigned-clock-rates"),
+            *("phys", "phy-names", "power-domains", "pinctrl-0", "pinctrl-names"),
+        ),
+    ),
+    notes=("no hardware run of this version has been made: all runs so far are under emulation",),
+)

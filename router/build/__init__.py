@@ -1,0 +1,1 @@
+"""From a description to a build folder: calls the planning rooms in order and is the one that writes files."""

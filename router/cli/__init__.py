@@ -1,0 +1,103 @@
+"""The `router` command. Each subcommand is one module here that parses, calls one function and prints.
+
+A command module offers NAME, HELP (one line), `add_arguments(parser)` and `run(args) -> int`. Command modules import
+what is heavy (pydantic, fabric, …) inside `run`, so that `router --help` and completion stay fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+from router import __version__
+from router.errors import RouterError
+
+COMMANDS = (
+    "check",
+    "build",
+    "run",
+    "demo",
+    "usb",
+    "exec",
+    "bench",
+    "board",
+    "deploy",
+    "undeploy",
+    "boards",
+    "console",
+    "power",
+    "image",
+    "doctor",
+    "lock",
+    "schema",
+    "completion",
+)
+
+
+class Command(Protocol):
+    """What a module of this package offers."""
+
+    NAME: str
+    HELP: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, args: argparse.Namespace) -> int: ...
+
+
+def load(name: str) -> Command:
+    """The command module of that name."""
+    module: Command = importlib.import_module(f"router.cli.{name}")
+    return module
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line, also what shell completion is made from."""
+    parser = argparse.ArgumentParser(
+        prog="router",
+        description="One YAML file in, a bootable seL4/Microkit system out, in which USB devices go from the guest "
+        "that owns the controllers to the guest that the file names.",
+        epilog="Try `router demo`, then `router check --help`. Exit codes: 2 the description or the command line is "
+        "wrong, 3 this computer lacks something, 4 a guest or a board did not do its part, 1 a bug of router's.",
+    )
+    parser.add_argument("--version", action="version", version=f"router {__version__}")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="more log lines on stderr (repeatable)")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        command = load(name)
+        sub = subparsers.add_parser(
+            command.NAME,
+            help=command.HELP,
+            description=command.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code is 0, or the failing error's (see router.errors)."""
+    args = build_parser().parse_args(argv)
+    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
+    logging.basicConfig(
+        level=levels[min(args.verbose, 2)], stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except RouterError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone (`router … | head`): keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

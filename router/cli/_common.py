@@ -1,0 +1,84 @@
+"""What several subcommands share: progress on stderr, colours where a terminal wants them, finding a description."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from router.build.inputs import Planned
+    from router.description.load import LoadedDescription
+
+
+def colour(text: str, code: str, stream: TextIO | None = None) -> str:
+    """`text` in a colour (an SGR code) where the stream, by default standard output, is a terminal.
+
+    NO_COLOR (no-color.org) and TERM=dumb keep it plain.
+    """
+    isatty = getattr(stream or sys.stdout, "isatty", None)
+    if isatty is None or not isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\x1b[{code}m{text}\x1b[0m"
+
+
+class Progress:
+    """Says on stderr what is being done when it takes longer than a moment.
+
+    On a terminal one line is rewritten; elsewhere every step is a line of its own.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._start = time.monotonic()
+
+    def __call__(self, step: str) -> None:
+        if self._quiet:
+            return
+        line = f"{time.monotonic() - self._start:6.1f} s  {step}"
+        print(f"\r\x1b[K{line}" if self._live else line, end="" if self._live else "\n", file=sys.stderr, flush=True)
+
+    def done(self) -> None:
+        """Clear the live line."""
+        if self._live and not self._quiet:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def add_description(parser: argparse.ArgumentParser) -> None:
+    """The positional FILE."""
+    parser.add_argument(
+        "file", metavar="FILE", help="a description: a path, or the name of a shipped one (maaxboard.yaml)"
+    )
+
+
+def load(name: str) -> LoadedDescription:
+    """Find and read a description."""
+    from router.description.load import find_description
+    from router.description.load import load as read
+
+    return read(find_description(name))
+
+
+def plan(name: str, progress: Progress, *, emulated: bool = False) -> Planned:
+    """Read, plan and check a description, for the board or for QEMU's model of it."""
+    from router import files
+    from router.build.inputs import plan_loaded
+
+    try:
+        return plan_loaded(load(name), files.cache_folder(), progress, emulated=emulated)
+    finally:
+        progress.done()
+
+
+def build_folder(args: argparse.Namespace, system: str) -> Path:
+    """Where the build goes: `-o`, or build/<system> below the current folder."""
+    return Path(args.output) if args.output else Path("build") / system
+
+
+def say(label: str, text: str) -> None:
+    """One line of a subcommand's report, with its label in a column of its own."""
+    print(f"{colour(f'{label:<12}', '1')} {text}")

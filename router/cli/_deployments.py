@@ -1,0 +1,135 @@
+"""What the subcommands for real boards share: finding the build, the lab file and the board, and showing events."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from router.cli import _common
+
+if TYPE_CHECKING:
+    from router.machines.board.events import Event
+    from router.machines.board.job import Job, Options
+    from router.machines.board.lab import LabBoard
+    from router.machines.board.plan import DeployPlan
+
+
+def add_system(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """The positional FILE, and where its build is."""
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?" if optional else None,
+        help="a description (a path, or the name of a shipped one), or a build folder",
+    )
+    parser.add_argument("-o", "--output", metavar="DIR", help="the build folder (default: build/SYSTEM)")
+    parser.add_argument("--no-build", action="store_true", help="take the build folder as it is")
+
+
+def add_board(parser: argparse.ArgumentParser) -> None:
+    """Which board, and through which host."""
+    parser.add_argument("--on", metavar="BOARD", help="a board of the lab file (default: the only one that fits)")
+    parser.add_argument("--lab", metavar="FILE", help="the lab file (default: boards.yaml here or in ~/.config/router)")
+    parser.add_argument("--via", metavar="USER@HOST", help="the lab host that the board hangs on")
+    parser.add_argument("--wait", metavar="SECONDS", type=float, default=0.0, help="wait for a board that is in use")
+    parser.add_argument("--steal", action="store_true", help="take a board that is in use away from its holder")
+
+
+def find_build(args: argparse.Namespace, progress: _common.Progress) -> tuple[Path, DeployPlan]:
+    """The build folder and its deployment plan; a description is built first where that is needed."""
+    from router.errors import HostError
+    from router.machines.board.plan import FILE_NAME, read_plan
+
+    folder = Path(args.file)
+    if folder.is_dir():
+        return folder, read_plan(folder)
+    if args.no_build:
+        folder = _common.build_folder(args, _common.load(args.file).description.system)
+        return folder, read_plan(folder)
+    from router.cli.build import make
+
+    planned = _common.plan(args.file, progress)
+    folder = _common.build_folder(args, planned.plan.name)
+    make(planned, folder, progress)
+    if planned.sdk is None and not (folder / FILE_NAME).exists():
+        raise HostError(
+            "there is no loader.img to deploy: it takes a Microkit SDK to make one",
+            hint="router doctor says how to get one; --no-build takes what is in the build folder",
+        )
+    return folder, read_plan(folder)
+
+
+def find_board(args: argparse.Namespace, kind: str | None) -> LabBoard:
+    """The board that the command line means."""
+    import dataclasses
+
+    from router.machines.board import lab
+
+    beside = Path(args.file).parent if getattr(args, "file", None) else Path()
+    path = lab.find(args.lab, beside)
+    found = lab.choose(lab.load(path), args.on, kind, path)
+    return dataclasses.replace(found, via=args.via) if args.via else found
+
+
+def empty_job(board: LabBoard, options: Options | None = None, plan: DeployPlan | None = None) -> Job:
+    """A job that loads nothing, for verbs that need the board alone."""
+    from router.machines.board import job
+    from router.machines.board.plan import DeployPlan
+
+    plan = plan or DeployPlan(system="", board=board.board.kind, payloads=(), start="true")
+    return job.Job(plan=plan, board=board.board, files={}, options=options or job.Options())
+
+
+class Display:
+    """Shows events to people: steps with their times, the boot as a time line, progress on a live line."""
+
+    def __init__(self, console: bool = False) -> None:
+        self._live = sys.stderr.isatty()
+        self._console = console
+        self._told = time.monotonic()
+        self._dirty = False
+
+    def __call__(self, event: Event) -> None:
+        data = event.data
+        at = f"{event.at:7.2f} s"
+        match event.kind:
+            case "done":
+                text = f"  {data['text']}" if data["text"] else ""
+                self._print(f"{at}  {data['name']:<24} {data['seconds']:.2f} s{text}")
+            case "milestone":
+                self._print(f"{at}  {_common.colour('●', '32')} {data['name']:<22} +{data['seconds']:.2f} s")
+            case "ask":
+                self._print(_common.colour(f"{at}  → {data['text']}", "1"))
+            case "warning":
+                self._print(_common.colour(f"{at}  warning: {data['text']}", "33"))
+            case "note":
+                self._print(f"{at}  {data['text']}")
+            case "progress":
+                self._progress(at, str(data["name"]), int(data["done"]), int(data["size"]))
+            case "console" if self._console:
+                self._print(f"{'':>9}  | {data['text']}")
+            case _:
+                return
+
+    def _progress(self, at: str, name: str, done: int, size: int) -> None:
+        text = f"{at}  {name} {done / 1e6:.1f} of {size / 1e6:.1f} MB ({done / max(size, 1):.0%})"
+        if self._live:
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+            self._dirty = True
+        elif time.monotonic() - self._told > 2.0:
+            self._told = time.monotonic()
+            print(text, file=sys.stderr, flush=True)
+
+    def _print(self, text: str) -> None:
+        if self._dirty:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._dirty = False
+        print(text, flush=True)
+
+
+def as_json(event: Event) -> None:
+    """Shows events to programs: a line of JSON each."""
+    print(event.to_line(), flush=True)

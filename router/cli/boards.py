@@ -1,0 +1,80 @@
+"""List the boards of the lab file, who holds them, and what stands in the way of using them.
+
+Nothing is sent to a board. Boards behind lab hosts are looked at there. Without a lab file the serial devices of this
+computer are listed, to start one from. Exit code 0 when every board is usable, 4 otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from router.cli import _common
+
+if TYPE_CHECKING:
+    from router.machines.board.lab import LabBoard
+
+NAME = "boards"
+HELP = "list and probe the boards of the lab file"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--lab", metavar="FILE", help="the lab file (default: boards.yaml here or in ~/.config/router)")
+    parser.add_argument("--no-probe", action="store_true", help="list only")
+    parser.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    import json
+    from pathlib import Path
+
+    from router.errors import DescriptionError
+    from router.machines.board import lab
+    from router.machines.board.line import candidates
+
+    try:
+        path = lab.find(args.lab, Path())
+    except DescriptionError:
+        for device in candidates():
+            _common.say("serial", device)
+        raise
+    rows = []
+    for one in lab.load(path):
+        row = {"name": one.board.name, "board": one.board.kind, "serial": one.board.serial, "via": one.via}
+        rows.append(row | ({} if args.no_probe else _probe(one)))
+    if args.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        for row in rows:
+            _show(row)
+    return 4 if any(row.get("troubles") for row in rows) else 0
+
+
+def _probe(one: LabBoard) -> dict[str, Any]:
+    from router.cli import _deployments
+    from router.errors import RouterError
+    from router.machines.board.probe import probe
+
+    if one.via is None:
+        return probe(one.board)
+    from router.machines.board.via import LabHost, probe_via
+
+    try:
+        with LabHost(one.via) as host:
+            return probe_via(host, _deployments.empty_job(one))
+    except RouterError as error:
+        return {"troubles": [f"{error.message} ({error.hint})" if error.hint else error.message]}
+
+
+def _show(row: dict[str, Any]) -> None:
+    via = f" via {row['via']}" if row["via"] else ""
+    state = ""
+    if "troubles" in row:
+        state = "  ready"
+        if row.get("held"):
+            state = f"  held by {row['held']}"
+        if row["troubles"]:
+            state = _common.colour("  not usable", "31")
+    print(f"{row['name']:<16} {row['board']:<12} {row['serial']}{via}{state}")
+    for trouble in row.get("troubles", ()):
+        print(f"{'':<16} {trouble}")

@@ -1,0 +1,85 @@
+"""Build a description into a folder: guest images, device trees, the .system file, a report and a manifest.
+
+With a Microkit SDK installed the folder holds a bootable loader.img as well; without one everything else is built, and
+a line says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from router.cli import _common, check
+
+if TYPE_CHECKING:
+    from router.build.inputs import Planned
+    from router.build.pipeline import Built
+
+NAME = "build"
+HELP = "build a description into a bootable system"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    _common.add_description(parser)
+    parser.add_argument("-o", "--output", metavar="DIR", help="the build folder (default: build/SYSTEM)")
+    parser.add_argument("--require-image", action="store_true", help="fail when loader.img cannot be made")
+    parser.add_argument("--refresh", action="store_true", help="ask the package sources for newer versions")
+    parser.add_argument("--json", action="store_true", help="what was built, as JSON")
+
+
+def make(planned: Planned, folder: Path, progress: _common.Progress, *, refresh: bool = False) -> Built:
+    """Build, and write beside the boot image what a deployment needs of it."""
+    from router import files
+    from router.build.pipeline import build
+    from router.machines.board.system import write_system
+    from router.machines.qemu.microkit import ports
+
+    try:
+        built = build(planned, folder, files.cache_folder(), progress, refresh=refresh)
+    finally:
+        progress.done()
+    board, plan = planned.board, built.plan
+    if built.boot_image is not None:
+        receiving = {grant.to for grant in plan.grants}
+        write_system(
+            folder,
+            system=plan.name,
+            board=board.name,
+            config=plan.config.removeprefix("smp-"),
+            address=board.loader,
+            start=board.start if board.boot_loader.go else "booti",
+            servers=[guest.name for guest in plan.guests if guest.role == "server"],
+            clients=[guest.name for guest in plan.guests if guest.name in receiving],
+            consoles=ports(plan),
+            prompt=board.boot_loader.prompt,
+            baud=board.boot_loader.baud,
+            identity=board.boot_loader.identity,
+        )
+    return built
+
+
+def run(args: argparse.Namespace) -> int:
+    from router.errors import HostError
+
+    start = time.monotonic()
+    progress = _common.Progress(quiet=args.json)
+    planned = _common.plan(args.file, progress)
+    if args.require_image and planned.sdk is None:
+        raise HostError("there is no Microkit SDK to make loader.img with", hint="router doctor says how to get one")
+    built = make(planned, _common.build_folder(args, planned.plan.name), progress, refresh=args.refresh)
+    if args.json:
+        print((built.folder / "manifest.json").read_text(), end="")
+        return 0
+    check.summary(planned, closure=True)
+    parts = [f"{name} {image.initramfs.stat().st_size / 1e6:.1f} MB" for name, image in built.images.items()]
+    kernels = sorted({image.kernel_version for image in built.images.values()})
+    _common.say("images", ", ".join([*parts, *(f"kernel {version} shared" for version in kernels)]))
+    if built.boot_image is None:
+        _common.say("microkit", f"no SDK found: planned for {planned.plan.sdk}, loader.img is not made (router doctor)")
+    else:
+        _common.say("programs", built.boot_image.program_summary())
+        _common.say("microkit", built.boot_image.summary())
+    _common.say("built", f"{built.folder}/ in {time.monotonic() - start:.1f} s; look at {built.folder}/report.html")
+    return 0

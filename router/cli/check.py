@@ -1,0 +1,96 @@
+"""Read a description, plan the system and prove the plan's invariants. Writes nothing.
+
+Exit code 0 when the system can be built, 2 when the description is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from router.cli import _common
+
+NAME = "check"
+HELP = "read, plan and check a description"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--isolation", action="store_true", help="show who can read, write and execute what")
+    parser.add_argument("--closure", action="store_true", help="show what each guest owns of the board, and why")
+    parser.add_argument("--picture", metavar="FILE", help="write a picture of the system (SVG)")
+    parser.add_argument("--list", action="store_true", help="list the invariants that are checked")
+    parser.add_argument("--json", action="store_true", help="the whole plan as JSON")
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", help="a description: a path, or the name of a shipped one (maaxboard.yaml)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from router.checks import INVARIANTS
+    from router.errors import DescriptionError
+
+    if args.list:
+        if args.json:
+            print(json.dumps([{"name": each.name, "promise": each.promise} for each in INVARIANTS], indent=2))
+            return 0
+        width = max(len(each.name) for each in INVARIANTS)
+        for each in INVARIANTS:
+            print(f"{each.name:<{width}}  {each.promise}")
+        return 0
+    if args.file is None:
+        raise DescriptionError("no description is named", hint="router check FILE, or router check --list")
+    planned = _common.plan(args.file, _common.Progress(quiet=args.json))
+    if args.picture:
+        from pathlib import Path
+
+        from router import files
+        from router.report import topology_svg
+
+        files.write(Path(args.picture), topology_svg(planned.plan))
+    if args.isolation:
+        from router.microkit.system import render_system
+        from router.report.isolation import isolation_json, isolation_text
+
+        text = render_system(planned.plan)
+        print(isolation_json(text, planned.plan.notes) if args.json else isolation_text(text))
+        for note in planned.plan.notes:
+            if not args.json:
+                _common.say("note", note)
+        return 0
+    if args.json:
+        from router.report import plan_json
+
+        print(plan_json(planned.plan), end="")
+        return 0
+    summary(planned, closure=args.closure)
+    return 0
+
+
+def summary(planned: object, closure: bool) -> None:
+    """What was read and decided, a line each."""
+    from router.build.inputs import Planned
+    from router.checks import INVARIANTS
+
+    assert isinstance(planned, Planned)
+    plan = planned.plan
+    rules = len(planned.loaded.description.usb)
+    _common.say(
+        "description",
+        f"{planned.loaded.name}: {len(plan.guests)} guest{'s' * (len(plan.guests) != 1)}, "
+        f"{rules} USB rule{'s' * (rules != 1)}",
+    )
+    for name, owned in planned.closures.items():
+        _common.say("closure", f"{name}: {owned.summary()}")
+        if closure:
+            for line in owned.tree_lines():
+                print(f"{'':<12} {line}")
+            for note in owned.notes:
+                print(f"{'':<12} note: {note}")
+    vms = sum(pd.vm is not None for pd in plan.pds)
+    _common.say(
+        "plan",
+        f"{len(plan.pds)} PDs, {vms} VMs, {len(plan.regions)} regions, {len(plan.channels)} channels; "
+        f"{len(INVARIANTS)} invariants hold",
+    )
+    for note in plan.notes:
+        _common.say("note", note)

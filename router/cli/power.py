@@ -1,0 +1,37 @@
+"""Switch a board by the commands that the lab file has for it."""
+
+from __future__ import annotations
+
+import argparse
+
+from router.cli import _common, _deployments
+
+NAME = "power"
+HELP = "switch a board on or off, or off and on again"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("on", "off", "cycle"))
+    _deployments.add_board(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from router.machines.board import job as jobs
+    from router.machines.board import power
+    from router.machines.board.events import Reporter
+    from router.machines.board.lock import BoardLock
+
+    board = _deployments.find_board(args, None)
+    power.commands(board.board, args.action)
+    if board.via is not None:
+        from router.machines.board.via import Lab, LabHost
+
+        job = _deployments.empty_job(board, jobs.Options(wait=args.wait, steal=args.steal))
+        with LabHost(board.via) as host:
+            lab = Lab(host)
+            lab.call("power", lab.prepare(job, Reporter(lambda _: None)), args.action)
+    else:
+        with BoardLock(board.board.name, f"power {args.action}", wait=args.wait, steal=args.steal):
+            power.switch(board.board, args.action)
+    _common.say(args.action, board.board.name)
+    return 0

@@ -1,0 +1,139 @@
+"""Build a description and boot it in QEMU.
+
+--how split runs each guest in a QEMU of its own, with the same device trees and the same switch as on the board, but
+without seL4 between them. --how microkit runs the whole system, seL4 included, in one QEMU; it needs loader.img, which
+needs a Microkit SDK. --how auto takes microkit where loader.img can be made, and split elsewhere.
+
+Without --exec and --console the system runs until Ctrl-C. Meanwhile `router usb` and `router exec` talk to it from
+another terminal. Examples:
+
+  router run qemu.yaml --usb storage:disk.img --usb keyboard
+  router run qemu.yaml --usb storage:disk.img --exec 'client: sha256sum /dev/sda'
+  router run qemu.yaml --console client
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from router.cli import _common
+
+if TYPE_CHECKING:
+    from router.build.inputs import Planned
+    from router.machines.qemu.running import Run
+
+NAME = "run"
+HELP = "boot a description in QEMU and watch it come up"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    _common.add_description(parser)
+    parser.add_argument("-o", "--output", metavar="DIR", help="the build folder (default: build/SYSTEM)")
+    parser.add_argument(
+        "--how", choices=("auto", "split", "microkit"), default="auto", help="see above (default: auto)"
+    )
+    parser.add_argument(
+        "--usb",
+        metavar="KIND[:ARGUMENT]",
+        action="append",
+        default=[],
+        help="plug an emulated device into the server guest (repeatable): storage:IMAGE, uas:IMAGE, keyboard, mouse, "
+        "tablet, wacom, serial, braille, audio, net, ccid, mtp:FOLDER",
+    )
+    parser.add_argument(
+        "--exec",
+        metavar="'GUEST: COMMAND'",
+        dest="commands",
+        action="append",
+        default=[],
+        help="run a shell command in a guest once the routed devices are attached, print its output and end "
+        "(repeatable); the first exit code that is not 0 becomes ours",
+    )
+    parser.add_argument("--console", metavar="GUEST", help="connect this terminal to a guest's console (end: Ctrl-])")
+    parser.add_argument("--timeout", metavar="SECONDS", type=float, default=120.0, help="for coming up (default: 120)")
+    parser.add_argument(
+        "--exec-timeout", metavar="SECONDS", type=float, default=300.0, help="for each command (default: 300)"
+    )
+    parser.add_argument("--logs", metavar="DIR", help="where consoles are logged (default: logs/ in the build folder)")
+    parser.add_argument("--capture", metavar="FILE", help="write what crosses the switch as pcapng (split)")
+    parser.add_argument("--json", action="store_true", help="events and results as JSON lines on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    from router import files
+    from router.build.pipeline import build
+    from router.machines.qemu import session
+    from router.machines.qemu.session import Options, parse_command
+    from router.machines.qemu.usb import parse_plugs
+    from router.machines.timeline import Timeline
+
+    progress = _common.Progress(quiet=args.json)
+    planned = _common.plan(args.file, progress, emulated=True)
+    model = planned.board.emulated
+    plugs = parse_plugs(args.usb, model.usb_buses if model is not None else ())
+    guests = [guest.name for guest in planned.plan.guests]
+    options = Options(
+        commands=tuple(parse_command(text, guests) for text in args.commands),
+        console=args.console,
+        timeout=args.timeout,
+        command_timeout=args.exec_timeout,
+        as_json=args.json,
+        capture=Path(args.capture) if args.capture else None,
+    )
+    options.check(guests)
+    other = model is not None and not model.same_hardware
+    folder = _common.build_folder(args, planned.plan.name + ("-emulated" if other else ""))
+    how = "microkit" if args.how == "auto" and planned.sdk is not None else args.how
+    check_how(how, planned)
+    try:
+        built = build(planned, folder, files.cache_folder(), progress, boot_image=how == "microkit")
+    finally:
+        progress.done()
+    logs = Path(args.logs) if args.logs else built.folder / "logs"
+    timeline = Timeline(as_json=args.json)
+    if how == "microkit":
+        running: Run = session.microkit_run(built, plugs, logs, timeline)
+    else:
+        running = session.split_run(built, plugs, logs, timeline, options.capture)
+    if not args.json:
+        print(f"{planned.plan.name}: {how} run, logs in {logs}/", file=sys.stderr)
+        for line in caveats(planned):
+            print(f"note: {line}", file=sys.stderr)
+    return session.run(running, options)
+
+
+def caveats(planned: Planned) -> list[str]:
+    """What the run cannot tell about the board."""
+    board = planned.board
+    if board.emulated is None or board.emulated.same_hardware:
+        return []
+    machine = board.emulated.machine.split(",")[0]
+    return [
+        f"this is QEMU's {machine}, not the {board.title}: they share the addresses of what this system uses",
+        "the guests' device trees for this run leave out clocks, PHYs, power domains and pins, which QEMU lacks:"
+        " that devices work here does not say that they work on the board",
+    ]
+
+
+def check_how(how: str, planned: Planned) -> None:
+    """HostError or DescriptionError when this system cannot be run that way here."""
+    from router.errors import DescriptionError, HostError
+    from router.machines.qemu.microkit import check_version
+    from router.machines.qemu.tool import find_qemu
+
+    board = planned.plan.board
+    if how == "microkit" and planned.sdk is None:
+        raise HostError(
+            "there is no loader.img to boot: no Microkit SDK is installed to make it with",
+            hint="--how split runs the same guests and the same switch without seL4; see router doctor",
+        )
+    if how == "microkit":
+        check_version(planned.plan, find_qemu())
+    elif board.emulated is None or not board.emulated.same_hardware:
+        raise DescriptionError(
+            f"board '{board.name}' cannot be run apart: QEMU has no model of it with the same devices",
+            hint="router run qemu.yaml runs the same software on the board 'qemu'",
+        )

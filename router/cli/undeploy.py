@@ -1,0 +1,56 @@
+"""Take a system off a board: end a deployment that still runs on the lab host, remove its files from the TFTP folder
+and switch the board off, as far as the lab file has a way to."""
+
+from __future__ import annotations
+
+import argparse
+
+from router.cli import _common, _deployments
+
+NAME = "undeploy"
+HELP = "end a deployment, remove what it left and switch the board off"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    _deployments.add_system(parser)
+    _deployments.add_board(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    import contextlib
+    import json
+
+    from router.errors import HostError
+    from router.machines.board import job as jobs
+    from router.machines.board import power, runner
+    from router.machines.board.events import Reporter
+    from router.machines.board.lock import BoardLock
+
+    _, plan = _deployments.find_build(args, _common.Progress())
+    board = _deployments.find_board(args, plan.board)
+    job = _deployments.empty_job(board, jobs.Options(wait=args.wait, steal=args.steal), plan)
+    can_switch = power.can(board.board, "off")
+    if board.via is not None:
+        from router.machines.board.via import Lab, LabHost
+
+        with LabHost(board.via) as host:
+            lab = Lab(host)
+            lab.install()
+            with contextlib.suppress(HostError):  # there may have been no run
+                lab.call("stop", lab.last(board.board.name))
+            run = lab.prepare(job, Reporter(lambda _: None))
+            gone = json.loads(lab.call("withdraw", run))
+            if can_switch:
+                lab.call("power", run, "off")
+    else:
+        with BoardLock(board.board.name, "undeploying", wait=args.wait, steal=args.steal):
+            gone = runner.withdraw(job)
+            if can_switch:
+                power.switch(board.board, "off")
+    for name in gone:
+        _common.say("removed", name)
+    _common.say(
+        "off" if can_switch else "note",
+        f"{board.board.name} is switched off" if can_switch else f"{board.board.name} has no `power: off`: it runs on",
+    )
+    return 0

@@ -1,0 +1,166 @@
+"""The other end of a control socket: what `router usb` and `router exec` talk through."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import socket
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from router.control.lines import LONGEST, LONGEST_ANSWER, VERSION, BrokenError, Lines, error_of
+from router.control.place import running, socket_path
+from router.errors import DescriptionError, HostError, MachineError
+
+ANSWER = 30.0
+"""Seconds within which an answer has to come, beside the time that a command in a guest may take."""
+
+
+def choose(system: str | None) -> str:
+    """The system of that name, or the only one that runs; DescriptionError when there is none, or a choice."""
+    names = running()
+    if system is not None:
+        if system in names:
+            return system
+        hint = f"running: {', '.join(names)}" if names else "router run FILE starts one"
+        raise DescriptionError(f"no system '{system}' runs", hint=hint, where="--system")
+    if not names:
+        raise DescriptionError("no system runs", hint="router run FILE starts one")
+    if len(names) > 1:
+        raise DescriptionError(f"{len(names)} systems run", hint=f"choose by --system: {', '.join(names)}")
+    return names[0]
+
+
+class Connection:
+    """A conversation with a running system, one request at a time. HostError when nothing answers."""
+
+    def __init__(self, system: str) -> None:
+        self.system = system
+        self._numbers = itertools.count(1)
+        self._stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        path = socket_path(system)
+        try:
+            self._stream.connect(str(path))
+            self._lines = Lines(self._stream, LONGEST_ANSWER)
+            greeting = self._receive(ANSWER)
+            if "error" in greeting:
+                raise error_of(greeting["error"])
+            if greeting.get("router") != VERSION:
+                raise HostError(
+                    f"'{system}' speaks control protocol {greeting.get('router')}, this program {VERSION}",
+                    hint="use the version of router that started it",
+                )
+        except OSError as error:
+            self._stream.close()
+            raise HostError(
+                f"the system '{system}' does not answer: {error.strerror}", hint="has it stopped?", where=str(path)
+            ) from error
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def hang_up(self) -> None:
+        """End the conversation from another thread: a request that is under way fails there."""
+        self._lines.end()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._stream.close()
+
+    def state(self) -> dict[str, Any]:
+        """The system's state: docs/reference/control.md."""
+        return self._request({"op": "state"})
+
+    def execute(
+        self, guest: str, command: str, timeout: float = 60.0, on_output: Callable[[bytes], None] | None = None
+    ) -> tuple[int, bytes]:
+        """Run a shell command in a guest: exit code and output. The errors of the system are raised here."""
+        output: list[bytes] = []
+
+        def take(message: dict[str, Any]) -> None:
+            data = base64.b64decode(str(message.get("output", "")))
+            output.append(data)
+            if on_output is not None:
+                on_output(data)
+
+        request = {"op": "execute", "guest": guest, "command": command, "timeout": timeout}
+        result = self._request(request, timeout, take)
+        return int(result["code"]), b"".join(output)
+
+    def plug(self, device: str) -> dict[str, Any]:
+        """Plug an emulated device in: `socket`, `kind` and where Linux should see it (`path`)."""
+        return self._request({"op": "plug", "device": device})
+
+    def unplug(self, socket: int) -> dict[str, Any]:
+        """Pull an emulated device out."""
+        return self._request({"op": "unplug", "socket": socket})
+
+    def watch(self, since: int | None = None) -> Iterator[dict[str, Any]]:
+        """Events as they come, from the event of number `since` on (None: the next); ends when the system stops.
+
+        The first thing that is given is {}: from there on nothing is missed.
+        """
+        number = self._send({"op": "watch", **({} if since is None else {"since": since})})
+        while (message := self._next(number, None)) is not None:
+            if "watching" in message:
+                yield {}
+            elif "event" in message:
+                yield message["event"]
+            elif "result" in message:
+                return
+
+    def _request(
+        self, request: dict[str, Any], patience: float = 0.0, take: Callable[[dict[str, Any]], None] | None = None
+    ) -> dict[str, Any]:
+        number = self._send(request)
+        while True:
+            message = self._next(number, patience + ANSWER)
+            if message is None:
+                raise MachineError(f"the system '{self.system}' has stopped")
+            if "result" in message:
+                result: dict[str, Any] = message["result"]
+                return result
+            if take is not None:
+                take(message)
+
+    def _send(self, request: dict[str, Any]) -> int:
+        number = next(self._numbers)
+        request = {"id": number, **request}
+        if len(json.dumps(request)) >= LONGEST:
+            raise DescriptionError("the command is too long", hint=f"a request may have {LONGEST} bytes")
+        try:
+            self._lines.send(request)
+        except BrokenError as error:
+            raise MachineError(f"the system '{self.system}' does not listen: {error}") from error
+        return number
+
+    def _next(self, number: int, timeout: float | None) -> dict[str, Any] | None:
+        """The next message of a request; None when the system has stopped. Its error is raised."""
+        try:
+            message = self._lines.receive(timeout)
+        except BrokenError as error:
+            raise MachineError(f"the system '{self.system}' does not answer: {error}") from error
+        if message is not None and "error" in message:
+            raise error_of(message["error"])
+        if message is not None and message.get("id") != number:
+            raise MachineError(f"the system '{self.system}' answers another question")
+        return message
+
+    def _receive(self, timeout: float) -> dict[str, Any]:
+        try:
+            message = self._lines.receive(timeout)
+        except BrokenError as error:
+            raise HostError(f"the system '{self.system}' does not answer: {error}") from error
+        if message is None:
+            raise HostError(f"the system '{self.system}' has just stopped")
+        return message

@@ -1,0 +1,119 @@
+"""The wire between a running system and those who control it: one JSON object a line, each way, within limits."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import select
+import socket
+import threading
+import time
+from typing import Any
+
+from router.errors import DescriptionError, HostError, MachineError, RouterError
+
+VERSION = 1
+"""Grows when a client of before would misunderstand. New fields and new operations do not count."""
+LONGEST = 1 << 16
+"""Bytes of one request, its line end included."""
+LONGEST_ANSWER = 1 << 20
+"""Bytes of one answer."""
+PATIENCE = 10.0
+"""Seconds that the other end may take to accept a line, or from a line's first byte to its last."""
+
+_KINDS: dict[str, type[RouterError]] = {
+    kind.__name__: kind for kind in (RouterError, DescriptionError, HostError, MachineError)
+}
+
+
+class BrokenError(Exception):
+    """The other end does not keep to the protocol, or not in time; the message says how."""
+
+
+class Lines:
+    """A connected socket as a stream of JSON objects. One thread may receive while others send."""
+
+    def __init__(self, stream: socket.socket, longest: int) -> None:
+        self._stream = stream
+        self._longest = longest
+        self._buffer = bytearray()
+        self._sending = threading.Lock()
+
+    def receive(self, timeout: float | None) -> dict[str, Any] | None:
+        """The next object; None at the end of the stream.
+
+        BrokenError when nothing comes within `timeout` seconds (None: wait for ever), or what comes is no object, too
+        long, or too slow.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        while (end := self._buffer.find(b"\n")) < 0:
+            if len(self._buffer) >= self._longest:
+                raise BrokenError(f"a line of more than {self._longest} bytes")
+            wait = None if until is None else max(0.0, until - time.monotonic())
+            if not self._wait(select.POLLIN, wait):
+                raise BrokenError("half a line, and then nothing" if self._buffer else "nothing for too long")
+            try:
+                data = self._stream.recv(1 << 16)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                return None
+            if not self._buffer:
+                until = time.monotonic() + PATIENCE
+            self._buffer += data
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        if len(line) >= self._longest:
+            raise BrokenError(f"a line of more than {self._longest} bytes")
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise BrokenError(f"not JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise BrokenError("not a JSON object")
+        return value
+
+    def send(self, value: dict[str, Any]) -> None:
+        """Send an object whole. BrokenError when the other end does not take it in time, or is gone."""
+        view = memoryview(json.dumps(value).encode() + b"\n")
+        end = time.monotonic() + PATIENCE
+        with self._sending:
+            while view:
+                wait = end - time.monotonic()
+                if wait <= 0 or not self._wait(select.POLLOUT, wait):
+                    raise BrokenError("the other end takes nothing")
+                try:
+                    view = view[self._stream.send(view, socket.MSG_DONTWAIT) :]
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    raise BrokenError("the other end is gone") from error
+
+    def gone(self) -> bool:
+        """Whether the other end has hung up."""
+        return self._stream.fileno() < 0 or self._wait(select.POLLRDHUP, 0)
+
+    def _wait(self, events: int, seconds: float | None) -> bool:
+        """Whether one of the events, or the end of the connection, comes within that time (None: any)."""
+        poll = select.poll()
+        poll.register(self._stream, events)
+        return bool(poll.poll(None if seconds is None else seconds * 1000))
+
+    def end(self) -> None:
+        """End the conversation: whoever waits on it is told. The socket stays the caller's to close."""
+        with contextlib.suppress(OSError):
+            self._stream.shutdown(socket.SHUT_RDWR)
+
+
+def error_row(error: RouterError) -> dict[str, Any]:
+    """An error as plain values."""
+    kind = next(name for name, known in reversed(_KINDS.items()) if isinstance(error, known))
+    return {"kind": kind, "message": error.message, "hint": error.hint, "where": error.where}
+
+
+def error_of(row: Any) -> RouterError:
+    """The error that the other end raised."""
+    fields = row if isinstance(row, dict) else {}
+    texts = {name: str(fields[name]) if fields.get(name) is not None else None for name in ("hint", "where")}
+    kind = _KINDS.get(str(fields.get("kind")), MachineError)
+    return kind(str(fields.get("message", "the system answers with an error that is not understood")), **texts)

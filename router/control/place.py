@@ -1,0 +1,108 @@
+"""Where the control socket of a system is, and the promise that a system runs once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from router.errors import HostError
+
+
+def folder() -> Path:
+    """`$XDG_RUNTIME_DIR/router`, or a folder of the user's own below the temporary folder; made with mode 0700.
+
+    HostError when somebody else could write there.
+    """
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    path = (
+        Path(base) / "router" if base and Path(base).is_dir() else Path(tempfile.gettempdir()) / f"router.{os.getuid()}"
+    )
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        told = path.lstat()
+    except OSError as error:
+        raise HostError(f"no place for control sockets: {error.strerror}", where=str(path)) from error
+    if not stat.S_ISDIR(told.st_mode) or told.st_uid != os.getuid() or told.st_mode & 0o077:
+        raise HostError(
+            "this folder is not ours alone, so no control socket can be in it",
+            hint="remove it, or set XDG_RUNTIME_DIR to a folder of your own",
+            where=str(path),
+        )
+    return path
+
+
+def socket_path(system: str) -> Path:
+    """Where the socket of a system is, whether it runs or not."""
+    return folder() / f"{system}.sock"
+
+
+class Claim:
+    """The right to run a system of that name, held until the context ends or the process dies.
+
+    HostError on entering when another process has it. `socket` is then free to be bound.
+    """
+
+    def __init__(self, system: str) -> None:
+        self.system = system
+        self.socket = socket_path(system)
+        self._path = self.socket.with_suffix(".lock")
+        self._file = -1
+
+    def __enter__(self) -> Self:
+        while True:
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
+                os.close(handle)
+                raise HostError(
+                    f"the system '{self.system}' runs already, in process {holder}",
+                    hint=f"talk to it (router usb list --system {self.system}), or stop it: kill -INT {holder}",
+                ) from None
+            # The one that had it before may have removed the file between our opening and our locking it.
+            if self._is_there(handle):
+                break
+            os.close(handle)
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        # Nobody else runs the system, so a socket that is still there is left over from a run that was killed.
+        self.socket.unlink(missing_ok=True)
+        self._file = handle
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)
+
+    def _is_there(self, handle: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(handle), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+
+def running() -> list[str]:
+    """Names of the systems that this user runs now, sorted."""
+    found = []
+    for path in sorted(folder().glob("*.lock")):
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if path.with_suffix(".sock").exists():
+                found.append(path.stem)
+        finally:
+            os.close(handle)
+    return found

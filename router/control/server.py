@@ -1,0 +1,218 @@
+"""Serves a running system on its control socket, beside the thread that runs it. docs/reference/control.md.
+
+One thread accepts and keeps the time line up to date, one thread each serves a client, all bounded: how many there are,
+how long a line is, how long anything takes. Whatever a client does ends its own connection at the most.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from router.control.lines import LONGEST, VERSION, BrokenError, Lines, error_row
+from router.control.place import Claim
+from router.control.system import RunningSystem, plugged, state
+from router.errors import DescriptionError, RouterError
+
+MAX_CLIENTS = 16
+IDLE = 60.0
+"""Seconds that a client may be connected without asking for anything."""
+LONGEST_COMMAND = 3600.0
+"""Seconds that a command in a guest may take at most."""
+TICK = 0.2
+log = logging.getLogger(__name__)
+
+Fields = dict[str, Any]
+
+
+class ControlServer:
+    """Serves while its context lasts. `how` is the way the system runs, for those who ask."""
+
+    def __init__(self, claim: Claim, system: RunningSystem, how: str) -> None:
+        self._system = system
+        self._how = how
+        self._path = claim.socket
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._clients: dict[threading.Thread, Lines] = {}
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
+
+    def __enter__(self) -> Self:
+        try:
+            self._listener.bind(str(self._path))
+            self._path.chmod(0o600)
+            self._listener.listen(MAX_CLIENTS)
+        except BaseException:
+            self._listener.close()
+            raise
+        self._listener.settimeout(TICK)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self._listener.close()
+        self._path.unlink(missing_ok=True)
+        with self._lock:
+            clients = dict(self._clients)
+        for thread, lines in clients.items():
+            lines.end()
+            thread.join(10)
+
+    # Accepting
+
+    def _accept(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._system.pump()
+                stream, _ = self._listener.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:
+                log.warning("control socket: %s", error.strerror)
+                time.sleep(TICK)
+                continue
+            self._begin(stream)
+
+    def _begin(self, stream: socket.socket) -> None:
+        stream.settimeout(None)
+        lines = Lines(stream, LONGEST)
+        thread = threading.Thread(target=self._serve, args=(stream, lines), name="control-client", daemon=True)
+        with self._lock:
+            full = len(self._clients) >= MAX_CLIENTS
+            if not full:
+                self._clients[thread] = lines
+        if full:
+            with stream, contextlib.suppress(BrokenError):
+                lines.send(_failure(None, DescriptionError(f"more than {MAX_CLIENTS} clients at once", "try again")))
+            return
+        thread.start()
+
+    def _serve(self, stream: socket.socket, lines: Lines) -> None:
+        try:
+            with stream:
+                self._converse(lines)
+        except BrokenError as error:
+            log.info("control client: %s", error)
+        finally:
+            with self._lock:
+                del self._clients[threading.current_thread()]
+
+    def _converse(self, lines: Lines) -> None:
+        lines.send({"router": VERSION, "system": self._system.plan.name, "pid": os.getpid()})
+        while not self._stopping.is_set():
+            try:
+                request = lines.receive(IDLE)
+            except BrokenError as error:
+                lines.send(_failure(None, DescriptionError(f"bad request: {error}", "see docs/reference/control.md")))
+                raise
+            if request is None:
+                return
+            number = request.get("id")
+            if not isinstance(number, int | str | None):
+                number = None
+            try:
+                lines.send({"id": number, "result": self._answer(number, request, lines)})
+            except RouterError as error:
+                lines.send(_failure(number, error))
+
+    # Answering
+
+    def _answer(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
+        operations: dict[str, Callable[[int | str | None, Fields, Lines], Fields]] = {
+            "state": self._state,
+            "execute": self._execute,
+            "plug": self._plug,
+            "unplug": self._unplug,
+            "watch": self._watch,
+        }
+        name = _field(request, "op", str)
+        if name not in operations:
+            raise DescriptionError(f"no operation '{name}'", hint=f"operations: {', '.join(operations)}")
+        return operations[name](number, request, lines)
+
+    def _state(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
+        return state(self._system, self._how, os.getpid())
+
+    def _execute(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
+        guest, command = _field(request, "guest", str), _field(request, "command", str)
+        timeout = request.get("timeout", 60.0)
+        names = [one.name for one in self._system.plan.guests]
+        if guest not in names:
+            raise DescriptionError(f"no guest '{guest}'", hint=f"guests: {', '.join(names)}")
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= LONGEST_COMMAND:
+            raise DescriptionError(f"a timeout of {timeout!r}", hint=f"seconds, at most {LONGEST_COMMAND:g}")
+
+        def output(data: bytes) -> None:
+            # A client that has gone ends its command by `cancelled`; one that reads nothing, within PATIENCE.
+            try:
+                lines.send({"id": number, "output": base64.b64encode(data).decode()})
+            except BrokenError:
+                lines.end()
+
+        code, _ = self._system.execute(
+            guest, command, float(timeout), output, lambda: self._stopping.is_set() or lines.gone()
+        )
+        return {"code": code}
+
+    def _sockets(self) -> Any:
+        sockets = self._system.usb
+        if sockets is None:
+            raise DescriptionError(
+                "no emulated device can be plugged into this system", hint="it has no emulated USB controller"
+            )
+        return sockets
+
+    def _plug(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
+        plug = self._sockets().plug(_field(request, "device", str))
+        self._note("plugged", plug)
+        return plugged(plug)
+
+    def _unplug(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
+        plug = self._sockets().unplug(_field(request, "socket", int))
+        self._note("unplugged", plug)
+        return plugged(plug)
+
+    def _note(self, event: str, plug: Any) -> None:
+        owner = next(guest.name for guest in self._system.plan.guests if guest.passthrough.selected)
+        self._system.timeline.add(
+            owner, event, f"{plug.kind} socket {plug.socket}", f"{event} in socket {plug.socket}: {plug.kind}"
+        )
+
+    def _watch(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
+        timeline = self._system.timeline
+        since = request.get("since")
+        if since is None:
+            since = len(timeline.events)
+        elif isinstance(since, bool) or not isinstance(since, int) or since < 0:
+            raise DescriptionError(f"'since' is {since!r}", hint="the number of the first event to tell, from 0")
+        lines.send({"id": number, "watching": since})
+        while not self._stopping.is_set() and not lines.gone():
+            for event in timeline.wait(since, TICK):
+                row = {"number": since, "seconds": event.seconds, "guest": event.guest, "event": event.name}
+                lines.send({"id": number, "event": {**row, "detail": event.detail, "text": event.text}})
+                since += 1
+        return {"next": since}
+
+
+def _failure(number: int | str | None, error: RouterError) -> Fields:
+    return {"id": number, "error": error_row(error)}
+
+
+def _field(request: Fields, name: str, kind: type) -> Any:
+    value = request.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise DescriptionError(f"the request has no '{name}'", hint="see docs/reference/control.md")
+    return value

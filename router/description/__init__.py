@@ -1,0 +1,1 @@
+"""What the user wrote: one YAML file, read strictly, every error with its place in the file."""

@@ -1,0 +1,121 @@
+"""From a file to a Description, or to every error of the file at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from router.description import files, parts, semantics
+from router.description.catalogue import Catalogue, find_description, shipped_catalogue
+from router.description.diagnostics import DescriptionErrors, Diagnostic
+from router.description.models import Description
+from router.description.parts import Finding
+from router.description.source import SourceText, parse, plain
+from router.description.text import read_text
+from router.description.wording import translate
+
+__all__ = ["LoadedDescription", "find_description", "load"]
+
+ModelPath = tuple[str | int, ...]
+"""Keys and list indices from the top, as the YAML names them: ("guests", "server", "passthrough", 0)."""
+
+
+@dataclass(frozen=True)
+class LoadedDescription:
+    """A description, where it came from, and a way to report what later stages find wrong with it."""
+
+    path: Path
+    description: Description
+    source: SourceText
+
+    @property
+    def name(self) -> str:
+        """The file, as the user gave it."""
+        return self.source.name
+
+    def place(self, path: ModelPath) -> str:
+        """`file:line:column` of the value at a path."""
+        return self.source.place(path)
+
+    def diagnostic(
+        self,
+        path: ModelPath,
+        message: str,
+        hint: str | None = None,
+        *,
+        key: bool = False,
+        remark: str = "",
+        related: Iterable[tuple[ModelPath, str]] = (),
+    ) -> Diagnostic:
+        """An error at a path of the description, for `raise_if`. A path to a default points at what stands above it.
+
+        key: point at the field's name instead of at its value. remark: printed behind the carets.
+        related: other places that matter, each with its remark.
+        """
+        return self.source.diagnostic(path, message, hint, key=key, remark=remark, related=related)
+
+    def error(self, path: ModelPath, message: str, hint: str | None = None) -> DescriptionErrors:
+        """The error to raise for one finding: `raise loaded.error(("guests", "server", "passthrough", 0), "…")`."""
+        return DescriptionErrors([self.diagnostic(path, message, hint)])
+
+    @staticmethod
+    def raise_if(found: Iterable[Diagnostic]) -> None:
+        """Raise DescriptionErrors when anything was found."""
+        if found := list(found):
+            raise DescriptionErrors(found)
+
+
+def load(path: Path, catalogue: Catalogue | None = None) -> LoadedDescription:
+    """Read a description file.
+
+    path: the file; messages call it so.
+    catalogue: the boards and images that it may name; by default those of this installation.
+    Raises DescriptionErrors with all errors of the file, or DescriptionError when it cannot be read as text.
+    """
+    text = read_text(path)
+    parsed = parse(text)
+    if parsed.source is None:
+        raise DescriptionErrors(parsed.problems)
+    source, found = parsed.source, list(parsed.problems)
+    bad: set[ModelPath] = set()
+    data: Any = plain(source.root, (), bad)
+    catalogue = catalogue or shipped_catalogue()
+    description: Description | None = None
+    try:
+        description = Description.model_validate(data)
+        pieces = parts.whole(description, catalogue)
+    except ValidationError as error:
+        found += translate(source, error, bad)
+        pieces = parts.salvage(data, catalogue)
+    findings = [*semantics.check(pieces), *files.check(pieces, device_tree(data), path.parent)]
+    found += [locate(source, one) for one in findings if not reported(one.path, bad)]
+    if found or description is None:
+        raise DescriptionErrors(found)
+    return LoadedDescription(path, description, source)
+
+
+def device_tree(data: Any) -> Path | None:
+    """The device tree file that the description names."""
+    name = data.get("device_tree") if isinstance(data, dict) else None
+    return Path(name) if isinstance(name, str) else None
+
+
+def reported(path: ModelPath, bad: set[ModelPath]) -> bool:
+    """Whether a finding lies at or below a value that is reported already."""
+    return any(path[: len(known)] == known for known in bad)
+
+
+def locate(source: SourceText, finding: Finding) -> Diagnostic:
+    """A finding with its place in the file."""
+    return source.diagnostic(
+        finding.path,
+        finding.message,
+        finding.hint,
+        key=finding.key,
+        remark=finding.remark,
+        related=finding.related,
+    )

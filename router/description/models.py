@@ -1,0 +1,195 @@
+"""The description as typed, frozen models: what a user may write, and nothing else.
+
+Values are what the user means (bytes, integers, addresses), parsed from the forms of `router.description.values`.
+What one field alone cannot tell (a rule that names an unknown guest, say) is checked in `router.description.semantics`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from ipaddress import IPv4Network
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictInt, Tag
+
+from router.description.values import (
+    Address,
+    AllowRule,
+    BootArgs,
+    ByteSize,
+    DeviceId,
+    DeviceName,
+    File,
+    GuestName,
+    Mac,
+    Microseconds,
+    Name,
+    Serial,
+    Subnet,
+    UsbClass,
+    UsbPath,
+)
+
+USBIP_PORT = 3240
+"""TCP port of the USB/IP service, assigned by IANA."""
+
+
+class Strict(BaseModel):
+    """Frozen; unknown fields are errors; no silent conversions beyond those that a field's type names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True)
+
+
+class SdkVersion(StrEnum):
+    """Versions of the Microkit SDK whose formats are known."""
+
+    AUTO = "auto"
+    V2_0_1 = "2.0.1"
+    V2_1_0 = "2.1.0"
+    V2_2_0 = "2.2.0"
+    V2_3_0 = "2.3.0"
+
+
+class Microkit(Strict):
+    """Which Microkit SDK and which of its configurations the system is built with."""
+
+    sdk: SdkVersion = SdkVersion.AUTO
+    """`auto` takes the newest SDK installed (and, with none installed, plans for the newest known)."""
+    config: Literal["debug", "release", "benchmark", "smp-debug", "smp-release", "smp-benchmark"] = "debug"
+    """The kernel's configuration; the `smp-` ones need SDK 2.1.0 or newer."""
+
+
+class UsbController(Strict):
+    """The virtual USB host controller that a client guest sees."""
+
+    version: Literal[2, 3] = 3
+    """USB 2 (high-speed root ports; SuperSpeed devices stay away) or USB 3 (SuperSpeed root ports as well)."""
+    ports: Annotated[StrictInt, Field(ge=1, le=15)] = 8
+    """Root ports of each speed."""
+
+
+class ImageFiles(Strict):
+    """A guest image of the user's own, instead of one from guest-images/. Paths are relative to the description."""
+
+    kernel: File
+    """An uncompressed arm64 Linux `Image`."""
+    initramfs: File
+    """An initramfs that Linux unpacks; the guest's own settings are appended to it as a second archive."""
+    role: Literal["server", "client", "none"] = "none"
+    """What the guest does for USB: export devices, use them, or neither."""
+
+
+def kind_of_image(value: object) -> str:
+    """Which of the two forms an image is given in."""
+    return IMAGE_FILES if isinstance(value, dict | ImageFiles) else IMAGE_NAME
+
+
+IMAGE_NAME, IMAGE_FILES = "(name)", "(files)"
+"""How the two forms are called in the locations of Pydantic's errors; no field can be named so."""
+
+Image = Annotated[
+    Annotated[str, Tag(IMAGE_NAME)] | Annotated[ImageFiles, Tag(IMAGE_FILES)], Discriminator(kind_of_image)
+]
+
+
+class OnExit(StrEnum):
+    """What the virtual machine monitor does when its guest crashes, powers off or resets."""
+
+    RESTART = "restart"
+    STOP = "stop"
+
+
+class Guest(Strict):
+    """One Linux guest."""
+
+    image: Image
+    """The name of an image under guest-images/, or files of your own."""
+    memory: ByteSize = 512 << 20
+    """RAM, such as `512 MiB`: a multiple of 2 MiB, at least 32 MiB. Kept in bytes."""
+    vcpus: Annotated[StrictInt, Field(ge=1, le=4)] = 1
+    """Virtual CPUs."""
+    address: Address | None = None
+    """IPv4 address on the virtual Ethernet; by default the next free one of the subnet."""
+    mac: Mac | None = None
+    """Ethernet address; by default a locally administered one made from the IPv4 address."""
+    passthrough: tuple[DeviceName, ...] = ()
+    """Devices of the board that the guest owns: node name, full path, alias or &label in the board's device tree."""
+    usb: UsbController = UsbController()
+    """The virtual controller; only for guests that receive USB devices."""
+    bootargs: BootArgs = ""
+    """Appended to the kernel command line."""
+    smc: tuple[Annotated[StrictInt, Field(ge=0, le=0xFFFFFFFF)], ...] = ()
+    """SMC function identifiers forwarded to the firmware; all others are answered NOT_SUPPORTED."""
+    on_exit: OnExit = OnExit.RESTART
+    """What happens when the guest crashes or resets. A guest that powers itself off stays off."""
+    priority: Annotated[StrictInt, Field(ge=1, le=199)] | None = None
+    """Scheduling priority of the guest's vCPUs."""
+    budget: Microseconds | None = None
+    """Time that each vCPU may run in every period, such as `5 ms`. Kept in microseconds."""
+    period: Microseconds | None = None
+    """Length of the period that `budget` refers to, such as `10 ms`. Kept in microseconds."""
+    cpu: Annotated[StrictInt, Field(ge=0, le=3)] | None = None
+    """Core that the guest and its monitor run on; needs an `smp-` configuration."""
+
+
+class Queue(Strict):
+    """Room for what a guest sends: `depth` times `buffer` bytes, in 2 MiB pages, for at most 256 frames at a time.
+
+    On Microkit a frame takes as many contiguous bytes as it has, whatever the size of a buffer.
+    """
+
+    depth: Annotated[StrictInt, Field(ge=16, le=1024)] = 512
+    """Buffers of one sender, a power of two. More than 256 hold no more frames, but more large ones."""
+    buffer: ByteSize = 2048
+    """Size of one buffer, a power of two from 2 KiB to 128 KiB; the largest packet and its header must fit in one."""
+
+
+class Network(Strict):
+    """The virtual Ethernet between the guests: default deny."""
+
+    subnet: Subnet = IPv4Network("10.77.0.0/24")
+    """Addresses come from here; the first host address stays unused."""
+    mtu: Annotated[StrictInt, Field(ge=576, le=65000)] = 1500
+    """Largest IP packet on the virtual Ethernet, in bytes."""
+    allow: tuple[AllowRule, ...] | None = None
+    """`client -> server tcp/3240`; by default just the USB/IP conversations that the `usb` rules need."""
+    queue: Queue = Queue()
+    """Shape of the queues between a guest's monitor and the switch."""
+
+
+class UsbRule(Strict):
+    """Gives the devices that match to one guest. All matching fields that are present must match."""
+
+    device: DeviceId | None = None
+    """`vendor:product`, four hexadecimal digits each."""
+    path: UsbPath | None = None
+    """The socket: bus and port chain as Linux names them, such as `1-1.4`."""
+    serial: Serial | None = None
+    """The serial number that the device reports."""
+    class_: Annotated[UsbClass | None, Field(alias="class")] = None
+    """A device or interface class: a name such as `hid` or `mass-storage`, or its number."""
+    to: GuestName
+    """The guest that gets the device."""
+    source: Annotated[GuestName | None, Field(alias="from")] = None
+    """The guest that owns the controller; needed only when several do."""
+    port: Annotated[StrictInt, Field(ge=1, le=15)] | None = None
+    """Root port of the guest's virtual controller, from 1; by default the first free one."""
+
+
+class Description(Strict):
+    """One whole system."""
+
+    system: Name
+    """The system's name: the build folder is called so."""
+    board: str
+    """A board that `router board` lists."""
+    device_tree: File | None = None
+    """A device tree blob to use as the board's instead of the one that the board names."""
+    microkit: Microkit = Microkit()
+    """Which Microkit SDK and which of its configurations the system is built with."""
+    guests: Annotated[dict[GuestName, Guest], Field(min_length=1)]
+    """The guests, in the order in which addresses and channels are given out: append new ones."""
+    network: Network = Network()
+    """The virtual Ethernet between the guests: default deny."""
+    usb: tuple[UsbRule, ...] = ()
+    """Which USB device goes to which guest. What no rule names stays in the server."""

@@ -1,0 +1,136 @@
+"""What could be read of a description: all of it, or what stands beside its errors.
+
+The checks across fields (`router.description.semantics`) look at this and not at the model, so that a slip in one
+guest does not hide what is wrong with another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from router.description.catalogue import Catalogue, Role
+from router.description.models import Description, Guest, ImageFiles, Microkit, Network, UsbRule
+from router.description.values import Allow, Unfit, parse_allow
+
+M = TypeVar("M", bound=BaseModel)
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong across fields: where (a path of the YAML), what, and what to write instead."""
+
+    path: Path
+    message: str
+    hint: str | None = None
+    key: bool = False
+    """Points at the field's name, not at its value."""
+    remark: str = ""
+    related: tuple[tuple[Path, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A description in pieces. A piece that could not be read is None or left out."""
+
+    catalogue: Catalogue
+    system: str | None
+    board: str | None
+    microkit: Microkit | None
+    guests: Mapping[str, Guest | None]
+    """Every guest that is named, None when something in it could not be read."""
+    network: Network | None
+    """Without its allow-list."""
+    allow: Mapping[int, Allow] | None
+    """The rules that could be read, by index; None when there is no list."""
+    allow_complete: bool
+    rules: Mapping[int, UsbRule]
+    """The USB rules that could be read, by index."""
+
+    def role(self, name: str) -> Role | None:
+        """What a guest does for USB; None when that is not known."""
+        guest = self.guests.get(name)
+        if guest is None:
+            return None
+        return guest.image.role if isinstance(guest.image, ImageFiles) else self.catalogue.images.get(guest.image)
+
+    def with_role(self, role: Role) -> list[str]:
+        """The guests of a role."""
+        return [name for name in self.guests if self.role(name) == role]
+
+    @property
+    def sure(self) -> bool:
+        """Whether every guest's role is known, so that what is missing can be told."""
+        return all(self.role(name) is not None for name in self.guests)
+
+
+def whole(description: Description, catalogue: Catalogue) -> Parts:
+    """The parts of a description that could be read as a whole."""
+    allow = description.network.allow
+    return Parts(
+        catalogue,
+        description.system,
+        description.board,
+        description.microkit,
+        description.guests,
+        description.network,
+        None if allow is None else dict(enumerate(allow)),
+        True,
+        dict(enumerate(description.usb)),
+    )
+
+
+def salvage(data: Any, catalogue: Catalogue) -> Parts:
+    """The parts of a description that has errors."""
+    top = data if isinstance(data, dict) else {}
+    guests = top.get("guests")
+    network = top.get("network", {})
+    allow: dict[int, Allow] | None = None
+    allow_complete = isinstance(network, dict)
+    if isinstance(network, dict) and "allow" in network:
+        lines = network["allow"] if isinstance(network["allow"], list) else []
+        allow = {index: one for index, line in enumerate(lines) if (one := read_allow(line)) is not None}
+        allow_complete = isinstance(network["allow"], list) and len(allow) == len(lines)
+        network = {name: value for name, value in network.items() if name != "allow"}
+    rules = top.get("usb")
+    return Parts(
+        catalogue,
+        text(top.get("system")),
+        text(top.get("board")),
+        read(Microkit, top.get("microkit", {})),
+        {name: read(Guest, guest) for name, guest in guests.items()} if isinstance(guests, dict) else {},
+        read(Network, network),
+        allow,
+        allow_complete,
+        {
+            index: rule
+            for index, entry in enumerate(rules if isinstance(rules, list) else [])
+            if (rule := read(UsbRule, entry)) is not None
+        },
+    )
+
+
+def text(value: object) -> str | None:
+    """The value when it is a text."""
+    return value if isinstance(value, str) else None
+
+
+def read(model: type[M], data: object) -> M | None:
+    """The model's instance, or None when the data do not fit it; why is reported from the whole description."""
+    try:
+        return model.model_validate(data)
+    except ValidationError:
+        return None
+
+
+def read_allow(line: object) -> Allow | None:
+    """The rule, or None when the line is none: that is reported from the whole description."""
+    try:
+        return parse_allow(line)
+    except Unfit:
+        return None

@@ -1,0 +1,41 @@
+"""What one field alone cannot tell: the rules that hold across the fields of a description.
+
+Each check takes what could be read and yields findings; none does I/O. Rules about the board's devices need its device
+tree and stand in `router.plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from router.description import semantics_guests, semantics_network, semantics_usb
+from router.description.parts import Finding, Parts
+
+CHECKS: tuple[Callable[[Parts], Iterator[Finding]], ...] = (
+    semantics_guests.board,
+    semantics_guests.microkit,
+    semantics_guests.names,
+    semantics_guests.images,
+    semantics_guests.memory,
+    semantics_guests.scheduling,
+    semantics_guests.firmware_calls,
+    semantics_guests.passthrough,
+    semantics_guests.usb_controllers,
+    semantics_network.subnet,
+    semantics_network.queues,
+    semantics_network.addresses,
+    semantics_network.ethernet_addresses,
+    semantics_network.allow_rules,
+    semantics_usb.matches,
+    semantics_usb.receivers,
+    semantics_usb.owners,
+    semantics_usb.ports,
+    semantics_usb.duplicates,
+    semantics_usb.conversations,
+)
+
+
+def check(parts: Parts) -> Iterator[Finding]:
+    """All findings, in no particular order."""
+    for one in CHECKS:
+        yield from one(parts)

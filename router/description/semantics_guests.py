@@ -1,0 +1,164 @@
+"""Rules about the board, the SDK and each guest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from router.description.diagnostics import nearest
+from router.description.models import Guest, ImageFiles, SdkVersion
+from router.description.parts import Finding, Parts
+from router.description.values import size_text
+
+RESERVED = ("monitor", "vswitch", "console", "timer", "images")
+"""Names of protection domains of ours, Microkit's own (`monitor`), and of folders in the build output."""
+
+LEAST_MEMORY = 32 << 20
+MEMORY_STEP = 2 << 20
+"""Guest RAM is mapped in large pages of 2 MiB, the larger of the two sizes that Microkit knows on AArch64."""
+
+
+def readable(parts: Parts) -> Iterator[tuple[str, Guest]]:
+    """The guests without errors of their own."""
+    for name, guest in parts.guests.items():
+        if guest is not None:
+            yield name, guest
+
+
+def board(parts: Parts) -> Iterator[Finding]:
+    """The board is one that is known."""
+    known = parts.catalogue.boards
+    if parts.board is not None and parts.board not in known:
+        near = nearest(parts.board, known)
+        hint = f"did you mean '{near}'?" if near else f"known boards: {', '.join(known)}"
+        yield Finding(("board",), f"unknown board '{parts.board}'", hint)
+
+
+def microkit(parts: Parts) -> Iterator[Finding]:
+    """What is asked of the SDK is in the version that is asked for."""
+    chosen = parts.microkit
+    if chosen is None:
+        return
+    smp = chosen.config.startswith("smp-")
+    if smp and chosen.sdk is SdkVersion.V2_0_1:
+        yield Finding(
+            ("microkit", "config"),
+            f"SDK 2.0.1 has no configuration '{chosen.config}'",
+            f"write config: {chosen.config.removeprefix('smp-')}, or sdk: 2.1.0 or newer",
+            related=((("microkit", "sdk"), "this version"),),
+        )
+    for name, guest in readable(parts):
+        if guest.cpu is not None and not smp:
+            yield Finding(
+                ("guests", name, "cpu"),
+                f"a core is chosen, but configuration '{chosen.config}' runs on one core only",
+                f"write microkit: {{config: smp-{chosen.config}}}, or remove 'cpu'",
+            )
+
+
+def names(parts: Parts) -> Iterator[Finding]:
+    """No guest takes a name that is used within."""
+    for name in parts.guests:
+        if name in RESERVED:
+            yield Finding(
+                ("guests", name), f"the name '{name}' is reserved", "choose another name for this guest", key=True
+            )
+
+
+def images(parts: Parts) -> Iterator[Finding]:
+    """Each named image exists, and a guest that is to export devices owns some."""
+    known = list(parts.catalogue.images)
+    for name, guest in readable(parts):
+        if known and isinstance(guest.image, str) and guest.image not in known:
+            near = nearest(guest.image, known)
+            hint = f"did you mean '{near}'?" if near else f"images under guest-images/: {', '.join(known) or 'none'}"
+            yield Finding(("guests", name, "image"), f"unknown image '{guest.image}'", hint)
+        if parts.role(name) == "server" and not guest.passthrough:
+            shown = "passthrough" in guest.model_fields_set
+            yield Finding(
+                ("guests", name, "passthrough") if shown else ("guests", name),
+                f"the server '{name}' owns no device, so it has no USB device to export",
+                f"write passthrough: [NODE] with a USB controller; `router board {parts.board}` lists the nodes",
+                key=not shown,
+            )
+
+
+def memory(parts: Parts) -> Iterator[Finding]:
+    """RAM in large pages, and enough of it to boot Linux."""
+    for name, guest in readable(parts):
+        path = ("guests", name, "memory")
+        if guest.memory < LEAST_MEMORY:
+            yield Finding(path, f"{size_text(guest.memory)} is too little memory for Linux", "the least is 32 MiB")
+        elif guest.memory % MEMORY_STEP:
+            down = guest.memory // MEMORY_STEP * MEMORY_STEP
+            hint = f"write {down >> 20} MiB or {(down + MEMORY_STEP) >> 20} MiB"
+            yield Finding(path, f"{size_text(guest.memory)} is no multiple of 2 MiB", hint)
+
+
+def scheduling(parts: Parts) -> Iterator[Finding]:
+    """A budget and its period come together, and the budget fits in."""
+    for name, guest in readable(parts):
+        if guest.budget is not None and guest.period is None:
+            yield Finding(
+                ("guests", name, "budget"), "a budget needs its period", "write period: 10 ms, say, beside it"
+            )
+        elif guest.period is not None and guest.budget is None:
+            yield Finding(("guests", name, "period"), "a period needs a budget", "write budget: 5 ms, say, beside it")
+        elif guest.budget is not None and guest.period is not None and guest.budget > guest.period:
+            yield Finding(
+                ("guests", name, "budget"),
+                "the budget is longer than its period",
+                "a guest can use at most the whole period",
+                related=((("guests", name, "period"), "the period"),),
+            )
+
+
+def firmware_calls(parts: Parts) -> Iterator[Finding]:
+    """SMC calls are named once, and the SDK can forward them."""
+    for name, guest in readable(parts):
+        if guest.smc and parts.microkit is not None and parts.microkit.sdk is SdkVersion.V2_0_1:
+            yield Finding(
+                ("guests", name, "smc"),
+                "SDK 2.0.1 cannot forward SMC calls",
+                "write microkit: {sdk: auto}, or a version from 2.1.0 on",
+                related=((("microkit", "sdk"), "this version"),),
+            )
+        for index, call in enumerate(guest.smc):
+            first = guest.smc.index(call)
+            if first < index:
+                yield Finding(
+                    ("guests", name, "smc", index),
+                    f"SMC call 0x{call:08X} is given twice",
+                    "keep one of them",
+                    related=((("guests", name, "smc", first), "first here"),),
+                )
+
+
+def passthrough(parts: Parts) -> Iterator[Finding]:
+    """A device is given once. Two names of one device are found in the plan, which has the device tree."""
+    given: dict[str, tuple[str, int]] = {}
+    for name, guest in readable(parts):
+        for index, device in enumerate(guest.passthrough):
+            first = given.setdefault(device, (name, index))
+            if first == (name, index):
+                continue
+            both = first[0] == name
+            yield Finding(
+                ("guests", name, "passthrough", index),
+                f"'{device}' is given twice" if both else f"'{device}' is given to '{first[0]}' and to '{name}'",
+                "keep one of them" if both else "a device has one owner: remove it from one of the guests",
+                related=((("guests", first[0], "passthrough", first[1]), "first here"),),
+            )
+
+
+def usb_controllers(parts: Parts) -> Iterator[Finding]:
+    """Only guests that use USB devices have a virtual controller."""
+    for name, guest in readable(parts):
+        role = parts.role(name)
+        if "usb" in guest.model_fields_set and role in ("server", "none"):
+            what = f"'{guest.image}'" if not isinstance(guest.image, ImageFiles) else f"with role: {role}"
+            yield Finding(
+                ("guests", name, "usb"),
+                f"the image {what} has no virtual USB controller",
+                "remove 'usb' here, or give the guest a client image",
+                key=True,
+            )

@@ -1,0 +1,151 @@
+"""Rules about USB: which device comes from which guest and goes to which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from router.description.diagnostics import listing, nearest
+from router.description.models import USBIP_PORT, UsbRule
+from router.description.parts import Finding, Parts
+from router.description.values import USB_CLASSES
+
+
+def matches(parts: Parts) -> Iterator[Finding]:
+    """A rule says which devices it is about, and those can be passed on."""
+    for index, rule in parts.rules.items():
+        if rule.device is None and rule.path is None and rule.serial is None and rule.class_ is None:
+            yield Finding(
+                ("usb", index), "this rule matches no device", "add device, path, serial or class, such as path: 1-1"
+            )
+        if rule.class_ == USB_CLASSES["hub"]:
+            yield Finding(
+                ("usb", index, "class"),
+                "hubs cannot be passed on, only what is plugged into them",
+                "match the devices behind the hub, by path: 1-1.4, say",
+            )
+
+
+def receivers(parts: Parts) -> Iterator[Finding]:
+    """Devices go to guests that exist and use USB devices."""
+    clients = parts.with_role("client")
+    for index, rule in parts.rules.items():
+        role, path = parts.role(rule.to), ("usb", index, "to")
+        if rule.to not in parts.guests:
+            yield unknown_guest(path, rule.to, clients or list(parts.guests))
+        elif role == "server" and rule.source in (None, rule.to) and parts.with_role("server") == [rule.to]:
+            yield Finding(
+                path,
+                f"'{rule.to}' owns the controller, so it has the device already",
+                "remove the rule: what no rule names stays in the server",
+            )
+        elif role in ("server", "none"):
+            hint = f"choose {listing(clients)}" if clients else "give that guest the image usb-client"
+            yield Finding(path, f"'{rule.to}' cannot use devices of another guest: its image is no client", hint)
+
+
+def owners(parts: Parts) -> Iterator[Finding]:
+    """It is plain which guest a device comes from."""
+    servers = parts.with_role("server")
+    for index, rule in parts.rules.items():
+        path = ("usb", index, "from")
+        if rule.source is None:
+            if not servers and parts.sure:
+                yield Finding(
+                    ("usb", index),
+                    "no guest owns a USB controller to take this device from",
+                    "add a guest with image: usb-server and passthrough: [NODE]",
+                )
+            elif len(servers) > 1:
+                yield Finding(
+                    ("usb", index),
+                    f"{listing(map(repr, servers), 'and')} export devices: which one has this device?",
+                    f"add from: {servers[0]}, say",
+                )
+        elif rule.source not in parts.guests:
+            yield unknown_guest(path, rule.source, servers or list(parts.guests))
+        elif rule.source == rule.to:
+            yield Finding(
+                path, f"the device would go from '{rule.to}' to itself", "remove the rule, or name another guest"
+            )
+        elif parts.role(rule.source) in ("client", "none"):
+            hint = f"choose {listing(servers)}" if servers else "give that guest the image usb-server"
+            yield Finding(path, f"'{rule.source}' exports no devices: its image is no server", hint)
+
+
+def ports(parts: Parts) -> Iterator[Finding]:
+    """A root port exists and is given to one rule only."""
+    given: dict[tuple[str, int], int] = {}
+    for index, rule in parts.rules.items():
+        guest = parts.guests.get(rule.to)
+        if rule.port is None or guest is None:
+            continue
+        path = ("usb", index, "port")
+        if rule.port > guest.usb.ports:
+            shown = "ports" in guest.usb.model_fields_set
+            yield Finding(
+                path,
+                f"the controller of '{rule.to}' has {guest.usb.ports} ports, so there is no port {rule.port}",
+                f"choose a port from 1 to {guest.usb.ports}, or write usb: {{ports: {rule.port}}} in that guest",
+                related=((("guests", rule.to, "usb", "ports"), "its ports"),) if shown else (),
+            )
+        first = given.setdefault((rule.to, rule.port), index)
+        if first != index:
+            yield Finding(
+                path,
+                f"port {rule.port} of '{rule.to}' is given twice",
+                "choose another port, or none to take the first free one",
+                related=((("usb", first, "port"), "first here"),),
+            )
+
+
+def duplicates(parts: Parts) -> Iterator[Finding]:
+    """No two rules match by the same."""
+    seen: dict[tuple[object, ...], tuple[int, UsbRule]] = {}
+    for index, rule in parts.rules.items():
+        what = (rule.device, rule.path, rule.serial, rule.class_)
+        if not any(what):
+            continue
+        first, other = seen.setdefault((*what, owner(parts, rule)), (index, rule))
+        if first == index:
+            continue
+        same = other.to == rule.to
+        yield Finding(
+            ("usb", index),
+            "this rule stands twice" if same else f"the same devices go to '{other.to}' and to '{rule.to}'",
+            "keep one of them" if same else "keep one of the rules, or match by more: path, serial",
+            related=((("usb", first), "first here"),),
+        )
+
+
+def conversations(parts: Parts) -> Iterator[Finding]:
+    """An allow-list that is written out lets every routed device through."""
+    if parts.allow is None or not parts.allow_complete:
+        return
+    open_ways = {str(rule) for rule in parts.allow.values()}
+    for index, rule in parts.rules.items():
+        server = owner(parts, rule)
+        if server is None or parts.role(server) != "server" or parts.role(rule.to) != "client":
+            continue
+        line = f"{rule.to} -> {server} tcp/{USBIP_PORT}"
+        if line not in open_ways:
+            open_ways.add(line)
+            yield Finding(
+                ("network", "allow"),
+                f"'{rule.to}' may not reach the USB/IP service of '{server}'",
+                f"add the rule: {line}\nor remove 'allow': then just what the USB rules need is let through",
+                key=True,
+                related=((("usb", index), "this rule needs it"),),
+            )
+
+
+def owner(parts: Parts, rule: UsbRule) -> str | None:
+    """The guest that a rule takes its device from; None when that is not plain."""
+    servers = parts.with_role("server")
+    return rule.source or (servers[0] if len(servers) == 1 else None)
+
+
+def unknown_guest(path: tuple[str | int, ...], name: str, known: list[str]) -> Finding:
+    """A rule that names no guest."""
+    near = nearest(name, known)
+    hint = f"did you mean '{near}'?" if near else f"the guests are: {', '.join(known) or 'none'}"
+    return Finding(path, f"there is no guest '{name}'", hint)

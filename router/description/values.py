@@ -1,0 +1,349 @@
+"""The scalar forms of the description: sizes with units, USB names, switch rules. Errors say what to write instead.
+
+Each form is a parser from what YAML gave to what the user meant, an annotated type that the models use, and the JSON
+schema of the text that editors check.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from router.description.diagnostics import listing, nearest
+
+UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+DURATIONS = {"us": 1, "µs": 1, "ms": 1000, "s": 1_000_000}
+LEAST_DURATION = 100
+"""Microseconds; seL4's scheduler takes no budget below a few timer ticks and its own worst-case time."""
+
+USB_CLASSES = {
+    "audio": 0x01,
+    "communications": 0x02,
+    "hid": 0x03,
+    "physical": 0x05,
+    "image": 0x06,
+    "printer": 0x07,
+    "mass-storage": 0x08,
+    "hub": 0x09,
+    "cdc-data": 0x0A,
+    "smart-card": 0x0B,
+    "video": 0x0E,
+    "wireless": 0xE0,
+    "miscellaneous": 0xEF,
+    "application": 0xFE,
+    "vendor": 0xFF,
+}
+"""Class codes by the names of the USB-IF's list of defined class codes."""
+
+COMMON_CLASSES = {
+    "keyboard": "hid",
+    "mouse": "hid",
+    "gamepad": "hid",
+    "input": "hid",
+    "disk": "mass-storage",
+    "storage": "mass-storage",
+    "stick": "mass-storage",
+    "webcam": "video",
+    "camera": "video",
+    "sound": "audio",
+    "headset": "audio",
+    "microphone": "audio",
+    "serial": "communications",
+    "modem": "communications",
+    "ethernet": "communications",
+    "network": "communications",
+    "cdc": "communications",
+    "scanner": "image",
+    "bluetooth": "wireless",
+    "vendor-specific": "vendor",
+}
+"""What people call devices, and the class that such a device usually has."""
+
+
+class Unfit(ValueError):
+    """A value that is no form of its field. `hint` says what to write instead."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def shown(value: object) -> str:
+    """A value as it is named in a message."""
+    if isinstance(value, str):
+        return f"'{value}'" if len(value) <= 60 else f"'{value[:57]}…'"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, dict):
+        return "a mapping"
+    return f"{value}"
+
+
+def bare_number(value: object) -> bool:
+    """Whether a value is a natural number without a unit, quoted or not."""
+    if isinstance(value, str):
+        return re.fullmatch("[0-9]+", value) is not None
+    return type(value) is int and value >= 0
+
+
+def parse_size(value: object) -> int:
+    """Bytes from `512 MiB`; a bare number is refused because its unit is a guess.
+
+    >>> parse_size("2 KiB")
+    2048
+    """
+    if bare_number(value):
+        raise Unfit("a size needs a unit", f"write '{value} MiB' (or B, KiB, GiB)")
+    match = re.fullmatch(r"(\d{1,15}) ?([A-Za-z]+)", value, re.ASCII) if isinstance(value, str) else None
+    if match is None:
+        raise Unfit(f"{shown(value)} is no size", "write a whole number and a unit, such as '512 MiB'")
+    number, unit = match.groups()
+    if unit not in UNITS:
+        near = {"K": "KiB", "M": "MiB", "G": "GiB"}.get(re.sub("I?B$|YTES?$", "", unit.upper()))
+        raise Unfit(
+            f"unknown unit '{unit}'", f"did you mean '{number} {near}'?" if near else "write B, KiB, MiB or GiB"
+        )
+    return int(number) * UNITS[unit]
+
+
+def size_text(size: int) -> str:
+    """A size in the largest unit that divides it: `2 KiB` for 2048."""
+    unit = next(unit for unit in ("GiB", "MiB", "KiB", "B") if size % UNITS[unit] == 0)
+    return f"{size // UNITS[unit]} {unit}"
+
+
+def parse_duration(value: object) -> int:
+    """Microseconds from `10 ms`."""
+    if bare_number(value):
+        raise Unfit("a duration needs a unit", f"write '{value} ms' (or us, s)")
+    match = re.fullmatch(r"(\d{1,12}) ?(us|µs|ms|s)", value, re.ASCII) if isinstance(value, str) else None
+    if match is None:
+        raise Unfit(f"{shown(value)} is no duration", "write a whole number and us, ms or s, such as '10 ms'")
+    duration = int(match[1]) * DURATIONS[match[2]]
+    if duration < LEAST_DURATION:
+        raise Unfit(f"{shown(value)} is too short", f"the least is {LEAST_DURATION} us")
+    return duration
+
+
+@dataclass(frozen=True)
+class Allow:
+    """One directed conversation on the virtual Ethernet: answers to it pass, new ones the other way do not."""
+
+    source: str
+    destination: str
+    protocol: Literal["tcp", "udp", "icmp"]
+    port: int | None
+    """Destination port; None for icmp (echo)."""
+
+    def __str__(self) -> str:
+        return f"{self.source} -> {self.destination} {self.protocol}" + (
+            f"/{self.port}" if self.port is not None else ""
+        )
+
+
+def parse_allow(value: object) -> Allow:
+    """An Allow from `client -> server tcp/3240` or `client -> server icmp`."""
+    if isinstance(value, Allow):
+        return value
+    form = "write 'guest -> guest tcp/PORT', 'guest -> guest udp/PORT' or 'guest -> guest icmp'"
+    match = (
+        re.fullmatch(r"(\S+?) *-> *(\S+) +([A-Za-z]+)(?:[/:](\d+))?", value, re.ASCII)
+        if isinstance(value, str)
+        else None
+    )
+    if match is None:
+        raise Unfit(f"{shown(value)} is no rule", form)
+    source, destination, protocol, port = match.groups()
+    if protocol not in ("tcp", "udp", "icmp"):
+        near = nearest(protocol, ("tcp", "udp", "icmp")) or {"ping": "icmp"}.get(protocol)
+        raise Unfit(f"unknown protocol '{protocol}'", f"did you mean '{near}'?" if near else form)
+    if protocol == "icmp" and port is not None:
+        raise Unfit("icmp takes no port", f"write '{source} -> {destination} icmp'")
+    if protocol != "icmp" and port is None:
+        raise Unfit(f"{protocol} needs a port", f"write '{source} -> {destination} {protocol}/PORT'")
+    if port is not None and not 1 <= int(port[:9]) <= 65535:
+        raise Unfit(f"port {port} is out of range", "a port is a number from 1 to 65535")
+    return Allow(source, destination, protocol, int(port) if port is not None else None)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class VendorProduct:
+    """A USB device's identity: idVendor and idProduct of its device descriptor (USB 2.0, table 9-8)."""
+
+    vendor: int
+    product: int
+
+    def __str__(self) -> str:
+        return f"{self.vendor:04x}:{self.product:04x}"
+
+
+def parse_device_id(value: object) -> VendorProduct:
+    """A VendorProduct from `046d:c31c`."""
+    if isinstance(value, VendorProduct):
+        return value
+    match = re.fullmatch(r"([0-9a-fA-F]{4}):([0-9a-fA-F]{4})", value) if isinstance(value, str) else None
+    if match is None:
+        raise Unfit(
+            f"{shown(value)} is no USB device",
+            'write vendor:product as four hexadecimal digits each, as lsusb shows them, such as "046d:c31c"',
+        )
+    return VendorProduct(int(match[1], 16), int(match[2], 16))
+
+
+def check_path(value: str) -> str:
+    """A bus and port chain such as `1-1.4` (Linux, drivers/usb/core: bus, '-', ports joined by '.')."""
+    if re.fullmatch(r"[1-9]\d{0,2}-[1-9]\d{0,2}(\.[1-9]\d{0,2}){0,5}", value, re.ASCII):
+        return value
+    hint = "write bus-port[.port…] as Linux names the socket, such as '1-1.4'"
+    if re.fullmatch(r".*:\d+\.\d+", value):
+        hint = f"leave the interface out: '{value.rpartition(':')[0]}'"
+    raise Unfit(f"{shown(value)} is no USB path", hint)
+
+
+def parse_class(value: object) -> int:
+    """A USB class code from a name or a number from 1 to 255."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= 255:
+            raise Unfit(f"{value} is no USB class", "write its name, or a number from 1 to 255")
+        return value
+    if isinstance(value, str) and value in USB_CLASSES:
+        return USB_CLASSES[value]
+    near = None
+    if isinstance(value, str):
+        near = COMMON_CLASSES.get(value.lower()) or nearest(value, list(USB_CLASSES))
+    raise Unfit(
+        f"{shown(value)} is no USB class",
+        f"did you mean '{near}'?" if near else f"write {listing(USB_CLASSES)}, or the class's number",
+    )
+
+
+def check_serial(value: str) -> str:
+    """A serial number as a device's string descriptor can hold it, and a line of a policy file too."""
+    if not value.isprintable():
+        raise Unfit("the serial number holds a character that cannot be printed", "write it as lsusb -v shows it")
+    return value
+
+
+def check_mac(value: str) -> str:
+    """A unicast Ethernet address, lower case."""
+    if not re.fullmatch(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}", value):
+        raise Unfit(
+            f"{shown(value)} is no Ethernet address",
+            'write six pairs of hexadecimal digits, such as "52:54:00:12:34:56"',
+        )
+    if int(value[:2], 16) & 1:
+        raise Unfit(f"{shown(value)} is a multicast address", "a guest's is unicast: its first byte is even")
+    if set(value) <= {"0", ":"}:
+        raise Unfit("the Ethernet address is all zeros", 'choose a local one, such as "52:54:00:12:34:56"')
+    return value.lower()
+
+
+def check_name(value: str) -> str:
+    """A name that serves as file name, symbol and seL4 object name alike."""
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", value, re.ASCII):
+        better = re.sub(r"[^a-z0-9_-]+", "-", value.lower()).strip("-_0123456789")
+        raise Unfit(
+            f"{shown(value)} is no name",
+            "a name is a lower-case letter, then lower-case letters, digits, '-' and '_'"
+            + (f": write '{better}'" if better and better != value else ""),
+        )
+    return value
+
+
+def check_device_name(value: str) -> str:
+    """The name, path, alias or &label of a node (Devicetree Specification 0.4, sections 2.2, 3.3 and 6.2)."""
+    if not re.fullmatch(r"&[A-Za-z_]\w*|(/[\w,.+-]+(@[\w,.+-]+)?)+|[\w,.+-]+(@[\w,.+-]+)?", value, re.ASCII):
+        raise Unfit(
+            f"{shown(value)} names no device-tree node",
+            'write a node\'s name such as usb@38100000, its full path, an alias, or a label such as "&usb3_0"',
+        )
+    return value
+
+
+def parse_address(value: object) -> IPv4Address:
+    """An IPv4 address in dotted decimal."""
+    try:
+        return IPv4Address(value if isinstance(value, IPv4Address | str) else "")
+    except ValueError:
+        hint = "write four numbers from 0 to 255, such as 10.77.0.2"
+        if isinstance(value, str) and "/" in value:
+            hint = f"leave the prefix length out: {value.partition('/')[0]}"
+        raise Unfit(f"{shown(value)} is no IPv4 address", hint) from None
+
+
+def parse_subnet(value: object) -> IPv4Network:
+    """An IPv4 network with its prefix length."""
+    hint = "write the network's address and prefix length, such as 10.77.0.0/24"
+    text = str(value) if isinstance(value, IPv4Network | str) else ""
+    try:
+        network = IPv4Network(text, strict=False)
+    except ValueError:
+        raise Unfit(f"{shown(value)} is no IPv4 network", hint) from None
+    if "/" not in text:
+        raise Unfit("the subnet lacks its prefix length", f"write {text}/24, say")
+    if str(network.network_address) != text.partition("/")[0]:
+        raise Unfit(f"{shown(value)} is an address within a network", f"write the network: {network}")
+    return network
+
+
+def check_bootargs(value: str) -> str:
+    """Words for the kernel command line, half of the 2,048 bytes that arm64 Linux takes (COMMAND_LINE_SIZE)."""
+    if not value.isprintable() or not value.isascii():
+        raise Unfit("the kernel command line holds a character other than printable ASCII", "write it on one line")
+    if len(value) > 1024:
+        raise Unfit(f"the kernel command line is {len(value)} characters long", "at most 1024 are possible")
+    return value
+
+
+SIZE_PATTERN = "^[0-9]+ ?(B|KiB|MiB|GiB)$"
+NAME_PATTERN = "^[a-z][a-z0-9_-]*$"
+ADDRESS_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}"
+
+
+def text_schema(pattern: str, *examples: str) -> WithJsonSchema:
+    """The JSON schema of a text of a certain form."""
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
+
+
+ByteSize = Annotated[int, BeforeValidator(parse_size), text_schema(SIZE_PATTERN, "512 MiB", "1 GiB", "2 KiB")]
+Microseconds = Annotated[int, BeforeValidator(parse_duration), text_schema("^[0-9]+ ?(us|µs|ms|s)$", "10 ms", "500 us")]
+AllowRule = Annotated[
+    Allow,
+    BeforeValidator(parse_allow),
+    text_schema(r"^[a-z][a-z0-9_-]* *-> *[a-z][a-z0-9_-]* +((tcp|udp)/[0-9]{1,5}|icmp)$", "client -> server tcp/3240"),
+]
+DeviceId = Annotated[
+    VendorProduct, BeforeValidator(parse_device_id), text_schema("^[0-9a-fA-F]{4}:[0-9a-fA-F]{4}$", "046d:c31c")
+]
+UsbPath = Annotated[
+    str, AfterValidator(check_path), text_schema(r"^[1-9][0-9]{0,2}-[1-9][0-9]{0,2}(\.[1-9][0-9]{0,2}){0,5}$", "1-1.4")
+]
+UsbClass = Annotated[
+    int,
+    BeforeValidator(parse_class),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "enum": list(USB_CLASSES)}, {"type": "integer", "minimum": 1, "maximum": 255}]}
+    ),
+]
+Serial = Annotated[str, Field(min_length=1, max_length=126), AfterValidator(check_serial)]
+Mac = Annotated[
+    str, AfterValidator(check_mac), text_schema("^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$", "52:54:00:12:34:56")
+]
+Name = Annotated[str, Field(max_length=40, json_schema_extra={"pattern": NAME_PATTERN}), AfterValidator(check_name)]
+GuestName = Annotated[
+    str, Field(max_length=32, json_schema_extra={"pattern": NAME_PATTERN}), AfterValidator(check_name)
+]
+DeviceName = Annotated[str, AfterValidator(check_device_name)]
+Address = Annotated[IPv4Address, BeforeValidator(parse_address), text_schema(f"{ADDRESS_PATTERN}$", "10.77.0.2")]
+Subnet = Annotated[
+    IPv4Network, BeforeValidator(parse_subnet), text_schema(f"{ADDRESS_PATTERN}/[0-9]{{1,2}}$", "10.77.0.0/24")
+]
+BootArgs = Annotated[str, AfterValidator(check_bootargs)]
+File = Annotated[Path, WithJsonSchema({"type": "string", "minLength": 1})]

@@ -1,0 +1,169 @@
+"""The control channel: running commands in a guest through its agent on hvc1 (guest-images/common).
+
+The protocol is one line each, described in docs/reference/control-channel.md. Nothing else in the guest writes there,
+so a line that does not parse is a remnant (of an earlier caller, or from before the guest was up) and is skipped.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+import os
+import secrets
+import select
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from router.errors import MachineError
+
+_HELLO = b"router-agent 1 "
+_POKE = 0.5  # seconds between empty lines that ask an agent for its greeting
+_GRACE = 2.0  # seconds that a killed command has to report its end
+_LOOK = 0.2  # seconds between looks at whether the command is still wanted
+_LONGEST = 1 << 16  # bytes of one line; the agent's are below 4 KiB
+
+
+class Stream(Protocol):
+    """A connected byte stream: a socket, a pseudo-terminal's file, anything with a descriptor to read and write."""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        ...
+
+
+class AgentChannel:
+    """One guest's control channel over `stream`, which stays the caller's to close. Not for several threads at once."""
+
+    def __init__(self, stream: Stream, guest: str = "guest") -> None:
+        self._stream = stream
+        self._guest = guest
+        self._buffer = b""
+        self._greeted = False
+        # Identifiers do not repeat between callers that follow one another on the same channel.
+        self._ids = itertools.count(secrets.randbelow(1 << 30) + 1)
+
+    def hello(self, timeout: float) -> str:
+        """Waits for the agent and returns the guest's name as the agent tells it.
+
+        Raises MachineError when it does not answer within `timeout` seconds or the channel is closed.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            self._send(b"\n", deadline)
+            for line in self._lines(min(deadline, time.monotonic() + _POKE)):
+                if line.startswith(_HELLO):
+                    self._greeted = True
+                    return line[len(_HELLO) :].decode("utf-8", "replace").strip()
+            if time.monotonic() >= deadline:
+                raise MachineError(
+                    f"no answer on the control channel within {timeout:g} s", "see the guest's console log", self._guest
+                )
+
+    def run(
+        self,
+        command: str,
+        timeout: float,
+        on_output: Callable[[bytes], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> tuple[int, bytes]:
+        """Runs a shell command in the guest: (exit code, standard output and standard error together).
+
+        on_output gets the output in pieces as it appears. After `timeout` seconds, or once `cancelled` (asked a few
+        times a second) says so, the command is killed, with its children, and a MachineError is raised; also when the
+        channel is closed.
+        """
+        deadline = time.monotonic() + timeout
+        if not self._greeted:
+            self.hello(timeout)
+        identifier = b"%d" % next(self._ids)
+        self._send(identifier + b" " + base64.b64encode(command.encode()) + b"\n", deadline)
+        output: list[bytes] = []
+        code = self._collect(identifier, deadline, output, on_output, cancelled)
+        if code is None:
+            late = time.monotonic() >= deadline
+            said = _last_line(output)
+            self._send(identifier + b" kill\n", time.monotonic() + _GRACE)
+            self._collect(identifier, time.monotonic() + _GRACE, output, on_output)
+            why = f"did not end within {timeout:g} s" if late else "was cancelled"
+            raise MachineError(f"the command {why}: {command}", said, self._guest)
+        return code, b"".join(output)
+
+    def _collect(
+        self,
+        identifier: bytes,
+        deadline: float,
+        output: list[bytes],
+        on_output: Callable[[bytes], None] | None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> int | None:
+        """The exit code, or None when the time is over or the command is not wanted any more."""
+        code: int | None = None
+        while code is None and time.monotonic() < deadline and not (cancelled and cancelled()):
+            until = min(deadline, time.monotonic() + _LOOK) if cancelled else deadline
+            code = self._take(identifier, until, output, on_output)
+        return code
+
+    def _take(
+        self, identifier: bytes, deadline: float, output: list[bytes], on_output: Callable[[bytes], None] | None
+    ) -> int | None:
+        for line in self._lines(deadline):
+            words = line.split()
+            if len(words) != 3 or words[0] != identifier:
+                continue
+            try:
+                if words[1] == b"o":
+                    chunk = base64.b64decode(words[2], validate=True)
+                elif words[1] == b"x":
+                    return int(words[2])
+                else:
+                    continue
+            except (ValueError, binascii.Error):
+                continue
+            output.append(chunk)
+            if on_output:
+                on_output(chunk)
+        return None
+
+    def _lines(self, deadline: float) -> Iterator[bytes]:
+        """Complete lines as they come, until `deadline`; what follows the last one stays for the next call."""
+        while True:
+            while b"\n" in self._buffer:
+                line, self._buffer = self._buffer.split(b"\n", 1)
+                yield line.strip()
+            if len(self._buffer) > _LONGEST:
+                self._buffer = b""
+            wait = deadline - time.monotonic()
+            if wait <= 0 or not select.select([self._stream], [], [], wait)[0]:
+                return
+            try:
+                data = os.read(self._stream.fileno(), 1 << 16)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise self._closed() from error
+            if not data:
+                raise self._closed()
+            self._buffer += data
+
+    def _send(self, data: bytes, deadline: float) -> None:
+        view = memoryview(data)
+        while view:
+            wait = deadline - time.monotonic()
+            if wait <= 0 or not select.select([], [self._stream], [], wait)[1]:
+                raise MachineError("the control channel takes no more data", "see the guest's console log", self._guest)
+            try:
+                view = view[os.write(self._stream.fileno(), view[:2048]) :]
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise self._closed() from error
+
+    def _closed(self) -> MachineError:
+        return MachineError("the control channel was closed", "the guest, or its machine, has ended", self._guest)
+
+
+def _last_line(output: list[bytes]) -> str | None:
+    lines = b"".join(output).decode("utf-8", "replace").strip().splitlines()
+    return f"its last line of output: {lines[-1]}" if lines else "it printed nothing"

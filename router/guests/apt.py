@@ -1,0 +1,221 @@
+"""A private apt for another architecture: the machine's sources and keys; lists, cache and package state of its own.
+
+Nothing of the system's package state is read or changed, no root is needed, and signatures are checked by apt as ever.
+apt.conf(5), apt-get(8); `indextargets` tells each index's Origin out of its signed Release file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from router.errors import HostError
+from router.guests.sources import HOW_TO_POINT, Source
+
+ARCHITECTURE = "arm64"
+_FRESH = 600.0  # seconds for which the lists just fetched serve the next image too
+
+_CONFIGURATION = """\
+#clear APT::Update;
+#clear DPkg;
+#clear APT::Architectures;
+#clear Binary::apt;
+APT::Architecture "{architecture}";
+APT::Architectures "{architecture}";
+{sandbox}
+Dir::State "{root}/state";
+Dir::State::lists "{root}/lists";
+Dir::State::status "/dev/null";
+Dir::Cache "{root}/cache";
+Dir::Cache::pkgcache "pkgcache.bin";
+Dir::Cache::srcpkgcache "srcpkgcache.bin";
+Dir::Log "{root}/log";
+Dir::Etc::sourcelist "/dev/null";
+Dir::Etc::sourceparts "{root}/sources.d";
+Acquire::Languages "none";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Acquire::IndexTargets::deb::CNF::DefaultEnabled "false";
+Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
+Acquire::AllowInsecureRepositories "false";
+Acquire::AllowDowngradeToInsecureRepositories "false";
+APT::Get::AllowUnauthenticated "false";
+"""
+
+
+@dataclass(frozen=True, order=True)
+class Package:
+    """One binary package of one version: `sha256` is that of the .deb file, as the signed index gives it."""
+
+    name: str
+    version: str
+    architecture: str
+    sha256: str
+    size: int = 0
+    source: str = ""
+
+
+class PrivateApt:
+    """apt under `root` (a directory of the cache) over the Debian sources among `sources`."""
+
+    def __init__(
+        self,
+        root: Path,
+        sources: Sequence[Source],
+        progress: Callable[[str], None],
+        architecture: str = ARCHITECTURE,
+    ) -> None:
+        self.architecture = architecture
+        text = "\n".join([architecture, *(source.deb822() for source in sources)])
+        self.digest = hashlib.sha256(text.encode()).hexdigest()
+        self._root = root / self.digest[:16]
+        self._sources = sources
+        self._progress = progress
+
+    def refresh(self, force: bool = False) -> None:
+        """Fetches the indices unless that was done within the last ten minutes.
+
+        Raises HostError when none of the sources is Debian's, has the architecture and can be reached.
+        """
+        stamp = self._root / "fetched"
+        if not force and stamp.exists() and time.time() - stamp.stat().st_mtime < _FRESH:
+            return
+        if not self._sources:
+            raise HostError("no package source is configured", HOW_TO_POINT)
+        for name in ("state", "lists/partial", "cache/archives/partial", "log", "sources.d"):
+            (self._root / name).mkdir(parents=True, exist_ok=True)
+        sandbox = 'APT::Sandbox::User "root";' if os.geteuid() == 0 else ""
+        configuration = _CONFIGURATION.format(root=self._root, architecture=self.architecture, sandbox=sandbox)
+        (self._root / "apt.conf").write_text(configuration)
+        with self._locked():
+            self._write_sources(self._sources)
+            self._progress("packages  fetching the package lists")
+            update = self._run("apt-get", "-q", "update", check=False)
+            debian = self._debian_sources()
+            if not debian:
+                raise HostError(
+                    f"none of the package sources is a reachable Debian one with {self.architecture} packages"
+                    + (f": {_last_error(update.stderr)}" if update.returncode else ""),
+                    HOW_TO_POINT + " (its key comes with the Debian package debian-archive-keyring)",
+                )
+            if len(debian) < len(self._sources):
+                left = ", ".join(f"{s.uri} {s.suite}" for s in self._sources if s not in debian)
+                self._progress(f"packages  ignoring sources that are not Debian's or cannot be read: {left}")
+            self._write_sources(debian)
+            stamp.touch()
+
+    def closure(self, roots: Iterable[str]) -> list[str]:
+        """`name=version` of `roots` and all they depend on, as apt would install them on an empty system."""
+        options = ["-qq", "--no-install-recommends", "--print-uris", "install", *roots]
+        lines = self._run("apt-get", *options).stdout.splitlines()
+        found = []
+        for line in lines:
+            words = line.split()
+            if len(words) >= 3 and words[0].startswith("'"):
+                name, version, _ = words[1].removesuffix(".deb").split("_")
+                found.append(f"{name}={version.replace('%3a', ':').replace('%3A', ':')}")
+        return found
+
+    def show(self, names: Iterable[str]) -> list[dict[str, str]]:
+        """The package records (field -> value) of `name` or `name=version` items: the candidate version of each."""
+        return _records(self._run("apt-cache", "show", "--no-all-versions", *names).stdout)
+
+    def offered(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Package name -> {version: sha256} of all that the sources have; names unknown to them are missing."""
+        found: dict[str, dict[str, str]] = {}
+        # Without --no-all-versions apt-cache prints what it finds, and fails only for the names that it does not.
+        for fields in _records(self._run("apt-cache", "show", *names, check=False).stdout):
+            found.setdefault(fields["Package"], {})[fields["Version"]] = fields["SHA256"]
+        return found
+
+    def packages(self, names: Iterable[str]) -> list[Package]:
+        """`name` or `name=version` items as Package, in the index's words."""
+        found = {}
+        for record in self.show(names):
+            source = record.get("Source", record["Package"])
+            package = Package(
+                record["Package"],
+                record["Version"],
+                record["Architecture"],
+                record["SHA256"],
+                int(record["Size"]),
+                source.split()[0],
+            )
+            found[package.name] = package
+        return sorted(found.values())
+
+    def download(self, packages: Sequence[Package], store: Path) -> None:
+        """Fetches `packages` into `store`, each as `<sha256>.deb`; what is there already is not fetched again."""
+        missing = [package for package in packages if not deb_path(store, package).exists()]
+        if not missing:
+            return
+        store.mkdir(parents=True, exist_ok=True)
+        total = sum(package.size for package in missing)
+        self._progress(f"packages  downloading {len(missing)} packages, {total / 1e6:.1f} MB")
+        with tempfile.TemporaryDirectory(dir=store) as folder:
+            self._run("apt-get", "-qq", "download", *(f"{p.name}={p.version}" for p in missing), cwd=Path(folder))
+            fetched = {_sha256(path): path for path in Path(folder).glob("*.deb")}
+            for package in missing:
+                if package.sha256 not in fetched:
+                    raise HostError(
+                        f"the download of {package.name} {package.version} has another sha256 than the index"
+                    )
+                fetched[package.sha256].rename(deb_path(store, package))
+
+    def _debian_sources(self) -> list[Source]:
+        template = "$(ORIGIN)\t$(REPO_URI)\t$(RELEASE)"
+        wanted = ("Created-By: Packages", f"Architecture: {self.architecture}")
+        answer = self._run("apt-get", "indextargets", "--format", template, *wanted).stdout
+        seen = {tuple(line.split("\t")) for line in answer.splitlines()}
+        return [s for s in self._sources if ("Debian", s.uri.rstrip("/") + "/", s.suite) in seen]
+
+    def _write_sources(self, sources: Iterable[Source]) -> None:
+        text = "\n".join(source.deb822() for source in sources)
+        (self._root / "sources.d/router.sources").write_text(text)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self._root / "lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    def _run(
+        self, tool: str, *arguments: str, check: bool = True, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"LC_ALL": "C"}
+        command = [tool, "-c", str(self._root / "apt.conf"), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
+        if check and done.returncode:
+            raise HostError(
+                f"{tool} {arguments[0]}: {_last_error(done.stderr)}", "see whether the package sources are complete"
+            )
+        return done
+
+
+def deb_path(store: Path, package: Package) -> Path:
+    """Where `store` keeps the .deb file of `package`."""
+    return store / f"{package.sha256}.deb"
+
+
+def _records(text: str) -> list[dict[str, str]]:
+    """Stanzas of a Packages file as field -> first line of its value."""
+    stanzas = (dict(re.findall(r"^([A-Za-z0-9-]+):[ \t]*(.*)$", stanza, re.M)) for stanza in text.split("\n\n"))
+    return [fields for fields in stanzas if fields]
+
+
+def _last_error(stderr: str) -> str:
+    errors = [line[3:] for line in stderr.splitlines() if line.startswith("E: ")]
+    return errors[0] if errors else (stderr.strip().splitlines() or ["failed without a message"])[-1]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

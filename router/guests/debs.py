@@ -1,0 +1,59 @@
+"""Reading .deb files without installing them: members of the data archive, no maintainer scripts."""
+
+from __future__ import annotations
+
+import posixpath
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from router.errors import HostError
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file of a package: `path` relative to the root, without `./`; `link` is a symbolic or hard link's target."""
+
+    path: str
+    mode: int
+    data: bytes
+    link: str | None = None
+
+
+def members(deb: Path, wanted: Callable[[str], bool] = lambda path: True) -> Iterator[Member]:
+    """The regular files and links whose path is `wanted`, in one pass over the stream; nothing is written to disk."""
+    command = ["dpkg-deb", "--fsys-tarfile", str(deb)]
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except FileNotFoundError as error:
+        raise HostError("this computer has no dpkg-deb", "guest images are built on Debian or Ubuntu") from error
+    assert process.stdout is not None and process.stderr is not None
+    with process:
+        try:
+            with tarfile.open(fileobj=process.stdout, mode="r|", bufsize=1 << 20) as archive:
+                for item in archive:
+                    path = posixpath.normpath(item.name).lstrip("/")
+                    if not wanted(path):
+                        continue
+                    if item.isreg():
+                        content = archive.extractfile(item)
+                        assert content is not None
+                        yield Member(path, item.mode, content.read())
+                    elif item.issym():
+                        yield Member(path, item.mode, b"", item.linkname)
+                    elif item.islnk():
+                        yield Member(path, item.mode, b"", "/" + posixpath.normpath(item.linkname))
+            # The stream may carry padding after the archive's end: read it, or dpkg-deb dies of a broken pipe.
+            while process.stdout.read(1 << 16):
+                continue
+        except tarfile.TarError as error:
+            raise _damaged(deb, str(error)) from error
+        message = process.stderr.read().decode(errors="replace").strip()
+    if process.returncode:
+        raise _damaged(deb, message)
+
+
+def _damaged(deb: Path, why: str) -> HostError:
+    return HostError(f"cannot read the package: {why}", "remove it, and it is fetched again", str(deb))

@@ -1,0 +1,160 @@
+"""What goes into a guest image, as guest-images/*.yaml says it: packages, kernel modules, programs, files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from router.errors import DescriptionError
+
+SHIPPED = Path(__file__).resolve().parents[2] / "guest-images"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ModuleLists(_Strict):
+    """Kernel modules by when they load. Each list's dependencies follow of themselves.
+
+    boot: in this order, before the guest's program starts; late: in the background, once it runs;
+    available: never of themselves, but modprobe finds them.
+    """
+
+    boot: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
+    available: tuple[str, ...] = ()
+
+
+class PythonParts(_Strict):
+    """Standard library modules beyond what the programs import, and those to leave out although imported."""
+
+    extra: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+class ImageDefinition(_Strict):
+    """One image type, with what it `extends` merged in (lists: the base's come first)."""
+
+    extends: tuple[str, ...] = ()
+    summary: str = ""
+    role: Literal["server", "client", "none"] = "none"
+    """What the guest does for USB: export devices, use them, or neither."""
+    packages: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    trees: tuple[str, ...] = ()
+    modules: ModuleLists = ModuleLists()
+    python: PythonParts = PythonParts()
+
+
+class Definition(_Strict):
+    """A named image type and the files that it was read from."""
+
+    name: str
+    image: ImageDefinition
+    folder: Path
+    sources: tuple[Path, ...]
+
+    def tree_files(self) -> Iterator[tuple[str, Path]]:
+        """(guest path, file) of the trees that are copied as they are; a later tree replaces an earlier one's files."""
+        for tree in self.image.trees:
+            for path in sorted((self.folder / tree).rglob("*")):
+                if path.is_file():
+                    yield str(path.relative_to(self.folder / tree)), path
+
+    def modules(self) -> list[str]:
+        """Every module that the image carries by name."""
+        lists = self.image.modules
+        return [*lists.boot, *lists.late, *lists.available]
+
+
+def image_names(folder: Path = SHIPPED) -> list[str]:
+    """The image types that a description may name: those with a summary."""
+    return [path.stem for path in sorted(folder.glob("*.yaml")) if _load(path).summary]
+
+
+def image_role(name: str, folder: Path = SHIPPED) -> str:
+    """`server`, `client` or `none`: what a guest of the image type `name` does for USB."""
+    return load_definition(name, folder).image.role
+
+
+def load_definition(name: str, folder: Path = SHIPPED) -> Definition:
+    """The image type `name` with all it extends; DescriptionError when there is none or its file is wrong."""
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        close = get_close_matches(name, image_names(folder), n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(image_names(folder))}"
+        raise DescriptionError(f"no guest image '{name}'", hint)
+    merged: ImageDefinition | None = None
+    paths = _chain(path, folder, ())
+    for part in paths:
+        merged = _merge(merged, _load(part)) if merged else _load(part)
+    assert merged is not None
+    definition = Definition(name=name, image=merged, folder=folder, sources=tuple(paths))
+    for tree in merged.trees:
+        if not (folder / tree).is_dir():
+            raise DescriptionError(f"no folder '{tree}'", "trees are folders beside this file", str(path))
+    return definition
+
+
+def _chain(path: Path, folder: Path, seen: tuple[Path, ...]) -> list[Path]:
+    if path in seen:
+        raise DescriptionError("extends itself", "break the circle", str(path))
+    chain: list[Path] = []
+    for base in _load(path).extends:
+        if not (folder / f"{base}.yaml").is_file():
+            raise DescriptionError(f"no guest image '{base}' to extend", None, str(path))
+        chain += [p for p in _chain(folder / f"{base}.yaml", folder, (*seen, path)) if p not in chain]
+    return [*chain, path]
+
+
+def _load(path: Path) -> ImageDefinition:
+    try:
+        data: Any = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        raise DescriptionError(f"not YAML: {getattr(error, 'problem', error)}", None, place) from error
+    try:
+        return ImageDefinition.model_validate_strings(data or {}) if data is None else _validated(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise DescriptionError(f"{field}: {first['msg']}", "see docs/reference/guest-images.md", str(path)) from error
+
+
+def _validated(data: Any) -> ImageDefinition:
+    def frozen(value: Any) -> Any:
+        if isinstance(value, list):
+            return tuple(frozen(item) for item in value)
+        return {key: frozen(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+    return ImageDefinition.model_validate(frozen(data))
+
+
+def _merge(base: ImageDefinition, top: ImageDefinition) -> ImageDefinition:
+    return ImageDefinition(
+        extends=top.extends,
+        summary=top.summary,
+        role=base.role if top.role == "none" else top.role,
+        packages=_joined(base.packages, top.packages),
+        files=_joined(base.files, top.files),
+        trees=_joined(base.trees, top.trees),
+        modules=ModuleLists(
+            boot=_joined(base.modules.boot, top.modules.boot),
+            late=_joined(base.modules.late, top.modules.late),
+            available=_joined(base.modules.available, top.modules.available),
+        ),
+        python=PythonParts(
+            extra=_joined(base.python.extra, top.python.extra), exclude=_joined(base.python.exclude, top.python.exclude)
+        ),
+    )
+
+
+def _joined(base: tuple[str, ...], top: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*base, *top]))

@@ -1,0 +1,158 @@
+"""The guest kernel out of Debian's linux-image package: Image, device trees, and the modules that somebody asked for.
+
+A package holds about 300 MB of modules of which an image wants 1 %: the package is read as a stream, and only what is
+asked for reaches the cache.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from router import files
+from router.errors import HostError
+from router.guests import debs
+from router.guests.modules import builtin_names, canonical, module_name, resolve, unpack_module
+from router.guests.store import locked, sha256
+
+# arm64 Image header, Linux Documentation/arch/arm64/booting.rst: text_offset at 8, image_size at 16, flags at 24,
+# magic at 56.
+_IMAGE_MAGIC = b"ARM\x64"
+_VMLINUZ = re.compile(r"boot/vmlinuz-(\S+)$")
+_MODULES = re.compile(r"(?:usr/)?lib/modules/([^/]+)/(.+)$")
+_DTB = re.compile(r"usr/lib/linux-image-[^/]+/(.+\.dtb)$")
+_COPYRIGHT = re.compile(r"usr/share/doc/([^/]+)/copyright$")
+_FORMAT = 3
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel in the cache: `root` holds Image, dtbs/ and modules/; the rest is what the package said of itself."""
+
+    root: Path
+    version: str
+    available: dict[str, str]
+    builtin: frozenset[str]
+
+    @property
+    def image(self) -> Path:
+        """The uncompressed arm64 Image."""
+        return self.root / "Image"
+
+    @property
+    def copyrights(self) -> dict[str, str]:
+        """Package name -> text of its copyright file."""
+        folder = self.root / "copyright"
+        return {path.name: path.read_text(errors="replace") for path in sorted(folder.glob("*"))}
+
+    @property
+    def dtbs(self) -> Path:
+        """The folder of the package's device trees, with the vendor folders below it."""
+        return self.root / "dtbs"
+
+    def module(self, path: str) -> bytes:
+        """A module's plain ELF; HostError when it was not among those extracted."""
+        file = self.root / "modules" / path
+        if not file.is_file():
+            raise HostError(f"the cached kernel lacks the module {path}", "remove the cache folder", str(self.root))
+        return unpack_module(path, file.read_bytes())
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What an arm64 Image says of itself: sizes in bytes."""
+
+    text_offset: int
+    image_size: int
+    flags: int
+
+
+def image_header(data: bytes, where: str | None = None) -> ImageHeader:
+    """The header of an arm64 kernel Image, or HostError saying what the file is instead."""
+    if data[56:60] != _IMAGE_MAGIC:
+        kinds = {
+            b"\x1f\x8b": "gzip-compressed",
+            b"\x7fE": "an ELF file",
+            b"MZ": "an EFI program (perhaps a compressed one)",
+        }
+        raise HostError(
+            f"the kernel is not a plain arm64 Image but {kinds.get(data[:2], 'something else')}",
+            "give the Image file itself, as boot loaders load it",
+            where,
+        )
+    text_offset, image_size, flags = struct.unpack_from("<QQQ", data, 8)
+    if image_size < len(data) // 2 or flags & 1:
+        raise HostError("the kernel's Image header is implausible, or the kernel is big-endian", None, where)
+    return ImageHeader(text_offset, image_size, flags)
+
+
+def load_kernel(packages: Sequence[Path], cache: Path, wanted: Iterable[str]) -> Kernel:
+    """The kernel of the .deb files `packages` (named by sha256), with at least the closure of the modules `wanted`.
+
+    Extracts once; asks for more modules make a second pass. `wanted` names that do not exist are the caller's to judge.
+    """
+    names = {canonical(name) for name in wanted}
+    root = cache / "kernels" / sha256(" ".join(sorted(p.name for p in packages)).encode())[:16]
+    with locked(root.with_suffix(".lock")):
+        kernel, have = _read(root)
+        if kernel is None or not names <= have:
+            _extract(packages, root, names | have)
+            kernel, _ = _read(root)
+    assert kernel is not None
+    return kernel
+
+
+def _read(root: Path) -> tuple[Kernel | None, set[str]]:
+    index = root / "kernel.json"
+    if not index.is_file():
+        return None, set()
+    facts = json.loads(index.read_bytes())
+    if facts["format"] != _FORMAT:
+        return None, set()
+    return Kernel(root, facts["version"], facts["modules"], frozenset(facts["builtin"])), set(facts["wanted"])
+
+
+def _extract(packages: Sequence[Path], root: Path, wanted: set[str]) -> None:
+    image = b""
+    version = ""
+    builtin: frozenset[str] = frozenset()
+    packed: dict[str, bytes] = {}  # compressed or not, as the package has them
+    names: dict[str, str] = {}
+    for package in packages:
+        for item in debs.members(package):
+            if match := _VMLINUZ.match(item.path):
+                image, version = item.data, match[1]
+            elif match := _DTB.match(item.path):
+                files.write(root / "dtbs" / match[1], item.data)
+            elif match := _COPYRIGHT.match(item.path):
+                files.write(root / "copyright" / match[1], item.data)
+            elif match := _MODULES.match(item.path):
+                if match[2] == "modules.builtin":
+                    builtin = builtin_names(item.data.decode())
+                elif name := module_name(match[2]):
+                    packed[match[2]] = item.data
+                    names[name] = match[2]
+    if not image:
+        raise HostError("the kernel package holds no boot/vmlinuz", "see whether linux-image-arm64 is Debian's")
+    if image[:2] == b"\x1f\x8b":
+        image = gzip.decompress(image)
+    image_header(image, f"vmlinuz-{version}")
+    known = [name for name in sorted(wanted) if name in names or name in builtin]
+    closure = resolve(known, names, builtin, lambda path: unpack_module(path, packed[path]))
+    for module in closure.modules:
+        path = names[module.name]
+        files.write(root / "modules" / path, packed[path])
+    files.write(root / "Image", image)
+    facts = {
+        "format": _FORMAT,
+        "version": version,
+        "modules": names,
+        "builtin": sorted(builtin),
+        "wanted": sorted(wanted),
+    }
+    files.write(root / "kernel.json", json.dumps(facts).encode())

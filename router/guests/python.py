@@ -1,0 +1,169 @@
+"""A trimmed CPython for the guests: interpreter, the library modules that the programs use, and the programs.
+
+Start-up time under emulation is what counts, so the library is one stored (not deflated) zip of .pyc files on the
+interpreter's default path, and nothing is compiled or searched for in the guest.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import marshal
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+
+from router.errors import HostError
+
+_COMPILER = Path(__file__).with_name("_compile.py")
+_PROJECT = Path(__file__).resolve().parents[1]
+# Imported by the interpreter itself at start, or by its C code on the way to an error message.
+_ALWAYS = (
+    "encodings",
+    "encodings.aliases",
+    "encodings.utf_8",
+    "encodings.ascii",
+    "encodings.latin_1",
+    "os",
+    "runpy",
+    "__future__",
+)
+_MAIN = "from router.usbip.__main__ import main\nraise SystemExit(main())\n"
+
+Item = tuple[str, str, str, int]  # module name, path in the guest, source, level as of compile()
+Compiler = Callable[[list[Item]], dict[str, bytes]]
+OPTIMISED = 2  # as -OO: without assertions and docstrings
+_WITH_DOCSTRINGS = 1  # the programs' --help is made of docstrings
+
+
+def stdlib_closure(
+    programs: Mapping[str, str],
+    library: Mapping[str, bool],
+    read: Callable[[str], str],
+    extra: Iterable[str],
+    exclude: Collection[str],
+) -> list[str]:
+    """Names of the library modules that `programs` (module name -> source) and `extra` need, sorted.
+
+    Of a program every import counts, also inside functions; of a library module those at its top level, which run
+    whenever it is imported. library: the names that exist as Python source, True
+    for packages; what else is imported is built in. read: a library module's source.
+    """
+    found: set[str] = set()
+    queue = [*_ALWAYS, *extra]
+    packages = packages_of(programs)
+    for name, source in programs.items():
+        queue += _imports(source, name, name in packages, whole=True)
+    while queue:
+        name = queue.pop()
+        if name in found or name in exclude or name not in library:
+            continue
+        found.add(name)
+        if "." in name:
+            queue.append(name.rpartition(".")[0])
+        queue += _imports(read(name), name, library[name], whole=False)
+    return sorted(found)
+
+
+def program_sources(project: Path = _PROJECT) -> dict[str, str]:
+    """Source by module name of what the guests run: router.usbip and the error type; {} while there is none."""
+    package = project / "usbip"
+    if not (package / "__init__.py").is_file():
+        return {}
+    files = [project / "__init__.py", project / "errors.py", *sorted(package.rglob("*.py"))]
+    sources = {}
+    for file in files:
+        parts = file.relative_to(project.parent).with_suffix("").parts
+        sources[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file.read_text()
+    return sources
+
+
+def packages_of(modules: Iterable[str]) -> set[str]:
+    """Of module names those that have modules below them."""
+    return {name.rpartition(".")[0] for name in modules if "." in name}
+
+
+def make_zip(pyc: Mapping[str, bytes], packages: Collection[str]) -> bytes:
+    """A zip of compiled modules: module name -> .pyc; those in `packages` become `<name>/__init__.pyc`."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(pyc):
+            path = name.replace(".", "/") + ("/__init__.pyc" if name in packages else ".pyc")
+            entry = zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0))
+            entry.create_system, entry.external_attr = 3, 0o100644 << 16
+            archive.writestr(entry, pyc[name])
+    return buffer.getvalue()
+
+
+def make_zipapp(sources: Mapping[str, str], compiler: Compiler) -> bytes:
+    """The guests' programs as one zip that `python3 usbip.pyz` runs."""
+    everything = {**sources, "__main__": _MAIN}
+    pyc = compiler(
+        [(name, f"{name.replace('.', '/')}.py", text, _WITH_DOCSTRINGS) for name, text in sorted(everything.items())]
+    )
+    return make_zip(pyc, packages_of(sources))
+
+
+def compiler_for(version: str, debian_python: Callable[[str], list[str]]) -> Compiler:
+    """What compiles for a guest's Python `version` ("3.11"), whose .pyc files no other minor version can make or read.
+
+    That is this interpreter if it is of that version, else one on PATH, else `debian_python(version)`: the command of
+    Debian's own for this computer's architecture.
+    """
+    if f"{sys.version_info.major}.{sys.version_info.minor}" == version:
+        command = [sys.executable]
+    else:
+        there = shutil.which(f"python{version}")
+        command = [there] if there and _runs(there, version) else debian_python(version)
+
+    def compile_all(items: list[Item]) -> dict[str, bytes]:
+        done = subprocess.run(
+            [*command, "-I", "-S", str(_COMPILER)],
+            input=marshal.dumps(items, 2),
+            capture_output=True,
+            check=False,
+            env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
+        )
+        if done.returncode:
+            why = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+            raise HostError(f"{command[0]} cannot compile the guests' programs: {why}")
+        compiled: list[tuple[str, bytes]] = marshal.loads(done.stdout)
+        return dict(compiled)
+
+    return compile_all
+
+
+def _runs(command: str, version: str) -> bool:
+    """A python3.X on PATH may be the shim of a version manager that has no such version active."""
+    test = f"import sys; sys.exit(sys.version_info[:2] != ({version.replace('.', ', ')}))"
+    return subprocess.run([command, "-I", "-S", "-c", test], capture_output=True, check=False).returncode == 0
+
+
+def _imports(source: str, module: str, package: bool, whole: bool) -> list[str]:
+    """Modules that `source` imports; with `whole` also inside functions. `if TYPE_CHECKING:` counts for nothing."""
+    names = []
+    queue: list[ast.AST] = [ast.parse(source)]
+    while queue:
+        node = queue.pop()
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                # PEP 328: one dot is the package itself; a plain module first drops its own name.
+                parts = module.split(".") if package else module.split(".")[:-1]
+                parts = parts[: len(parts) - node.level + 1]
+                base = ".".join([*parts, *([base] if base else [])])
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and not whole:
+            continue
+        elif isinstance(node, ast.If) and (
+            "TYPE_CHECKING" in ast.unparse(node.test) or "__main__" in ast.unparse(node.test)
+        ):
+            queue += node.orelse
+        else:
+            queue += ast.iter_child_nodes(node)
+    return names

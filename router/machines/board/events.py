@@ -1,0 +1,101 @@
+"""What a deployment tells while it runs: one stream of events for the terminal, for --json and across the lab host."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from router.errors import DescriptionError, HostError, MachineError, RouterError
+
+
+class Stopped(RouterError):
+    """Somebody asked a run to end: Ctrl-C, a stolen lock, a shutdown."""
+
+    exit_code = 130
+
+
+KINDS = (
+    "step",  # name: a piece of work begins
+    "done",  # name, seconds, text: it has ended well
+    "progress",  # name, done, size: bytes
+    "command",  # text: sent to the boot loader
+    "note",  # text
+    "warning",  # text
+    "ask",  # text: the user has to do something
+    "milestone",  # name, seconds since the start command, line
+    "console",  # text: one line of the board's console
+    "result",  # ok, and of an error: error, message, hint, where, exit_code
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened `at` seconds after the deployment began."""
+
+    kind: str
+    at: float
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def to_line(self) -> str:
+        """One line of JSON."""
+        return json.dumps({"event": self.kind, "at": round(self.at, 3), **self.data}, ensure_ascii=False)
+
+
+def from_line(line: str) -> Event:
+    """The event of one line of JSON; ValueError when it is none."""
+    raw = json.loads(line)
+    if not isinstance(raw, dict) or raw.get("event") not in KINDS:
+        raise ValueError(f"not an event: {line[:80]!r}")
+    return Event(raw.pop("event"), float(raw.pop("at", 0.0)), raw)
+
+
+class Reporter:
+    """Stamps events and hands them to one sink; the runner's only way to say anything."""
+
+    def __init__(self, sink: Callable[[Event], None]) -> None:
+        self._sink = sink
+        self._started = time.monotonic()
+        self._lock = threading.Lock()  # the TFTP server speaks from threads of its own
+        self.last: str | None = None
+
+    def say(self, kind: str, **data: Any) -> None:
+        """Emit one event of a kind in KINDS."""
+        with self._lock:
+            self.last = kind
+            self._sink(Event(kind, time.monotonic() - self._started, data))
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[list[str]]:
+        """A named, timed piece of work; what is appended to the list it yields becomes its closing text."""
+        started = time.monotonic()
+        self.say("step", name=name)
+        texts: list[str] = []
+        yield texts
+        self.say("done", name=name, seconds=round(time.monotonic() - started, 3), text=", ".join(texts))
+
+    def failed(self, error: RouterError) -> None:
+        """Emit the final event of a run that ended in an error."""
+        kind = type(error).__name__
+        self.say(
+            "result",
+            ok=False,
+            error=kind,
+            message=error.message,
+            hint=error.hint,
+            where=error.where,
+            exit_code=error.exit_code,
+        )
+
+
+def error_of(event: Event) -> RouterError | None:
+    """The error that a result event carries, as it was raised on the other side; None when the run went well."""
+    if event.data.get("ok"):
+        return None
+    kinds: dict[str, type[RouterError]] = {k.__name__: k for k in (DescriptionError, HostError, MachineError, Stopped)}
+    kind = kinds.get(str(event.data.get("error")), RouterError)
+    return kind(str(event.data.get("message")), event.data.get("hint"), event.data.get("where"))

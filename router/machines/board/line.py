@@ -1,0 +1,194 @@
+"""The board's serial line: opened for us alone, read against deadlines, and every byte kept in a timestamped log."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import select
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from router.errors import HostError, MachineError
+
+BY_ID = Path("/dev/serial/by-id")
+
+
+class SerialLine:
+    """Bytes to and from a serial device, an rfc2217:// or socket:// URL, or anything else that pyserial opens.
+
+    device: path or URL. baud: bits per second. log: file that the raw console goes to, each line with the UTC time
+    at which its first byte came (None: not kept). A context manager: the device is closed, and its terminal settings
+    are restored, at exit. HostError when it cannot be opened; MachineError when it vanishes.
+    """
+
+    def __init__(self, device: str, baud: int, log: Path | None = None) -> None:
+        self.device = device
+        self.baud = baud
+        self.last_heard = time.monotonic()
+        self.total_received = 0
+        self.tap: Callable[[bytes], None] | None = None
+        self._log_path = log
+        self._log: IO[bytes] | None = None
+        self._log_at_start = True
+        self._port: Any = None
+        self._settings: list[Any] | None = None
+
+    def __enter__(self) -> SerialLine:
+        import serial
+
+        self._settings = _terminal_settings(self.device)
+        try:
+            if "://" in self.device:
+                self._port = serial.serial_for_url(self.device, baudrate=self.baud, timeout=0)
+            else:
+                self._port = serial.Serial(self.device, self.baud, timeout=0, exclusive=True)
+        except (serial.SerialException, OSError, ValueError) as error:
+            raise _open_error(self.device, error) from None
+        if self._log_path is not None:
+            self._log_path.parent.mkdir(parents=True, exist_ok=True)
+            self._log = self._log_path.open("ab", buffering=0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._port is not None:
+            _restore(self._port, self._settings)
+            self._port.close()
+        if self._log is not None:
+            self._log.close()
+
+    def read(self, seconds: float) -> bytes:
+        """What has come in; waits at most `seconds` for the first byte. Empty: nothing came."""
+        data = self._receive(seconds)
+        if data:
+            self.last_heard = time.monotonic()
+            self.total_received += len(data)
+            self._keep(data)
+            if self.tap is not None:
+                self.tap(data)
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Send all of it."""
+        view = memoryview(data)
+        deadline = time.monotonic() + 10 + len(data) * 20 / self.baud
+        while view:
+            try:
+                view = view[self._port.write(view) or 0 :]
+            except OSError as error:  # pyserial's SerialException is one
+                raise self._gone(error) from None
+            if view and time.monotonic() > deadline:
+                raise MachineError(
+                    "the serial line takes no more bytes",
+                    hint="flow control? unplug the adapter, plug it in again",
+                    where=self.device,
+                )
+
+    def _receive(self, seconds: float) -> bytes:
+        try:
+            descriptor = self._descriptor()
+            if descriptor is not None:
+                if not select.select([descriptor], [], [], max(seconds, 0))[0]:
+                    return b""
+                return bytes(self._port.read(65536))
+            self._port.timeout = max(seconds, 0)
+            first = bytes(self._port.read(1))
+            self._port.timeout = 0
+            return first + bytes(self._port.read(4096)) if first else b""
+        except OSError as error:
+            raise self._gone(error) from None
+
+    def _descriptor(self) -> int | None:
+        """What select can wait on; URL handlers may have none."""
+        fileno = getattr(self._port, "fileno", None)
+        try:
+            return int(fileno()) if fileno is not None else None
+        except OSError:
+            return None
+
+    def _gone(self, error: OSError) -> MachineError:
+        return MachineError(
+            f"the serial line went away: {error}",
+            hint="is the adapter still plugged in, and does another program read the same device?",
+            where=self.device,
+        )
+
+    def _keep(self, data: bytes) -> None:
+        if self._log is None:
+            return
+        out = bytearray()
+        for piece in data.splitlines(keepends=True):
+            if self._log_at_start:
+                now = time.time()
+                stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+                out += f"{stamp}.{int(now * 1000) % 1000:03d}Z ".encode()
+            out += piece
+            self._log_at_start = piece.endswith(b"\n")
+        self._log.write(out)
+
+
+def candidates() -> list[str]:
+    """The serial devices of this host, the lasting names (by-id) where there are some."""
+    if BY_ID.is_dir():
+        return sorted(str(path) for path in BY_ID.iterdir())
+    from serial.tools import list_ports
+
+    return sorted(port.device for port in list_ports.comports() if port.hwid != "n/a")
+
+
+def _open_error(device: str, error: Exception) -> HostError:
+    number = getattr(error, "errno", None)
+    if not Path(device).exists() and "://" not in device:
+        known = candidates()
+        near = difflib.get_close_matches(device, known, n=1, cutoff=0.5)
+        if near:
+            hint = f"did you mean {near[0]}?"
+        elif known:
+            hint = "this host has " + ", ".join(known)
+        else:
+            hint = "no serial adapter is plugged in here (/dev/serial/by-id is empty)"
+        return HostError("no such serial device", hint=hint, where=device)
+    if number == 13:
+        return HostError(
+            "no permission to open the serial device",
+            hint="join the device's group (usually: sudo usermod -aG dialout $USER) and log in again",
+            where=device,
+        )
+    if number == 11 or "exclusively lock" in str(error) or number == 16:
+        return HostError(
+            "another program has the serial device open", hint="close it: fuser -v shows which", where=device
+        )
+    return HostError(f"cannot open the serial device: {error}", where=device)
+
+
+def _terminal_settings(device: str) -> list[Any] | None:
+    """The device's termios attributes before pyserial changes them (pyserial does not put them back)."""
+    import termios
+
+    if "://" in device:
+        return None
+    try:
+        descriptor = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:
+        return None  # opening it properly will say why
+    try:
+        return termios.tcgetattr(descriptor)
+    except termios.error:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _restore(port: Any, settings: list[Any] | None) -> None:
+    import termios
+
+    if settings is None:
+        return
+    try:
+        termios.tcsetattr(port.fileno(), termios.TCSANOW, settings)
+    except (termios.error, OSError):
+        return  # the device is gone, and its settings with it

@@ -1,0 +1,116 @@
+"""Plugging QEMU's emulated USB devices into a running guest and pulling them out again, through the monitor."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from router.errors import DescriptionError, MachineError
+from router.machines.qemu.qmp import Qmp
+from router.machines.qemu.usb import UsbPlug, parse_plug, socket_count
+
+RELEASE = 5.0
+"""Seconds that QEMU may take to let go of an unplugged device's image."""
+
+
+@dataclass
+class Plugged:
+    """A device in a socket, and the monitor's commands that remove what stands behind it once it is out."""
+
+    plug: UsbPlug
+    undo: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+
+class UsbSockets:
+    """The sockets of a guest's USB controller, from 1. Any thread may use it."""
+
+    def __init__(self, qmp: Qmp, plugs: tuple[UsbPlug, ...]) -> None:
+        self._qmp = qmp
+        self._buses = plugs[0].buses if plugs else ()
+        self._size = socket_count(plugs)
+        self._lock = threading.Lock()
+        self._plugged = {plug.socket: Plugged(plug) for plug in plugs}
+
+    def plugged(self) -> list[UsbPlug]:
+        """What is plugged in, by socket."""
+        with self._lock:
+            return [self._plugged[socket].plug for socket in sorted(self._plugged)]
+
+    def plug(self, text: str) -> UsbPlug:
+        """Plug `KIND[:ARGUMENT]` into the first free socket. DescriptionError: wrong text; MachineError: none free."""
+        with self._lock:
+            socket = next((n for n in range(1, self._size + 1) if n not in self._plugged), None)
+            if socket is None:
+                raise MachineError(f"all {self._size} USB sockets are taken", hint="unplug a device first")
+            plug = parse_plug(text, socket, self._buses)
+            plugged = Plugged(plug)
+            try:
+                self._add(plug, plugged.undo)
+            except MachineError:
+                self._undo(plugged.undo, 0)
+                raise
+            self._plugged[socket] = plugged
+            return plug
+
+    def unplug(self, socket: int) -> UsbPlug:
+        """Pull out what is in the socket; DescriptionError when there is nothing."""
+        with self._lock:
+            plugged = self._plugged.get(socket)
+            if plugged is None:
+                taken = ", ".join(f"{n} ({p.plug.kind})" for n, p in sorted(self._plugged.items())) or "none"
+                raise DescriptionError(f"nothing is plugged into socket {socket}", hint=f"sockets in use: {taken}")
+            self._qmp.execute("device_del", id=f"plug{socket}")
+            del self._plugged[socket]
+            self._undo(plugged.undo, RELEASE)
+            return plugged.plug
+
+    def _add(self, plug: UsbPlug, undo: list[tuple[str, dict[str, Any]]]) -> None:
+        name = f"plug{plug.socket}"
+        # Names of what was plugged in when QEMU started are still known to it.
+        behind = f"{name}-{time.monotonic_ns():x}"
+        options: dict[str, Any] = {"driver": plug.facts.device, "bus": plug.bus, "port": plug.port, "id": name}
+        if plug.kind in ("storage", "uas"):
+            image = {"driver": "file", "filename": str(plug.argument)}
+            self._qmp.execute("blockdev-add", driver="raw", node_name=behind, file=image)
+            undo.append(("blockdev-del", {"node_name": behind}))
+        if plug.kind == "storage":
+            options |= {"drive": behind, "serial": f"ROUTER{plug.socket:04}"}
+        elif plug.kind == "mtp":
+            options["rootdir"] = str(plug.argument)
+        elif plug.kind in ("serial", "braille"):
+            kind = "ringbuf" if plug.kind == "serial" else "null"
+            self._qmp.execute("chardev-add", id=behind, backend={"type": kind, "data": {}})
+            undo.append(("chardev-remove", {"id": behind}))
+            options["chardev"] = behind
+        elif plug.kind == "net":
+            self._qmp.execute("netdev_add", type="hubport", hubid=7, id=behind)
+            undo.append(("netdev_del", {"id": behind}))
+            options["netdev"] = behind
+        elif plug.kind == "audio":
+            self._qmp.execute("audiodev-add", driver="none", id=behind)
+            options["audiodev"] = behind
+        self._qmp.execute("device_add", **options)
+        if plug.kind == "uas":
+            try:
+                self._qmp.execute("device_add", driver="scsi-hd", bus=f"{name}.0", drive=behind)
+            except MachineError:
+                self._qmp.execute("device_del", id=name)
+                raise
+
+    def _undo(self, undo: list[tuple[str, dict[str, Any]]], patience: float) -> None:
+        end = time.monotonic() + patience
+        for command, arguments in reversed(undo):
+            while True:
+                try:
+                    self._qmp.execute(command, **arguments)
+                    break
+                except MachineError:
+                    # After a failure, which is told anyway, what can be removed is. Else QEMU may refuse for a moment,
+                    # while the device that uses it is on its way out.
+                    if not patience:
+                        break
+                    if time.monotonic() >= end:
+                        raise
+                    time.sleep(0.05)

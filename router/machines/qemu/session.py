@@ -1,0 +1,165 @@
+"""One `router run`: bring the system up, run the commands or hand over the console, stop in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import sys
+import termios
+import time
+import tty
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from router.build.pipeline import Built
+from router.control.place import Claim
+from router.control.server import ControlServer
+from router.errors import DescriptionError, MachineError
+from router.machines.qemu.microkit import MicrokitRun
+from router.machines.qemu.running import Run
+from router.machines.qemu.split import SplitRun
+from router.machines.qemu.tool import find_qemu
+from router.machines.qemu.usb import UsbPlug
+from router.machines.timeline import Timeline
+from router.vswitch import build_host_switch
+
+LEAVE = b"\x1d"
+"""Ctrl-], as telnet and virsh have it."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A shell command for a guest."""
+
+    guest: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user wants of a run. Times in seconds."""
+
+    commands: tuple[Command, ...] = ()
+    console: str | None = None
+    timeout: float = 120.0
+    command_timeout: float = 300.0
+    as_json: bool = False
+    capture: Path | None = None
+
+    def check(self, guests: Sequence[str]) -> None:
+        """DescriptionError when a guest does not exist or the options contradict each other."""
+        if self.console is not None:
+            check_guest(self.console, guests, "--console")
+            if self.commands:
+                raise DescriptionError("--console and --exec exclude each other", hint="leave one of them out")
+            if not sys.stdin.isatty():
+                raise DescriptionError("--console needs a terminal", hint="use --exec in scripts")
+
+
+def check_guest(name: str, guests: Sequence[str], where: str) -> None:
+    """DescriptionError when no guest is called that."""
+    if name not in guests:
+        raise DescriptionError(f"no guest '{name}'", hint=f"guests: {', '.join(guests)}", where=where)
+
+
+def parse_command(text: str, guests: Sequence[str]) -> Command:
+    """A Command from `client: sha256sum /dev/sda`."""
+    match = re.fullmatch(r"\s*([\w-]+)\s*:\s*(.+)", text, re.DOTALL)
+    if match is None:
+        raise DescriptionError(f"not a command for a guest: {text!r}", hint="write 'GUEST: COMMAND'", where="--exec")
+    check_guest(match[1], guests, "--exec")
+    return Command(match[1], match[2])
+
+
+def split_run(
+    built: Built, plugs: tuple[UsbPlug, ...], logs: Path, timeline: Timeline, capture: Path | None = None
+) -> SplitRun:
+    """The guests of a build folder, ready to be started as a context."""
+    switch = build_host_switch(built.folder / "objects")
+    return SplitRun(built.plan, built.guests, find_qemu().path, switch, logs, timeline, plugs, capture)
+
+
+def microkit_run(built: Built, plugs: tuple[UsbPlug, ...], logs: Path, timeline: Timeline) -> MicrokitRun:
+    """The boot image of a build folder, ready to be started as a context."""
+    assert built.boot_image is not None, "a build with a boot image"
+    return MicrokitRun(built.plan, built.boot_image.path, find_qemu(), logs, timeline, plugs)
+
+
+def run(running: Run, options: Options) -> int:
+    """Start a run and do what the user wants of it; the exit code of the first command that failed, or 0.
+
+    MachineError when the machine or a guest fails.
+    """
+    with Claim(running.plan.name) as claim, running as system, ControlServer(claim, system, running.how):
+        if options.console is not None:
+            return converse(system, options.console)
+        system.wait_ready(options.timeout)
+        if options.commands:
+            return run_commands(system, options)
+        print("up; Ctrl-C stops it", file=sys.stderr)
+        while True:
+            system.poll(0.5)
+
+
+def run_commands(system: Run, options: Options) -> int:
+    """Each command in turn, also after one failed."""
+    first = 0
+    for command in options.commands:
+        start = time.monotonic()
+        if not options.as_json:
+            print(
+                f"{system.timeline.elapsed():7.2f} s  {command.guest:<10} $ {command.text}", file=sys.stderr, flush=True
+            )
+        code, output = system.execute(
+            command.guest, command.text, options.command_timeout, None if options.as_json else show
+        )
+        if options.as_json:
+            row = {
+                "event": "command",
+                "guest": command.guest,
+                "command": command.text,
+                "code": code,
+                "output": output.decode(errors="replace"),
+                "seconds": round(time.monotonic() - start, 2),
+            }
+            # In one piece: the time line may be written by another thread.
+            sys.stdout.write(json.dumps(row) + "\n")
+            sys.stdout.flush()
+        first = first or code
+    return first
+
+
+def show(data: bytes) -> None:
+    """Print a command's output as it comes."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def converse(system: Run, guest: str) -> int:
+    """Connect the terminal to a guest's console until Ctrl-] or until the guest ends."""
+    console = system.guests[guest].console
+    stdin = sys.stdin.fileno()
+    saved = termios.tcgetattr(stdin)
+    print(f"console of {guest}; Ctrl-] ends the run", file=sys.stderr)
+    system.guests[guest].attach(show)
+    system.give_keyboard(guest)
+    system.timeline.mute()
+    tty.setraw(stdin)
+    try:
+        while True:
+            readable, _, _ = select.select([stdin], [], [], 0.1)
+            if readable:
+                typed = os.read(stdin, 1024)
+                if not typed or LEAVE in typed:
+                    return 0
+                console.send(typed)
+            while system.poll(0):
+                pass
+    except MachineError:
+        return 0 if system.guests[guest].child.ended() == 0 else 4
+    finally:
+        termios.tcsetattr(stdin, termios.TCSADRAIN, saved)
+        print(file=sys.stderr)

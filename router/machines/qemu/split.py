@@ -1,0 +1,104 @@
+"""A split run: each guest in a QEMU of its own, joined by the host's build of the switch.
+
+Everything that a run needs is in one temporary folder (unix sockets have short names) and one log folder; leaving the
+context ends every process, closes every socket and removes the temporary folder.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from router import files
+from router.build.layout import GuestFiles
+from router.errors import MachineError
+from router.guests.agent import AgentChannel
+from router.machines.process import Child
+from router.machines.qemu.command import Sockets, guest_command
+from router.machines.qemu.hotplug import UsbSockets
+from router.machines.qemu.qmp import Qmp
+from router.machines.qemu.running import Run, RunningGuest, accept, listen
+from router.machines.qemu.stub import boot_stub
+from router.machines.qemu.usb import UsbPlug
+from router.machines.timeline import Timeline
+from router.plan.models import GuestPlan, SystemPlan
+from router.vswitch import SwitchProcess, switch_config
+
+
+class SplitRun(Run):
+    """The running system. `boots`: what each guest boots from; `switch`: the host's build of the switch."""
+
+    how = "split"
+
+    def __init__(
+        self,
+        plan: SystemPlan,
+        boots: dict[str, GuestFiles],
+        qemu: str,
+        switch: Path,
+        logs: Path,
+        timeline: Timeline,
+        plugs: tuple[UsbPlug, ...] = (),
+        capture: Path | None = None,
+    ) -> None:
+        super().__init__(plan, logs, timeline, plugs)
+        self._files = boots
+        self._qemu = qemu
+        self._program = switch
+        self._capture = capture
+
+    def _start(self) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="router-"))
+        self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        self.switch = SwitchProcess(self._program, switch_config(self.plan.vswitch), folder, capture=self._capture)
+        self._stack.callback(self._stop_switch)
+        self.switch.start()
+        exporter = next((guest.name for guest in self.plan.guests if guest.passthrough.selected), None)
+        for guest in self.plan.guests:
+            plugs = self._plugs if guest.name == exporter else None
+            self.guests[guest.name] = self._boot(guest, folder, plugs)
+        if exporter is not None:
+            self.usb = UsbSockets(self.guests[exporter].qmp, self._plugs)
+
+    def _stop_switch(self) -> None:
+        counters = self.switch.stop()
+        rows = {name: asdict(port) for name, port in counters.items()}
+        files.write(self._logs / "vswitch.json", json.dumps(rows, indent=2) + "\n")
+        if self.switch.log.exists():
+            files.copy(self.switch.log, self._logs / "vswitch.log")
+
+    def _boot(self, guest: GuestPlan, folder: Path, plugs: tuple[UsbPlug, ...] | None) -> RunningGuest:
+        booted = self._files[guest.name]
+        stub = folder / f"{guest.name}.stub"
+        stub.write_bytes(boot_stub(booted.layout.kernel.start, booted.layout.tree.start))
+        sockets = Sockets(
+            net=self.switch.socket(guest.name),
+            console=folder / f"{guest.name}.console",
+            control=folder / f"{guest.name}.control",
+            monitor=folder / f"{guest.name}.qmp",
+            early=folder / f"{guest.name}.early",
+        )
+        paths = (sockets.monitor, sockets.early, sockets.console, sockets.control)
+        servers = [self._stack.enter_context(listen(path)) for path in paths]
+        command = guest_command(self._qemu, guest, booted, stub, sockets, plugs)
+        child = Child(f"QEMU of guest '{guest.name}'", command, self._logs / f"{guest.name}.qemu.log")
+        self._stack.callback(child.stop)
+        streams = [accept(server, child) for server in servers]
+        monitor, early, console, control = (self._stack.enter_context(stream) for stream in streams)
+        boot = self._read(guest.name, early, f"{guest.name}.early")
+        reader = self._read(guest.name, console, f"{guest.name}.console")
+        qmp = Qmp(monitor)
+        self._stack.callback(qmp.close)
+        return RunningGuest(guest, child, (boot, reader), AgentChannel(control, guest.name), qmp)
+
+    def _check_alive(self) -> None:
+        if (code := self.switch.ended()) is not None:
+            raise MachineError(f"the switch ended with code {code}: {self.switch.last_words()}")
+        for name, guest in self.guests.items():
+            if (code := guest.child.ended()) is not None:
+                panics = self.timeline.seen(name, "panic")
+                why = panics[-1].text if panics else guest.child.errors() or f"QEMU ended with code {code}"
+                raise MachineError(f"guest '{name}' is gone: {why}", hint=self._last_lines(guest))

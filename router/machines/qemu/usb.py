@@ -1,0 +1,163 @@
+"""QEMU's emulated USB devices by everyday names, as `router run --usb KIND[:ARGUMENT]` plugs them in.
+
+The identities are those of QEMU's hw/usb sources; they tell which of the devices a description's rules will route.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from router.errors import DescriptionError
+from router.plan.models import Grant
+
+
+@dataclass(frozen=True)
+class UsbKind:
+    """One kind of device."""
+
+    device: str
+    """QEMU's `-device`."""
+    vendor: int
+    product: int
+    classes: tuple[int, ...]
+    """Device class and interface classes."""
+    argument: str | None = None
+    """What must follow the colon, or None."""
+    superspeed: bool = False
+
+
+KINDS = {
+    "storage": UsbKind("usb-storage", 0x46F4, 0x0001, (8,), "a disk image", superspeed=True),
+    "uas": UsbKind("usb-uas", 0x46F4, 0x0003, (8,), "a disk image", superspeed=True),
+    "keyboard": UsbKind("usb-kbd", 0x0627, 0x0001, (3,)),
+    "mouse": UsbKind("usb-mouse", 0x0627, 0x0001, (3,)),
+    "tablet": UsbKind("usb-tablet", 0x0627, 0x0001, (3,)),
+    "wacom": UsbKind("usb-wacom-tablet", 0x056A, 0x0000, (3,)),
+    "serial": UsbKind("usb-serial", 0x0403, 0x6001, (0xFF,)),
+    "braille": UsbKind("usb-braille", 0x0403, 0xFE72, (0xFF,)),
+    "audio": UsbKind("usb-audio", 0x46F4, 0x0002, (1,)),
+    "net": UsbKind("usb-net", 0x0525, 0xA4A2, (2, 0x0A)),
+    "ccid": UsbKind("usb-ccid", 0x08E6, 0x4433, (0x0B,)),
+    "mtp": UsbKind("usb-mtp", 0x46F4, 0x0004, (6,), "a folder"),
+}
+
+
+@dataclass(frozen=True)
+class UsbPlug:
+    """A device that is plugged in: its kind by name, its argument, its socket (from 1)."""
+
+    kind: str
+    argument: Path | None
+    socket: int
+    buses: tuple[str, ...] = ()
+    """QEMU's names of the buses of the board's own controllers; empty: the controller is on the PCIe bus."""
+
+    @property
+    def bus(self) -> str:
+        """The bus of the controller that it is plugged into."""
+        return self.buses[min(self.socket, len(self.buses)) - 1] if self.buses else "usb.0"
+
+    @property
+    def port(self) -> str:
+        """The port of that bus. A board's own controllers have one each: behind the last one is a hub of eight."""
+        if not self.buses:
+            return str(self.socket)
+        return "1" if self.socket < len(self.buses) else f"1.{self.socket - len(self.buses) + 1}"
+
+    @property
+    def facts(self) -> UsbKind:
+        return KINDS[self.kind]
+
+    @property
+    def path(self) -> str:
+        """Where the server's Linux sees it: each controller has a bus for USB 2 and then one for SuperSpeed."""
+        controller = self.buses.index(self.bus) if self.buses else 0
+        superspeed = self.facts.superspeed and "." not in self.port  # the hub has full speed
+        return f"{2 * controller + (2 if superspeed else 1)}-{self.port}"
+
+
+def parse_plug(text: str, socket: int, buses: tuple[str, ...] = ()) -> UsbPlug:
+    """A plug from `storage:disk.img`; DescriptionError says which kinds there are and what is missing."""
+    kind, colon, argument = text.partition(":")
+    if kind not in KINDS:
+        raise DescriptionError(f"no USB device of kind '{kind}'", hint=f"kinds: {', '.join(KINDS)}", where="--usb")
+    wanted = KINDS[kind].argument
+    if wanted is None and colon:
+        raise DescriptionError(f"'{kind}' takes no argument", hint=f"write --usb {kind}", where="--usb")
+    if wanted is None:
+        return UsbPlug(kind, None, socket, buses)
+    if not argument:
+        raise DescriptionError(f"'{kind}' needs {wanted}", hint=f"write --usb {kind}:PATH", where="--usb")
+    path = Path(argument).expanduser().resolve()
+    if not path.exists():
+        raise DescriptionError(f"{argument}: no such file or folder", hint=f"'{kind}' needs {wanted}", where="--usb")
+    return UsbPlug(kind, path, socket, buses)
+
+
+def parse_plugs(texts: list[str], buses: tuple[str, ...] = ()) -> tuple[UsbPlug, ...]:
+    """Plugs in sockets 1, 2, … of the controller, or of a board's own controllers with these buses."""
+    return tuple(parse_plug(text, socket, buses) for socket, text in enumerate(texts, 1))
+
+
+def granted_to(plug: UsbPlug, grants: tuple[Grant, ...]) -> str | None:
+    """The guest that the rules give this device to, or None. Serial numbers are not known before the device runs."""
+    facts = plug.facts
+    for grant in grants:
+        if (
+            grant.vendor in (None, facts.vendor)
+            and grant.product in (None, facts.product)
+            and grant.path in (None, plug.path)
+            and (grant.device_class is None or grant.device_class in facts.classes)
+            and grant.serial is None
+        ):
+            return grant.to
+    return None
+
+
+HUB_PORTS = 8
+"""Of QEMU's usb-hub (hw/usb/dev-hub.c)."""
+
+
+def socket_count(plugs: tuple[UsbPlug, ...]) -> int:
+    """How many sockets there are for such plugs: some are free for what is plugged in later."""
+    if plugs and plugs[0].buses:
+        return len(plugs[0].buses) - 1 + HUB_PORTS
+    return min(15, max(8, len(plugs) + 4))
+
+
+def arguments(plugs: tuple[UsbPlug, ...]) -> list[str]:
+    """QEMU's arguments for the devices in their sockets, and for what has these sockets: an xhci on PCIe, or a hub."""
+    if plugs and plugs[0].buses:
+        out = ["-device", f"usb-hub,bus={plugs[0].buses[-1]},port=1,id=hub"]
+    else:
+        sockets = socket_count(plugs)
+        out = ["-device", f"qemu-xhci,id=usb,p2={sockets},p3={sockets}"]
+    for plug in plugs:
+        name = f"plug{plug.socket}"
+        options = f"{plug.facts.device},bus={plug.bus},port={plug.port},id={name}"
+        if plug.kind == "storage":
+            out += ["-drive", f"if=none,id={name},file={escape(plug.argument)},format=raw"]
+            options += f",drive={name},serial=ROUTER{plug.socket:04}"
+        elif plug.kind == "uas":
+            out += ["-drive", f"if=none,id={name},file={escape(plug.argument)},format=raw"]
+        elif plug.kind == "mtp":
+            options += f",rootdir={escape(plug.argument)}"
+        elif plug.kind in ("serial", "braille"):
+            out += ["-chardev", f"ringbuf,id={name}" if plug.kind == "serial" else f"null,id={name}"]
+            options += f",chardev={name}"
+        elif plug.kind == "audio":
+            out += ["-audiodev", f"none,id={name}"]
+            options += f",audiodev={name}"
+        elif plug.kind == "net":
+            out += ["-netdev", f"hubport,hubid=7,id={name}"]
+            options += f",netdev={name}"
+        out += ["-device", options]
+        if plug.kind == "uas":
+            out += ["-device", f"scsi-hd,bus={name}.0,drive={name}"]
+    return out
+
+
+def escape(path: Path | None) -> str:
+    """A path in a QEMU option: commas are doubled."""
+    return str(path).replace(",", ",,")

@@ -1,0 +1,122 @@
+"""What happens while a system comes up: milestones read from console lines, shown as a time line."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TextIO
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """Something that a console line tells. `pattern` may have groups, which `text` shows by `{0}`, `{1}`, …."""
+
+    name: str
+    pattern: str
+    text: str
+
+
+MILESTONES = (
+    Milestone("kernel", r"Linux version (\S+)", "kernel {0} up"),
+    Milestone("userspace", r"router: guest \S+: userspace up", "user space up"),
+    Milestone("network", r"router: guest \S+: network up (.*)", "network up {0}"),
+    Milestone("listening", r"router: guest \S+: usbipd listening ?(.*)", "daemon listening {0}"),
+    Milestone("exported", r"router: guest \S+: exported (.+)", "device exported: {0}"),
+    Milestone("withdrawn", r"router: guest \S+: withdrawn (.+)", "device withdrawn: {0}"),
+    Milestone("attached", r"router: guest \S+: attached (.+)", "device attached: {0}"),
+    Milestone("detached", r"router: guest \S+: detached (.+)", "device detached: {0}"),
+    Milestone("stopped", r"vmm \S+: the guest has (crashed|powered off|reset itself)", "has {0}"),
+    Milestone("restarting", r"vmm \S+: restarting the guest", "is started again"),
+    Milestone("down", r"vmm \S+: (.*; the guest stays down)", "{0}"),
+    Milestone("panic", r"Kernel panic - not syncing: (.*)", "kernel panic: {0}"),
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A milestone that was seen. `seconds` since the run started."""
+
+    seconds: float
+    guest: str
+    name: str
+    detail: str
+    text: str
+
+
+def match(line: str) -> tuple[Milestone, str] | None:
+    """The milestone that a console line tells, with its detail (the first group)."""
+    for milestone in MILESTONES:
+        found = re.search(milestone.pattern, line)
+        if found:
+            return milestone, (found.group(1).strip() if found.groups() else "")
+    return None
+
+
+class Timeline:
+    """Keeps the events of a run and shows each as it comes: plain lines, or JSON for programs.
+
+    Any thread may add and wait.
+    """
+
+    def __init__(
+        self, *, as_json: bool = False, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ):
+        self._json = as_json
+        self._out = out or (sys.stdout if as_json else sys.stderr)
+        self._clock = clock
+        self._start = clock()
+        self.events: list[Event] = []
+        self._muted = False
+        self._news = threading.Condition()
+
+    def elapsed(self) -> float:
+        """Seconds since the run started."""
+        return self._clock() - self._start
+
+    def add(self, guest: str, name: str, detail: str, text: str) -> Event:
+        """Note an event now and show it."""
+        with self._news:
+            event = Event(round(self.elapsed(), 2), guest, name, detail, text)
+            self.events.append(event)
+            self._show(event)
+            self._news.notify_all()
+        return event
+
+    def _show(self, event: Event) -> None:
+        if self._muted:
+            return
+        if self._json:
+            row = {"seconds": event.seconds, "guest": event.guest, "event": event.name, "detail": event.detail}
+            text = json.dumps(row)
+        else:
+            text = f"{event.seconds:7.2f} s  {event.guest:<10} {event.text}"
+        # In one piece: other threads write too.
+        self._out.write(text + "\n")
+        self._out.flush()
+
+    def wait(self, since: int, timeout: float) -> list[Event]:
+        """The events after the first `since` ones, waiting up to `timeout` seconds for one; may be empty."""
+        with self._news:
+            self._news.wait_for(lambda: len(self.events) > since, timeout)
+            return self.events[since:]
+
+    def mute(self) -> None:
+        """Note events from now on without showing them."""
+        self._muted = True
+
+    def line(self, guest: str, line: str) -> Event | None:
+        """Look at one console line of a guest; the event, when it tells one."""
+        found = match(line)
+        if found is None:
+            return None
+        milestone, detail = found
+        return self.add(guest, milestone.name, detail, milestone.text.format(detail).strip())
+
+    def seen(self, guest: str, name: str) -> list[Event]:
+        """All events of that name of one guest."""
+        return [event for event in self.events if event.guest == guest and event.name == name]

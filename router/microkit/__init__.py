@@ -1,0 +1,1 @@
+"""What Microkit reads: the system description file, written for the SDK version at hand, and where SDKs are found."""

@@ -1,0 +1,125 @@
+"""From a build folder to `loader.img`: generated configuration, programs, and the SDK's `microkit` tool."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from router import files
+from router.errors import HostError
+from router.microkit.compile import Sizes, compile_programs, digest, sizes
+from router.microkit.configuration import Loaded, render_configuration
+from router.microkit.sdk import Sdk
+from router.plan.models import SystemPlan
+
+IMAGE = "loader.img"
+REPORT = "report.txt"
+"""The tool's own account of the image: capabilities, addresses, who has what."""
+
+
+@dataclass(frozen=True)
+class BootImage:
+    """A bootable image and what it is made of."""
+
+    path: Path
+    sdk: str
+    config: str
+    start: str
+    """The boot loader's command that starts it."""
+    programs: Mapping[str, Sizes]
+    """By protection domain."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the image."""
+        return self.path.stat().st_size
+
+    def summary(self) -> str:
+        """One line for people."""
+        return f"SDK {self.sdk} {self.config} → {self.path} {self.size / 1e6:.1f} MB   start with: {self.start}"
+
+    def program_summary(self) -> str:
+        """The programs and the sizes of their text and data."""
+        kib = {name: each.loaded / 1024 for name, each in self.programs.items()}
+        return ", ".join(
+            f"{name} {size:.1f} KiB" if size < 1024 else f"{name} {size / 1024:.1f} MiB" for name, size in kib.items()
+        )
+
+
+def build_boot_image(
+    plan: SystemPlan, sdk: Sdk, loaded: Mapping[str, Loaded], folder: Path, progress: Callable[[str], None]
+) -> BootImage:
+    """Make `loader.img` in a build folder that has all other files; what is unchanged is not made again.
+
+    loaded: where each guest's files go. HostError when the SDK lacks the board, the compiler is missing or refuses a
+    source, or the tool refuses the system.
+    """
+    board_dir = sdk.board_dir(plan.board.microkit, plan.config)
+    built = compile_programs(plan, board_dir, render_configuration(plan, loaded), folder, progress)
+    image = folder / IMAGE
+    stamp = folder / "objects" / f"{IMAGE}.inputs"
+    used = [folder / f"{plan.name}.system", *built.values(), *payloads(plan, folder), sdk.tool]
+    used += sorted((board_dir / "elf").iterdir())
+    inputs = digest([str(sdk.path), *(part for path in used for part in (str(path), files.sha256(path)))])
+    if not (image.is_file() and stamp.is_file() and stamp.read_text() == inputs):
+        progress(f"making {IMAGE} with Microkit SDK {sdk.version}")
+        stamp.unlink(missing_ok=True)
+        image.unlink(missing_ok=True)
+        run_tool(plan, sdk, folder)
+        stamp.write_text(inputs)
+    return BootImage(
+        image, sdk.version, plan.config, plan.board.start, {name: sizes(path) for name, path in built.items()}
+    )
+
+
+def payloads(plan: SystemPlan, folder: Path) -> list[Path]:
+    """The files that regions are filled with."""
+    return [folder / region.payload for region in plan.regions if region.payload is not None]
+
+
+def run_tool(plan: SystemPlan, sdk: Sdk, folder: Path) -> None:
+    """Run `microkit`; its outputs get their names only when it succeeds. HostError with its words otherwise."""
+    log = folder / "objects" / "microkit.log"
+    image, report = folder / f".{IMAGE}.new", folder / f".{REPORT}.new"
+    # The description comes first: the search path takes all words that follow it.
+    command = [str(sdk.tool), str(folder / f"{plan.name}.system")]
+    command += ["--board", plan.board.microkit, "--config", plan.config, "-o", str(image), "-r", str(report)]
+    command += ["--search-path", str(folder), str(folder / "programs")]
+    run = subprocess.run(
+        command,
+        env={**os.environ, "MICROKIT_SDK": str(sdk.path)},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    log.write_text(f"$ {' '.join(command)}\n{run.stdout}{run.stderr}")
+    if run.returncode:
+        image.unlink(missing_ok=True)
+        report.unlink(missing_ok=True)
+        raise HostError(
+            f"the microkit tool of SDK {sdk.version} fails: {first_error(run.stderr or run.stdout, run.returncode)}",
+            hint=f"all it says: {log}",
+        )
+    image.replace(folder / IMAGE)
+    report.replace(folder / REPORT)
+
+
+def first_error(output: str, code: int) -> str:
+    """The line of the tool's output that says what is wrong: its own error, or the message of a panic."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    for n, line in enumerate(lines):
+        if "panicked at" in line:
+            return " ".join(lines[n : n + 2])
+        if line.lower().startswith("error"):
+            return line.partition(":")[2].strip() or line
+    return lines[-1] if lines else f"exit code {code}, and it says nothing"
+
+
+def discard(folder: Path) -> None:
+    """Remove an earlier build's image: without an SDK it cannot be made anew, and it would not be this system's."""
+    for name in (IMAGE, REPORT, "deploy.json", "loader.booti"):
+        (folder / name).unlink(missing_ok=True)

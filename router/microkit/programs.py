@@ -1,0 +1,67 @@
+"""Which C files make each protection domain's program. Pure: names of files, and no look at their content but the list.
+
+All sources are in the checkout beside this package: `vmm/`, `drivers/`, `vswitch/`, `common/`. One generated file for
+each program (`router.microkit.configuration`) tells it its part of the plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from router.boards.model import Board, TimerKind, UartKind
+from router.errors import HostError
+from router.plan.models import SystemPlan
+
+ROOT = Path(__file__).resolve().parents[2]
+
+UART_DRIVERS = {UartKind.PL011: "drivers/pl011.c", UartKind.IMX: "drivers/imx_uart.c"}
+ALARMS = {TimerKind.ARM_PHYSICAL: "drivers/alarm_arm.c", TimerKind.IMX_GPT: "drivers/alarm_gpt.c"}
+MEMORY = "common/memory.c"
+"""memcpy and its kin, which the compiler calls by itself also in freestanding programs (gcc manual, 2.1)."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One protection domain's program."""
+
+    name: str
+    """As in the plan; the generated source is `NAME.c`, the program `NAME.elf`."""
+    includes: tuple[str, ...]
+    """Folders of headers, relative to the checkout."""
+    sources: tuple[str, ...]
+    """Relative to the checkout, without the generated one."""
+
+
+def monitor_sources() -> tuple[str, ...]:
+    """Everything in `vmm/`; HostError when the package is installed without the sources."""
+    found = tuple(f"vmm/{path.name}" for path in sorted((ROOT / "vmm").glob("*.[cS]")))
+    if not found:
+        raise HostError(
+            f"the monitor's sources are not at {ROOT / 'vmm'}", hint="install from a checkout: pip install --editable ."
+        )
+    return found
+
+
+def program_of(name: str, board: Board) -> Program:
+    """The program of the protection domain of that name."""
+    drivers = ("drivers", "common")
+    match name:
+        case "timer":
+            return Program(name, drivers, ("drivers/timer_pd.c", ALARMS[TimerKind(board.timer.kind)], MEMORY))
+        case "console":
+            uart = UART_DRIVERS[UartKind(board.uart.kind)]
+            return Program(name, drivers, ("drivers/console.c", "drivers/mux.c", uart, MEMORY))
+        case "images":
+            return Program(name, drivers, ("drivers/images.c", MEMORY))
+        case "vswitch":
+            core = ("vswitch/core/vswitch.c", "vswitch/core/init.c")
+            switch = ("vswitch/pd/main.c", "vswitch/pd/forward.c", *core, "common/netq.c", MEMORY)
+            return Program(name, ("vswitch/pd", "vswitch/core", "common"), switch)
+        case _:
+            return Program(name, ("vmm", "common"), (*monitor_sources(), "common/netq.c", MEMORY))
+
+
+def programs(plan: SystemPlan) -> tuple[Program, ...]:
+    """All programs of a system, in the plan's order."""
+    return tuple(program_of(pd.name, plan.board) for pd in plan.pds)

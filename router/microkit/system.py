@@ -1,0 +1,80 @@
+"""The system description file (`.system`) of a plan: one renderer for all SDK versions, through one template.
+
+A version gets the attributes that its manual lists and no other; numbers that the tool reads as decimal only
+(interrupts, identifiers) are written as decimal. Regions that the tool fills from a file get no size: it takes the
+file's, and stops with a panic at a region that is longer than its file by a page. The same plan gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from router.plan.features import SdkFeatures, sdk_features
+from router.plan.models import PAGE, MemoryRegion, ProtectionDomain, RegionKind, SystemPlan
+
+SECTIONS = (
+    (RegionKind.GUEST_RAM, "RAM of the guests, at the same guest-physical and physical address"),
+    (RegionKind.DEVICE, "Registers: each is mapped by one guest or one driver"),
+    (RegionKind.QUEUE, "Queues between a monitor and the switch, or a monitor and the console"),
+    (RegionKind.FRAMES, "Frames: the sender's monitor writes, the switch and the allowed receivers read"),
+    (RegionKind.PAYLOAD, "Images of the guests: read only for their monitors, and in no guest's address space"),
+)
+ROLES = {
+    "timer": "wakes monitors at their guests' deadlines",
+    "console": "shares the serial port between the guests",
+    "vswitch": "the virtual Ethernet: lets the allowed conversations through and nothing else",
+    "images": "fills the image regions before any monitor runs, which this SDK version cannot do at build time",
+}
+
+
+def comment(text: str) -> Markup:
+    """Text for an XML comment: no two hyphens in a row, none at the end, and no escapes (XML 1.0, section 2.5)."""
+    while "--" in text:
+        text = text.replace("--", "-")
+    return Markup(text.rstrip("-"))
+
+
+def role(pd: ProtectionDomain) -> str:
+    """What a protection domain is for, in a line."""
+    if pd.vm is not None:
+        return f"monitor of the guest '{pd.vm.name}'"
+    return ROLES.get(pd.name, "")
+
+
+def sections(plan: SystemPlan) -> list[tuple[str, list[MemoryRegion]]]:
+    """The memory regions under a heading for each kind, in the plan's order."""
+    found = [(title, [region for region in plan.regions if region.kind is kind]) for kind, title in SECTIONS]
+    return [(title, regions) for title, regions in found if regions]
+
+
+@cache
+def template() -> Template:
+    """The one template. Undefined names are errors, values are escaped."""
+    environment = Environment(
+        loader=PackageLoader("router.microkit"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"hex": lambda number: f"{number:#x}", "comment": comment}
+    return environment.get_template("system.xml.j2")
+
+
+def render_system(plan: SystemPlan) -> str:
+    """The `.system` text of the plan for the SDK version that it is made for."""
+    features: SdkFeatures = sdk_features(plan.sdk)
+    return template().render(
+        plan=plan,
+        sections=sections(plan),
+        role=role,
+        page=PAGE,
+        prefill=features.prefill,
+        smc=features.smc,
+        # Unicore kernels refuse every core but the first, which is the default.
+        cores=features.cores and plan.config.startswith("smp-"),
+    )

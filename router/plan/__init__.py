@@ -1,0 +1,1 @@
+"""Every decision made once: addresses, interrupts, channels, priorities. Pure: no files, no processes, no clock."""

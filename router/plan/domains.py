@@ -1,0 +1,314 @@
+"""The protection domains around the guests: what each may touch, which interrupts it gets, whom it can call.
+
+Layout of a monitor's address space: the guest's RAM at its own guest-physical address (so that a guest's pointer needs
+a bounds check and no translation), our shared memory from 4 GiB on, each thing in a window of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from router.boards.model import Board
+from router.description.models import Description
+from router.plan.features import SdkFeatures
+from router.plan.guests import round_up
+from router.plan.models import (
+    LARGE_PAGE,
+    PAGE,
+    Channel,
+    End,
+    GuestPlan,
+    Irq,
+    Map,
+    MemoryRegion,
+    ProtectionDomain,
+    RegionKind,
+    VirtualCpu,
+    VirtualMachine,
+    VSwitchPlan,
+)
+
+# Priorities: who is called or woken is above who calls or wakes, so that a queue is drained before it fills.
+IMAGES_PRIORITY = 250
+TIMER_PRIORITY = 240
+CONSOLE_PRIORITY = 230
+VSWITCH_PRIORITY = 220
+MONITOR_PRIORITY = 210
+GUEST_PRIORITY = 100
+
+# Channel identifiers in a monitor; pass-through interrupts follow.
+TO_VSWITCH, TO_CONSOLE, TO_TIMER, FIRST_IRQ = 0, 1, 2, 8
+# In the drivers: the interrupt is 0, the guest with index i is i + 1. In the switch the guest with index i is i.
+DRIVER_IRQ, DRIVER_GUESTS = 0, 1
+
+RINGS_VADDR = 0x1_0000_0000
+CONSOLE_VADDR = 0x1_4000_0000
+DEVICE_VADDR = 0x1_8000_0000
+PAYLOAD_VADDR = 0x2_0000_0000
+FRAMES_VADDR = 0x10_0000_0000
+WINDOW = 0x1000_0000
+RINGS_STRIDE = 0x10_0000
+
+CONSOLE_QUEUE = 0x4000
+"""Both directions of one guest's console and control channel."""
+NET_RINGS = 0x9000
+"""One port's four rings of 256 descriptors and their indices: `NETQ_PORT_BYTES` of common/netq.h."""
+
+DEFAULT_PAYLOAD = {"kernel": 48 << 20, "initramfs": 16 << 20, "overlay": 64 << 10, "dtb": 64 << 10}
+"""Sizes to plan with before the files exist."""
+
+
+@dataclass(frozen=True)
+class Domains:
+    """The part of the system plan that Microkit hears of."""
+
+    regions: tuple[MemoryRegion, ...]
+    pds: tuple[ProtectionDomain, ...]
+    channels: tuple[Channel, ...]
+
+
+def frames_size(vswitch: VSwitchPlan) -> int:
+    """Bytes of the pool that one sender's frames lie in, in whole large pages."""
+    return round_up(vswitch.depth * vswitch.buffer, LARGE_PAGE)
+
+
+def peers(guest: GuestPlan, vswitch: VSwitchPlan) -> list[int]:
+    """Ports that may send this guest a frame: both ends of each rule, since answers flow back."""
+    met = {rule.source for rule in vswitch.rules if rule.destination == guest.index}
+    met |= {rule.destination for rule in vswitch.rules if rule.source == guest.index}
+    return sorted(met)
+
+
+def shared_regions(guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -> list[MemoryRegion]:
+    """Queues between the monitors, the switch and the console."""
+    regions = []
+    for guest in guests:
+        size = frames_size(vswitch)
+        regions += [
+            MemoryRegion(
+                f"{guest.name}_net_rings",
+                NET_RINGS,
+                RegionKind.QUEUE,
+                why=f"descriptors of {guest.name}'s port",
+                owner=guest.name,
+            ),
+            MemoryRegion(
+                f"{guest.name}_net_frames",
+                size,
+                RegionKind.FRAMES,
+                page_size=LARGE_PAGE,
+                why=f"frames that {guest.name} sends",
+                owner=guest.name,
+            ),
+            MemoryRegion(
+                f"{guest.name}_console",
+                CONSOLE_QUEUE,
+                RegionKind.QUEUE,
+                why=f"{guest.name}'s console",
+                owner=guest.name,
+            ),
+        ]
+    return regions
+
+
+def payload_files(guest: GuestPlan) -> dict[str, str]:
+    """What the monitor loads: the kind of payload, and its file in the build folder.
+
+    All images under guest-images/ have one kernel, and guests of one image share its initramfs.
+    """
+    shared = {"kernel": "images/Image", "initramfs": f"images/{guest.image}.initramfs"}
+    return {
+        **(own_payload_files(guest.name) if guest.image.startswith("files:") else shared),
+        "overlay": f"guests/{guest.name}/overlay.initramfs",
+        "dtb": f"guests/{guest.name}/guest.dtb",
+    }
+
+
+def own_payload_files(guest: str) -> dict[str, str]:
+    """The same for the two files that the user of a guest can name."""
+    return {"kernel": f"guests/{guest}/Image", "initramfs": f"guests/{guest}/own.initramfs"}
+
+
+def payload_regions(guests: tuple[GuestPlan, ...], sizes: Mapping[str, int]) -> dict[str, MemoryRegion]:
+    """One region for each distinct file, by file. `sizes`: bytes of the files that exist already."""
+    regions: dict[str, MemoryRegion] = {}
+    for guest in guests:
+        for kind, file in payload_files(guest).items():
+            size = sizes.get(file, DEFAULT_PAYLOAD[kind])
+            page = LARGE_PAGE if size >= LARGE_PAGE else PAGE
+            name = file.removeprefix("guests/").removeprefix("images/").split(".")[0].replace("/", "_")
+            regions.setdefault(
+                file,
+                MemoryRegion(name, round_up(size, page), RegionKind.PAYLOAD, page, payload=file, why=f"{kind}, {file}"),
+            )
+    return regions
+
+
+def monitor(
+    board: Board,
+    description: Description,
+    guest: GuestPlan,
+    vswitch: VSwitchPlan,
+    payloads: Mapping[str, MemoryRegion],
+) -> ProtectionDomain:
+    """The virtual machine monitor of one guest, and its virtual machine."""
+    wish = description.guests[guest.name]
+    ram = f"{guest.name}_ram"
+    maps = [
+        Map(ram, guest.ram.start, "rw"),
+        Map(f"{guest.name}_net_rings", RINGS_VADDR, "rw"),
+        Map(f"{guest.name}_console", CONSOLE_VADDR, "rw"),
+        Map(f"{guest.name}_net_frames", FRAMES_VADDR + guest.index * WINDOW, "rw"),
+    ]
+    maps += [
+        Map(f"{vswitch.ports[peer].guest}_net_frames", FRAMES_VADDR + peer * WINDOW, "r")
+        for peer in peers(guest, vswitch)
+    ]
+    maps += [
+        Map(payloads[file].name, PAYLOAD_VADDR + place * WINDOW, "r")
+        for place, file in enumerate(payload_files(guest).values())
+    ]
+    vm_maps = [Map(ram, guest.ram.start, "rwx")]
+    if board.gic.cpu_interface is not None:
+        vm_maps.append(Map("gic_vcpu", board.gic.cpu_interface.start, "rw", cached=False))
+    vm_maps += [
+        Map(device_region_name(guest, region.name), region.range.start, "rw", cached=False)
+        for region in guest.passthrough.regions
+    ]
+    return ProtectionDomain(
+        name=f"vmm_{guest.name}",
+        program=f"vmm_{guest.name}.elf",
+        priority=MONITOR_PRIORITY,
+        maps=tuple(maps),
+        irqs=tuple(Irq(irq.number, FIRST_IRQ + n, irq.edge) for n, irq in enumerate(guest.passthrough.irqs)),
+        vm=VirtualMachine(
+            name=guest.name,
+            priority=wish.priority or GUEST_PRIORITY,
+            vcpus=tuple(VirtualCpu(n, wish.cpu) for n in range(guest.vcpus)),
+            maps=tuple(vm_maps),
+            budget=wish.budget,
+            period=wish.period,
+        ),
+        smc=bool(guest.smc),
+        cpu=wish.cpu,
+    )
+
+
+def device_region_name(guest: GuestPlan, name: str) -> str:
+    """The memory region for a part of the board that a guest owns."""
+    return f"{guest.name}_{name}"
+
+
+def device_regions(board: Board, guests: tuple[GuestPlan, ...]) -> list[MemoryRegion]:
+    """Registers: what our drivers drive, what guests own, and the GIC's frame for virtual machines."""
+    regions = []
+    for name, device in (("uart", board.uart), ("timer", board.timer)):
+        if device.registers is not None:
+            regions.append(
+                MemoryRegion(
+                    name, device.registers.size, RegionKind.DEVICE, phys_addr=device.registers.start, why=device.kind
+                )
+            )
+    frame = board.gic.vcpu_interface
+    if frame is not None:
+        why = "GICV: the CPU interface of the virtual machine that runs"
+        regions.append(MemoryRegion("gic_vcpu", PAGE, RegionKind.DEVICE, phys_addr=frame.start, why=why))
+    for guest in guests:
+        for region in guest.passthrough.regions:
+            size, start = region.range.size, region.range.start
+            large = size % LARGE_PAGE == 0 and start % LARGE_PAGE == 0
+            regions.append(
+                MemoryRegion(
+                    device_region_name(guest, region.name),
+                    size,
+                    RegionKind.DEVICE,
+                    page_size=LARGE_PAGE if large else PAGE,
+                    phys_addr=start,
+                    why=region.why,
+                    owner=guest.name,
+                )
+            )
+    return regions
+
+
+def drivers(board: Board, guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -> list[ProtectionDomain]:
+    """The domains that serve all guests: timer, console, switch."""
+    uart = [Map("uart", DEVICE_VADDR, "rw", cached=False)] if board.uart.registers else []
+    timer = [Map("timer", DEVICE_VADDR, "rw", cached=False)] if board.timer.registers else []
+    return [
+        ProtectionDomain(
+            "timer",
+            "timer.elf",
+            TIMER_PRIORITY,
+            maps=tuple(timer),
+            irqs=(Irq(board.timer.irq, DRIVER_IRQ, board.timer.edge),),
+        ),
+        ProtectionDomain(
+            "console",
+            "console.elf",
+            CONSOLE_PRIORITY,
+            maps=(*uart, *(Map(f"{g.name}_console", CONSOLE_VADDR + g.index * RINGS_STRIDE, "rw") for g in guests)),
+            irqs=(Irq(board.uart.irq, DRIVER_IRQ, board.uart.edge),),
+        ),
+        ProtectionDomain(
+            "vswitch",
+            "vswitch.elf",
+            VSWITCH_PRIORITY,
+            maps=tuple(
+                each
+                for port in vswitch.ports
+                for each in (
+                    Map(f"{port.guest}_net_rings", RINGS_VADDR + port.index * RINGS_STRIDE, "rw"),
+                    Map(f"{port.guest}_net_frames", FRAMES_VADDR + port.index * WINDOW, "r"),
+                )
+            ),
+        ),
+    ]
+
+
+def channels(guests: tuple[GuestPlan, ...]) -> tuple[Channel, ...]:
+    """Each monitor's channels to the switch, the console and the timer."""
+    planned = []
+    for guest in guests:
+        me = f"vmm_{guest.name}"
+        planned += [
+            Channel(End(me, TO_VSWITCH), End("vswitch", guest.index), f"frames of {guest.name}"),
+            Channel(End(me, TO_CONSOLE), End("console", guest.index + DRIVER_GUESTS), f"console of {guest.name}"),
+            Channel(
+                End(me, TO_TIMER, pp=True), End("timer", guest.index + DRIVER_GUESTS), f"deadlines of {guest.name}"
+            ),
+        ]
+    return tuple(planned)
+
+
+def plan_domains(
+    description: Description,
+    board: Board,
+    guests: tuple[GuestPlan, ...],
+    vswitch: VSwitchPlan,
+    features: SdkFeatures,
+    sizes: Mapping[str, int],
+) -> Domains:
+    """Regions, protection domains and channels. `features`: the SDK's; `sizes`: bytes of the payloads known so far."""
+    payloads = payload_regions(guests, sizes)
+    domains = drivers(board, guests, vswitch)
+    if not features.prefill:
+        # No prefilled regions yet: one domain carries all payloads and fills the regions before any monitor runs.
+        store = tuple(Map(region.name, PAYLOAD_VADDR + n * WINDOW, "rw") for n, region in enumerate(payloads.values()))
+        domains.insert(0, ProtectionDomain("images", "images.elf", IMAGES_PRIORITY, maps=store))
+    domains += [monitor(board, description, guest, vswitch, payloads) for guest in guests]
+    ram = [
+        MemoryRegion(
+            f"{guest.name}_ram",
+            guest.ram.size,
+            RegionKind.GUEST_RAM,
+            LARGE_PAGE,
+            guest.ram.start,
+            why=f"RAM of {guest.name}",
+            owner=guest.name,
+        )
+        for guest in guests
+    ]
+    regions = [*ram, *device_regions(board, guests), *shared_regions(guests, vswitch), *payloads.values()]
+    return Domains(tuple(regions), tuple(domains), channels(guests))

@@ -1,0 +1,150 @@
+"""The guests as Linux sees them: RAM, addresses, virtio devices, kernel arguments, and who gets which USB device.
+
+Everything is given out in the order of the description, so a guest that is appended changes nothing of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+
+from router.boards.model import Board, Range
+from router.description.models import USBIP_PORT, Description, Guest
+from router.description.values import Allow
+from router.plan.models import (
+    LARGE_PAGE,
+    Grant,
+    GuestPlan,
+    Passthrough,
+    VirtioDevice,
+    VirtioKind,
+    VSwitchPlan,
+    VSwitchPort,
+    VSwitchRule,
+)
+
+DEVICES = (("net", VirtioKind.NET), ("console", VirtioKind.CONSOLE), ("control", VirtioKind.CONSOLE))
+"""The virtio devices of every guest, by slot: the network, the console for people, the channel for programs."""
+
+
+def round_up(value: int, to: int) -> int:
+    """The smallest multiple of `to` that is at least `value`."""
+    return -(-value // to) * to
+
+
+def virtio_devices(board: Board) -> tuple[VirtioDevice, ...]:
+    """Every guest's virtio-mmio devices: the same on one board for all guests."""
+    slots = board.virtio
+    return tuple(
+        VirtioDevice(name, kind, slot, slots.base + slot * slots.stride, slots.stride, slots.irq + slot)
+        for slot, (name, kind) in enumerate(DEVICES)
+    )
+
+
+def addresses(description: Description) -> dict[str, IPv4Address]:
+    """Each guest's IPv4 address: the one it asks for, or else the next one that no guest before it has.
+
+    Later guests do not count, so that one that is appended moves nobody: where it asks for an address that is taken,
+    the checks say so. The first host address stays free for a capture or a gateway.
+    """
+    following = int(description.network.subnet.network_address) + 2
+    given: dict[str, IPv4Address] = {}
+    for name, guest in description.guests.items():
+        if guest.address is None:
+            while IPv4Address(following) in given.values():
+                following += 1
+        given[name] = guest.address if guest.address is not None else IPv4Address(following)
+        following += 1
+    return given
+
+
+def default_mac(address: IPv4Address) -> str:
+    """A locally administered address (IEEE 802, bit 1 of the first byte) that holds the IPv4 address."""
+    return "02:00:" + ":".join(f"{byte:02x}" for byte in address.packed)
+
+
+def ram_ranges(description: Description, board: Board) -> dict[str, Range]:
+    """Each guest's RAM, one behind the other from the start of the board's guest RAM, in whole large pages."""
+    start = board.guest_ram.start
+    given: dict[str, Range] = {}
+    for name, guest in description.guests.items():
+        given[name] = Range(start, guest.memory)
+        start += round_up(guest.memory, LARGE_PAGE)
+    return given
+
+
+def kernel_arguments(board: Board, guest: Guest, passthrough: Passthrough) -> str:
+    """Linux's command line. A panic reboots at once, so that the monitor sees the crash."""
+    arguments = [f"earlycon={board.earlycon}", "console=hvc0", "panic=1"]
+    arguments += passthrough.bootargs if guest.passthrough else ()
+    return " ".join([*arguments, *([guest.bootargs] if guest.bootargs else [])])
+
+
+def plan_guests(
+    description: Description, board: Board, passthrough: Mapping[str, Passthrough], roles: Mapping[str, str]
+) -> tuple[GuestPlan, ...]:
+    """All guests. `passthrough` and `roles` are by guest name."""
+    ip, ram, virtio = addresses(description), ram_ranges(description, board), virtio_devices(board)
+    return tuple(
+        GuestPlan(
+            name=name,
+            index=index,
+            image=guest.image if isinstance(guest.image, str) else f"files:{name}",
+            role=roles[name],
+            ram=ram[name],
+            vcpus=guest.vcpus,
+            mac=guest.mac or default_mac(ip[name]),
+            address=ip[name],
+            bootargs=kernel_arguments(board, guest, passthrough.get(name, Passthrough())),
+            virtio=virtio,
+            passthrough=passthrough.get(name, Passthrough()),
+            smc=guest.smc,
+            on_exit=guest.on_exit,
+            usb_version=guest.usb.version,
+            usb_ports=guest.usb.ports,
+        )
+        for index, (name, guest) in enumerate(description.guests.items())
+    )
+
+
+def servers(description: Description, roles: Mapping[str, str]) -> tuple[str, ...]:
+    """The guests that export USB devices."""
+    return tuple(name for name in description.guests if roles[name] == "server")
+
+
+def plan_grants(description: Description, roles: Mapping[str, str]) -> tuple[Grant, ...]:
+    """The USB rules, each with the guest that it takes the device from."""
+    exporting = servers(description, roles)
+    return tuple(
+        Grant(
+            source=rule.source or exporting[0],
+            to=rule.to,
+            vendor=rule.device.vendor if rule.device else None,
+            product=rule.device.product if rule.device else None,
+            path=rule.path,
+            serial=rule.serial,
+            device_class=rule.class_,
+            port=rule.port,
+        )
+        for rule in description.usb
+        if rule.source or exporting
+    )
+
+
+def plan_vswitch(description: Description, guests: tuple[GuestPlan, ...], grants: tuple[Grant, ...]) -> VSwitchPlan:
+    """The switch: a port for each guest, and the rules that are written down or that the grants need."""
+    wanted = description.network.allow
+    if wanted is None:
+        pairs = dict.fromkeys((grant.to, grant.source) for grant in grants)
+        wanted = tuple(Allow(client, server, "tcp", USBIP_PORT) for client, server in pairs)
+    index = {guest.name: guest.index for guest in guests}
+    return VSwitchPlan(
+        subnet=description.network.subnet,
+        mtu=description.network.mtu,
+        depth=description.network.queue.depth,
+        buffer=description.network.queue.buffer,
+        ports=tuple(VSwitchPort(guest.index, guest.name, guest.mac, guest.address) for guest in guests),
+        rules=tuple(
+            VSwitchRule(index[rule.source], index[rule.destination], rule.protocol, rule.port) for rule in wanted
+        ),
+    )

@@ -1,0 +1,182 @@
+"""Attaching and detaching devices of a running system, and its guests' virtual controllers.
+
+Both are changes of the server's policy that last until the system stops: the server's daemon takes them at once, and
+the client's keeper attaches whatever is granted to it. So a device that was attached by hand survives its unplugging
+and the restart of either daemon like any other.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from router.errors import MachineError
+from router.usb import find
+from router.usb.facts import Device, Guest, Port, Snapshot
+from router.usb.view import Connect, program, snapshot
+
+SETTLE = 20.0
+"""Seconds that a device may take to appear in, or to go from, its guest."""
+USED = "006"
+"""A port in use, in the driver's status (drivers/usb/usbip/usbip_common.h, VDEV_ST_USED)."""
+WAIT = """\
+n=0
+until {test}; do n=$((n+1)); [ $n -lt {tries} ] || exit 9; usleep 100000; done"""
+TRIES = int(SETTLE * 10)
+
+
+def attach(connect: Connect, guest_name: str, text: str, number: int = 0) -> Port:
+    """Give a device to a guest and wait until it is there: the port that it is on. `number` 0: any port.
+
+    DescriptionError when there is no such guest or device; MachineError when it cannot be, with what is in the way.
+    """
+    seen = snapshot(connect)
+    guest = find.guest(seen, guest_name, "client")
+    device = find.device(seen, text)
+    _answered(seen, guest.name)
+    _may_attach(seen, guest, device, number)
+    with connect() as guests:
+        words = ["grant", guest.address, device.busid, *(["--port", str(number)] if number else [])]
+        program(guests, device.server, *words)
+        status = f"{device.busnum << 16 | device.devnum:08x}"
+        code, _ = guests.execute(guest.name, _wait(f"{_lists(status)}"), SETTLE + 10)
+        if code:
+            log = f"dmesg | grep -F {shlex.quote(f'usbip: {device.busid}: ')} | tail -n 1"
+            _, said = guests.execute(guest.name, log)
+            reason = said.decode(errors="replace").rpartition("usbip: ")[2].strip() or "it does not say why"
+            raise MachineError(
+                f"'{guest.name}' has not attached {device.busid} after {SETTLE:.0f} s: {reason}",
+                hint=f"it may still come; to take it back: router usb detach {guest.name} {device.busid}",
+            )
+    after = snapshot(connect, {guest.name})
+    for port in after.ports.get(guest.name, ()):
+        if port.device is not None and port.device.is_from(device):
+            return port
+    raise MachineError(f"{device.busid} was attached to '{guest.name}' and has gone again", hint="see router usb watch")
+
+
+def _may_attach(seen: Snapshot, guest: Guest, device: Device, number: int) -> None:
+    """Raise what is in the way of it."""
+    if device.holder is not None:
+        port = seen.place_of(device)
+        where = f", on port {port.number}" if port else ""
+        if device.holder == guest.name:
+            raise MachineError(f"'{guest.name}' has {device.busid} ({device.name}) already{where}")
+        raise MachineError(
+            f"{device.busid} ({device.name}) is held by guest '{device.holder}'{where}",
+            hint=f"to take it: router usb detach {device.holder} {device.busid}",
+        )
+    if (guest.name, device.server) not in seen.reaches:
+        raise MachineError(
+            f"the switch lets no USB/IP from '{guest.name}' to '{device.server}', and that is fixed while it runs",
+            hint=f"in the description, under network: allow: [{guest.name} -> {device.server} tcp/3240]",
+        )
+    unfit = _unfit(seen, guest, device, number)
+    if unfit:
+        raise MachineError(unfit, hint=f"router usb ports {guest.name} shows its ports")
+
+
+def _unfit(seen: Snapshot, guest: Guest, device: Device, number: int) -> str | None:
+    """Why no port of the guest, or not that one, can take the device; None when one can."""
+    mine = [port for port in seen.ports.get(guest.name, ()) if port.hub == device.hub]
+    kind = "USB 3" if device.hub == "ss" else "USB 2"
+    if not mine and device.hub == "ss":
+        return f"{device.busid} is a SuperSpeed device, and '{guest.name}' has a USB 2 controller"
+    if number:
+        there = [port for port in mine if port.number == number]
+        if not there:
+            return f"'{guest.name}' has no port {number} for {kind} devices: it has {_numbers(mine)}"
+        if there[0].device is not None:
+            return f"port {number} of '{guest.name}' is taken by {there[0].device.name}"
+    if not any(port.state == "free" for port in mine):
+        return f"all {len(mine)} {kind} ports of '{guest.name}' are taken"
+    return None
+
+
+def _numbers(ports: list[Port]) -> str:
+    numbers = sorted({port.number for port in ports})
+    whole = numbers == list(range(numbers[0], numbers[-1] + 1)) if numbers else False
+    return f"{numbers[0]} to {numbers[-1]}" if whole else ", ".join(map(str, numbers)) or "none"
+
+
+def detach(connect: Connect, guest_name: str, text: str) -> Port:
+    """Take a device from a guest, by port number or by what it is called: the port that it was on.
+
+    DescriptionError when there is no such guest or device; MachineError when the guest does not have it.
+    """
+    seen = snapshot(connect)
+    guest = find.guest(seen, guest_name, "client")
+    _answered(seen, guest.name)
+    port = find.used_port(seen, guest.name, text)
+    assert port.device is not None, "used_port gives ports with devices"
+    device = next((one for one in seen.devices if seen.place_of(one) == port), None)
+    with connect() as guests:
+        if device is not None:
+            program(guests, device.server, "revoke", guest.address, device.busid)
+        else:
+            # It came from elsewhere, so there is no policy to change.
+            program(guests, guest.name, "detach", "-p", str(port.rhport))
+        status = f"{port.device.busnum << 16 | port.device.devnum:08x}"
+        code, _ = guests.execute(guest.name, _wait(f"! {_lists(status)}"), SETTLE + 10)
+        if code:
+            raise MachineError(f"port {port.number} of '{guest.name}' is still in use after {SETTLE:.0f} s")
+    return port
+
+
+def create_controller(connect: Connect, guest_name: str, ports: int | None, version: int) -> str:
+    """Bring up another virtual controller in a guest: what the guest says of it."""
+    guest = find.guest(snapshot(connect, ()), guest_name, "client")
+    words = ["controllers", "create", "--usb", str(version), *(["--ports", str(ports)] if ports is not None else [])]
+    with connect() as guests:
+        return program(guests, guest.name, *words).decode(errors="replace").strip()
+
+
+def destroy_controller(connect: Connect, guest_name: str, index: int) -> None:
+    """Take a virtual controller without devices down."""
+    guest = find.guest(snapshot(connect, ()), guest_name, "client")
+    with connect() as guests:
+        program(guests, guest.name, "controllers", "destroy", str(index))
+
+
+def why_not(seen: Snapshot, device: Device) -> str:
+    """Why a device that nobody holds is in no guest."""
+    granted = [seen.guests[name] for name in device.grants if name in seen.guests]
+    if not granted:
+        if device.taken:
+            return f"taken from '{device.taken[0]}' by router usb detach"
+        return "no rule gives it to a guest"
+    guest = granted[0]
+    if guest.name in seen.troubles:
+        return f"given to '{guest.name}', which {seen.troubles[guest.name]}"
+    if (guest.name, device.server) not in seen.reaches:
+        return f"given to '{guest.name}', but the switch lets no USB/IP through"
+    unfit = _unfit(seen, guest, device, device.grants[guest.name].port)
+    if unfit:
+        return f"given to '{guest.name}', but {unfit}"
+    if not device.exported:
+        return f"given to '{guest.name}', but the server cannot export it yet"
+    return f"given to '{guest.name}', which is about to attach it"
+
+
+def candidates(seen: Snapshot, device: Device) -> list[str]:
+    """The guests that the device can be attached to as things are."""
+    return [
+        guest.name
+        for guest in seen.with_role("client")
+        if guest.name not in seen.troubles
+        and (guest.name, device.server) in seen.reaches
+        and _unfit(seen, guest, device, 0) is None
+    ]
+
+
+def _answered(seen: Snapshot, name: str) -> None:
+    if name in seen.troubles:
+        raise MachineError(f"guest '{name}' {seen.troubles[name]}", hint="see its console log, or router usb watch")
+
+
+def _wait(test: str) -> str:
+    return WAIT.format(test=test, tries=TRIES)
+
+
+def _lists(devid: str) -> str:
+    """A test in a guest's shell: whether some virtual port has that device."""
+    return f"grep -qs ' {USED} ... {devid} ' /sys/devices/platform/vhci_hcd.0/status*"

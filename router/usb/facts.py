@@ -1,0 +1,238 @@
+"""What the guests of a running system tell about USB, as typed values. Their programs' --json output comes in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from router.errors import MachineError
+
+SPEEDS = ("?", "1.5M", "12M", "480M", "480M", "5G", "10G")
+"""By `enum usb_device_speed` (linux/usb/ch9.h), in bit/s; the fifth is wireless USB."""
+SUPER = 5
+USBIP_PORT = 3240
+MARK = "# at run time"
+"""How a rule ends that was added while the system ran (router.usbip.policy)."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What lets a guest have a device: the rule's `words`, and the virtual port, 0 for any."""
+
+    port: int
+    words: str
+
+    @property
+    def at_run_time(self) -> bool:
+        """Whether it was made by hand while the system ran."""
+        return self.words.endswith(MARK)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A USB device of a server guest. `speed`: see SPEEDS. `exported`: the server can hand it out."""
+
+    server: str
+    busid: str
+    busnum: int
+    devnum: int
+    vidpid: str
+    manufacturer: str
+    product: str
+    serial: str
+    speed: int
+    triple: tuple[int, ...]
+    interfaces: tuple[tuple[int, ...], ...]
+    exported: bool
+    holder: str | None
+    """The guest that has it, or what the server calls its client; None when nobody has."""
+    grants: Mapping[str, Grant]
+    """By guest."""
+    taken: tuple[str, ...]
+    """The guests that it was taken from by hand."""
+
+    @property
+    def name(self) -> str:
+        """What it calls itself. A product that repeats its maker's name does not have it twice."""
+        return full_name(self.manufacturer, self.product)
+
+    @property
+    def hub(self) -> str:
+        """The kind of port that it needs: "hs" or "ss"."""
+        return "ss" if self.speed >= SUPER else "hs"
+
+
+def full_name(manufacturer: str, product: str) -> str:
+    """ "QEMU USB Keyboard" of "QEMU" and "QEMU USB Keyboard" as well as of "QEMU" and "USB Keyboard"."""
+    maker = "" if product.startswith(manufacturer) else manufacturer
+    return f"{maker} {product}".strip() or "(nameless)"
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What is on a virtual port."""
+
+    server: str
+    """The guest that it came from, or its address, or "" when that is not known."""
+    busid: str
+    busnum: int
+    devnum: int
+    vid: int
+    pid: int
+    name: str
+    speed: int
+    local: str
+    drivers: tuple[str, ...]
+
+    def is_from(self, device: Device) -> bool:
+        """Whether it is that device of a server."""
+        numbers = (self.busnum, self.devnum) == (device.busnum, device.devnum)
+        return numbers and self.server in ("", device.server)
+
+
+@dataclass(frozen=True)
+class Port:
+    """A virtual port of a client guest. `hub`: hs or ss; `state`: free, starting, used, error."""
+
+    guest: str
+    number: int
+    hub: str
+    controller: int
+    place: int
+    rhport: int
+    state: str
+    device: Attached | None
+
+
+@dataclass(frozen=True)
+class Controller:
+    """A virtual host controller of a client guest; one that is not `present` can be created."""
+
+    guest: str
+    index: int
+    present: bool
+    usb: int
+    ports: int
+    used: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A guest of the running system."""
+
+    name: str
+    role: str
+    address: str
+    usb: int
+    ports: int
+    up: bool
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All of it at one moment. `troubles`: guests that did not answer, and why."""
+
+    system: str
+    guests: Mapping[str, Guest]
+    reaches: frozenset[tuple[str, str]]
+    """(client, server) pairs between which the switch lets USB/IP through."""
+    devices: tuple[Device, ...] = ()
+    ports: Mapping[str, tuple[Port, ...]] = field(default_factory=dict)
+    controllers: Mapping[str, tuple[Controller, ...]] = field(default_factory=dict)
+    troubles: Mapping[str, str] = field(default_factory=dict)
+
+    def with_role(self, role: str) -> list[Guest]:
+        """The guests of that role, in the description's order."""
+        return [guest for guest in self.guests.values() if guest.role == role]
+
+    def place_of(self, device: Device) -> Port | None:
+        """The virtual port that a device is on."""
+        for ports in self.ports.values():
+            for port in ports:
+                there = port.device
+                if there is not None and there.is_from(device):
+                    return port
+        return None
+
+
+def guests_of(state: Mapping[str, Any]) -> dict[str, Guest]:
+    """The guests in an answer to `state`."""
+    return {
+        row["name"]: Guest(
+            row["name"], row["role"], row["address"], row["usb"]["version"], row["usb"]["ports"], row["up"]
+        )
+        for row in state["guests"]
+    }
+
+
+def reaches_of(state: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    """Who may talk USB/IP to whom, in an answer to `state`."""
+    return frozenset(
+        (rule["from"], rule["to"])
+        for rule in state["rules"]
+        if rule["protocol"] == "tcp" and rule["port"] in (USBIP_PORT, None)
+    )
+
+
+def parse(guest: str, output: bytes) -> dict[str, Any]:
+    """The JSON that a guest's program printed; MachineError when it is none."""
+    try:
+        rows = json.loads(output)
+    except ValueError:
+        rows = None
+    if not isinstance(rows, dict):
+        shown = output.decode(errors="replace").strip()[-200:] or "nothing"
+        raise MachineError(f"its USB/IP program said: {shown}", where=guest)
+    return rows
+
+
+def devices_of(server: str, rows: Mapping[str, Any], addresses: Mapping[str, str]) -> tuple[Device, ...]:
+    """A server guest's devices; `addresses`: guests by IP address."""
+
+    def guest(client: str) -> str:
+        return addresses.get(client, client)
+
+    return tuple(
+        Device(
+            server=server,
+            vidpid=row["device"],
+            triple=tuple(row["class"]),
+            interfaces=tuple(tuple(triple) for triple in row["interfaces"]),
+            holder=None if row["client"] is None else guest(row["client"]),
+            grants={guest(one["client"]): Grant(one["port"], one["words"]) for one in row["granted"]},
+            taken=tuple(guest(client) for client in row["taken"]),
+            **{
+                name: row[name]
+                for name in ("busid", "busnum", "devnum", "manufacturer", "product", "serial", "speed", "exported")
+            },
+        )
+        for row in rows["devices"]
+    )
+
+
+def ports_of(guest: str, rows: Mapping[str, Any], addresses: Mapping[str, str]) -> tuple[Port, ...]:
+    """A client guest's virtual ports."""
+    found = []
+    for row in rows["ports"]:
+        there = row["device"]
+        device = None
+        if there is not None:
+            device = Attached(
+                server=addresses.get(there["server"], there["server"]),
+                name=full_name(there["manufacturer"], there["product"]),
+                drivers=tuple(there["drivers"]),
+                **{field: there[field] for field in ("busid", "busnum", "devnum", "vid", "pid", "speed", "local")},
+            )
+        numbers = (row["controller"], row["place"], row["rhport"])
+        found.append(Port(guest, row["port"], row["hub"], *numbers, row["state"], device))
+    return tuple(found)
+
+
+def controllers_of(guest: str, rows: Mapping[str, Any]) -> tuple[Controller, ...]:
+    """A client guest's virtual controllers."""
+    return tuple(
+        Controller(guest, row["index"], row["present"], row["usb"], row["ports"], tuple(row["used"]))
+        for row in rows["controllers"]
+    )

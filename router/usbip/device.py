@@ -1,0 +1,128 @@
+"""What is known of a USB device, and the kernel's words for speeds.
+
+Numbers are the USB descriptors'; `speed` is the kernel's `enum usb_device_speed` (linux/usb/ch9.h), which USB/IP
+puts on the wire.
+"""
+
+from __future__ import annotations
+
+SPEED_UNKNOWN, SPEED_LOW, SPEED_FULL, SPEED_HIGH, SPEED_WIRELESS, SPEED_SUPER, SPEED_SUPER_PLUS = range(7)
+
+# The `speed` attribute in sysfs is in Mbit/s.
+SYSFS_SPEEDS = {
+    "1.5": SPEED_LOW,
+    "12": SPEED_FULL,
+    "480": SPEED_HIGH,
+    "53.3-480": SPEED_WIRELESS,
+    "5000": SPEED_SUPER,
+    "10000": SPEED_SUPER_PLUS,
+    "20000": SPEED_SUPER_PLUS,
+}
+# As Debian's usbip prints them.
+SPEED_NAMES = {
+    SPEED_UNKNOWN: "Unknown Speed",
+    SPEED_LOW: "Low Speed(1.5Mbps)",
+    SPEED_FULL: "Full Speed(12Mbps)",
+    SPEED_HIGH: "High Speed(480Mbps)",
+    SPEED_WIRELESS: "Wireless Speed(53.3-480Mbps)",
+    SPEED_SUPER: "Super Speed(5000Mbps)",
+    SPEED_SUPER_PLUS: "Super Speed Plus(10000Mbps)",
+}
+CLASS_HUB = 0x09
+
+# class, subclass, protocol of a device or interface
+Triple = tuple[int, int, int]
+
+
+class Device:
+    """One enumerated USB device. Unplugging and plugging in again makes another one, with another `devnum`.
+
+    path: sysfs path, e.g. "/sys/devices/.../usb1/1-1". busid: "1-1.2", the port path.
+    speed: SPEED_*. bcd: bcdDevice. triple: the device descriptor's class, subclass, protocol.
+    config: bConfigurationValue, 0 when unconfigured. interfaces: alternate setting 0 of each interface.
+    """
+
+    __slots__ = (
+        "bcd",
+        "busid",
+        "busnum",
+        "config",
+        "configs",
+        "devnum",
+        "interfaces",
+        "manufacturer",
+        "path",
+        "pid",
+        "product",
+        "serial",
+        "speed",
+        "triple",
+        "vid",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        busid: str,
+        speed: int,
+        busnum: int,
+        devnum: int,
+        vid: int,
+        pid: int,
+        bcd: int = 0,
+        triple: Triple = (0, 0, 0),
+        config: int = 1,
+        configs: int = 1,
+        interfaces: tuple[Triple, ...] = (),
+        path: str = "",
+        serial: str = "",
+        manufacturer: str = "",
+        product: str = "",
+    ) -> None:
+        self.busid = busid
+        self.speed = speed
+        self.busnum = busnum
+        self.devnum = devnum
+        self.vid = vid
+        self.pid = pid
+        self.bcd = bcd
+        self.triple = triple
+        self.config = config
+        self.configs = configs
+        self.interfaces = interfaces
+        self.path = path or f"/sys/bus/usb/devices/{busid}"
+        self.serial = serial
+        self.manufacturer = manufacturer
+        self.product = product
+
+    @property
+    def devid(self) -> int:
+        """The number that names the device in the URB phase: busnum << 16 | devnum."""
+        return self.busnum << 16 | self.devnum
+
+    @property
+    def vidpid(self) -> str:
+        return f"{self.vid:04x}:{self.pid:04x}"
+
+    @property
+    def is_hub(self) -> bool:
+        return self.triple[0] == CLASS_HUB
+
+    def _values(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __repr__(self) -> str:
+        return f"Device({self.busid} {self.vidpid} devid={self.devid:#x} speed={self.speed})"
+
+
+def valid_busid(busid: str) -> bool:
+    """Whether the text can be a Linux port path such as "1-1.4.2" (the only names that may reach a sysfs path)."""
+    if not 3 <= len(busid) < 32 or not busid.isascii():
+        return False
+    bus, dash, ports = busid.partition("-")
+    return dash == "-" and bus.isdecimal() and all(port.isdecimal() for port in ports.split("."))

@@ -1,0 +1,45 @@
+"""What all tests share: `pytest --update-golden` rewrites the golden files instead of comparing with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden from what the program makes")
+
+
+@pytest.fixture
+def says(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a `router` command line; what it prints on both streams. It must end with exit code `code` (0)."""
+
+    def run(*words: str, code: int = 0) -> str:
+        from router.cli import main
+
+        capfd.readouterr()
+        got = main(list(words))
+        shown = capfd.readouterr()
+        assert got == code, shown.out + shown.err
+        return shown.out + shown.err
+
+    return run
+
+
+@pytest.fixture
+def assert_golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compares a text with tests/golden/NAME; with --update-golden writes it there."""
+
+    def check(name: str, text: str) -> None:
+        file = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        assert file.is_file(), f"no golden file {name}: pytest --update-golden writes it"
+        assert text == file.read_text(), f"{name} differs: look at the change, then pytest --update-golden"
+
+    return check

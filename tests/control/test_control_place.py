@@ -1,0 +1,99 @@
+"""A system runs once at a time, in a place that is its user's alone, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from router.control.client import Connection, choose
+from router.control.place import Claim, folder, running, socket_path
+from router.errors import DescriptionError, HostError
+
+HOLD = (
+    "import sys, socket; from router.control.place import Claim\n"
+    "claim = Claim(sys.argv[1]).__enter__(); s = socket.socket(socket.AF_UNIX); s.bind(str(claim.socket))\n"
+    "print('held', flush=True); sys.stdin.read()"
+)
+
+
+def test_a_second_run_is_refused_with_the_pid_of_the_first() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, "desk"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(HostError) as caught, Claim("desk"):
+            pass
+        assert caught.value.message == f"the system 'desk' runs already, in process {other.pid}"
+        assert caught.value.hint is not None and f"kill -INT {other.pid}" in caught.value.hint
+        assert running() == ["desk"]
+        with Claim("shelf"):
+            assert choose(None) == "desk"
+        other.communicate("")
+
+
+def test_what_a_killed_run_left_is_replaced() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, "desk"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        other.send_signal(signal.SIGKILL)
+    assert socket_path("desk").exists()
+    assert running() == []
+    with pytest.raises(HostError, match="does not answer"):
+        Connection("desk")
+    with Claim("desk") as claim:
+        assert not claim.socket.exists()
+    assert list(folder().iterdir()) == []
+
+
+def test_the_lock_lasts_as_long_as_the_run() -> None:
+    for _ in range(3):
+        with Claim("desk"), pytest.raises(HostError), Claim("desk"):
+            pass
+    assert list(folder().iterdir()) == []
+
+
+def test_without_a_runtime_folder_there_is_one_of_our_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert folder() == tmp_path / f"router.{os.getuid()}"
+    assert folder().stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("kind", ["open to others", "a link", "a file"])
+def test_a_place_that_is_not_ours_alone_is_refused(kind: str, runtime_folder: Path) -> None:
+    path = runtime_folder / "router"
+    if kind == "open to others":
+        path.mkdir()
+        path.chmod(0o755)
+    elif kind == "a link":
+        (runtime_folder / "elsewhere").mkdir(mode=0o700)
+        path.symlink_to(runtime_folder / "elsewhere")
+    else:
+        path.write_text("")
+    with pytest.raises(HostError) as caught:
+        folder()
+    assert caught.value.where == str(path)
+
+
+def test_the_only_running_system_is_meant_when_none_is_named() -> None:
+    with pytest.raises(DescriptionError, match="no system runs"):
+        choose(None)
+    with Claim("desk") as desk, Claim("shelf") as shelf, socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(desk.socket))
+        assert choose(None) == "desk"
+        with pytest.raises(DescriptionError) as caught:
+            choose("shelf")
+        assert (caught.value.message, caught.value.hint) == ("no system 'shelf' runs", "running: desk")
+        with socket.socket(socket.AF_UNIX) as two:
+            two.bind(str(shelf.socket))
+            with pytest.raises(DescriptionError) as caught:
+                choose(None)
+    assert (caught.value.message, caught.value.hint) == ("2 systems run", "choose by --system: desk, shelf")

@@ -1,0 +1,30 @@
+"""Fixtures of the deployment tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from deploy_lab import LabOfOne, MakeLab, write_build
+from fakeboard import FakeBoard
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    """A build folder with a loader image of 300 kB and its plan."""
+    folder = tmp_path / "build"
+    folder.mkdir()
+    (folder / "loader.img").write_bytes(os.urandom(300_000))
+    write_build(folder)
+    return folder
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> MakeLab:
+    """Make a lab from a fake board."""
+
+    def make(board: FakeBoard, **extra: object) -> LabOfOne:
+        return LabOfOne(tmp_path, board, **extra)
+
+    return make

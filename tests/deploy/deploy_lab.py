@@ -1,0 +1,89 @@
+"""A lab of one fake board: a build folder, a lab file, and the command line run on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from fakeboard import FakeBoard
+
+from router.machines.board.plan import DeployPlan, Milestone, payload, write_plan
+
+ROUTER = (sys.executable, "-c", "import sys; from router.cli import main; sys.exit(main())")
+SERVER, CLIENT = "127.0.0.1", "127.0.0.2"
+MILESTONES = (
+    Milestone(name="loader", pattern=r"LDR\|INFO"),
+    Milestone(name="seL4", pattern="Booting all finished"),
+    Milestone(name="server up", pattern=r"^server\| up"),
+    Milestone(name="client up", pattern=r"^client\| up"),
+)
+
+
+def write_build(folder: Path, **changes: object) -> DeployPlan:
+    fields: dict[str, object] = {
+        "system": "demo",
+        "board": "fake",
+        "payloads": (payload(folder, "loader.img", 0x50000000),),
+        "start": "go 0x50000000",
+        "identity": "qemu-arm",
+        "milestones": MILESTONES,
+        "boot_seconds": 10.0,
+        "quiet_seconds": 2.0,
+    }
+    plan = DeployPlan(**(fields | changes))  # type: ignore[arg-type]
+    write_plan(folder, plan)
+    return plan
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((SERVER, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class LabOfOne:
+    """A lab file with the board `desk` on a fake board's line, and the command line that uses it."""
+
+    def __init__(self, folder: Path, board: FakeBoard, **extra: object) -> None:
+        self.folder = folder
+        self.board = board
+        self.locks = folder / "locks"
+        self.file = folder / "boards.yaml"
+        entry: dict[str, object] = {
+            "board": "fake",
+            "serial": board.device,
+            "network": {"board": f"{CLIENT}/8", "server": SERVER},
+            "tftp": {"port": free_port()},
+        }
+        self.write({"desk": entry | extra})
+
+    def write(self, boards: dict[str, object]) -> None:
+        self.file.write_text(json.dumps({"boards": boards}))
+
+    def command(self, *arguments: str) -> list[str]:
+        return [*ROUTER, *arguments, "--lab", str(self.file)]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "ROUTER_LOCK_DIR": str(self.locks), "NO_COLOR": "1"}
+
+    def run(self, *arguments: str, timeout: float = 60, data: str = "") -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.command(*arguments),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env=self.environment(),
+            input=data,
+        )
+        print(done.args, done.returncode, done.stdout, done.stderr, sep="\n")
+        return done
+
+
+MakeLab = Callable[..., LabOfOne]

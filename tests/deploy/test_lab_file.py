@@ -1,0 +1,150 @@
+"""The lab file: strict, with every error at its place; and how a board is chosen from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from router.description.diagnostics import DescriptionErrors
+from router.errors import DescriptionError
+from router.machines.board import job as jobs
+from router.machines.board import lab
+
+GOOD = """\
+boards:
+  desk:
+    board: maaxboard
+    serial: /dev/serial/by-id/usb-FTDI_A1-if00-port0
+    network: {board: 192.0.2.2/24, server: 192.0.2.1}
+    tftp: {port: 6969, window: 8}
+    power: {cycle: "usbrelay HURTM_1=0; sleep 1; usbrelay HURTM_1=1"}
+  bench:
+    board: maaxboard
+    serial: /dev/ttyUSB0
+    baud: 921600
+    load: ymodem
+    via: lab@bench
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "boards.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_lab_file_is_read(tmp_path: Path) -> None:
+    desk, bench = lab.load(write(tmp_path, GOOD))
+    assert desk.board.network == jobs.Network(board="192.0.2.2/24", server="192.0.2.1")
+    assert (desk.board.tftp.port, desk.board.tftp.window, desk.via) == (6969, 8, None)
+    assert (bench.board.baud, bench.board.load, bench.via) == (921600, "ymodem", "lab@bench")
+
+
+BAD = {
+    "unknown field": (
+        GOOD.replace("    serial: /dev/ttyUSB0", "    seriall: /dev/ttyUSB0"),
+        "boards.yaml:10:5: error: unknown field 'seriall'",
+        "did you mean 'serial'?",
+    ),
+    "missing": (
+        GOOD.replace("    serial: /dev/ttyUSB0\n", ""),
+        "error: 'serial' is missing",
+        "serial: /dev/serial/by-id",
+    ),
+    "a number for a text": (
+        GOOD.replace("lab@bench", "4711"),
+        "13:10: error: 'via' must be a text, not 4711",
+        'quote it: "4711"',
+    ),
+    "a bad way to load": (
+        GOOD.replace("ymodem", "zmodem"),
+        "12:11: error: 'zmodem' is no value of 'load'",
+        "write tftp, ymodem or xmodem",
+    ),
+    "no addresses": (
+        GOOD.replace("    network: {board: 192.0.2.2/24, server: 192.0.2.1}\n", ""),
+        "2:3: error: loading by TFTP needs the board's and this host's address",
+        "load: ymodem",
+    ),
+    "no prefix": (
+        GOOD.replace("192.0.2.2/24", "192.0.2.2"),
+        "2:3: error: network: board: the prefix length is missing",
+        "192.0.2.2/24, if that is its subnet",
+    ),
+    "another subnet": (
+        GOOD.replace("server: 192.0.2.1", "server: 198.51.100.1"),
+        "2:3: error: network: the server 198.51.100.1 is outside the board's subnet 192.0.2.0/24",
+        "add `gateway:`",
+    ),
+    "no address": (
+        GOOD.replace("server: 192.0.2.1", "server: bench"),
+        "error: network: Expected 4 octets in 'bench'",
+        "",
+    ),
+    "a port that is none": (
+        GOOD.replace("6969", "69690"),
+        "6:18: error: 'port' should be less than or equal to 65535",
+        "",
+    ),
+    "a name that is none": (
+        GOOD.replace("  desk:", "  my desk:"),
+        "2:3: error: 'my desk' is no name for a board",
+        "letters",
+    ),
+    "twice": (GOOD.replace("  bench:", "  desk:"), "8:3: error: 'desk' is given twice", "keep one"),
+    "no boards": ("boards: {}\n", "error: 'boards' dictionary should have at least 1 item", "boards: {desk:"),
+    "something else": ("- a\n- b\n", "error: ", ""),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_lab_file_is_an_error_at_its_place(name: str, tmp_path: Path) -> None:
+    text, message, hint = BAD[name]
+    with pytest.raises(DescriptionErrors) as caught:
+        lab.load(write(tmp_path, text))
+    assert message in str(caught.value) and hint in str(caught.value)
+
+
+def test_all_errors_of_a_lab_file_are_told_at_once(tmp_path: Path) -> None:
+    text = GOOD.replace("ymodem", "zmodem").replace("lab@bench", "1").replace("baud: 921600", "baud: fast")
+    with pytest.raises(DescriptionErrors) as caught:
+        lab.load(write(tmp_path, text))
+    assert len(caught.value.diagnostics) == 3
+
+
+def test_the_board_is_the_named_one_or_the_only_one_that_fits(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    boards = lab.load(path)
+    assert lab.choose(boards, "bench", "maaxboard", path).board.name == "bench"
+    assert lab.choose(boards[:1], None, "maaxboard", path).board.name == "desk"
+    for named, kind, message in (
+        (None, "maaxboard", "2 boards fit: desk and bench"),
+        (None, "qemu", "the lab file has no qemu"),
+        ("bank", None, "no board 'bank' in the lab file"),
+        ("desk", "qemu", "board 'desk' is a maaxboard, and the system was built for qemu"),
+    ):
+        with pytest.raises(DescriptionError) as caught:
+            lab.choose(boards, named, kind, path)
+        assert message in str(caught.value)
+
+
+def test_the_lab_file_is_looked_for_beside_the_description_and_at_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ROUTER_LAB", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    beside = tmp_path / "work"
+    beside.mkdir()
+    with pytest.raises(DescriptionError) as caught:
+        lab.find(None, beside)
+    assert f"looked for {beside}/boards.yaml or {tmp_path}/config/router/boards.yaml" in str(caught.value)
+    home = tmp_path / "config" / "router"
+    home.mkdir(parents=True)
+    write(home, GOOD)
+    assert lab.find(None, beside) == home / "boards.yaml"
+    write(beside, GOOD)
+    assert lab.find(None, beside) == beside / "boards.yaml"
+    monkeypatch.setenv("ROUTER_LAB", "elsewhere.yaml")
+    assert lab.find(None, beside) == Path("elsewhere.yaml")
+    assert lab.find("named.yaml", beside) == Path("named.yaml")

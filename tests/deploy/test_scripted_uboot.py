@@ -1,0 +1,290 @@
+"""`router deploy` and boards that misbehave: the documented error, its exit code, and nothing left behind."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from deploy_lab import MILESTONES, SERVER, LabOfOne, MakeLab, write_build
+from fakeboard import FakeBoard, Faults
+
+from router.machines.board import lock
+from router.machines.board.plan import Milestone
+
+
+def left_in_order(lab: LabOfOne, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """The board's lock is free and its terminal has the settings that it had."""
+    monkeypatch.setenv("ROUTER_LOCK_DIR", str(lab.locks))
+    return lock.holder_of("desk") is None and lab.board.terminal() == lab.board.settings
+
+
+def test_a_healthy_board_comes_up_and_every_milestone_is_shown(
+    build: Path, lab: MakeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeBoard() as board:
+        one = lab(board)
+        done = one.run("deploy", str(build))
+        assert done.returncode == 0
+        for name in ("loader", "seL4", "server up", "client up"):
+            assert f"● {name}" in done.stdout
+        assert board.memory[0x50000000] == (build / "loader.img").read_bytes()
+        assert not board.saved
+        assert left_in_order(one, monkeypatch)
+    log = (build / "logs" / "console-desk.log").read_text()
+    assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z server\| up$", log, re.M)
+
+
+def test_only_what_is_needed_is_set_and_all_of_it_is_what_dry_run_prints(build: Path, lab: MakeLab) -> None:
+    with FakeBoard() as board:
+        one = lab(board)
+        dry = one.run("deploy", str(build), "--dry-run")
+        assert dry.returncode == 0 and board.commands == []
+        assert one.run("deploy", str(build)).returncode == 0
+        printed = [line.removeprefix("=> ") for line in dry.stdout.splitlines() if line.startswith("=> ")]
+        assert printed == board.commands
+
+
+@pytest.mark.parametrize("fault", [Faults(one_byte=True), Faults(no_echo=True), Faults(drop_echo=1)])
+def test_a_slow_or_lossy_console_is_coped_with(build: Path, lab: MakeLab, fault: Faults) -> None:
+    with FakeBoard(fault) as board:
+        assert lab(board).run("deploy", str(build)).returncode == 0
+        assert board.memory[0x50000000] == (build / "loader.img").read_bytes()
+
+
+def test_a_missing_crc32_is_replaced_by_the_length(build: Path, lab: MakeLab) -> None:
+    with FakeBoard(Faults(unknown=("crc32", "bdinfo"))) as board:
+        done = lab(board).run("deploy", str(build))
+        assert done.returncode == 0
+        assert "300000 bytes (this boot loader has no crc32)" in done.stdout
+
+
+FAULTS = {
+    "garbage": (Faults(garbage=True), "only garbage comes from the board at 115200 baud", "`baud` in the lab file"),
+    "silence": (Faults(silent=True), "the board says nothing within 2 s", "is it powered"),
+    "wrong board": (
+        Faults(board="imx8mp-evk"),
+        "this is another board: nothing it says matches 'qemu-arm' (board=imx8mp-evk)",
+        "the system was built for 'fake'",
+    ),
+    "reset": (
+        Faults(reset="tftpboot"),
+        "the board reset in the middle of this command (U-Boot 2023.01",
+        "power supply, watchdog",
+    ),
+    "tftp half way": (
+        Faults(tftp="####T T T T T T T T T T \r\nRetry count exceeded; starting again\r\n"),
+        "the TFTP transfer timed out",
+        ": a firewall, or a boot loader that ignores tftpdstp",
+    ),
+    "no link": (
+        Faults(tftp="Waiting for PHY auto negotiation to complete... TIMEOUT !\r\n"),
+        "Ethernet has no link",
+        "cable",
+    ),
+    "no answer to ARP": (
+        Faults(tftp="\r\nARP Retry count exceeded; starting again\r\n"),
+        "nobody answers at",
+        "subnet",
+    ),
+    "crc mismatch": (Faults(corrupt=True), "loader.img arrived damaged: crc32", "try once more"),
+    "unknown command": (
+        Faults(unknown=("tftpboot",)),
+        "this boot loader has no command 'tftpboot'",
+        "another `load:` in the lab file",
+    ),
+    "no memory there": (
+        Faults(ram=(0x80000000, 0x10000000)),
+        "does not fit this board's memory [0x80000000, 0x90000000)",
+        "is this the board",
+    ),
+    "start returns": (Faults(returns=True), "the command failed: ## Application terminated, rc = 0x1", "console log"),
+    "boot is silent": (Faults(boot=("LDR|INFO: x",)), "nothing was heard for 2 s, after 'loader'", "--quiet-timeout"),
+    "kernel panic": (
+        Faults(boot=("LDR|INFO: x", "server| Kernel panic - not syncing: VFS")),
+        "the boot failed: server| Kernel panic - not syncing: VFS",
+        "after 'loader'; not seen: seL4, server up, client up",
+    ),
+    "reset while booting": (
+        Faults(boot=("LDR|INFO: x", "U-Boot 2023.01 (Jan 01 2024)")),
+        "the board reset while booting",
+        "after 'loader'",
+    ),
+    "hanging command": (Faults(hangs="setenv"), "no answer within 5 s", "its last line was"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_has_its_error_and_leaves_nothing_behind(
+    name: str, build: Path, lab: MakeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault, message, hint = FAULTS[name]
+    with FakeBoard(fault) as board:
+        one = lab(board)
+        done = one.run("deploy", str(build), "--catch-timeout", "2")
+        assert done.returncode == 4
+        assert message in done.stderr and hint in done.stderr
+        assert left_in_order(one, monkeypatch)
+
+
+def test_an_autoboot_that_does_not_stop_is_said(build: Path, lab: MakeLab, tmp_path: Path) -> None:
+    reset = tmp_path / "reset"
+    with FakeBoard(Faults(autoboot=True), reset) as board:
+        done = lab(board, power={"cycle": f"touch {reset}"}).run("deploy", str(build), "--catch-timeout", "5")
+        assert done.returncode == 4
+        assert "the board booted on: its autoboot was not stopped" in done.stderr
+        assert "`stop_keys` in the lab file" in done.stderr
+
+
+def test_a_power_hook_resets_the_board_and_autoboot_is_stopped(build: Path, lab: MakeLab, tmp_path: Path) -> None:
+    reset = tmp_path / "reset"
+    with FakeBoard(reset_file=reset) as board:
+        done = lab(board, power={"cycle": f"touch {reset}"}).run("deploy", str(build))
+        assert done.returncode == 0
+        assert "after a power cycle" in done.stdout
+
+
+def test_without_a_hook_the_user_is_asked_for_a_reset(build: Path, lab: MakeLab, tmp_path: Path) -> None:
+    with FakeBoard(Faults(silent=True)) as board:
+        done = lab(board).run("deploy", str(build), "--catch-timeout", "1")
+        assert "reset the board 'desk' now" in done.stdout
+        assert done.returncode == 4
+
+
+def test_a_failing_power_hook_is_the_hosts_fault(build: Path, lab: MakeLab) -> None:
+    with FakeBoard() as board:
+        done = lab(board, power={"cycle": "echo relay 7 is stuck; exit 5"}).run("deploy", str(build))
+        assert done.returncode == 3
+        assert "power cycle failed with status 5: relay 7 is stuck" in done.stderr
+
+
+def test_a_board_in_use_names_its_holder_and_can_be_stolen(
+    build: Path, lab: MakeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_build(build, quiet_seconds=60.0, boot_seconds=60.0)
+    with FakeBoard(Faults(boot=("LDR|INFO: x",))) as board:
+        one = lab(board)
+        with subprocess.Popen(
+            one.command("deploy", str(build)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=one.environment(),
+        ) as first:
+            assert first.stdout is not None
+            for line in first.stdout:
+                if "loader" in line and "●" in line:
+                    break
+            busy = one.run("power", "cycle", "--on", "desk")
+            assert busy.returncode == 3  # no hook: said before the lock is asked for
+            second = one.run("deploy", str(build))
+            assert second.returncode == 4
+            assert re.search(
+                rf"board 'desk' is held by \S+@\S+ \(process {first.pid}, deploying demo\) since", second.stderr
+            )
+            assert "--steal" in second.stderr
+            third = one.run("console", "--steal", "--on", "desk")
+            _, said = first.communicate(timeout=10)
+            assert third.returncode == 0
+            assert first.returncode == 130 and "stopped by SIGTERM" in said
+        assert left_in_order(one, monkeypatch)
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_file(build: Path, lab: MakeLab, tmp_path: Path) -> None:
+    root = tmp_path / "tftproot"
+    root.mkdir()
+    with FakeBoard() as board:
+        one = lab(board, tftp={"root": str(root)})
+        mounted = f"mount -t tmpfs -o size=64k none {root} && "
+        script = mounted + '"$@"; code=$?; ls -A ' + str(root) + "; exit $code"
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", script, "sh", *one.command("deploy", str(build))],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=one.environment(),
+            timeout=60,
+        )
+        if done.stderr.startswith("unshare:") or ("mount" in done.stderr and "ermission" in done.stderr):
+            pytest.skip(f"no mount namespace with a small file system here: {done.stderr.strip()}")
+        assert done.returncode == 3
+        assert "cannot put the file into the TFTP folder: No space left on device" in done.stderr
+        assert "router-" not in done.stdout
+
+
+def test_json_streams_every_event_and_ends_in_the_result(build: Path, lab: MakeLab) -> None:
+    with FakeBoard() as board:
+        done = lab(board).run("deploy", str(build), "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[-1]["event"] == "result" and events[-1]["ok"] is True
+    assert [event["name"] for event in events if event["event"] == "milestone"] == [
+        "loader",
+        "seL4",
+        "server up",
+        "client up",
+    ]
+    with FakeBoard(Faults(corrupt=True)) as board:
+        done = lab(board).run("deploy", str(build), "--json")
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert last["ok"] is False and last["exit_code"] == done.returncode == 4
+
+
+def test_patterns_of_the_users_own_complete_and_fail_a_boot(build: Path, lab: MakeLab) -> None:
+    boot = (*Faults().boot, "client| usb 1-1: new device", "client| disk has errors")
+    with FakeBoard(Faults(boot=boot)) as board:
+        done = lab(board).run("deploy", str(build), "--until", "usb 1-1: new")
+        assert done.returncode == 0 and "'usb 1-1: new'" in done.stdout
+    with FakeBoard(Faults(boot=boot)) as board:
+        done = lab(board).run("deploy", str(build), "--until", "never", "--fail-on", "disk has errors")
+        assert done.returncode == 4 and "the boot failed: client| disk has errors" in done.stderr
+
+
+def test_what_need_not_come_is_missed_with_a_warning(build: Path, lab: MakeLab) -> None:
+    extra = Milestone(name="device attached", pattern="attached", required=False)
+    write_build(build, milestones=(*MILESTONES, extra))
+    with FakeBoard() as board:
+        done = lab(board).run("deploy", str(build))
+        assert done.returncode == 0 and "not seen (yet): device attached" in done.stdout
+    with FakeBoard(Faults(boot=(*Faults().boot, "client| attached 1-1 port 0"))) as board:
+        done = lab(board).run("deploy", str(build))
+        assert done.returncode == 0 and "● device attached" in done.stdout
+
+
+def test_the_environment_is_saved_only_when_asked(build: Path, lab: MakeLab) -> None:
+    with FakeBoard() as board:
+        assert lab(board).run("deploy", str(build), "--save").returncode == 0
+        assert board.saved
+
+
+def test_a_device_that_is_not_there_is_named_with_what_is(build: Path, lab: MakeLab) -> None:
+    with FakeBoard() as board:
+        one = lab(board, serial="/dev/serial/by-id/usb-none")
+        done = one.run("deploy", str(build))
+        assert done.returncode == 3
+        assert "/dev/serial/by-id/usb-none: error: no such serial device" in done.stderr
+
+
+def test_a_device_that_another_program_has_is_said(build: Path, lab: MakeLab) -> None:
+    with FakeBoard() as board, Path(board.device).open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        done = lab(board).run("deploy", str(build))
+        assert done.returncode == 3
+        assert "another program has the serial device open" in done.stderr
+
+
+def test_an_address_by_dhcp_is_the_one_that_is_served(build: Path, lab: MakeLab) -> None:
+    with FakeBoard() as board:
+        done = lab(board, network={"board": "dhcp", "server": SERVER}).run("deploy", str(build))
+        assert done.returncode == 0
+        assert board.commands.index("setenv autoload no") < board.commands.index("dhcp")
+
+
+def test_a_changed_file_is_not_deployed(build: Path, lab: MakeLab) -> None:
+    (build / "loader.img").write_bytes(b"other")
+    with FakeBoard() as board:
+        done = lab(board).run("deploy", str(build))
+        assert done.returncode == 2 and board.commands == []
+        assert "the file has changed since it was built (5 bytes, 300000 expected)" in done.stderr

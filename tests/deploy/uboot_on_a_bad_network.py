@@ -1,0 +1,48 @@
+"""Run in a test's network namespace: U-Boot loads a file through a relay that spoils packets; prints what came of it.
+
+Arguments: serial device, our address, the board's, and a JSON list of [window, impairment] pairs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+import zlib
+from pathlib import Path
+
+from router.machines.board.line import SerialLine
+from router.machines.board.script import crc_of
+from router.machines.board.tftp.relay import Impairment, Relay
+from router.machines.board.tftp.server import TftpServer
+from router.machines.board.uboot import UBoot
+
+SIZE = 500_000
+
+
+def main(device: str, host: str, board: str, cases: str) -> None:
+    out = []
+    with tempfile.TemporaryDirectory() as folder, SerialLine(device, 115200) as line:
+        file = Path(folder) / "file"
+        uboot = UBoot(line, "=> ")
+        if not uboot.at_prompt(5):
+            uboot.catch(20)
+        for setting in (f"ipaddr {board}", f"serverip {host}", "netretry no", "tftptimeout 1000"):
+            uboot.check(f"setenv {setting}")
+        with TftpServer({"file": file}, address="127.0.0.1", port=0) as server:
+            for window, impairment in json.loads(cases):
+                file.write_bytes(os.urandom(SIZE))
+                uboot.check(f"setenv tftpwindowsize {window}")
+                started = time.monotonic()
+                with Relay(("127.0.0.1", server.port), Impairment(**impairment), host, 69) as relay:
+                    reply = uboot.run("tftpboot 0x42000000 file", 60)
+                seconds = time.monotonic() - started
+                crc = crc_of(uboot.check(f"crc32 0x42000000 {SIZE:#x}"))
+                whole = crc == zlib.crc32(file.read_bytes())
+                out.append({"status": reply.status, "whole": whole, "seconds": seconds, "lost": relay.lost})
+    print(json.dumps(out))
+
+
+main(*sys.argv[1:])

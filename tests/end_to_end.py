@@ -1,0 +1,79 @@
+"""What the end-to-end tests share: the description of three guests, and what can be asked of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from router import files
+from router.build.inputs import plan_loaded
+from router.build.pipeline import Built, build
+from router.description.load import load
+from router.machines.qemu.running import Run
+
+MiB = 1 << 20
+
+THREE_GUESTS = """
+system: end-to-end
+board: qemu
+guests:
+  server:
+    image: usb-server-tools
+    memory: 256 MiB
+    passthrough: [pcie@3f000000]
+  client:
+    image: usb-client-tools
+    memory: 256 MiB
+    usb: {version: 3, ports: 8}
+  stranger:
+    image: usb-client-tools
+    memory: 256 MiB
+    usb: {version: 2, ports: 3}
+network:
+  allow:
+    - client -> server tcp/3240
+    - client -> server icmp
+    - stranger -> server tcp/3240
+usb:
+  - {class: mass-storage, to: client}
+  - {path: 1-2, to: client, port: 5}
+"""
+
+
+def build_text(text: str, folder: Path, *, boot_image: bool = False, emulated: bool = False) -> Built:
+    """Build a description that is given as text; without loader.img, which a split run does not need."""
+    path = folder / "description.yaml"
+    path.write_text(text)
+    planned = plan_loaded(load(path), files.cache_folder(), lambda _: None, emulated=emulated)
+    return build(planned, folder / "build", files.cache_folder(), lambda _: None, boot_image=boot_image)
+
+
+@dataclass
+class Booted:
+    """The running system and the image of the disk that is plugged into its server guest."""
+
+    system: Run
+    disk: Path
+
+    def run(self, guest: str, command: str, timeout: float = 60) -> str:
+        """The output of a command that must succeed in a guest."""
+        code, output = self.system.execute(guest, command, timeout)
+        text = output.decode(errors="replace")
+        assert code == 0, f"{guest}: {command}: exit code {code}: {text}"
+        return text
+
+    def fails(self, guest: str, command: str, timeout: float = 60) -> str:
+        """The output of a command that must fail in a guest."""
+        code, output = self.system.execute(guest, command, timeout)
+        text = output.decode(errors="replace")
+        assert code != 0, f"{guest}: {command}: succeeded: {text}"
+        return text
+
+    def wait(self, guest: str, command: str, seconds: float = 15) -> str:
+        """Repeat a command in a guest until it succeeds."""
+        tries = int(seconds * 4)
+        loop = f"n=0; until ({command}) >/tmp/wait 2>&1; do n=$((n+1)); [ $n -lt {tries} ] || exit 1; sleep 0.25; done"
+        code, _ = self.system.execute(guest, loop, seconds + 30)
+        shown = self.run(guest, "cat /tmp/wait")
+        assert code == 0, f"{guest}: not within {seconds} s: {command}: {shown}"
+        return shown

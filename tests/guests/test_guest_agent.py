@@ -1,0 +1,156 @@
+"""The control agent's own script under a real busybox shell, over a pseudo-terminal, against the host's side of it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pty
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from router.errors import MachineError
+from router.guests import AgentChannel
+
+SCRIPT = Path(__file__).parents[2] / "guest-images/common/usr/lib/router/agent"
+
+
+class Line:
+    """The host's end of a channel, by descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+
+@pytest.fixture
+def line(applets: Path, tmp_path: Path) -> Iterator[Line]:
+    """The agent at the far end of a pseudo-terminal, as it is at the far end of hvc1."""
+    ours, theirs = pty.openpty()
+    environment = {"PATH": str(applets), "ROUTER_RUN": str(tmp_path / "run")}
+    command = [str(applets / "sh"), str(SCRIPT)]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, env=environment, start_new_session=True)
+    os.close(theirs)
+    yield Line(ours)
+    os.close(ours)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture
+def channel(line: Line) -> AgentChannel:
+    return AgentChannel(line, "server")
+
+
+def test_the_agent_greets_with_the_guests_name(channel: AgentChannel) -> None:
+    assert channel.hello(10) == socket.gethostname()
+
+
+def test_output_and_exit_code_come_back(channel: AgentChannel) -> None:
+    assert channel.run("echo out; echo err >&2; exit 7", 10) == (7, b"out\nerr\n")
+    assert channel.run("true", 10) == (0, b"")
+
+
+def test_a_command_may_hold_any_characters(channel: AgentChannel) -> None:
+    text = "quote ' \" back \\ dollar $ newline\nümlaut *"
+    encoded = base64.b64encode(text.encode()).decode()
+    code, output = channel.run(f"echo {encoded} | base64 -d; echo '{chr(10)}two'", 10)
+    assert (code, output.decode()) == (0, text + "\ntwo\n")
+
+
+def test_binary_output_arrives_byte_for_byte(channel: AgentChannel) -> None:
+    command = "head -c 40000 /dev/zero; echo; cat " + str(SCRIPT)
+    code, output = channel.run(command, 20)
+    assert code == 0
+    assert output == bytes(40000) + b"\n" + SCRIPT.read_bytes()
+
+
+def test_output_appears_while_the_command_runs(channel: AgentChannel) -> None:
+    seen: list[tuple[float, bytes]] = []
+    began = time.monotonic()
+    channel.run("echo first; sleep 1; echo second", 10, lambda data: seen.append((time.monotonic() - began, data)))
+    assert b"".join(data for _, data in seen) == b"first\nsecond\n"
+    assert seen[0][1] == b"first\n"
+    assert seen[-1][0] - seen[0][0] > 0.7
+
+
+def test_commands_read_nothing_from_the_channel(channel: AgentChannel) -> None:
+    assert channel.run("cat", 10) == (0, b"")
+    assert channel.run("echo still there", 10) == (0, b"still there\n")
+
+
+def test_a_command_that_takes_too_long_is_killed_with_its_children(channel: AgentChannel, tmp_path: Path) -> None:
+    mark = tmp_path / "child"
+    with pytest.raises(MachineError, match="did not end within 1 s: echo started") as caught:
+        channel.run(f"echo started; (sleep 2; echo alive >{mark}) & sleep 100", 1)
+    assert caught.value.where == "server"
+    assert caught.value.hint == "its last line of output: started"
+    assert channel.run("echo next", 10) == (0, b"next\n")
+    time.sleep(2)
+    assert not mark.exists()
+
+
+def test_a_command_that_is_not_wanted_any_more_is_killed_with_its_children(
+    channel: AgentChannel, tmp_path: Path
+) -> None:
+    mark = tmp_path / "child"
+    seen: list[bytes] = []
+    with pytest.raises(MachineError, match="the command was cancelled: echo started"):
+        channel.run(f"echo started; (sleep 1; echo alive >{mark}) & sleep 100", 60, seen.append, lambda: bool(seen))
+    assert channel.run("echo next", 10) == (0, b"next\n")
+    time.sleep(1)
+    assert not mark.exists()
+
+
+def test_garbage_on_the_line_is_skipped_by_both_sides(line: Line) -> None:
+    os.write(line.fileno(), b"\xff\xfe noise\nkernel: usb 1-1\n12 not base64!\n 7\n99999999 kill\n")
+    channel = AgentChannel(line, "server")
+    assert channel.run("echo fine", 10) == (0, b"fine\n")
+
+
+def test_a_second_caller_is_not_confused_by_the_first_ones_remnants(line: Line) -> None:
+    first = AgentChannel(line, "server")
+    first.hello(10)
+    request = base64.b64encode(b"seq 1 500").decode()
+    os.write(line.fileno(), f"424242 {request}\n".encode())
+    assert AgentChannel(line, "server").run("echo mine", 10) == (0, b"mine\n")
+
+
+def test_no_agent_is_a_clear_error_within_the_time_given() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        began = time.monotonic()
+        with pytest.raises(MachineError, match=r"no answer on the control channel within 0\.6 s"):
+            AgentChannel(ours, "server").hello(0.6)
+        assert time.monotonic() - began < 2
+        assert theirs.recv(100).strip(b"\n") == b""
+
+
+def test_a_guest_that_ends_closes_the_channel_with_an_error() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.close()
+        with pytest.raises(MachineError, match="the control channel was closed"):
+            AgentChannel(ours, "server").hello(5)
+
+
+def test_bytes_may_arrive_one_at_a_time() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        channel = AgentChannel(ours, "server")
+        answer = b"torn line\nrouter-agent 1 server\n"
+        pid = os.fork()
+        if pid == 0:
+            for byte in answer:
+                theirs.send(bytes([byte]))
+                time.sleep(0.002)
+            os._exit(0)
+        assert channel.hello(5) == "server"
+        os.waitpid(pid, 0)

@@ -1,0 +1,135 @@
+"""Plugging in while the guest runs: sockets are given out and come back, and nothing is left behind in QEMU."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router.errors import DescriptionError, MachineError
+from router.machines.qemu import hotplug
+from router.machines.qemu.hotplug import UsbSockets
+from router.machines.qemu.qmp import Qmp
+from router.machines.qemu.usb import KINDS, parse_plugs
+
+
+class Monitor(threading.Thread):
+    """The other end of a monitor: knows devices and what stands behind them, and who needs whom."""
+
+    def __init__(self, stream: socket.socket) -> None:
+        super().__init__()
+        self._stream = stream
+        self.devices: dict[str, dict[str, Any]] = {}
+        self.behind: set[str] = set()
+        self.refuses = ""
+        self.busy = 0
+
+    def run(self) -> None:
+        with self._stream, self._stream.makefile("rwb") as file:
+            file.write(b'{"QMP": {}}\n')
+            file.flush()
+            for line in file:
+                request = json.loads(line)
+                error = self.obey(request["execute"], request["arguments"])
+                file.write(json.dumps({"error": {"desc": error}} if error else {"return": {}}).encode() + b"\n")
+                file.flush()
+
+    def obey(self, command: str, words: dict[str, Any]) -> str | None:
+        name = words.get("id", words.get("node-name", ""))
+        if command == self.refuses:
+            return "refused"
+        if command == "device_add":
+            self.devices[words.get("id", "child")] = words
+        elif command == "device_del":
+            del self.devices[name]
+        elif command in ("blockdev-add", "chardev-add", "netdev_add", "audiodev-add"):
+            self.behind.add(name)
+        elif command in ("blockdev-del", "chardev-remove", "netdev_del"):
+            if self.busy:
+                self.busy -= 1
+                return f"{name} is in use"
+            self.behind.remove(name)
+        return None
+
+
+@pytest.fixture
+def monitor() -> Iterator[tuple[Qmp, Monitor]]:
+    ours, theirs = socket.socketpair()
+    thread = Monitor(theirs)
+    thread.start()
+    qmp = Qmp(ours)
+    yield qmp, thread
+    qmp.close()
+    thread.join(5)
+
+
+def test_devices_get_the_first_free_socket_and_give_it_back(monitor: tuple[Qmp, Monitor], tmp_path: Path) -> None:
+    qmp, other = monitor
+    disk = tmp_path / "disk,img"
+    disk.write_bytes(b"x")
+    sockets = UsbSockets(qmp, parse_plugs(["keyboard", "mouse"]))
+    other.devices["plug1"] = {}
+    assert sockets.plug(f"storage:{disk}").path == "2-3"
+    device = other.devices["plug3"]
+    assert (device["driver"], device["port"], device["serial"]) == ("usb-storage", "3", "ROUTER0003")
+    assert other.behind == {device["drive"]}
+    assert sockets.unplug(1).kind == "keyboard"
+    assert sockets.plug("tablet").socket == 1
+    other.busy = 2
+    assert sockets.unplug(3).kind == "storage"
+    assert other.behind == set()
+    assert [(plug.socket, plug.kind) for plug in sockets.plugged()] == [(1, "tablet"), (2, "mouse")]
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_can_be_plugged_in_and_leaves_nothing(
+    kind: str, monitor: tuple[Qmp, Monitor], tmp_path: Path
+) -> None:
+    qmp, other = monitor
+    sockets = UsbSockets(qmp, ())
+    plug = sockets.plug(f"{kind}:{tmp_path}" if KINDS[kind].argument else kind)
+    assert other.devices["plug1"]["driver"] == KINDS[kind].device
+    sockets.unplug(plug.socket)
+    # QEMU has no command that removes an audio back end.
+    assert len(other.behind) == (1 if kind == "audio" else 0)
+
+
+def test_what_qemu_refuses_is_not_plugged_in(monitor: tuple[Qmp, Monitor], tmp_path: Path) -> None:
+    qmp, other = monitor
+    sockets = UsbSockets(qmp, ())
+    other.refuses = "device_add"
+    with pytest.raises(MachineError, match="QEMU refuses device_add: refused"):
+        sockets.plug(f"storage:{tmp_path}")
+    assert (sockets.plugged(), other.behind) == ([], set())
+
+
+def test_a_full_controller_and_an_empty_socket_say_so(
+    monitor: tuple[Qmp, Monitor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qmp, _ = monitor
+    monkeypatch.setattr(hotplug, "socket_count", lambda plugs: 1)
+    sockets = UsbSockets(qmp, ())
+    sockets.plug("mouse")
+    with pytest.raises(MachineError, match="all 1 USB sockets are taken"):
+        sockets.plug("mouse")
+    with pytest.raises(DescriptionError) as caught:
+        sockets.unplug(2)
+    assert (caught.value.message, caught.value.hint) == (
+        "nothing is plugged into socket 2",
+        "sockets in use: 1 (mouse)",
+    )
+
+
+def test_a_boards_own_controllers_and_their_hub_have_the_sockets(monitor: tuple[Qmp, Monitor]) -> None:
+    qmp, other = monitor
+    sockets = UsbSockets(qmp, parse_plugs(["keyboard"], ("usb-bus.0", "usb-bus.1")))
+    places = [sockets.plug("mouse") for _ in range(8)]
+    assert [plug.path for plug in places][:3] == ["3-1.1", "3-1.2", "3-1.3"]
+    assert (other.devices["plug2"]["bus"], other.devices["plug2"]["port"]) == ("usb-bus.1", "1.1")
+    with pytest.raises(MachineError, match="all 9 USB sockets are taken"):
+        sockets.plug("mouse")

@@ -1,0 +1,185 @@
+"""A run of a Microkit system, with a program in QEMU's place that says what the guests and seL4 would say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import fake_qemu
+import pytest
+from systems import plan_of, shipped
+
+from router.errors import HostError, MachineError
+from router.machines.qemu.microkit import MicrokitRun, check_version, ports, system_command
+from router.machines.qemu.microkit import Sockets as Paths
+from router.machines.qemu.tool import Qemu, find_qemu
+from router.machines.qemu.usb import parse_plugs
+from router.machines.timeline import Timeline
+
+UP = """
+LDR|INFO: loader for seL4 starting
+Bootstrapping kernel
+MON|INFO: Microkit Monitor started!
+server| [    0.000000] Linux version 6.1.0 (somebody)
+client| [    0.000000] Linux version 6.1.0 (somebody)
+server| [    1.000000] router: guest server: userspace up
+client| [    1.100000] router: guest client: userspace up
+server| [    2.000000] router: guest server: usbipd listening 10.77.0.2:3240
+"""
+Start = Callable[[str], MicrokitRun]
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Makes a run in which the machine says these lines."""
+    program = tmp_path / "qemu"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {fake_qemu.__file__} "$@"\n')
+    program.chmod(0o755)
+
+    def make(lines: str) -> MicrokitRun:
+        (tmp_path / "lines").write_text(lines.strip())
+        monkeypatch.setenv("FAKE_QEMU_LINES", str(tmp_path / "lines"))
+        plan = plan_of(shipped("qemu"))
+        return MicrokitRun(plan, tmp_path / "img", Qemu(str(program), (11, 1, 3)), tmp_path / "logs", Timeline())
+
+    return make
+
+
+def poll_until(system: MicrokitRun, met: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not met() and time.monotonic() < end:
+        system.poll(0.1)
+
+
+def test_a_system_that_comes_up_is_ready_and_has_a_time_line(start: Start, tmp_path: Path) -> None:
+    with start(UP) as system:
+        system.wait_ready(20)
+        stages = [event.name for event in system.timeline.events if event.guest == "seL4"]
+    assert stages == ["loader", "kernel", "monitor"]
+    assert [event.detail for event in system.timeline.seen("client", "kernel")] == ["6.1.0"]
+    assert "userspace up" in (tmp_path / "logs/client.console.log").read_text()
+    assert "server" not in (tmp_path / "logs/client.console.log").read_text()
+    assert "Bootstrapping" in (tmp_path / "logs/system.log").read_text()
+    assert len((tmp_path / "logs/serial.log").read_bytes().splitlines()) == len(UP.strip().splitlines())
+
+
+def test_commands_run_in_the_guest_that_is_named_and_long_output_is_whole(start: Start) -> None:
+    with start(UP) as system:
+        system.wait_ready(20)
+        code, output = system.execute("client", "seq 1000; exit 7", 20)
+        assert (code, output) == (7, b"".join(b"%d\n" % n for n in range(1, 1001)))
+        assert system.guests["server"].agent.hello(10) == "server"
+        assert system.execute("server", "exit 0", 20) == (0, b"")
+
+
+def test_what_is_typed_into_a_console_arrives_there(start: Start) -> None:
+    with start(UP) as system:
+        system.wait_ready(20)
+        system.give_keyboard("client")
+        system.guests["client"].console.send(b"ls\n")
+        poll_until(system, lambda: "typed ls" in system.guests["client"].tail())
+        assert "typed ls" in system.guests["client"].tail()
+        assert "typed ls" not in system.guests["server"].tail()
+
+
+def test_both_guests_have_the_one_machine(start: Start) -> None:
+    with start(UP) as system:
+        assert system.guests["server"].qmp.execute("query-status") == {}
+        assert system.guests["server"].qmp is system.guests["client"].qmp
+        assert system.guests["server"].child.pid == system.pid
+
+
+@pytest.mark.parametrize("end", ["!end", "!kill"])
+def test_a_machine_that_ends_is_an_error(start: Start, end: str) -> None:
+    with pytest.raises(MachineError, match="the machine is gone") as caught, start(f"{UP}\n{end}") as system:
+        while True:
+            system.poll(0.1)
+    assert str(caught.value.hint).startswith("logs: ")
+
+
+def test_a_fault_of_a_protection_domain_is_shown_with_what_it_said(start: Start) -> None:
+    fault = "MON|ERROR: received message 0x00000006  badge: 0x0000000000000003  tcb cap: 0x000000000000000d\n"
+    fault += "MON|ERROR: faulting PD: vmm_client\nRegisters:\npc : 0x0000000000200000"
+    with start(f"{UP}{fault}") as system, pytest.raises(MachineError) as caught:
+        while True:
+            system.poll(0.1)
+    assert caught.value.message.startswith("a protection domain or the kernel has failed: MON|ERROR: received message")
+    assert "faulting PD: vmm_client" in str(caught.value.hint)
+    assert "pc : 0x0000000000200000" in str(caught.value.hint)
+
+
+def test_a_guest_that_stays_down_before_it_is_up_is_named(start: Start) -> None:
+    lines = "server| Booting\nvmm x\nclient| \nclient| vmm client: the guest has crashed\n"
+    with start(lines) as system:
+        system.plan = system.plan.but(guests=tuple(replace(g, on_exit="stop") for g in system.plan.guests))
+        for name, guest in system.guests.items():
+            guest.plan = system.plan.guest(name)
+        with pytest.raises(MachineError, match="guest 'client' is down") as caught:
+            system.wait_ready(20)
+    assert "vmm client: the guest has crashed" in str(caught.value.hint)
+
+
+def test_a_run_leaves_no_process_behind(start: Start) -> None:
+    with start(UP) as system:
+        system.wait_ready(20)
+        pid = system.pid
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_ports_are_in_the_multiplexers_order() -> None:
+    assert tuple(ports(plan_of(shipped("qemu")))) == fake_qemu.PORTS
+
+
+def test_a_machine_that_starts_in_el3_gets_firmware_first() -> None:
+    plan = plan_of(shipped("maaxboard"))
+    paths = Paths(Path("s"), Path("m"), Path("f"))
+    plugs = parse_plugs(["keyboard", "mouse", "serial"], ("usb-bus.0", "usb-bus.1"))
+    words = system_command("qemu", plan, Path("loader.img"), paths, plugs)
+    assert "loader,file=loader.img,addr=0x50000000,force-raw=on" in words
+    assert "loader,file=f,addr=0x960000,force-raw=on" in words
+    assert "loader,addr=0x960000,cpu-num=0" in words
+    assert "usb-kbd,bus=usb-bus.0,port=1,id=plug1" in words
+    assert "usb-mouse,bus=usb-bus.1,port=1.1,id=plug2" in words
+    assert [plug.path for plug in plugs] == ["1-1", "3-1.1", "3-1.2"]
+
+
+def test_an_old_qemu_is_refused_with_what_to_install() -> None:
+    with pytest.raises(HostError) as caught:
+        check_version(plan_of(shipped("maaxboard")), Qemu("/usr/bin/qemu-system-aarch64", (10, 0, 3)))
+    assert "QEMU 10.0.3 cannot run the image of the board 'maaxboard'" in caught.value.message
+    assert "imx8mp-evk of QEMU 11.0 or newer" in caught.value.message
+    assert "ROUTER_QEMU" in str(caught.value.hint)
+
+
+def test_router_qemu_names_the_program(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start("")
+    monkeypatch.setenv("ROUTER_QEMU", str(tmp_path / "qemu"))
+    assert find_qemu() == Qemu(str(tmp_path / "qemu"), (11, 1, 3))
+    monkeypatch.setenv("ROUTER_QEMU", str(tmp_path / "none"))
+    with pytest.raises(HostError, match="no such program is there"):
+        find_qemu()
+
+
+def test_the_run_ends_when_router_is_killed(tmp_path: Path, start: Start) -> None:
+    start(UP)
+    code = (
+        "import sys, time; sys.path[:0] = sys.argv[2:]\nfrom pathlib import Path\n"
+        "from systems import plan_of, shipped\nfrom router.machines.qemu.microkit import MicrokitRun\n"
+        "from router.machines.qemu.tool import Qemu\nfrom router.machines.timeline import Timeline\n"
+        "folder = Path(sys.argv[1])\n"
+        "with MicrokitRun(plan_of(shipped('qemu')), folder, Qemu(str(folder / 'qemu'), (11, 0, 0)), folder / 'logs', "
+        "Timeline()) as system:\n    print(system.pid, flush=True)\n    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent.parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        pid = int(run.stdout.readline())
+        run.kill()
+    end = time.monotonic() + 5
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()

@@ -1,0 +1,61 @@
+"""A child ends when it is told to, and when we are gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from router.machines.process import Child
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs (a zombie that nobody has reaped yet does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_child_that_ignores_the_polite_signal_is_killed(tmp_path: Path) -> None:
+    marker = tmp_path / "ready"
+    child = Child(
+        "stubborn", ["sh", "-c", f"trap '' TERM; touch {marker}; while :; do sleep 1; done"], tmp_path / "log"
+    )
+    while not marker.exists():
+        time.sleep(0.01)
+    assert child.ended() is None
+    assert child.stop() == -signal.SIGKILL
+    assert child.ended() == -signal.SIGKILL
+
+
+def test_its_last_words_are_kept(tmp_path: Path) -> None:
+    child = Child("short", ["sh", "-c", "echo no such device >&2; exit 3"], tmp_path / "log")
+    end = time.monotonic() + 5
+    while child.ended() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert child.ended() == 3
+    assert child.errors() == "no such device"
+    assert child.stop() == 3
+
+
+def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from router.machines.process import Child\n"
+        "child = Child('c', ['sleep', '60'], Path(sys.argv[1])); print(child.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert alive(pid)
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait(5)
+        end = time.monotonic() + 5
+        while alive(pid) and time.monotonic() < end:
+            time.sleep(0.01)
+    assert not alive(pid)

@@ -1,0 +1,40 @@
+"""The commands of `router run --exec` are understood, or refused with what to write."""
+
+from __future__ import annotations
+
+import pytest
+
+from router.errors import DescriptionError
+from router.machines.qemu.session import Command, Options, parse_command
+
+GUESTS = ("server", "client")
+
+
+def test_a_command_names_its_guest_first() -> None:
+    assert parse_command("client: sha256sum /dev/sda", GUESTS) == Command("client", "sha256sum /dev/sda")
+    assert parse_command("client:a: b", GUESTS) == Command("client", "a: b")
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("sha256sum /dev/sda", "not a command for a guest: 'sha256sum /dev/sda'", "write 'GUEST: COMMAND'"),
+        ("client:", "not a command for a guest: 'client:'", "write 'GUEST: COMMAND'"),
+        ("cliend: true", "no guest 'cliend'", "guests: server, client"),
+    ],
+)
+def test_a_wrong_command_says_what_to_write(text: str, message: str, hint: str) -> None:
+    with pytest.raises(DescriptionError) as caught:
+        parse_command(text, GUESTS)
+    assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+def test_console_and_exec_exclude_each_other() -> None:
+    options = Options(commands=(Command("client", "true"),), console="client")
+    with pytest.raises(DescriptionError, match="exclude each other"):
+        options.check(GUESTS)
+
+
+def test_a_console_needs_a_terminal() -> None:
+    with pytest.raises(DescriptionError, match="needs a terminal"):
+        Options(console="client").check(GUESTS)

@@ -1,0 +1,120 @@
+"""The .system file: what Microkit's tool reads, for every shipped description and every SDK version."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+
+import pytest
+from systems import NAMES, SDKS, described, many, plan_of, shipped
+
+from router.microkit.system import comment, render_system
+
+ATTRIBUTES = {
+    # What the manual of 2.0.1 lists, and what later versions add to it.
+    "2.0.1": {
+        "memory_region": {"name", "size", "page_size", "phys_addr"},
+        "protection_domain": {"name", "priority", "budget", "period", "passive", "stack_size"},
+        "map": {"mr", "vaddr", "perms", "cached", "setvar_vaddr", "setvar_size"},
+        "irq": {"irq", "id", "trigger"},
+        "virtual_machine": {"name", "budget", "period", "priority"},
+        "vcpu": {"id"},
+        "end": {"pd", "id", "pp", "notify"},
+        "program_image": {"path"},
+        "channel": set(),
+        "system": set(),
+    },
+    "2.1.0": {"protection_domain": {"cpu", "smc"}, "vcpu": {"cpu"}, "irq": {"setvar_id"}, "end": {"setvar_id"}},
+    "2.2.0": {"memory_region": {"prefill_path"}, "map": {"setvar_prefill_size"}, "program_image": {"path_for_symbols"}},
+    "2.3.0": {"protection_domain": {"fpu", "domain"}},
+}
+
+
+def offered(sdk: str) -> dict[str, set[str]]:
+    """The attributes that an SDK version has, by element."""
+    found = {name: set(attributes) for name, attributes in ATTRIBUTES["2.0.1"].items()}
+    for version in SDKS[1 : SDKS.index(sdk) + 1]:
+        for name, attributes in ATTRIBUTES[version].items():
+            found[name] |= attributes
+    return found
+
+
+@pytest.mark.parametrize("sdk", SDKS)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_system_file_of_a_shipped_description_is_as_it_was(
+    name: str, sdk: str, assert_golden: Callable[[str, str], None]
+) -> None:
+    assert_golden(f"system/{name}-{sdk}.system", render_system(plan_of(shipped(name), sdk)))
+
+
+@pytest.mark.parametrize("sdk", SDKS)
+@pytest.mark.parametrize("name", NAMES)
+def test_only_what_the_sdk_version_offers_is_used(name: str, sdk: str) -> None:
+    system = ElementTree.fromstring(render_system(plan_of(shipped(name), sdk)))
+    known = offered(sdk)
+    for element in system.iter():
+        assert set(element.attrib) <= known[element.tag], element.tag
+
+
+@pytest.mark.parametrize("sdk", SDKS)
+def test_cores_are_named_only_where_the_sdk_and_the_configuration_have_them(sdk: str) -> None:
+    for config in ("release", "smp-release"):
+        description = described(
+            {
+                "system": "cores",
+                "board": "qemu",
+                "microkit": {"sdk": sdk, "config": config},
+                "guests": {"one": {"image": "usb-client", "cpu": 2, "vcpus": 2}},
+            }
+        )
+        text = render_system(plan_of(description))
+        assert (text.count('cpu="2"') == 3) == (sdk != "2.0.1" and config == "smp-release")
+
+
+def test_images_are_filled_at_build_time_from_2_2_on_and_by_a_domain_before() -> None:
+    old = ElementTree.fromstring(render_system(plan_of(shipped("qemu"), "2.1.0")))
+    new = ElementTree.fromstring(render_system(plan_of(shipped("qemu"), "2.2.0")))
+    assert old.find("protection_domain[@name='images']") is not None
+    assert not old.findall("memory_region[@prefill_path]")
+    assert new.find("protection_domain[@name='images']") is None
+    assert {each.attrib["prefill_path"] for each in new.findall("memory_region[@prefill_path]")} == {
+        "images/Image",
+        "images/usb-server.initramfs",
+        "images/usb-client.initramfs",
+        "guests/server/overlay.initramfs",
+        "guests/server/guest.dtb",
+        "guests/client/overlay.initramfs",
+        "guests/client/guest.dtb",
+    }
+
+
+@pytest.mark.parametrize("sdk", SDKS)
+def test_numbers_that_the_tool_reads_as_decimal_are_decimal(sdk: str) -> None:
+    system = ElementTree.fromstring(render_system(plan_of(shipped("maaxboard"), sdk)))
+    texts = [
+        each.attrib[key]
+        for tag, key in (("irq", "irq"), ("irq", "id"), ("vcpu", "id"), ("end", "id"))
+        for each in system.iter(tag)
+    ]
+    assert len(texts) > 10
+    assert all(text.isdecimal() for text in texts)
+
+
+def test_everything_of_the_plan_is_in_the_file() -> None:
+    plan = plan_of(many(5))
+    system = ElementTree.fromstring(render_system(plan))
+    assert [each.attrib["name"] for each in system.findall("protection_domain")] == [pd.name for pd in plan.pds]
+    assert {each.attrib["name"] for each in system.findall("memory_region")} == {each.name for each in plan.regions}
+    assert len(system.findall("channel")) == len(plan.channels)
+    assert len(list(system.iter("map"))) == sum(len(pd.maps) + (len(pd.vm.maps) if pd.vm else 0) for pd in plan.pds)
+
+
+def test_smc_calls_are_asked_for_where_a_guest_does_and_the_sdk_can() -> None:
+    fields = {"system": "calls", "board": "maaxboard", "guests": {"one": {"image": "usb-client", "smc": [0xC2000000]}}}
+    description = described(fields)
+    assert render_system(plan_of(description, "2.1.0")).count('smc="true"') == 1
+    assert "smc=" not in render_system(plan_of(description, "2.0.1"))
+
+
+def test_a_comment_never_ends_early() -> None:
+    assert comment("a --> b ---") == "a -> b "

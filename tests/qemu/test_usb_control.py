@@ -1,0 +1,157 @@
+"""`router usb` and `router exec` against running guests: what they say is so, and what they change is changed."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from end_to_end import Booted
+
+from router.control.client import Connection
+from router.errors import MachineError
+
+Says = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def running(booted: Booted) -> None:
+    """Every test here is about a system that runs."""
+
+
+def devices(says: Says) -> dict[str, dict[str, Any]]:
+    return {row["busid"]: row for row in json.loads(says("usb", "list", "--json"))}
+
+
+def test_the_list_tells_who_has_each_device_and_by_which_rule(says: Says) -> None:
+    seen = devices(says)
+    assert {busid: (row["granted"], row["rule"], row["holder"]) for busid, row in seen.items()} == {
+        "1-2": (["client"], "path 1-2 port 5", "client"),
+        "1-3": ([], None, None),
+        "2-1": (["client"], "class 08", "client"),
+    }
+    assert (seen["1-2"]["port"], seen["1-2"]["name"], seen["2-1"]["speed"]) == (5, "QEMU USB Keyboard", "5G")
+    assert "no rule gives it to a guest" in says("usb", "assignable")
+
+
+def test_a_guest_has_as_many_ports_as_its_description_says(booted: Booted, says: Says) -> None:
+    ports = json.loads(says("usb", "ports", "client", "--json"))
+    assert sorted((row["usb"], row["port"]) for row in ports) == [(usb, n) for usb in (2, 3) for n in range(1, 9)]
+    ports = json.loads(says("usb", "ports", "stranger", "--json"))
+    assert sorted((row["usb"], row["port"]) for row in ports) == [(2, 1), (2, 2), (2, 3)]
+    # Of the kernel's eight controllers one is left, and of its 15 ports of either speed the surplus is off.
+    assert booted.run("stranger", "cd /sys/bus/platform/drivers/vhci_hcd; echo vhci_hcd.*") == "vhci_hcd.0\n"
+    off = "grep -l 1 /sys/devices/platform/vhci_hcd.0/usb*/*-0:1.0/usb*-port*/disable | wc -l"
+    assert (booted.run("client", off), booted.run("stranger", off)) == ("14\n", "27\n")
+
+
+def test_a_device_moves_between_guests_by_hand_and_never_by_itself(booted: Booted, says: Says) -> None:
+    assert "QEMU USB Mouse is on port 1 of 'stranger'" in says("usb", "attach", "stranger", "mouse")
+    booted.wait("stranger", "grep 'QEMU USB Mouse' /proc/bus/input/devices")
+    held = says("usb", "attach", "client", "1-3", code=4)
+    assert held == (
+        "error: 1-3 (QEMU USB Mouse) is held by guest 'stranger', on port 1\n"
+        "  to take it: router usb detach stranger 1-3\n"
+    )
+    assert "held by guest 'client', on port 5" in says("usb", "attach", "stranger", "keyboard", code=4)
+    assert "is a SuperSpeed device, and 'stranger' has a USB 2 controller" in _free_disk(booted, says)
+    says("usb", "detach", "stranger", "1")
+    booted.wait("stranger", "! grep 'QEMU USB Mouse' /proc/bus/input/devices")
+    assert (devices(says)["1-3"]["holder"], devices(says)["1-3"]["granted"]) == (None, [])
+    assert "does not have 'mouse'" in says("usb", "detach", "stranger", "mouse", code=4)
+
+
+def _free_disk(booted: Booted, says: Says) -> str:
+    """What is said when the disk, taken from the client for the moment, is to go to a guest that cannot take it."""
+    says("usb", "detach", "client", "HARDDRIVE")
+    booted.wait("client", "! ls /dev/sd?")
+    said = says("usb", "attach", "stranger", "2-1", code=4)
+    says("usb", "attach", "client", "2-1")
+    booted.wait("client", "ls /dev/sd?")
+    return said
+
+
+def test_a_device_attached_by_hand_comes_back_to_its_port(booted: Booted, says: Says) -> None:
+    assert "on port 3 of 'client'" in says("usb", "attach", "client", "mouse", "--port", "3")
+    assert "port 5 of 'client' is taken by QEMU USB Keyboard" in _moved(says, "5")
+    says("usb", "unplug", "3")
+    booted.wait("client", "! grep 'QEMU USB Mouse' /proc/bus/input/devices")
+    assert "in socket 3" in says("usb", "plug", "mouse")
+    booted.wait("client", "grep 'QEMU USB Mouse' /proc/bus/input/devices")
+    assert devices(says)["1-3"]["port"] == 3
+    says("usb", "detach", "client", "3")
+    assert devices(says)["1-3"]["holder"] is None
+
+
+def _moved(says: Says, port: str) -> str:
+    """What is said when the mouse is to move to that port of the client; it is on port 3 then as before."""
+    says("usb", "detach", "client", "mouse")
+    said = says("usb", "attach", "client", "mouse", "--port", port, code=4)
+    says("usb", "attach", "client", "mouse", "--port", "3")
+    return said
+
+
+def test_a_watcher_sees_a_device_come_and_go(booted: Booted, says: Says) -> None:
+    seen: list[dict[str, Any]] = []
+    watching = threading.Event()
+
+    def watch() -> None:
+        with Connection("end-to-end") as connection:
+            for event in connection.watch():
+                watching.set()
+                if event.get("guest") == "stranger":
+                    seen.append(event)
+                if len(seen) == 2:
+                    return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    assert watching.wait(5)
+    says("usb", "attach", "stranger", "mouse")
+    says("usb", "detach", "stranger", "mouse")
+    thread.join(20)
+    assert [(event["event"], event["detail"]) for event in seen] == [
+        ("attached", "1-3 port 1"),
+        ("detached", "1-3 port 1"),
+    ]
+
+
+def test_controllers_are_created_and_destroyed_while_the_guest_runs(booted: Booted, says: Says) -> None:
+    assert "controller 1: USB 2, 4 ports" in says(
+        "usb", "controllers", "client", "create", "--ports", "4", "--usb", "2"
+    )
+    shown = json.loads(says("usb", "controllers", "client", "--json"))
+    assert [(row["usb"], row["ports"]) for row in shown if row["present"]] == [(3, 8), (2, 4)]
+    assert "on port 16 of 'client'" in says("usb", "attach", "client", "mouse", "--port", "16")
+    booted.wait("client", "grep 'QEMU USB Mouse' /proc/bus/input/devices")
+    busy = says("usb", "controllers", "client", "destroy", "1", code=4)
+    assert "controller 1 has devices on its ports: 16\n  detach them first" in busy
+    says("usb", "detach", "client", "16")
+    says("usb", "controllers", "client", "destroy", "1")
+    assert "controller 0 cannot go" in says("usb", "controllers", "client", "destroy", "0", code=4)
+    assert booted.run("client", "cd /sys/bus/platform/drivers/vhci_hcd; echo vhci_hcd.*") == "vhci_hcd.0\n"
+
+
+def test_a_command_in_a_guest_gives_its_output_and_its_code(says: Says) -> None:
+    assert says("exec", "client", "echo out; echo err >&2; exit 7", code=7) == "out\nerr\n"
+    assert json.loads(says("exec", "--json", "server", "hostname"))["output"] == "server\n"
+    assert "no guest 'cliend'" in says("exec", "cliend", "true", code=2)
+
+
+def test_a_command_that_nobody_waits_for_any_more_is_ended(booted: Booted) -> None:
+    with Connection("end-to-end") as connection:
+        began = threading.Event()
+
+        def run() -> None:
+            with pytest.raises(MachineError, match="has stopped"):
+                connection.execute("client", "echo go; sleep 77", 60, lambda _: began.set())
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert began.wait(10)
+        connection.hang_up()
+        thread.join(10)
+    booted.wait("client", "! ps | grep '[s]leep 77'", 10)
+    assert booted.run("client", "echo still here") == "still here\n"

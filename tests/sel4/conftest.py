@@ -1,0 +1,39 @@
+"""Systems on seL4: built with the SDKs that are installed, booted in QEMU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from end_to_end import THREE_GUESTS, Booted, MiB, build_text
+from needs import need_qemu, need_sdk
+
+from router.machines.qemu.session import microkit_run
+from router.machines.qemu.usb import parse_plugs
+from router.machines.timeline import Timeline
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder needs an SDK, and guests' packages."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.sel4)
+            item.add_marker(pytest.mark.packages)
+
+
+@pytest.fixture(scope="session")
+def on_sel4(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
+    """Three guests on the newest SDK; the server has a disk, a keyboard (granted by path) and a mouse (not granted)."""
+    need_sdk()
+    need_qemu()
+    folder = tmp_path_factory.mktemp("sel4")
+    disk = folder / "disk.img"
+    disk.write_bytes(os.urandom(16 * MiB))
+    text = THREE_GUESTS.replace("  stranger:\n", "  stranger:\n    on_exit: stop\n")
+    built = build_text(text, folder, boot_image=True)
+    plugs = parse_plugs([f"storage:{disk}", "keyboard", "mouse"])
+    with microkit_run(built, plugs, folder / "logs", Timeline()) as system:
+        system.wait_ready(150)
+        yield Booted(system, disk)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fakes import FakeKernel
+
+from router.usbip.engine_kernel import KernelEngine
+from router.usbip.loop import Loop
+from router.usbip.net import Address
+from router.usbip.policy import parse_policy
+from router.usbip.server import Server
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[FakeKernel]:
+    """The server's kernel."""
+    kernel = FakeKernel(tmp_path / "host")
+    yield kernel
+    kernel.close()
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Iterator[FakeKernel]:
+    """The client's kernel."""
+    kernel = FakeKernel(tmp_path / "guest")
+    yield kernel
+    kernel.close()
+
+
+@pytest.fixture
+def serve(loop: Loop, host: FakeKernel) -> Iterator[Callable[[str], tuple[Server, Address]]]:
+    """Starts a server with that policy on a loopback port; the address to reach it."""
+    servers: list[Server] = []
+
+    def start(policy: str) -> tuple[Server, Address]:
+        server = Server(loop, [KernelEngine(loop, host)], parse_policy(policy))
+        servers.append(server)
+        port = server.listen(Address("tcp", "127.0.0.1", 0)).getsockname()[1]
+        server.rescan()
+        return server, Address("tcp", "127.0.0.1", port)
+
+    yield start
+    for server in servers:
+        server.close(release=True)

@@ -1,0 +1,161 @@
+/*
+ * Fuzzer of everything that a guest reaches through virtio: registers of a network device and a console,
+ * rings, descriptors and buffers in its memory, and of what a lying switch or console writes into the shared
+ * rings. The input is a program of small steps. Beside the sanitizers, it checks that nothing is written
+ * outside the guest's memory and our own pool, and that a reset always brings the device back.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "virtio_console.h"
+#include "virtio_net.h"
+
+#define BASE 0x40000000ULL
+#define BYTES 0x8000u
+#define POOL NETQ_POOL_LEAST
+
+static uint8_t memory[BYTES + 128] __attribute__((aligned(4096)));
+static uint8_t own_pool[POOL], other_pool[POOL];
+static struct netq_port port;
+static struct charq_port line;
+static struct virtio_net net;
+static struct virtio_console console;
+static const struct guest_ram ram = {BASE, BYTES, memory};
+
+static uint64_t take(const uint8_t **data, size_t *left, uint32_t bytes)
+{
+    uint64_t value = 0;
+    for (uint32_t i = 0; i<bytes && * left> 0; i++, (*left)--) {
+        value |= (uint64_t) * (*data)++ << (8 * i);
+    }
+    return value;
+}
+
+/* As a correct driver would: most inputs get nowhere otherwise. Both queues at fixed places. */
+static void bring_up(struct virtio_device *dev, uint64_t features, uint16_t size)
+{
+    virtio_mmio_write(dev, 0x70, 4, 0);
+    virtio_mmio_write(dev, 0x70, 4, 3);
+    for (uint32_t half = 0; half < 2; half++) {
+        virtio_mmio_write(dev, 0x24, 4, half);
+        virtio_mmio_write(dev, 0x20, 4, ((dev->offered & features) | VIRTIO_F_VERSION_1) >> (32 * half));
+    }
+    virtio_mmio_write(dev, 0x70, 4, 0xb);
+    for (uint32_t n = 0; n < 2; n++) {
+        virtio_mmio_write(dev, 0x30, 4, n);
+        virtio_mmio_write(dev, 0x38, 4, size);
+        for (uint32_t part = 0; part < 3; part++) {
+            virtio_mmio_write(dev, 0x80 + 0x10 * part, 4, BASE + 0x1000 * n + 0x400 * part);
+            virtio_mmio_write(dev, 0x84 + 0x10 * part, 4, 0);
+        }
+        virtio_mmio_write(dev, 0x44, 4, 1);
+    }
+    virtio_mmio_write(dev, 0x70, 4, 0xf);
+}
+
+static void step(const uint8_t **data, size_t *left)
+{
+    uint8_t op = (uint8_t)take(data, left, 1);
+    struct virtio_device *dev = op & 0x80 ? &console.dev : &net.dev;
+    uint64_t offset;
+    switch (op & 0x0f) {
+    case 0:
+        bring_up(dev, take(data, left, 5), (uint16_t)(1u << (op >> 4 & 3)));
+        break;
+    case 1:
+        offset = take(data, left, 2);
+        virtio_mmio_write(dev, offset & 0x3ff, 1u << (op >> 4 & 3), take(data, left, 4));
+        break;
+    case 2:
+        offset = take(data, left, 2);
+        virtio_mmio_read(dev, offset & 0x3ff, 1u << (op >> 4 & 3));
+        break;
+    case 3: /* a descriptor */
+    case 4: {
+        uint32_t where = (uint32_t)take(data, left, 2) % BYTES & ~15u;
+        uint64_t addr = BASE + take(data, left, 2);
+        uint32_t len = (uint32_t)take(data, left, 2);
+        uint32_t rest = (uint32_t)take(data, left, 2);
+        uint16_t flags = rest & 7, next = (uint16_t)(rest >> 8);
+        memcpy(memory + where, &addr, 8);
+        memcpy(memory + where + 8, &len, 4);
+        memcpy(memory + where + 12, &flags, 2);
+        memcpy(memory + where + 14, &next, 2);
+        break;
+    }
+    case 5: /* any bytes */
+    case 6: {
+        uint32_t where = (uint32_t)take(data, left, 2) % BYTES & ~1u;
+        uint64_t value = take(data, left, 2);
+        memcpy(memory + where, &value, 2);
+        break;
+    }
+    case 7: { /* one more available chain on a queue */
+        uint32_t where = 0x1000 * (op >> 4 & 1) + 0x400 + 2;
+        uint16_t index;
+        memcpy(&index, memory + where, 2);
+        index++;
+        memcpy(memory + where, &index, 2);
+        break;
+    }
+    case 8: { /* an entry from the switch */
+        struct netq_frame frame = {.offset = (uint32_t)take(data, left, 3),
+                                   .length = (uint32_t)take(data, left, 3)};
+        uint64_t rest = take(data, left, 8);
+        memcpy(&frame.owner, &rest, 8);
+        frame.owner %= 8;
+        struct netq_ring *ring = op & 0x10 ? &port.tx_done : &port.rx;
+        ring->entry[ring->head % NETQ_ENTRIES] = frame;
+        ring->head++;
+        break;
+    }
+    case 9: /* indices that make no sense */
+        (op & 0x10 ? &port.rx : &port.tx_done)->head = (uint32_t)take(data, left, 4);
+        (op & 0x10 ? &port.tx : &port.rx_done)->tail = (uint32_t)take(data, left, 4);
+        line.in.head = (uint32_t)take(data, left, 2);
+        line.out.tail = (uint32_t)take(data, left, 2);
+        break;
+    case 10:
+        virtio_net_give_up(&net);
+        break;
+    case 11: /* a switch that returns everything */
+        port.tx_done.tail = port.tx_done.head;
+        while (port.tx.tail != port.tx.head && port.tx.head - port.tx.tail <= NETQ_ENTRIES) {
+            port.tx_done.entry[port.tx_done.head++ % NETQ_ENTRIES] =
+                port.tx.entry[port.tx.tail++ % NETQ_ENTRIES];
+        }
+        port.rx_done.tail = port.rx_done.head;
+        break;
+    default:
+        break;
+    }
+    virtio_net_run(&net);
+    virtio_console_run(&console);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
+{
+    static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
+    memset(memory, 0, sizeof(memory));
+    memset(&port, 0, sizeof(port));
+    memset(&line, 0, sizeof(line));
+    virtio_net_init(&net, &ram, mac, 1500, &port, own_pool, POOL);
+    net.source[3] = (struct virtio_net_source){other_pool, POOL};
+    virtio_console_init(&console, &ram, &line);
+    for (int steps = 0; left > 0 && steps < 200; steps++) {
+        step(&data, &left);
+    }
+    for (uint32_t i = 0; i < 128; i++) {
+        if (memory[BYTES + i] != 0) {
+            abort(); /* something was written behind the guest's memory */
+        }
+    }
+    bring_up(&net.dev, 0, 8);
+    if (!virtio_live(&net.dev, 0) || !virtio_live(&net.dev, 1)) {
+        abort(); /* a reset did not help */
+    }
+    return 0;
+}

@@ -1,0 +1,360 @@
+/* PSCI, image placement, syndrome decoding, the early console, the console device and the transport. */
+#include "driver.h"
+#include "guest_image.h"
+#include "mmio.h"
+#include "pl011_early.h"
+#include "psci.h"
+#include "virtio_console.h"
+
+static struct psci psci;
+
+static struct psci_result call(uint32_t caller, uint64_t x0, uint64_t x1, uint64_t x2, uint64_t x3)
+{
+    uint64_t x[4] = {x0, x1, x2, x3};
+    return psci_call(&psci, caller, x);
+}
+
+CASE(psci_says_version_1_0_and_its_features)
+{
+    psci_init(&psci, 2);
+    EQUAL(call(0, 0x84000000, 0, 0, 0).value, 0x10000);
+    EQUAL(call(0, 0x8400000a, 0xc4000003, 0, 0).value, 0);
+    EQUAL(call(0, 0x8400000a, 0x84000009, 0, 0).value, 0);
+    EQUAL((int64_t)call(0, 0x8400000a, 0xc4000009, 0, 0).value, -1);
+    EQUAL((int64_t)call(0, 0x8400000a, 0x8400001f, 0, 0).value, -1);
+    EQUAL(call(0, 0x84000006, 0, 0, 0).value, 2);
+}
+
+CASE(psci_starts_a_vcpu_once)
+{
+    psci_init(&psci, 2);
+    EQUAL(call(0, 0xc4000004, 1, 0, 0).value, 1);
+    struct psci_result result = call(0, 0xc4000003, 1, 0x40080000, 7);
+    EQUAL(result.action, PSCI_START_VCPU);
+    EQUAL(result.target, 1);
+    EQUAL(result.entry, 0x40080000);
+    EQUAL(result.context, 7);
+    EQUAL((int64_t)call(0, 0xc4000003, 1, 0, 0).value, -4);
+    EQUAL(call(0, 0xc4000004, 1, 0, 0).value, 0);
+    EQUAL(call(1, 0x84000002, 0, 0, 0).action, PSCI_STOP_VCPU);
+    EQUAL(call(0, 0xc4000004, 1, 0, 0).value, 1);
+}
+
+CASE(psci_refuses_vcpus_that_do_not_exist)
+{
+    psci_init(&psci, 2);
+    EQUAL((int64_t)call(0, 0xc4000003, 2, 0, 0).value, -2);
+    EQUAL((int64_t)call(0, 0xc4000003, 0x100, 0, 0).value, -2);
+    EQUAL((int64_t)call(0, 0xc4000003, ~0ULL, 0, 0).value, -2);
+    EQUAL((int64_t)call(0, 0xc4000004, 5, 0, 0).value, -2);
+    EQUAL((int64_t)call(0, 0xc4000004, 0, 3, 0).value, -2);
+    EQUAL((int64_t)call(77, 0x84000002, 0, 0, 0).action, PSCI_STOP_VCPU);
+}
+
+CASE(psci_reports_off_reset_and_what_is_not_its_own)
+{
+    psci_init(&psci, 1);
+    EQUAL(call(0, 0x84000008, 0, 0, 0).action, PSCI_POWER_OFF);
+    EQUAL(call(0, 0x84000009, 0, 0, 0).action, PSCI_RESET);
+    EQUAL(call(0, 0x84000012, 0, 0, 0).action, PSCI_RESET);
+    EQUAL(call(0, 0x84000001, 0, 0, 0).action, PSCI_SUSPEND);
+    EQUAL(call(0, 0xc2000006, 0, 0, 0).action, PSCI_NOT_PSCI);
+    EQUAL(call(0, 0, 0, 0, 0).action, PSCI_NOT_PSCI);
+    EQUAL(call(0, 0x84000005, 0, 0, 0).action, PSCI_ANSWER);
+    EQUAL(call(0, 0x80000000, 0, 0, 0).value, 0x10001);
+}
+
+static void header(uint8_t bytes[IMAGE_HEADER_BYTES], uint64_t text_offset, uint64_t image_size)
+{
+    uint32_t magic = 0x644d5241;
+    memset(bytes, 0, IMAGE_HEADER_BYTES);
+    memcpy(bytes + 8, &text_offset, 8);
+    memcpy(bytes + 16, &image_size, 8);
+    memcpy(bytes + 56, &magic, 4);
+}
+
+CASE(an_image_without_magic_or_size_is_refused)
+{
+    uint8_t bytes[IMAGE_HEADER_BYTES];
+    struct image_header image;
+    header(bytes, 0, 0x2000000);
+    CHECK(image_parse(bytes, &image));
+    bytes[56] = 'x';
+    CHECK(!image_parse(bytes, &image));
+    header(bytes, 0, 0);
+    CHECK(!image_parse(bytes, &image));
+    header(bytes, 0, 100);
+    bytes[24] = 1; /* big-endian */
+    CHECK(!image_parse(bytes, &image));
+}
+
+/* 512 MiB at 1 GiB: kernel below, RAM disk and tree at the end. */
+static struct guest_layout good(void)
+{
+    return (struct guest_layout){.ram_base = 0x40000000,
+                                 .ram_size = 0x20000000,
+                                 .kernel_file_size = 0x1f00000,
+                                 .dtb = 0x5fe00000,
+                                 .dtb_size = 0x2000,
+                                 .initrd = 0x5f000000,
+                                 .initrd_size = 0x600000};
+}
+
+CASE(a_kernel_is_placed_by_its_header)
+{
+    struct image_header image = {.text_offset = 0x80000, .image_size = 0x2000000};
+    struct guest_layout layout = good();
+    uint64_t entry = 0;
+    EQUAL(layout_check(&layout, &image, &entry), LAYOUT_OK);
+    EQUAL(entry, 0x40080000);
+    layout.ram_base = 0x40100000;
+    EQUAL(layout_check(&layout, &image, &entry), LAYOUT_OK);
+    EQUAL(entry, 0x40280000);
+}
+
+CASE(placements_that_overlap_or_do_not_fit_are_named)
+{
+    struct image_header image = {.image_size = 0x2000000};
+    struct guest_layout layout = good();
+    uint64_t entry = 0;
+    layout.kernel_file_size = 0x2000001;
+    EQUAL(layout_check(&layout, &image, &entry), LAYOUT_KERNEL_HEADER);
+    layout = good();
+    layout.ram_size = 0x1ffffff;
+    EQUAL(layout_check(&layout, &image, &entry), LAYOUT_KERNEL_RAM);
+    layout = good();
+    image.image_size = ~0ULL;
+    EQUAL(layout_check(&layout, &image, &entry), LAYOUT_KERNEL_RAM);
+    image.image_size = 0x2000000;
+    layout.dtb = 0x60000000;
+    EQUAL(layout_check(&layout, &image, &entry), LAYOUT_DTB_RAM);
+    layout.dtb = 0x5fe00004;
+    EQUAL(layout_check(&layout, &image, &entry), LAYOUT_DTB_ALIGN);
+    layout.dtb = 0x41fff000; /* behind the file, but in the kernel's BSS */
+    EQUAL(layout_check(&layout, &image, &entry), LAYOUT_DTB_OVERLAP);
+    layout = good();
+    layout.initrd = 0x41ffffff;
+    EQUAL(layout_check(&layout, &image, &entry), LAYOUT_INITRD_OVERLAP);
+    layout.initrd = 0x5fe00000 - 0x5ff000;
+    EQUAL(layout_check(&layout, &image, &entry), LAYOUT_INITRD_OVERLAP);
+    layout.initrd = 0x5fffffff;
+    EQUAL(layout_check(&layout, &image, &entry), LAYOUT_INITRD_RAM);
+    layout.initrd_size = 0;
+    EQUAL(layout_check(&layout, &image, &entry), LAYOUT_OK);
+    for (int fault = LAYOUT_OK; fault <= LAYOUT_INITRD_OVERLAP; fault++) {
+        CHECK(layout_fault_text((enum layout_fault)fault) != NULL);
+    }
+}
+
+CASE(a_load_and_a_store_are_read_from_the_syndrome)
+{
+    struct mmio_access access;
+    /* Data abort from a lower level, valid, word, register 5: `ldr w5` and `str w5`. */
+    uint64_t load = 0x24ULL << 26 | 1u << 25 | 1u << 24 | 2u << 22 | 5u << 16;
+    CHECK(mmio_decode(load, &access));
+    EQUAL(access.size, 4);
+    EQUAL(access.reg, 5);
+    CHECK(!access.write);
+    CHECK(mmio_decode(load | 1u << 6, &access));
+    CHECK(access.write);
+    CHECK(!mmio_decode(load & ~(1ULL << 24), &access)); /* no syndrome: a pair, say */
+    CHECK(!mmio_decode(load | 1u << 8, &access));       /* cache maintenance */
+    CHECK(!mmio_decode(load | 1u << 7, &access));       /* a page table in device memory */
+    CHECK(!mmio_decode(0x20ULL << 26 | 1u << 24, &access));
+}
+
+CASE(narrow_loads_are_extended_as_the_instruction_says)
+{
+    struct mmio_access access = {.size = 1};
+    EQUAL(mmio_extend(&access, 0x1ff), 0xff);
+    access.sign_extend = true;
+    EQUAL(mmio_extend(&access, 0x80), 0xffffff80);
+    access.wide = true;
+    EQUAL(mmio_extend(&access, 0x80), 0xffffffffffffff80);
+    access.size = 8;
+    EQUAL(mmio_extend(&access, 0x8000000000000000), 0x8000000000000000);
+    access.size = 2;
+    EQUAL(mmio_truncate(&access, 0x123456), 0x3456);
+}
+
+CASE(traps_are_told_apart)
+{
+    EQUAL(trap_decode(0x01ULL << 26).kind, TRAP_WFX);
+    CHECK(trap_decode(0x01ULL << 26 | 1).is_wfe);
+    EQUAL(trap_decode(0x16ULL << 26).kind, TRAP_HVC);
+    EQUAL(trap_decode(0x17ULL << 26).kind, TRAP_SMC);
+    EQUAL(trap_decode(0x3fULL << 26).kind, TRAP_OTHER);
+    /* msr ICC_SGI1R_EL1, x3: op0 3, op2 5, op1 0, CRn 12, Rt 3, CRm 11, a write */
+    struct trap trap = trap_decode(0x18ULL << 26 | 3u << 20 | 5u << 17 | 12u << 10 | 3u << 5 | 11u << 1);
+    EQUAL(trap.kind, TRAP_SYSREG);
+    CHECK(trap.write);
+    EQUAL(trap.reg, 3);
+    EQUAL(trap.sysreg, SYSREG(3, 0, 12, 11, 5));
+}
+
+CASE(the_early_console_takes_bytes_and_is_always_ready)
+{
+    uint8_t byte = 0;
+    EQUAL(pl011_early_read(0x18, 4) & 0x28, 0); /* neither busy nor full */
+    CHECK(pl011_early_write(0, 1, 'x', &byte));
+    EQUAL(byte, 'x');
+    CHECK(!pl011_early_write(0x30, 4, 0x301, &byte));
+    EQUAL(pl011_early_read(0xfff8, 8), 0);
+}
+
+static struct virtio_console console;
+static struct charq_port ring;
+static struct charq_end from_guest, to_guest;
+
+static void start_console(void)
+{
+    memset(&ring, 0, sizeof(ring));
+    virtio_console_init(&console, &ram, &ring);
+    charq_attach(&from_guest, &ring.out, ring.out_bytes, CHARQ_OUT_BYTES);
+    charq_attach(&to_guest, &ring.in, ring.in_bytes, CHARQ_IN_BYTES);
+    bring_up(&console.dev, 0, 16);
+}
+
+CASE(console_output_arrives_whole_even_when_the_ring_is_small)
+{
+    static uint8_t got[10000];
+    uint32_t n = 0;
+    start_console();
+    for (uint32_t i = 0; i < 10000; i++) {
+        *at(DATA + i) = (uint8_t)(i * 7);
+    }
+    describe(VIRTIO_CONSOLE_TX, 0, DATA, 6000, NEXT, 1);
+    describe(VIRTIO_CONSOLE_TX, 1, DATA + 6000, 4000, 0, 0);
+    offer(VIRTIO_CONSOLE_TX, 16, 0);
+    CHECK(virtio_console_run(&console));
+    EQUAL(used_index(VIRTIO_CONSOLE_TX), 0);
+    while (n < 10000) {
+        uint32_t more = charq_read(&from_guest, got + n, 1000);
+        CHECK(more != 0);
+        n += more;
+        charq_made_room(&from_guest);
+        virtio_console_run(&console);
+    }
+    EQUAL(used_index(VIRTIO_CONSOLE_TX), 1);
+    CHECK(memcmp(got, at(DATA), 10000) == 0);
+}
+
+CASE(console_input_waits_for_a_buffer)
+{
+    start_console();
+    EQUAL(charq_write(&to_guest, (const uint8_t *)"hello", 5), 5);
+    virtio_console_run(&console);
+    EQUAL(used_index(VIRTIO_CONSOLE_RX), 0);
+    describe(VIRTIO_CONSOLE_RX, 0, DATA, 3, WRITE, 0);
+    describe(VIRTIO_CONSOLE_RX, 1, DATA + 100, 100, WRITE, 0);
+    offer(VIRTIO_CONSOLE_RX, 16, 0);
+    offer(VIRTIO_CONSOLE_RX, 16, 1);
+    virtio_console_run(&console);
+    EQUAL(used_index(VIRTIO_CONSOLE_RX), 2);
+    CHECK(memcmp(at(DATA), "hel", 3) == 0);
+    CHECK(memcmp(at(DATA + 100), "lo", 2) == 0);
+    EQUAL(used_length(VIRTIO_CONSOLE_RX, 16, 1), 2);
+}
+
+CASE(an_input_buffer_without_room_holds_up_no_one)
+{
+    start_console();
+    EQUAL(charq_write(&to_guest, (const uint8_t *)"x", 1), 1);
+    describe(VIRTIO_CONSOLE_RX, 0, DATA, 3, 0, 0); /* readable only */
+    offer(VIRTIO_CONSOLE_RX, 16, 0);
+    virtio_console_run(&console);
+    EQUAL(used_index(VIRTIO_CONSOLE_RX), 0);
+}
+
+CASE(a_driver_cannot_skip_the_steps_of_the_handshake)
+{
+    start_console();
+    struct virtio_device *dev = &console.dev;
+    virtio_mmio_write(dev, 0x70, 4, 0);
+    EQUAL(virtio_mmio_read(dev, 0x70, 4), 0);
+    EQUAL(virtio_mmio_read(dev, 0x44, 4), 0);
+    virtio_mmio_write(dev, 0x70, 4, VIRTIO_DRIVER_OK);
+    EQUAL(virtio_mmio_read(dev, 0x70, 4), 0);
+    virtio_mmio_write(dev, 0x44, 4, 1); /* a queue before FEATURES_OK */
+    EQUAL(virtio_mmio_read(dev, 0x44, 4), 0);
+    virtio_mmio_write(dev, 0x70, 4, 3);
+    virtio_mmio_write(dev, 0x70, 4, 3 | VIRTIO_FEATURES_OK); /* without VERSION_1 */
+    EQUAL(virtio_mmio_read(dev, 0x70, 4), 3);
+    virtio_mmio_write(dev, 0x20, 4, 1u << 7); /* a feature that was not offered */
+    virtio_mmio_write(dev, 0x24, 4, 1);
+    virtio_mmio_write(dev, 0x20, 4, 1);
+    virtio_mmio_write(dev, 0x70, 4, 3 | VIRTIO_FEATURES_OK);
+    EQUAL(virtio_mmio_read(dev, 0x70, 4), 3);
+}
+
+CASE(a_ready_queue_cannot_be_moved)
+{
+    start_console();
+    struct virtio_device *dev = &console.dev;
+    uint64_t bad = dev->bad_accesses;
+    virtio_mmio_write(dev, 0x30, 4, 0);
+    virtio_mmio_write(dev, 0x80, 4, 0x1000);
+    virtio_mmio_write(dev, 0x38, 4, 4);
+    EQUAL(dev->bad_accesses, bad + 2);
+    EQUAL(dev->queue[0].desc_gpa, RING(0));
+    EQUAL(dev->queue[0].size, 16);
+}
+
+CASE(wild_accesses_to_the_transport_are_counted)
+{
+    start_console();
+    struct virtio_device *dev = &console.dev;
+    uint64_t bad = dev->bad_accesses;
+    virtio_mmio_write(dev, 0x50, 4, 9); /* a doorbell of no queue */
+    virtio_mmio_write(dev, 0x71, 1, 0);
+    virtio_mmio_write(dev, 0x70, 2, 0);
+    virtio_mmio_write(dev, 0x200, 4, 0);
+    virtio_mmio_write(dev, ~3ULL, 4, 0);
+    virtio_mmio_write(dev, 0x100, 4, 0); /* the configuration cannot be written */
+    EQUAL(virtio_mmio_read(dev, 0x0c8, 4), 0);
+    EQUAL(dev->bad_accesses, bad + 7);
+    EQUAL(virtio_mmio_read(dev, 0x70, 4), 0xf);
+    virtio_mmio_write(dev, 0x30, 4, 0xffffffff);
+    EQUAL(virtio_mmio_read(dev, 0x34, 4), 0);
+    EQUAL(virtio_mmio_read(dev, 0x44, 4), 0);
+}
+
+CASE(the_transport_identifies_itself)
+{
+    start_console();
+    EQUAL(virtio_mmio_read(&console.dev, 0, 4), 0x74726976);
+    EQUAL(virtio_mmio_read(&console.dev, 4, 4), 2);
+    EQUAL(virtio_mmio_read(&console.dev, 8, 4), VIRTIO_ID_CONSOLE);
+    EQUAL(virtio_mmio_read(&console.dev, 0xb0, 4), 0xffffffff);
+}
+
+#define NAMED(name)                                                                                          \
+    {                                                                                                        \
+#name, name                                                                                          \
+    }
+static const struct test_case cases[] = {
+    NAMED(psci_says_version_1_0_and_its_features),
+    NAMED(psci_starts_a_vcpu_once),
+    NAMED(psci_refuses_vcpus_that_do_not_exist),
+    NAMED(psci_reports_off_reset_and_what_is_not_its_own),
+    NAMED(an_image_without_magic_or_size_is_refused),
+    NAMED(a_kernel_is_placed_by_its_header),
+    NAMED(placements_that_overlap_or_do_not_fit_are_named),
+    NAMED(a_load_and_a_store_are_read_from_the_syndrome),
+    NAMED(narrow_loads_are_extended_as_the_instruction_says),
+    NAMED(traps_are_told_apart),
+    NAMED(the_early_console_takes_bytes_and_is_always_ready),
+    NAMED(console_output_arrives_whole_even_when_the_ring_is_small),
+    NAMED(console_input_waits_for_a_buffer),
+    NAMED(an_input_buffer_without_room_holds_up_no_one),
+    NAMED(a_driver_cannot_skip_the_steps_of_the_handshake),
+    NAMED(a_ready_queue_cannot_be_moved),
+    NAMED(wild_accesses_to_the_transport_are_counted),
+    NAMED(the_transport_identifies_itself),
+    {NULL, NULL},
+};
+
+int main(int argc, char **argv)
+{
+    return run_case(cases, argc, argv);
+}

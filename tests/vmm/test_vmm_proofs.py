@@ -1,0 +1,30 @@
+"""The CBMC proofs of tests/vmm/c/prove.c. Skipped where the model checker is not installed."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from vmm_cc import PROGRAMS, ROOT, need
+
+SOURCES = [PROGRAMS / "prove.c", ROOT / "vmm" / "virtqueue.c", ROOT / "vmm" / "mmio.c", ROOT / "common" / "netq.c"]
+CHECKS = [
+    "-DVIRTQ_MAX_SEGS=4",
+    "--object-bits",
+    "12",
+    "--bounds-check",
+    "--pointer-check",
+    "--undefined-shift-check",
+    "--signed-overflow-check",
+]
+
+
+@pytest.mark.parametrize(
+    ("proof", "unwind"),
+    [("guest_memory", 4), ("decoding", 4), ("ring", 4), ("rings", 4), ("pool", 8), ("virtqueue", 8)],
+)
+def test_the_model_checker_finds_no_counterexample(proof: str, unwind: int) -> None:
+    command = [need("cbmc"), "--function", f"prove_{proof}", f"-I{ROOT / 'vmm'}", f"-I{ROOT / 'common'}", *CHECKS]
+    command += ["--unwind", str(unwind), "--unwinding-assertions", "--unwindset", "walk:3", *map(str, SOURCES)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert "VERIFICATION SUCCESSFUL" in run.stdout, run.stdout[-3000:] + run.stderr[-1000:]

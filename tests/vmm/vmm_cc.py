@@ -1,0 +1,65 @@
+"""Compiles the C programs of these tests, and finds the cases in their sources."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = Path(__file__).parent / "c"
+FOLDERS = [ROOT / name for name in ("common", "vmm", "drivers", "vswitch/core", "vswitch/pd")]
+WARNINGS = ["-std=gnu11", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror"]
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
+CORES = [
+    *(ROOT / "vmm" / f"{name}.c" for name in ("gic", "gic_dist", "gic_redist", "virtqueue", "virtio_mmio")),
+    *(ROOT / "vmm" / f"{name}.c" for name in ("virtio_net", "virtio_console", "psci", "guest_image", "mmio")),
+    ROOT / "vmm" / "pl011_early.c",
+    ROOT / "common" / "netq.c",
+    ROOT / "drivers" / "mux.c",
+    *(ROOT / "vswitch" / "core" / f"{name}.c" for name in ("vswitch", "init")),
+    ROOT / "vswitch" / "pd" / "forward.c",
+]
+CASE = re.compile(r"^CASE\((\w+)\)", re.MULTILINE)
+
+
+def need(tool: str) -> str:
+    """The tool's path, or a skip that names it."""
+    path = shutil.which(tool)
+    if path is None:
+        pytest.skip(f"{tool} is not installed")
+    return path
+
+
+def run_compiler(compiler: str, *arguments: str) -> None:
+    """Fails the test with the compiler's words."""
+    includes = [f"-I{folder}" for folder in (*FOLDERS, PROGRAMS)]
+    run = subprocess.run([need(compiler), *includes, *arguments], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+def compile_cores(folder: Path, *flags: str, compiler: str = "cc") -> list[Path]:
+    """The cores' object files."""
+    objects = []
+    for source in CORES:
+        objects.append(folder / f"{source.stem}.o")
+        run_compiler(compiler, *WARNINGS, *flags, "-c", str(source), "-o", str(objects[-1]))
+    return objects
+
+
+def link_program(program: Path, source: str, objects: list[Path], *flags: str, compiler: str = "cc") -> Path:
+    """One of our programs with the cores."""
+    run_compiler(compiler, *WARNINGS, *flags, str(PROGRAMS / source), *map(str, objects), "-o", str(program))
+    return program
+
+
+def cases() -> list[tuple[str, str]]:
+    """Every case of every program: the program's source and the case's name."""
+    return [
+        (source.name, name)
+        for source in sorted(PROGRAMS.glob("*_cases.c"))
+        for name in CASE.findall(source.read_text())
+    ]

@@ -1,0 +1,96 @@
+/*
+ * Drives the core from lines on standard input, one answer a line:
+ *     config FILE       reads a host configuration            -> ok, or what is wrong
+ *     link PORT UP      0 or 1                                -> ok
+ *     frame PORT HEX    judges a frame; `-` is an empty one   -> PORTS(hex) REASON
+ *     counters PORT                                           -> rx_frames rx_bytes NAME=COUNT...
+ *     reasons                                                 -> every name
+ * Each frame is judged in a heap block of exactly its length, so that the address sanitizer sees any read
+ * behind it.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../../vswitch/host/config.h"
+
+static struct host_config host;
+static struct vswitch_state state;
+
+static uint8_t nibble(char digit)
+{
+    return (uint8_t)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
+}
+
+static void judge(uint32_t port, const char *hex)
+{
+    size_t length = hex[0] == '-' ? 0 : strlen(hex) / 2;
+    uint8_t *frame = malloc(length ? length : 1);
+    if (!frame) {
+        abort();
+    }
+    for (size_t i = 0; i < length; i++) {
+        frame[i] = (uint8_t)(nibble(hex[2 * i]) << 4 | nibble(hex[2 * i + 1]));
+    }
+    struct vswitch_verdict verdict = vswitch_decide(&host.config, &state, port, frame, length);
+    free(frame);
+    printf("%" PRIx64 " %s\n", verdict.ports, vswitch_reason_name(verdict.reason));
+}
+
+static void print_counters(uint32_t port)
+{
+    const struct vswitch_counters *counters = &state.counters[port];
+    printf("%" PRIu64 " %" PRIu64, counters->rx_frames, counters->rx_bytes);
+    for (int reason = 0; reason < VSWITCH_REASON_COUNT; reason++) {
+        if (counters->drops[reason]) {
+            printf(" %s=%" PRIu64, vswitch_reason_name((enum vswitch_reason)reason), counters->drops[reason]);
+        }
+    }
+    printf("\n");
+}
+
+static void read_config(const char *path)
+{
+    const char *problem = "not read";
+    if (config_read(&host, path)) {
+        problem = vswitch_init(&state, &host.config);
+    }
+    puts(problem ? problem : "ok");
+}
+
+int main(void)
+{
+    char *line = NULL;
+    size_t size = 0;
+    for (ssize_t length; (length = getline(&line, &size, stdin)) > 0;) {
+        line[strcspn(line, "\n")] = '\0';
+        char *rest = line;
+        const char *verb = strtok_r(rest, " ", &rest);
+        const char *first = strtok_r(NULL, " ", &rest);
+        const char *second = strtok_r(NULL, " ", &rest);
+        if (!verb) {
+            return 2;
+        }
+        if (strcmp(verb, "config") == 0 && first) {
+            read_config(first);
+        } else if (strcmp(verb, "link") == 0 && second) {
+            vswitch_set_link(&state, (uint32_t)atoi(first), second[0] == '1');
+            puts("ok");
+        } else if (strcmp(verb, "frame") == 0 && second) {
+            judge((uint32_t)atoi(first), second);
+        } else if (strcmp(verb, "counters") == 0 && first) {
+            print_counters((uint32_t)atoi(first));
+        } else if (strcmp(verb, "reasons") == 0) {
+            for (int reason = 0; reason < VSWITCH_REASON_COUNT; reason++) {
+                printf("%s ", vswitch_reason_name((enum vswitch_reason)reason));
+            }
+            puts(vswitch_reason_name(VSWITCH_REASON_COUNT));
+        } else {
+            return 2;
+        }
+        fflush(stdout);
+    }
+    free(line);
+    return 0;
+}

@@ -1,0 +1,41 @@
+"""The switch's C programs, compiled once a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from vswitch_cc import CORE_UNITS, HOST, PROGRAMS, SANITIZE, compile_c
+from vswitch_frames import CONFIG
+from vswitch_runner import Runner
+
+from router.vswitch import build_host_switch
+
+
+@pytest.fixture(scope="session")
+def runner_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The core behind a line protocol, with address and undefined-behaviour sanitizers."""
+    units = [PROGRAMS / "runner.c", HOST / "config.c", *CORE_UNITS]
+    return compile_c(tmp_path_factory.mktemp("runner") / "runner", units, *SANITIZE)
+
+
+@pytest.fixture
+def runner(runner_program: Path, tmp_path: Path) -> Iterator[Runner]:
+    """The core, configured with the four guests of vswitch_frames."""
+    with Runner(runner_program, tmp_path) as running:
+        running.configure(CONFIG)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def host_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The host process as users get it."""
+    return build_host_switch(tmp_path_factory.mktemp("vswitch"))
+
+
+@pytest.fixture(scope="session")
+def checked_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The host process with the sanitizers."""
+    units = [*sorted(HOST.glob("*.c")), *CORE_UNITS]
+    return compile_c(tmp_path_factory.mktemp("checked") / "vswitch", units, *SANITIZE)

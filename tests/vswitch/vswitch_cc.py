@@ -1,0 +1,33 @@
+"""Compiles the C programs of these tests, once a run each, with the sanitizers on."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CORE = ROOT / "vswitch" / "core"
+HOST = ROOT / "vswitch" / "host"
+PROGRAMS = Path(__file__).parent / "c"
+WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror"]
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
+CORE_UNITS = sorted(CORE.glob("*.c"))
+
+
+def need(tool: str) -> str:
+    """The tool's path, or a skip that names it."""
+    path = shutil.which(tool)
+    if path is None:
+        pytest.skip(f"{tool} is not installed")
+    return path
+
+
+def compile_c(program: Path, units: list[Path], *flags: str, compiler: str = "cc") -> Path:
+    """Compile and link; fails the test with the compiler's words."""
+    command = [need(compiler), *WARNINGS, "-D_GNU_SOURCE", f"-I{CORE}", *flags, *map(str, units), "-o", str(program)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return program

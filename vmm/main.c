@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * The virtual machine monitor as a protection domain: Microkit's entry points, and what the guest's traps
+ * mean. All state machines are in the portable cores; this file and vcpu.c, bus.c, boot.c and log.c are all
+ * that knows Microkit.
+ */
+
+#include "mmio.h"
+#include "timer.h"
+#include "vmm.h"
+
+#define VIRTUAL_TIMER_PPI 27u
+
+#define ICC_ASGI1R_EL1 SYSREG(3, 0, 12, 11, 6)
+#define ICC_SGI0R_EL1 SYSREG(3, 0, 12, 11, 7)
+#define ICC_SGI1R_EL1 SYSREG(3, 0, 12, 11, 5)
+#define ICC_SRE_EL1 SYSREG(3, 0, 12, 12, 5)
+
+struct vmm vmm;
+
+/* Lets the hardware raise again what the guest has ended, or has made not pending. */
+static void acknowledge(void)
+{
+    for (uint32_t v = 0; v < vmm_config.vcpus; v++) {
+        if (vcpu_of(v)->timer_masked && gic_is_idle(&vmm.gic, v, VIRTUAL_TIMER_PPI)) {
+            vcpu_of(v)->timer_masked = false;
+            microkit_vcpu_arm_ack_vppi(v, VIRTUAL_TIMER_PPI);
+        }
+    }
+    for (uint64_t busy = vmm.irq_busy; busy != 0; busy &= busy - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(busy);
+        if (gic_is_idle(&vmm.gic, 0, vmm_config.irq[i].intid)) {
+            vmm.irq_busy &= ~(1ULL << i);
+            microkit_irq_ack(vmm_config.irq[i].channel);
+        }
+    }
+}
+
+/* Interrupts into list registers, sleepers awake, the next deadline to the timer. */
+static void settle(void)
+{
+    uint64_t next = vmm.stuck_until;
+    acknowledge();
+    for (uint32_t v = 0; v < vmm_config.vcpus; v++) {
+        struct vcpu *vcpu = vcpu_of(v);
+        if (vcpu->state == VCPU_OFF) {
+            continue;
+        }
+        vcpu_inject(&vmm.gic, v);
+        if (vcpu->state == VCPU_ASLEEP) {
+            if (gic_has_work(&vmm.gic, v)) {
+                vcpu_wake(v);
+            } else {
+                next = min_u64(next, vcpu->deadline);
+            }
+        }
+    }
+    /* A deadline that comes to nothing costs one wake-up; taking it back would cost a call each time. */
+    if (next < vmm.timer_armed) {
+        vmm.timer_armed = next;
+        microkit_mr_set(0, next);
+        microkit_ppcall(vmm_config.timer_channel, microkit_msginfo_new(TIMER_SET, 1));
+    }
+}
+
+static void on_timer(void)
+{
+    uint64_t now = timer_now();
+    vmm.timer_armed = TIMER_NEVER;
+    for (uint32_t v = 0; v < vmm_config.vcpus; v++) {
+        struct vcpu *vcpu = vcpu_of(v);
+        if (vcpu->state == VCPU_ASLEEP && vcpu->deadline <= now) {
+            /* On its core again, its own timer interrupts it at once. */
+            vcpu_wake(v);
+        }
+    }
+    if (vmm.stuck_until <= now) {
+        vmm.stuck_until = TIMER_NEVER;
+        virtio_net_give_up(&vmm.net);
+        bus_run_net();
+    }
+}
+
+static void on_memory_fault(uint32_t vcpu)
+{
+    uint64_t address = microkit_mr_get(seL4_VMFault_Addr);
+    bool instruction = microkit_mr_get(seL4_VMFault_PrefetchFault) != 0;
+    struct mmio_access access;
+    uint64_t value = 0;
+    if (!instruction && mmio_decode(microkit_mr_get(seL4_VMFault_FSR), &access)) {
+        if (access.write) {
+            value = mmio_truncate(&access, vcpu_register(vcpu, access.reg));
+            if (bus_write(vcpu, address, access.size, value)) {
+                vcpu_advance(vcpu, 4);
+                return;
+            }
+        } else if (bus_read(vcpu, address, access.size, &value)) {
+            vcpu_set_register(vcpu, access.reg, mmio_extend(&access, value), 4);
+            return;
+        }
+    }
+    vmm.stray_accesses++;
+    if (!vcpu_abort(vcpu, address, instruction)) {
+        log_number("the guest faults in its exception vector, address", address);
+        guest_stopped("the guest has crashed", vmm_config.on_crash);
+    }
+}
+
+static bool smc_allowed(uint64_t function)
+{
+    for (uint32_t i = 0; i < vmm_config.smcs; i++) {
+        if (vmm_config.smc[i] == (uint32_t)function) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint64_t forward_smc(uint32_t vcpu, uint64_t function)
+{
+    const uint64_t not_supported = ~0ULL;
+    if (!smc_allowed(function)) {
+        return not_supported;
+    }
+#if defined(CONFIG_ALLOW_SMC_CALLS)
+    uint64_t x[8];
+    seL4_ARM_SMCContext answer;
+    vcpu_registers(vcpu, x, 8);
+    seL4_ARM_SMCContext call = {
+        .x0 = x[0], .x1 = x[1], .x2 = x[2], .x3 = x[3], .x4 = x[4], .x5 = x[5], .x6 = x[6], .x7 = x[7]};
+    microkit_arm_smc_call(&call, &answer);
+    vcpu_set_register(vcpu, 1, answer.x1, 0);
+    vcpu_set_register(vcpu, 2, answer.x2, 0);
+    vcpu_set_register(vcpu, 3, answer.x3, 0);
+    return answer.x0;
+#else
+    (void)vcpu;
+    return not_supported;
+#endif
+}
+
+/* PSCI and other calls to firmware; only those by SMC are ever passed on to it. */
+static void on_call(uint32_t vcpu, bool smc, uint32_t advance)
+{
+    uint64_t x[4];
+    vcpu_registers(vcpu, x, 4);
+    struct psci_result result = psci_call(&vmm.psci, vcpu, x);
+    switch (result.action) {
+    case PSCI_ANSWER:
+        vcpu_set_register(vcpu, 0, result.value, advance);
+        break;
+    case PSCI_START_VCPU:
+        vcpu_start(result.target, result.entry, result.context);
+        vcpu_set_register(vcpu, 0, result.value, advance);
+        break;
+    case PSCI_STOP_VCPU:
+        vcpu_off(vcpu);
+        break;
+    case PSCI_SUSPEND:
+        /* Standby, the shallowest state that the call allows: it returns like a WFI. */
+        vcpu_set_register(vcpu, 0, result.value, advance);
+        break;
+    case PSCI_POWER_OFF:
+        guest_stopped("the guest has powered off", vmm_config.on_poweroff);
+        break;
+    case PSCI_RESET:
+        guest_stopped("the guest has reset itself", vmm_config.on_reset);
+        break;
+    case PSCI_NOT_PSCI:
+        vcpu_set_register(vcpu, 0, smc ? forward_smc(vcpu, x[0]) : result.value, advance);
+        break;
+    }
+}
+
+static void on_system_register(uint32_t vcpu, const struct trap *trap)
+{
+    bool sgi =
+        trap->sysreg == ICC_SGI1R_EL1 || trap->sysreg == ICC_ASGI1R_EL1 || trap->sysreg == ICC_SGI0R_EL1;
+    if (trap->write) {
+        if (sgi && vmm_config.gic == GIC_V3) {
+            gic_sgi1r(&vmm.gic, vcpu, vcpu_register(vcpu, trap->reg));
+        } else if (trap->sysreg != ICC_SRE_EL1) {
+            vmm.unknown_traps++;
+        }
+        vcpu_advance(vcpu, 4);
+        return;
+    }
+    uint64_t value = 0;
+    if (trap->sysreg == ICC_SRE_EL1) {
+        value = 7; /* system register interface on, bypasses off: both cannot be changed */
+    } else {
+        vmm.unknown_traps++;
+    }
+    vcpu_set_register(vcpu, trap->reg, value, 4);
+}
+
+static void on_trap(uint32_t vcpu)
+{
+    uint64_t syndrome = microkit_mr_get(seL4_VCPUFault_HSR);
+    struct trap trap = trap_decode(syndrome);
+    switch (trap.kind) {
+    case TRAP_WFX:
+        if (trap.is_wfe || gic_has_work(&vmm.gic, vcpu)) {
+            vcpu_advance(vcpu, 4);
+        } else {
+            vcpu_sleep(vcpu);
+        }
+        break;
+    case TRAP_HVC:
+        /* The preferred return address of HVC is behind it. */
+        on_call(vcpu, false, 0);
+        break;
+    case TRAP_SMC:
+        on_call(vcpu, true, 4);
+        break;
+    case TRAP_SYSREG:
+        on_system_register(vcpu, &trap);
+        break;
+    case TRAP_OTHER:
+        log_number("a trap that no guest should cause, syndrome", syndrome);
+        guest_stopped("the guest has crashed", vmm_config.on_crash);
+        break;
+    }
+}
+
+/* A fault of a vCPU that runs drain.S; false stops it. */
+static bool fault_while_draining(uint32_t vcpu, uint64_t label)
+{
+    switch (label) {
+    case seL4_Fault_VGICMaintenance:
+        gic_end(&vmm.gic, vcpu, (uint32_t)microkit_mr_get(seL4_VGICMaintenance_IDX));
+        return true;
+    case seL4_Fault_VPPIEvent:
+        vcpu_of(vcpu)->timer_masked = true;
+        return true;
+    case seL4_Fault_UnknownSyscall:
+        /* Not moved on: the call is repeated until it is not answered any more. */
+        guest_drained(vcpu);
+        return vmm.state == GUEST_DRAINING && vcpu_of(vcpu)->state == VCPU_RUNNING;
+    default:
+        guest_stopped("the guest cannot be restarted", VMM_STAY_DOWN);
+        return false;
+    }
+}
+
+seL4_Bool fault(microkit_child child, microkit_msginfo msginfo, microkit_msginfo *reply)
+{
+    uint32_t vcpu = child;
+    if (vcpu < vmm_config.vcpus && vmm.state == GUEST_DRAINING) {
+        *reply = microkit_msginfo_new(0, 0);
+        return fault_while_draining(vcpu, microkit_msginfo_get_label(msginfo));
+    }
+    if (vcpu >= vmm_config.vcpus || vmm.state != GUEST_UP) {
+        return seL4_False;
+    }
+    uint64_t restarts = vmm.restarts;
+    switch (microkit_msginfo_get_label(msginfo)) {
+    case seL4_Fault_VMFault:
+        on_memory_fault(vcpu);
+        break;
+    case seL4_Fault_VCPUFault:
+        on_trap(vcpu);
+        break;
+    case seL4_Fault_VGICMaintenance:
+        gic_end(&vmm.gic, vcpu, (uint32_t)microkit_mr_get(seL4_VGICMaintenance_IDX));
+        break;
+    case seL4_Fault_VPPIEvent:
+        vcpu_of(vcpu)->timer_masked = true;
+        gic_pulse(&vmm.gic, vcpu, (uint32_t)microkit_mr_get(seL4_VPPIEvent_IRQ));
+        break;
+    case seL4_Fault_UnknownSyscall:
+        /* seL4 takes a guest's HVC for a system call; the thread would repeat it. */
+        on_call(vcpu, false, 4);
+        break;
+    default:
+        log_number("a fault that no guest should cause, label", microkit_msginfo_get_label(msginfo));
+        guest_stopped("the guest has crashed", vmm_config.on_crash);
+        break;
+    }
+    settle();
+    if (vcpu_of(vcpu)->state != VCPU_RUNNING || restarts != vmm.restarts) {
+        return seL4_False; /* asleep, off, or started anew: there is nobody to answer */
+    }
+    *reply = microkit_msginfo_new(0, 0);
+    return seL4_True;
+}
+
+void notified(microkit_channel channel)
+{
+    const struct vmm_config *c = &vmm_config;
+    if (channel == c->images_channel) {
+        guest_boot();
+    } else if (channel == c->timer_channel) {
+        on_timer();
+    } else if (c->net.present && channel == c->net.channel) {
+        bus_run_net();
+    } else {
+        for (uint32_t i = 0; i < VMM_CONSOLES; i++) {
+            if (c->console[i].present && channel == c->console[i].channel) {
+                bus_run_console(i);
+            }
+        }
+        for (uint32_t i = 0; i < c->irqs; i++) {
+            if (channel == c->irq[i].channel) {
+                vmm.irq_busy |= 1ULL << i;
+                gic_pulse(&vmm.gic, 0, c->irq[i].intid);
+            }
+        }
+    }
+    if (vmm.state == GUEST_UP) {
+        settle();
+    }
+}
+
+void init(void)
+{
+    vmm.timer_armed = TIMER_NEVER;
+    vmm.stuck_until = TIMER_NEVER;
+    bus_init();
+    vcpu_init(vmm_config.vcpus);
+    if (vmm_config.images_channel == VMM_NO_CHANNEL) {
+        guest_boot();
+    }
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * A virtio network device (virtio 1.2, 5.1) whose other side is a port of the switch. Offers checksum
+ * and TCP segmentation offload in both directions and mergeable receive buffers, so that one guest hands
+ * over up to 64 KiB at a time and the other takes it as it is.
+ *
+ * Nothing is dropped for want of room: a frame that finds no room in the pool stays in the guest's
+ * transmit queue, one that finds no receive buffer stays in the switch's queue. Only a guest that gives no
+ * buffers for a while (virtio_net_give_up) loses frames, so that it cannot hold up the others.
+ */
+
+#include "netq.h"
+#include "virtio_mmio.h"
+
+#define VIRTIO_ID_NET 1u
+#define VIRTIO_NET_HEADER 12u /* bytes of struct virtio_net_hdr with VIRTIO_F_VERSION_1 */
+
+enum virtio_net_queue { VIRTIO_NET_RX, VIRTIO_NET_TX };
+
+/* A pool from which this port may receive. */
+struct virtio_net_source {
+    const uint8_t *pool; /* NULL: no frames from this port */
+    uint32_t size;
+};
+
+#define VIRTIO_NET_MAX_PORTS 62u
+
+struct virtio_net_counters {
+    uint64_t tx_frames;
+    uint64_t tx_bytes;
+    uint64_t rx_frames;
+    uint64_t rx_bytes;
+    uint64_t tx_malformed; /* frames of the guest with an impossible length or header */
+    uint64_t tx_oversize;  /* frames of the guest above the MTU */
+    uint64_t rx_dropped;   /* frames given up because the guest gave no buffers */
+    uint64_t rx_refused;   /* segmented frames for a guest whose driver cannot take them */
+    uint64_t peer_errors;  /* impossible entries from the switch */
+};
+
+struct virtio_net {
+    struct virtio_device dev;
+    struct {
+        uint8_t mac[6];
+        uint16_t status;
+        uint16_t max_pairs;
+        uint16_t mtu;
+    } __attribute__((packed)) config;
+    struct netq_end tx, tx_done, rx, rx_done;
+    struct netq_pool pool;
+    uint8_t *pool_bytes;
+    struct virtio_net_source source[VIRTIO_NET_MAX_PORTS];
+    bool giving_up; /* the guest gives no buffers: drop what comes */
+    struct virtio_net_counters counters;
+};
+
+/* The port's shared rings and this port's own pool; sources are set by the caller before the first frame. */
+void virtio_net_init(struct virtio_net *net, const struct guest_ram *ram, const uint8_t mac[6], uint16_t mtu,
+                     struct netq_port *port, uint8_t *pool, uint32_t pool_size);
+
+/* Moves what can be moved in both directions. True when the switch has to be notified. */
+bool virtio_net_run(struct virtio_net *net);
+
+/* Whether a frame waits for a receive buffer of the guest. */
+bool virtio_net_stuck(struct virtio_net *net);
+
+/* The guest let a frame wait too long: drop frames for it until it gives a buffer again. */
+void virtio_net_give_up(struct virtio_net *net);

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/* What the parts of the monitor share. One monitor, one guest. */
+
+#include "config.h"
+#include "guest_image.h"
+#include "psci.h"
+#include "vcpu.h"
+#include "virtio_console.h"
+#include "virtio_net.h"
+
+enum guest_state { GUEST_WAITING, GUEST_UP, GUEST_DRAINING, GUEST_DOWN };
+
+struct vmm {
+    enum guest_state state;
+    struct guest_ram ram;
+    struct gic gic;
+    struct psci psci;
+    struct virtio_net net;
+    struct virtio_console console[VMM_CONSOLES];
+    uint64_t irq_busy;    /* pass-through interrupts (bit: index in the configuration) not yet acknowledged */
+    uint64_t timer_armed; /* the deadline that the timer knows, or TIMER_NEVER */
+    uint64_t stuck_until; /* when frames for a guest without receive buffers are given up, or TIMER_NEVER */
+    uint64_t stray_accesses; /* to guest-physical addresses where nothing is */
+    uint64_t unknown_traps;
+    uint64_t restarts;
+    uint32_t drain_calls; /* of vCPUs that wait for the end of an interrupt to arrive */
+};
+
+extern struct vmm vmm;
+
+/* boot.c */
+/* Copies the guest's images into its RAM and starts vCPU 0. */
+void guest_boot(void);
+/* The guest cannot go on, or does not want to: reports why, and does what the policy says. */
+void guest_stopped(const char *why, enum vmm_policy policy);
+/* While draining: the vCPU says that it has ended its interrupts. Boots the guest after the last one. */
+void guest_drained(uint32_t vcpu);
+
+/* bus.c */
+/* Sets up the emulated devices. */
+void bus_init(void);
+/* As after a reset of the machine. */
+void bus_reset(void);
+/* Carries out a guest's load or store at a guest-physical address. False: nothing is there. */
+bool bus_read(uint32_t vcpu, uint64_t gpa, uint32_t size, uint64_t *value);
+bool bus_write(uint32_t vcpu, uint64_t gpa, uint32_t size, uint64_t value);
+/* Lets devices move data, raises their lines. */
+void bus_run_net(void);
+void bus_run_console(uint32_t index);
+
+/* log.c: lines on the guest's console, marked as the monitor's. */
+void log_line(const char *text);
+void log_number(const char *text, uint64_t value);
+void console_bytes(const uint8_t *bytes, uint32_t n);

@@ -1,0 +1,34 @@
+/*
+ * Captures every frame that comes in, dropped ones included, as pcapng (draft-ietf-opsawg-pcapng): one
+ * interface a port, and a comment on each frame that was dropped.
+ */
+#ifndef VSWITCH_HOST_CAPTURE_H
+#define VSWITCH_HOST_CAPTURE_H
+
+#include <stdio.h>
+
+#include "../core/vswitch.h"
+
+struct capture {
+    FILE *file; /* NULL: not capturing */
+};
+
+/* False after it has said on stderr why the file cannot be written. */
+bool capture_open(struct capture *capture, const char *path, const struct vswitch_config *config);
+void capture_flush(struct capture *capture);
+void capture_close(struct capture *capture);
+
+/* Writes one frame as captured on `in_port`. A file that cannot be written any more ends the capture with a
+ * log line. */
+void capture_write(struct capture *capture, uint32_t in_port, const uint8_t *frame, uint32_t length,
+                   struct vswitch_verdict verdict);
+
+static inline void capture_frame(struct capture *capture, uint32_t in_port, const uint8_t *frame,
+                                 uint32_t length, struct vswitch_verdict verdict)
+{
+    if (capture->file) {
+        capture_write(capture, in_port, frame, length, verdict);
+    }
+}
+
+#endif

@@ -1,0 +1,30 @@
+/*
+ * The host process's configuration file: one statement a line, `#` starts a comment, rules name ports above
+ * them.
+ *
+ *     frame-max 65550
+ *     port server 52:54:00:4d:00:02 10.77.0.2
+ *     port client 52:54:00:4d:00:03 10.77.0.3
+ *     allow client server tcp 3240
+ *     allow client server icmp
+ */
+#ifndef VSWITCH_HOST_CONFIG_H
+#define VSWITCH_HOST_CONFIG_H
+
+#include "../core/vswitch.h"
+
+/* As long as Microkit's names may be. */
+#define NAME_MAX_LENGTH 64
+
+struct host_config {
+    struct vswitch_config config; /* points into the arrays below, so this struct must not be copied */
+    struct vswitch_port ports[VSWITCH_MAX_PORTS];
+    struct vswitch_rule rules[VSWITCH_MAX_RULES];
+    char names[VSWITCH_MAX_PORTS][NAME_MAX_LENGTH + 1];
+};
+
+/* False after it has written "FILE:LINE: what is wrong" to stderr. Addresses and rules are judged by
+ * vswitch_init. */
+bool config_read(struct host_config *host, const char *path);
+
+#endif

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "forward.h"
+
+const char *forward_init(struct forward *f, const struct vswitch_config *config,
+                         const struct forward_port *ports)
+{
+    memset(f, 0, sizeof(*f));
+    f->config = config;
+    f->ports = ports;
+    const char *fault = vswitch_init(&f->state, config);
+    if (fault != NULL) {
+        return fault;
+    }
+    for (uint32_t p = 0; p < config->port_count; p++) {
+        netq_attach(&f->tx[p], &ports[p].rings->tx);
+        netq_attach(&f->tx_done[p], &ports[p].rings->tx_done);
+        netq_attach(&f->rx[p], &ports[p].rings->rx);
+        netq_attach(&f->rx_done[p], &ports[p].rings->rx_done);
+    }
+    return NULL;
+}
+
+/* Gives a frame's bytes back to their owner. There is room: no more tickets exist than the ring has entries.
+ */
+static void give_back(struct forward *f, uint32_t owner, uint16_t ticket)
+{
+    struct netq_frame frame = {.owner = (uint16_t)owner, .ticket = ticket};
+    if (netq_room(&f->tx_done[owner]) == 0) {
+        f->breaches[owner]++;
+        return;
+    }
+    netq_put(&f->tx_done[owner], &frame);
+}
+
+/* Takes returned frames from a receiver. */
+static bool collect_returns(struct forward *f, uint32_t port)
+{
+    struct netq_frame frame;
+    bool any = false;
+    while (netq_look(&f->rx_done[port], &frame)) {
+        netq_take(&f->rx_done[port]);
+        any = true;
+        uint64_t me = 1ULL << port;
+        if (frame.owner >= f->config->port_count || frame.ticket >= NETQ_ENTRIES ||
+            !(f->holders[frame.owner][frame.ticket] & me)) {
+            f->breaches[port]++;
+            continue;
+        }
+        f->held[port]--;
+        f->holders[frame.owner][frame.ticket] &= ~me;
+        if (f->holders[frame.owner][frame.ticket] == 0) {
+            give_back(f, frame.owner, frame.ticket);
+        }
+    }
+    return any;
+}
+
+static bool can_take(struct forward *f, uint32_t port)
+{
+    return f->held[port] < NETQ_ENTRIES && netq_room(&f->rx[port]) != 0;
+}
+
+/* Whether a monitor described a frame that it may send: inside its pool, under a ticket that is not out. */
+static bool valid(const struct forward *f, uint32_t port, const struct netq_frame *frame)
+{
+    uint32_t size = f->ports[port].pool_size;
+    return frame->ticket < NETQ_ENTRIES && f->holders[port][frame->ticket] == 0 && frame->length != 0 &&
+           frame->length <= NETQ_FRAME_MAX && frame->offset <= size && frame->length <= size - frame->offset;
+}
+
+static void deliver(struct forward *f, uint32_t from, uint64_t to, const struct netq_frame *frame)
+{
+    f->holders[from][frame->ticket] = to;
+    for (uint64_t rest = to; rest != 0; rest &= rest - 1) {
+        uint32_t port = (uint32_t)__builtin_ctzll(rest);
+        netq_put(&f->rx[port], frame);
+        f->held[port]++;
+        vswitch_count_sent(&f->state, port, frame->length);
+    }
+}
+
+/* Those of `ports` that cannot take a frame now. */
+static uint64_t unready(struct forward *f, uint64_t ports)
+{
+    uint64_t busy = 0;
+    for (uint64_t rest = ports; rest != 0; rest &= rest - 1) {
+        uint32_t port = (uint32_t)__builtin_ctzll(rest);
+        if (!can_take(f, port)) {
+            busy |= 1ULL << port;
+        }
+    }
+    return busy;
+}
+
+/* Judges the frame at the front of a port's ring, once. False when there is none that may be passed on. */
+static bool judge_front(struct forward *f, uint32_t port)
+{
+    struct forward_front *front = &f->front[port];
+    while (front->to == 0) {
+        if (!netq_look(&f->tx[port], &front->frame)) {
+            return false;
+        }
+        netq_take(&f->tx[port]);
+        if (!valid(f, port, &front->frame)) {
+            f->breaches[port]++;
+            continue;
+        }
+        front->frame.owner = (uint16_t)port;
+        const uint8_t *bytes = f->ports[port].pool + front->frame.offset;
+        front->to = vswitch_decide(f->config, &f->state, port, bytes, front->frame.length).ports;
+        if (front->to == 0) {
+            give_back(f, port, front->frame.ticket);
+        }
+    }
+    return true;
+}
+
+/* Forwards from one port until its ring is empty or a receiver of the next frame is full. */
+static bool forward_from(struct forward *f, uint32_t port)
+{
+    bool any = false;
+    while (judge_front(f, port)) {
+        if (unready(f, f->front[port].to) != 0) {
+            break;
+        }
+        deliver(f, port, f->front[port].to, &f->front[port].frame);
+        f->front[port].to = 0;
+        any = true;
+    }
+    return any;
+}
+
+uint64_t forward_run(struct forward *f)
+{
+    uint64_t wake = 0;
+    bool again;
+    do {
+        again = false;
+        for (uint32_t p = 0; p < f->config->port_count; p++) {
+            again = collect_returns(f, p) || again;
+        }
+        for (uint32_t p = 0; p < f->config->port_count; p++) {
+            again = forward_from(f, p) || again;
+        }
+        for (uint32_t p = 0; p < f->config->port_count; p++) {
+            bool peer = netq_show(&f->rx[p]);
+            peer = netq_show(&f->tx_done[p]) || peer;
+            netq_release(&f->tx[p]);
+            netq_release(&f->rx_done[p]);
+            wake |= peer ? 1ULL << p : 0;
+        }
+        /* Before sleeping, say so and look again: a frame may have come between. */
+        for (uint32_t p = 0; p < f->config->port_count && !again; p++) {
+            bool blocked = f->front[p].to != 0;
+            again = (netq_sleep(&f->tx[p]) && !blocked) || netq_sleep(&f->rx_done[p]);
+        }
+    } while (again);
+    return wake;
+}
