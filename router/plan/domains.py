@@ -145,15 +145,41 @@ def payload_regions(guests: tuple[GuestPlan, ...], sizes: Mapping[str, int]) -> 
     return regions
 
 
+@dataclass(frozen=True)
+class Cores:
+    """Where a guest runs: its monitor with vCPU 0, and each vCPU. None where the configuration has one core."""
+
+    monitor: int | None
+    vcpus: tuple[int | None, ...]
+
+
+def place(board: Board, description: Description, guest: GuestPlan, features: SdkFeatures) -> Cores:
+    """The cores of a guest: with an `smp-` configuration guests begin on cores 1, 2, … in turn, since 0 has the drivers.
+
+    A guest that asks for a core has all of itself there; the further vCPUs of others go to the next cores, so that they
+    run at a time. A guest that is appended moves nobody. Without prefilled regions everything stays on core 0, where
+    priorities make the domain `images` come first.
+    """
+    wish = description.guests[guest.name].cpu
+    if wish is not None or not description.microkit.config.startswith("smp-"):
+        return Cores(wish, (wish,) * guest.vcpus)
+    if not features.prefill:
+        return Cores(0, (0,) * guest.vcpus)
+    home = (guest.index + 1) % board.cores
+    return Cores(home, tuple((home + n) % board.cores for n in range(guest.vcpus)))
+
+
 def monitor(
     board: Board,
     description: Description,
     guest: GuestPlan,
     vswitch: VSwitchPlan,
     payloads: Mapping[str, MemoryRegion],
+    features: SdkFeatures,
 ) -> ProtectionDomain:
     """The virtual machine monitor of one guest, and its virtual machine."""
     wish = description.guests[guest.name]
+    cores = place(board, description, guest, features)
     ram = f"{guest.name}_ram"
     maps = [
         Map(ram, guest.ram.start, "rw"),
@@ -185,13 +211,13 @@ def monitor(
         vm=VirtualMachine(
             name=guest.name,
             priority=wish.priority or GUEST_PRIORITY,
-            vcpus=tuple(VirtualCpu(n, wish.cpu) for n in range(guest.vcpus)),
+            vcpus=tuple(VirtualCpu(n, core) for n, core in enumerate(cores.vcpus)),
             maps=tuple(vm_maps),
             budget=wish.budget,
             period=wish.period,
         ),
         smc=bool(guest.smc),
-        cpu=wish.cpu,
+        cpu=cores.monitor,
     )
 
 
@@ -297,7 +323,7 @@ def plan_domains(
         # No prefilled regions yet: one domain carries all payloads and fills the regions before any monitor runs.
         store = tuple(Map(region.name, PAYLOAD_VADDR + n * WINDOW, "rw") for n, region in enumerate(payloads.values()))
         domains.insert(0, ProtectionDomain("images", "images.elf", IMAGES_PRIORITY, maps=store))
-    domains += [monitor(board, description, guest, vswitch, payloads) for guest in guests]
+    domains += [monitor(board, description, guest, vswitch, payloads, features) for guest in guests]
     ram = [
         MemoryRegion(
             f"{guest.name}_ram",
