@@ -145,28 +145,19 @@ def payload_regions(guests: tuple[GuestPlan, ...], sizes: Mapping[str, int]) -> 
     return regions
 
 
-@dataclass(frozen=True)
-class Cores:
-    """Where a guest runs: its monitor with vCPU 0, and each vCPU. None where the configuration has one core."""
+def core_of(board: Board, description: Description, guest: GuestPlan, features: SdkFeatures) -> int | None:
+    """The core of a guest: its monitor and all its vCPUs. None: the only one that the configuration has.
 
-    monitor: int | None
-    vcpus: tuple[int | None, ...]
-
-
-def place(board: Board, description: Description, guest: GuestPlan, features: SdkFeatures) -> Cores:
-    """The cores of a guest: with an `smp-` configuration guests begin on cores 1, 2, … in turn, since 0 has the drivers.
-
-    A guest that asks for a core has all of itself there; the further vCPUs of others go to the next cores, so that they
-    run at a time. A guest that is appended moves nobody. Without prefilled regions everything stays on core 0, where
-    priorities make the domain `images` come first.
+    With an `smp-` configuration guests go to cores 1, 2, … in turn; 0 has the drivers and the switch. A guest that is
+    appended moves nobody. Without prefilled regions all stay on core 0, where priorities make the domain `images` come
+    first. The vCPUs stay with their monitor because seL4 leaves the system registers of a vCPU that stopped in its
+    core, where a monitor on another core does not reach them (`readVCPUReg`, src/arch/arm/object/vcpu.c): it could
+    neither give the guest an exception nor start it anew.
     """
     wish = description.guests[guest.name].cpu
     if wish is not None or not description.microkit.config.startswith("smp-"):
-        return Cores(wish, (wish,) * guest.vcpus)
-    if not features.prefill:
-        return Cores(0, (0,) * guest.vcpus)
-    home = (guest.index + 1) % board.cores
-    return Cores(home, tuple((home + n) % board.cores for n in range(guest.vcpus)))
+        return wish
+    return (guest.index + 1) % board.cores if features.prefill else 0
 
 
 def monitor(
@@ -179,7 +170,7 @@ def monitor(
 ) -> ProtectionDomain:
     """The virtual machine monitor of one guest, and its virtual machine."""
     wish = description.guests[guest.name]
-    cores = place(board, description, guest, features)
+    core = core_of(board, description, guest, features)
     ram = f"{guest.name}_ram"
     maps = [
         Map(ram, guest.ram.start, "rw"),
@@ -211,13 +202,13 @@ def monitor(
         vm=VirtualMachine(
             name=guest.name,
             priority=wish.priority or GUEST_PRIORITY,
-            vcpus=tuple(VirtualCpu(n, core) for n, core in enumerate(cores.vcpus)),
+            vcpus=tuple(VirtualCpu(n, core) for n in range(guest.vcpus)),
             maps=tuple(vm_maps),
             budget=wish.budget,
             period=wish.period,
         ),
         smc=bool(guest.smc),
-        cpu=cores.monitor,
+        cpu=core,
     )
 
 
