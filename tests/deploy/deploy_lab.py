@@ -12,10 +12,21 @@ from pathlib import Path
 
 from fakeboard import FakeBoard
 
+from router.control.facts import GuestFacts, SystemFacts
 from router.machines.board.plan import DeployPlan, Milestone, payload, write_plan
 
 ROUTER = (sys.executable, "-c", "import sys; from router.cli import main; sys.exit(main())")
 SERVER, CLIENT = "127.0.0.1", "127.0.0.2"
+FACTS = SystemFacts(
+    system="demo",
+    board="fake",
+    guests=tuple(
+        GuestFacts(name=name, role=name, address=address, usb_version=2, usb_ports=8, owns_devices=name == "server")
+        for name, address in (("server", "10.77.0.2"), ("client", "10.77.0.3"))
+    ),
+    grants=({"source": "server", "to": "client", "device_class": 8},),
+    rules=({"from": "client", "to": "server", "protocol": "tcp", "port": 3240},),
+)
 MILESTONES = (
     Milestone(name="loader", pattern=r"LDR\|INFO"),
     Milestone(name="seL4", pattern="Booting all finished"),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import MachineError
-from router.guests import AgentChannel
+from router.machines.agent import AgentChannel
 
 SCRIPT = Path(__file__).parents[2] / "guest-images/common/usr/lib/router/agent"
 

@@ -13,11 +13,13 @@ import fake_qemu
 import pytest
 from systems import plan_of, shipped
 
+from router.control.facts import facts_of
 from router.errors import HostError, MachineError
-from router.machines.qemu.microkit import MicrokitRun, check_version, ports, system_command
+from router.machines.qemu.microkit import MicrokitRun, check_version, system_command
 from router.machines.qemu.microkit import Sockets as Paths
 from router.machines.qemu.tool import Qemu, find_qemu
 from router.machines.qemu.usb import parse_plugs
+from router.machines.serial_line import ports
 from router.machines.timeline import Timeline
 
 UP = """
@@ -131,7 +133,7 @@ def test_a_run_leaves_no_process_behind(start: Start) -> None:
 
 
 def test_ports_are_in_the_multiplexers_order() -> None:
-    assert tuple(ports(plan_of(shipped("qemu")))) == fake_qemu.PORTS
+    assert tuple(ports(facts_of(plan_of(shipped("qemu"))).names)) == fake_qemu.PORTS
 
 
 def test_a_machine_that_starts_in_el3_gets_firmware_first() -> None:

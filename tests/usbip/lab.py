@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from router.guests import AgentChannel, build_image, build_overlay, regular
+from router.guests import build_image, build_overlay, regular
 from router.guests.definition import SHIPPED
+from router.machines.agent import AgentChannel
 
 QEMU = "qemu-system-aarch64"
 PROGRAM = "router-usbip"
