@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from router.control.place import socket_path
-from router.errors import HostError, RouterError
+from router.errors import HostError, MachineError, RouterError
 from router.machines.board.events import Event, error_of
 from router.machines.board.job import Job, to_text
 from router.machines.board.state import place_name, recall, remember, state_folder
@@ -29,14 +29,13 @@ def reach(job: Job) -> socket.socket:
         job = dataclasses.replace(job, plan=recall(name))
     else:
         remember(name, job.plan)
-    error: RouterError | None = None
-    for _ in range(3):
-        if (stream := _connect(name)) is not None:
-            return stream
-        # Somebody else may be quicker: then its holder is found in the next turn.
-        error = _start(job)
-    assert error is not None
-    raise error
+    if (stream := _connect(name)) is not None:
+        return stream
+    error = _start(job)
+    # Also after an error: somebody else may have been quicker.
+    if (stream := _connect(name)) is not None:
+        return stream
+    raise error or MachineError("the board's system was let go of at once", hint="try again", where=name)
 
 
 def _connect(board: str) -> socket.socket | None:
