@@ -63,7 +63,7 @@ def routed(path: Path, folder: Path, *words: str) -> subprocess.CompletedProcess
     return subprocess.run(
         [
             *router("run", path, "--how", "microkit", "--usb", f"storage:{disk}", "--usb", "keyboard", *words),
-            *("--timeout", "200"),
+            *("--timeout", "180", "--exec-timeout", "30"),  # so that the run itself tells what was missing
             *("--exec", "client: dd if=/dev/sda bs=1M count=4 2>/dev/null | sha256sum"),
             *("--exec", "client: grep Name /proc/bus/input/devices"),
             *("--exec", "server: echo trouble >&2; exit 7"),
