@@ -62,7 +62,7 @@ def guests_console(args: argparse.Namespace, plan: DeployPlan | None) -> int:
     def show(data: bytes) -> None:
         nonlocal heard
         heard = time.monotonic()
-        terminal.show(data)
+        terminal.show_raw(data)
 
     with _running.connector(args, plan) as connect, connect() as system:
 

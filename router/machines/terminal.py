@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import shutil
 import signal
@@ -38,6 +39,12 @@ def raw_terminal() -> Iterator[None]:
 def show(data: bytes) -> None:
     """Put bytes onto standard output at once."""
     sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def show_raw(data: bytes) -> None:
+    """The same for a terminal that `raw_terminal` has: there a line feed alone does not go back to the beginning."""
+    sys.stdout.buffer.write(re.sub(rb"(?<!\r)\n", b"\r\n", data) if sys.stdin.isatty() else data)
     sys.stdout.buffer.flush()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -76,6 +77,26 @@ def test_commands_run_in_the_guest_that_is_named_and_long_output_is_whole(start:
         assert (code, output) == (7, b"".join(b"%d\n" % n for n in range(1, 1001)))
         assert system.guests["server"].agent.hello(10) == "server"
         assert system.execute("server", "exit 0", 20) == (0, b"")
+
+
+def test_commands_do_not_wait_for_the_thread_that_runs_it_all(start: Start) -> None:
+    with start(UP) as system:
+        system.wait_ready(20)
+        over = threading.Event()
+
+        def look_after() -> None:
+            while not over.is_set():
+                system.poll(0.5)
+
+        thread = threading.Thread(target=look_after)
+        thread.start()
+        began = time.monotonic()
+        for _ in range(8):
+            assert system.execute("client", "exit 3", 20) == (3, b"")
+        took = time.monotonic() - began
+        over.set()
+        thread.join()
+    assert took < 8 * 0.4, "each would take half a second and more"
 
 
 def test_what_is_typed_into_a_console_arrives_there(start: Start) -> None:

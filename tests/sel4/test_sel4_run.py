@@ -6,11 +6,9 @@ import hashlib
 import os
 import signal
 import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
-from end_to_end import MiB
+from end_to_end import MiB, folders, processes_with, router
 from needs import need_qemu, need_sdk
 
 TWO = """
@@ -31,29 +29,6 @@ def describe(folder: Path, name: str, *, board: str = "qemu", sdk: str = "auto",
     path = folder / f"{name}.yaml"
     path.write_text(TWO.format(name=name, board=board, sdk=sdk, config=config, devices=devices))
     return path
-
-
-def router(*words: str | Path) -> list[str]:
-    return [sys.executable, "-m", "router", *map(str, words)]
-
-
-def processes_with(text: str) -> list[int]:
-    """Processes whose command line holds the text."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and entry.name != str(os.getpid()):
-            try:
-                words = (entry / "cmdline").read_bytes().decode(errors="replace")
-            except OSError:
-                continue
-            if text in words:
-                found.append(int(entry.name))
-    return found
-
-
-def folders() -> set[str]:
-    """The run's temporary folders."""
-    return {entry.name for entry in Path(tempfile.gettempdir()).glob("router-*")}
 
 
 def routed(path: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

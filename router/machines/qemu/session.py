@@ -133,7 +133,7 @@ def run_commands(system: Run, options: Options) -> int:
 def converse(system: Run, guest: str) -> int:
     """Connect the terminal to a guest's console until Ctrl-] or until the guest ends."""
     print(f"console of {guest}; Ctrl-] ends the run", file=sys.stderr)
-    system.listen(guest, terminal.show)
+    system.listen(guest, terminal.show_raw)
     system.give_keyboard(guest)
     system.timeline.mute()
 
