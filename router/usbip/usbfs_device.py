@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from array import array
 from collections import deque
@@ -237,11 +238,9 @@ class UsbfsDevice:
             self._start_waiting()
 
     def settle(self) -> None:
-        try:
+        # Nothing more has ended yet, or the device has gone: the loop tells.
+        with contextlib.suppress(OSError):
             self._reap()
-        except OSError:
-            # Nothing more has ended yet, or the device has gone: the loop tells.
-            pass
         if self._queue:
             self._start_waiting()
 
