@@ -71,9 +71,9 @@ def check_version(plan: SystemPlan, qemu: Qemu) -> None:
     model = emulated(plan)
     if model.firmware is not None and plan.config.startswith("smp-"):
         raise HostError(
-            f"QEMU's model of the board '{plan.board.name}' has one core for us: what stands in for the board's firmware"
-            f" starts no other, and the configuration is '{plan.config}'",
-            hint=f"write 'config: {plan.config.removeprefix('smp-')}' for this run, or run qemu.yaml with several cores",
+            f"in QEMU, what stands in for the firmware of the board '{plan.board.name}' starts no other core, and"
+            f" '{plan.config}' is for several",
+            hint=f"write 'config: {plan.config.removeprefix('smp-')}' for this run; qemu.yaml runs on several cores",
         )
     if qemu.version[:2] < model.oldest:
         machine, oldest = model.machine.split(",")[0], ".".join(map(str, model.oldest))
