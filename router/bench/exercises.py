@@ -1,0 +1,370 @@
+"""What is done with each of QEMU's USB devices over the route, and judged by what arrives at the other end."""
+
+from __future__ import annotations
+
+import array
+import hashlib
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from router.bench import device_programs as programs
+from router.bench.device_models import Device, Outcome
+from router.bench.device_stand import Stand
+from router.bench.smart_card import RESET, SmartCard
+from router.errors import MachineError
+from router.usbip.usb import BULK
+
+MiB = 1 << 20
+DISK = 12 * MiB
+EV_KEY, EV_REL, EV_ABS = 1, 2, 3
+KEYBOARD = "0627:0001"
+
+Event = tuple[int, int, int]
+"""Type, code and value of an input event (linux/input-event-codes.h)."""
+
+KEYS: tuple[tuple[tuple[str, ...], tuple[Event, ...]], ...] = (
+    (("a",), ((EV_KEY, 30, 1), (EV_KEY, 30, 0))),
+    (("shift", "b"), ((EV_KEY, 42, 1), (EV_KEY, 48, 1), (EV_KEY, 48, 0), (EV_KEY, 42, 0))),
+    (("ret",), ((EV_KEY, 28, 1), (EV_KEY, 28, 0))),
+)
+
+
+def expect(seen: object, wanted: object, what: str) -> None:
+    """MachineError when what arrived is not what was sent."""
+    if seen != wanted:
+        raise MachineError(f"{what}: {str(seen)[:150]} arrived instead of {str(wanted)[:150]}")
+
+
+# Input
+
+
+def type_keys(stand: Stand) -> Outcome:
+    """Keys at QEMU's monitor are events in the client."""
+    wanted = [event for _, events in KEYS for event in events]
+    finish = stand.begin("client", programs.INPUT, 12, COUNT=len(wanted), LED=None)
+    for keys, _ in KEYS:
+        stand.qmp.execute("send-key", keys=[{"type": "qcode", "data": key} for key in keys])
+    expect([event for event in finish() if event[0] == EV_KEY], wanted, "keys")
+    return Outcome("4 keys pressed and released, one of them shifted: the input events are those, in order")
+
+
+def keyboard(stand: Stand) -> Outcome:
+    """QEMU's keyboard."""
+    stand.plug("keyboard")
+    stand.attached(KEYBOARD, "usbhid")
+    return type_keys(stand)
+
+
+def point(stand: Stand, kind: str, places: Sequence[tuple[int, int]]) -> list[Event]:
+    """Move the pointer by (`rel`) or to (`abs`) each place, and click; the client's events."""
+    finish = stand.begin("client", programs.INPUT, 6, COUNT=64, LED=None)
+    for x, y in places:
+        moves = [{"type": kind, "data": {"axis": axis, "value": value}} for axis, value in (("x", x), ("y", y))]
+        stand.qmp.execute("input-send-event", events=moves)
+        time.sleep(0.2)
+    for down in (True, False):
+        stand.qmp.execute("input-send-event", events=[{"type": "btn", "data": {"button": "left", "down": down}}])
+        time.sleep(0.2)
+    events: list[Event] = finish()
+    return events
+
+
+CLICK = [(EV_KEY, 0x110, 1), (EV_KEY, 0x110, 0)]
+
+
+def mouse(stand: Stand) -> Outcome:
+    """A mouse that moves by differences."""
+    stand.plug("mouse")
+    stand.attached(KEYBOARD, "usbhid")
+    wanted = [(EV_REL, 0, 25), (EV_REL, 1, -13), (EV_REL, 0, -100), (EV_REL, 1, 7), *CLICK]
+    expect(point(stand, "rel", ((25, -13), (-100, 7))), wanted, "movements")
+    return Outcome("2 movements and a click: the input events are those, in order")
+
+
+def tablet(stand: Stand) -> Outcome:
+    """A tablet that tells where it is."""
+    stand.plug("tablet")
+    stand.attached(KEYBOARD, "usbhid")
+    wanted = [(EV_ABS, 0, 8192), (EV_ABS, 1, 24576), (EV_ABS, 0, 32767), (EV_ABS, 1, 1), *CLICK]
+    expect(point(stand, "abs", ((8192, 24576), (32767, 1))), wanted, "positions")
+    return Outcome("2 positions and a click: the input events are those, in order")
+
+
+def wacom(stand: Stand) -> Outcome:
+    """A graphics tablet with a driver of its own."""
+    stand.run("client", "modprobe wacom")
+    stand.plug("wacom")
+    stand.attached("056a:0000", "usbhid")
+    events = point(stand, "abs", ((8192, 24576), (16384, 4096)))
+    # hw/usb/dev-wacom.c scales 0…32767 to 5040 by 3780.
+    wanted = [(EV_ABS, code, value * size // 32767) for value, code, size in PEN]
+    missing = [event for event in wanted if event not in events]
+    if missing:
+        raise MachineError(f"positions {missing} did not arrive, but {events[:8]}")
+    return Outcome("2 positions: both are among the input events, scaled to the tablet's 5040 × 3780")
+
+
+PEN = ((8192, 0, 5040), (24576, 1, 3780), (16384, 0, 5040), (4096, 1, 3780))
+
+
+# Storage
+
+FIND_DISK = (
+    "n=0; until d=$(ls -l /sys/block | sed -n 's/.*vhci_hcd.*block\\/\\(sd.\\)$/\\1/p' | grep sd); do n=$((n+1)); "
+    '[ $n -lt 75 ] || { echo timed out: no disk appeared; exit 1; }; sleep 0.2; done; echo "$d"'
+)
+
+
+def use_disk(stand: Stand, before: str, medium: Callable[[int, int], str]) -> Outcome:
+    """Read all of a disk and write a part. before: SHA-256 of its contents; medium: that of a range, asked later."""
+    disk = f"/dev/{stand.run('client', FIND_DISK, 40).strip()}"
+    expect(stand.run("client", f"sha256sum {disk}", 90).split()[0], before, "the disk's contents")
+    start, size = 4 * MiB, 2 * MiB
+    made = stand.run(
+        "client",
+        f"dd if=/dev/urandom of=/tmp/new bs=1M count={size // MiB} 2>/dev/null && "
+        f"dd if=/tmp/new of={disk} bs=64k seek={start >> 16} oflag=direct 2>/dev/null && sync && sha256sum /tmp/new",
+        90,
+    ).split()[0]
+    expect(medium(start, size), made, "what was written")
+    return Outcome(f"read {DISK // MiB} MiB, wrote {size // MiB} MiB: SHA-256 is the same on both sides")
+
+
+def image(stand: Stand) -> tuple[Path, str]:
+    """A disk image of random bytes and its SHA-256."""
+    path = stand.folder / f"disk-{time.monotonic_ns():x}.img"
+    data = os.urandom(DISK)
+    path.write_bytes(data)
+    stand.on_end(path.unlink)
+    return path, hashlib.sha256(data).hexdigest()
+
+
+def range_of(path: Path) -> Callable[[int, int], str]:
+    """SHA-256 of a range of an image."""
+    return lambda start, size: hashlib.sha256(path.read_bytes()[start : start + size]).hexdigest()
+
+
+def disk(kind: str, device: str, driver: str) -> Callable[[Stand], Outcome]:
+    """The exercise of a disk of that kind."""
+
+    def exercise(stand: Stand) -> Outcome:
+        path, before = image(stand)
+        stand.plug(f"{kind}:{path}")
+        stand.attached(device, driver)
+        return use_disk(stand, before, range_of(path))
+
+    return exercise
+
+
+# Lines
+
+
+class Line:
+    """A unix socket that QEMU connects a serial line to."""
+
+    def __init__(self, stand: Stand) -> None:
+        self.path = stand.folder / f"line-{time.monotonic_ns():x}"
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(self.path))
+        self._server.listen(1)
+        self._server.settimeout(10)
+        stand.on_end(self._server.close)
+
+    def talk(self, data: bytes, seconds: float) -> bytes:
+        """Send data and take as much."""
+        got = b""
+        end = time.monotonic() + seconds
+        with self._server.accept()[0] as stream:
+            stream.settimeout(seconds)
+            stream.sendall(data)
+            stream.settimeout(0.2)
+            while len(got) < len(data) and time.monotonic() < end:
+                try:
+                    got += stream.recv(65536)
+                except TimeoutError:
+                    continue
+        return got
+
+
+def serial(kind: str, device: str, prepare: str = "true") -> Callable[[Stand], Outcome]:
+    """The exercise of a serial line of that kind, with ftdi_sio in the client."""
+
+    def exercise(stand: Stand) -> Outcome:
+        line = Line(stand)
+        stand.run("client", f"modprobe ftdi_sio; {prepare}")
+        stand.plug(f"{kind}:{line.path}")
+        stand.attached(device, "ftdi_sio")
+        tty = "n=0; until ls /dev/ttyUSB* 2>/dev/null; do n=$((n+1)); [ $n -lt 25 ] || exit 1; sleep 0.2; done"
+        path = stand.run("client", tty).split()[0]
+        sent = os.urandom(4096)
+        finish = stand.begin("client", programs.TTY_ECHO, 20, PATH=path, COUNT=len(sent))
+        got = line.talk(sent, 25)
+        expect(finish(), len(sent), "bytes in the client")
+        if got != bytes(255 - byte for byte in sent):
+            raise MachineError(f"of {len(sent)} bytes back to the host, {len(got)} arrived, and not the same")
+        return Outcome("4096 random bytes to the client and, inverted, back: the same")
+
+    return exercise
+
+
+# What has no driver in the client: transfers from a program
+
+
+def ccid(stand: Stand) -> Outcome:
+    """A card reader with a card in it, which the bench plays."""
+    path = stand.folder / f"card-{time.monotonic_ns():x}"
+    card = SmartCard(path)
+    stand.on_end(card.close)
+    stand.plug(f"ccid:{path}")
+    seen = stand.attached("08e6:4433")
+    command = bytes.fromhex("00a4040005a000000001")
+    out, into = (seen.endpoint(0, BULK, way) for way in (True, False))
+    words = {"NODE": seen.node, "INTERFACE": 0, "OUT": out, "IN": into, "APDU": command}
+    answers = stand.program("client", programs.CCID, 30, **words)
+    expect(answers["power"][3], RESET, "the answer to reset")
+    expect(answers["apdu"][3], command[::-1] + b"\x90\x00", "the card's answer")
+    return Outcome("slot status, power on, one command by usbfs: the card's answer to reset and its answer arrive")
+
+
+def mtp(stand: Stand) -> Outcome:
+    """A media player with one file."""
+    folder = stand.folder / f"mtp-{time.monotonic_ns():x}"
+    folder.mkdir()
+    data = os.urandom(100_000)
+    (folder / "song.bin").write_bytes(data)
+    stand.plug(f"mtp:{folder}")
+    seen = stand.attached("46f4:0004")
+    out, into = (seen.endpoint(0, BULK, way) for way in (True, False))
+    answer = stand.program("client", programs.MTP, 40, NODE=seen.node, INTERFACE=0, OUT=out, IN=into)
+    expect((answer["opened"], answer["about"]), (0x2001, 0x2001), "responses")
+    if "QEMU".encode("utf-16-le") not in answer["information"]:
+        raise MachineError("the device information does not name QEMU")
+    expect(hashlib.sha256(b"".join(answer["contents"])).digest(), hashlib.sha256(data).digest(), "the file")
+    return Outcome("OpenSession, GetDeviceInfo, GetObject of a file of 100 kB by usbfs: its contents are the same")
+
+
+# Network
+
+
+def ping(stand: Stand, mine: str, to: str) -> Outcome:
+    """Echo requests over the client's routed network interface, from the address `mine` (with its prefix)."""
+    name = stand.run(
+        "client",
+        "n=0; until i=$(ls -l /sys/class/net | sed -n 's/.*vhci_hcd.*net\\/\\(.*\\)$/\\1/p' | grep .); do "
+        "n=$((n+1)); [ $n -lt 50 ] || { echo timed out: no network interface; exit 1; }; sleep 0.2; done; echo $i",
+    ).strip()
+    stand.run("client", f"ip address add {mine} dev {name} && ip link set {name} up && sleep 1")
+    count, size = 20, 1200
+    same = stand.program("client", programs.PING, 80, TO=to, COUNT=count, SIZE=size)
+    lost = () if same == count else (f"{count - same} of {count} echo requests lost",)
+    if not same:
+        raise MachineError("timed out: no echo request was answered")
+    return Outcome(f"link up; ARP, and {same} of {count} echo requests of {size} random bytes come back the same", lost)
+
+
+def net(stand: Stand) -> Outcome:
+    """A network adapter on QEMU's user-mode network, which is closed to the outside."""
+    stand.qmp.execute("netdev_add", type="user", id="slirp", restrict=True)
+    stand.on_end(lambda: stand.qmp.execute("netdev_del", id="slirp"))
+    stand.qmp.execute("netdev_add", type="hubport", hubid=7, id="slirp-port", netdev="slirp")
+    stand.on_end(lambda: stand.qmp.execute("netdev_del", id="slirp-port"))
+    stand.plug("net")
+    stand.attached("0525:a4a2", "cdc_ether")
+    return ping(stand, "10.0.2.15/24", "10.0.2.2")
+
+
+# Sound
+
+
+def audio(stand: Stand) -> Outcome:
+    """A loudspeaker, whose sound QEMU writes to a file."""
+    path = stand.folder / f"sound-{time.monotonic_ns():x}.wav"
+    stand.plug(f"audio:{path}")
+    stand.attached("46f4:0002", "snd-usb-audio")
+    frames = 96_000
+    finish = stand.begin("client", programs.PCM, 30, CARD="", DIRECTION="p", RATE=48_000, FRAMES=frames)
+    played, state, _ = finish()
+    if state:
+        raise MachineError(f"playing stopped at frame {played}: {state}")
+    time.sleep(1)
+    heard = counted(path.read_bytes()[44:])
+    if not heard:
+        raise MachineError("nothing that was played is in QEMU's file")
+    done = (
+        f"played {frames / 48_000:.0f} s of 48 kHz stereo: {heard * 100 // frames} % of the frames are in QEMU's file"
+    )
+    return Outcome(done, (f"{frames - heard} of {frames} frames are missing there",) if heard < frames else ())
+
+
+def counted(data: bytes) -> int:
+    """How many different frames of the pattern that `programs.PCM` plays are in stereo S16 samples."""
+    samples = array.array("h", data[: len(data) // 4 * 4])
+    seen = 0
+    last = -1
+    for left, right in zip(samples[::2], samples[1::2], strict=True):
+        if right == -1 - left and left >= 0 and left != last:
+            seen += 1
+            last = left
+    return seen
+
+
+# Hubs
+
+
+def hub(stand: Stand) -> Outcome:
+    """The hub itself."""
+    stand.plug("hub")
+    stand.run(
+        "server", "n=0; until [ -e /sys/bus/usb/devices/1-1 ]; do n=$((n+1)); [ $n -lt 25 ] || exit 1; sleep 0.2; done"
+    )
+    time.sleep(3)
+    listed = stand.run("client", "router-usbip list -r $(sed -n 's/^SERVER=//p' /etc/router/guest.conf)")
+    if "0409:55aa" in listed:
+        raise MachineError("the server offers a hub")
+    return Outcome("its rule allows it; the server does not list it", refused=HUB)
+
+
+HUB = "USB/IP exports no hubs, and the daemon leaves them to the server; what is plugged into one is exported"
+
+
+def behind_hub(driver: str, attach: Callable[[Stand], Outcome], **options: Any) -> Callable[[Stand], Outcome]:
+    """The exercise of a device that is plugged into a hub."""
+
+    def exercise(stand: Stand) -> Outcome:
+        stand.plug("hub")
+        stand.qmp.execute("device_add", driver=driver, bus="usb.0", port="1.1", id="behind", **options)
+        stand.on_end(lambda: stand.qmp.execute("device_del", id="behind"))
+        return attach(stand)
+
+    return exercise
+
+
+def attached_keyboard(stand: Stand) -> Outcome:
+    """A keyboard that is plugged in already."""
+    stand.attached(KEYBOARD, "usbhid", 30)
+    return type_keys(stand)
+
+
+BRAILLE = "modprobe usbserial; echo 0403 fe72 >/sys/bus/usb-serial/drivers/ftdi_sio/new_id"
+
+QEMU_DEVICES = (
+    Device("usb-kbd", "keyboard", keyboard),
+    Device("usb-mouse", "mouse", mouse),
+    Device("usb-tablet", "tablet", tablet),
+    Device("usb-wacom-tablet", "graphics tablet", wacom),
+    Device("usb-storage", "disk, bulk-only", disk("storage", "46f4:0001", "usb-storage")),
+    Device("usb-bot", "disk, bulk-only, SCSI disk behind it", disk("bot", "46f4:0001", "usb-storage")),
+    Device("usb-uas", "disk, USB attached SCSI", disk("uas", "46f4:0003", "uas")),
+    Device("usb-serial", "serial adapter (FTDI)", serial("serial", "0403:6001")),
+    Device("usb-braille", "braille display (FTDI)", serial("braille", "0403:fe72", BRAILLE)),
+    Device("usb-ccid", "card reader, ccid-card-passthru", ccid),
+    Device("usb-mtp", "media player", mtp),
+    Device("usb-net", "network adapter", net),
+    Device("usb-audio", "loudspeaker", audio),
+    Device("usb-hub", "hub of 8 ports", hub),
+    Device("usb-kbd behind usb-hub", "keyboard", behind_hub("usb-kbd", attached_keyboard)),
+)
