@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from router.bench.device_stand import Attached, Stand
+from router.errors import MachineError
 
 WORKS, ISSUES, FAILS, UNTRIED = "works", "works with issues", "does not", "not tried"
 ENGINES = ("kernel", "usbfs")
@@ -23,6 +24,10 @@ class Outcome:
     issues: tuple[str, ...] = ()
     refused: str = ""
     cases: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+class NotTried(MachineError):
+    """The device cannot be made here, which says nothing about USB/IP."""
 
 
 @dataclass(frozen=True)

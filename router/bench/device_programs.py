@@ -119,15 +119,10 @@ def bulk(file, endpoint, data, timeout=4000):
     buffer = array.array("B", data)
     where = buffer.buffer_info()[0]
     # USBDEVFS_BULK; its result is how many bytes went over
-    count = fcntl.ioctl(file, 0xC0185502, struct.pack("=III4xQ", endpoint, len(buffer), timeout, where))
+    count = fcntl.ioctl(file, 0xC0185502, bytearray(struct.pack("=III4xQ", endpoint, len(buffer), timeout, where)))
     return buffer[:count].tobytes()
-def control(file, kind, request, value, index, data, timeout=4000):
-    buffer = array.array("B", data or b"\\0")
-    where = buffer.buffer_info()[0]
-    packed = struct.pack("=BBHHHI4xQ", kind, request, value, index, len(data), timeout, where)
-    return buffer[:fcntl.ioctl(file, 0xC0185500, packed)].tobytes()  # USBDEVFS_CONTROL
 """
-"""Bulk and control transfers through usbfs's blocking ioctls (linux/usbdevice_fs.h)."""
+"""Bulk transfers through usbfs's blocking ioctl (linux/usbdevice_fs.h)."""
 
 CCID = f"""{USBFS}
 def exchange(kind, data=b"", number=[0]):
@@ -217,7 +212,7 @@ software = bytearray(struct.pack("<III4xQQQQQQQ", 0, 1, 0, period, 1, 1, 1 << 62
 fcntl.ioctl(file, 0xC0884113, software)
 fcntl.ioctl(file, 0x4140)  # prepare
 print("ready", flush=True)
-frames = array.array("h", (value for n in range(FRAMES) for value in (n & 0x7FFF, -1 - (n & 0x7FFF))))
+frames = array.array("h", (value for n in range(FRAMES) for value in ((n & 127) << 8, -((n & 127) << 8))))
 if DIRECTION == "c":
     frames = array.array("h", bytes(4 * FRAMES))
 at = 0
@@ -234,7 +229,7 @@ except OSError as error:
     state = error.strerror
 print((at, state, size))
 """
-"""Plays FRAMES frames whose samples count up and down ("p"), or records as many ("c")."""
+"""Plays FRAMES frames of a saw-tooth of 128 steps and its opposite ("p"), or records as many ("c")."""
 
 USBTEST = f"""{FIND}
 import errno, fcntl, array

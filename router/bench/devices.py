@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from router.bench.device_models import ENGINES, UNTRIED, Device, Outcome, Trial, trial
+from router.bench.device_models import ENGINES, UNTRIED, Device, NotTried, Outcome, Trial, trial
 from router.bench.device_stand import Stand, build_bench
 from router.bench.exercises import QEMU_DEVICES
 from router.bench.exercises_gadget import GADGETS
@@ -45,6 +45,9 @@ def try_device(
     outcome: Outcome | str
     try:
         outcome = device.exercise(stand)
+    except NotTried as error:
+        stand.clear()
+        return Trial(device.name, device.what, engine, UNTRIED, reason_of(error))
     except MachineError as error:
         outcome = reason_of(error)
         progress(f"{device.name} with {engine}: {outcome}\n{stand.complaints()}")

@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="plug an emulated device into the server guest (repeatable): storage:IMAGE, uas:IMAGE, bot:IMAGE, "
-        "keyboard, mouse, tablet, wacom, serial[:SOCKET], braille[:SOCKET], audio[:WAV], net, ccid[:SOCKET], mtp:FOLDER, "
-        "hub",
+        "keyboard, mouse, tablet, wacom, serial[:SOCKET], braille[:SOCKET], audio[:WAV], net, ccid[:SOCKET], "
+        "mtp:FOLDER, hub",
     )
     parser.add_argument(
         "--exec",
