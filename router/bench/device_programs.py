@@ -251,10 +251,14 @@ print("end")
 """usbtest's cases of CASES, one row each as it ends: (number, "ok" or the error's name, seconds)."""
 
 REPORTS = """
-import os, select
+import os, select, time
 file = os.open(PATH, os.O_RDWR)
 for report in SEND:
     os.write(file, report)
-print(os.read(file, 64) if EXPECT and select.select([file], [], [], 5)[0] else b"")
+got, end = [], time.monotonic() + SECONDS
+while EXPECT not in got and time.monotonic() < end:
+    if select.select([file], [], [], 0.2)[0]:
+        got.append(os.read(file, 64))
+print(got)
 """
-"""Sends input reports as a HID gadget, and takes the output report that the host sends."""
+"""Sends input reports as a HID gadget, and takes output reports until EXPECT is among them."""

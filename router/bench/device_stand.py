@@ -65,7 +65,8 @@ run_usbip serve --engine {engine} --release --policy /etc/router/usb-policy --li
 """
 SWITCH = """
 daemon() {{ ps | sed -n 's/^ *\\([0-9]*\\).*[u]sbip.py serve.*/\\1/p'; }}
-printf %s {role} >/usr/lib/router/role-server
+printf %s {role} >/tmp/role
+mv /tmp/role /usr/lib/router/role-server
 old=$(daemon)
 kill $old
 n=0
