@@ -262,3 +262,17 @@ while EXPECT not in got and time.monotonic() < end:
 print(got)
 """
 """Sends input reports as a HID gadget, and takes output reports until EXPECT is among them."""
+
+PAPER = """
+import os, select, time
+file = os.open(PATH, os.O_RDWR)
+print("ready", flush=True)
+got, end = b"", time.monotonic() + SECONDS
+while len(got) < COUNT and time.monotonic() < end:
+    if select.select([file], [], [], 0.2)[0]:
+        got += os.read(file, 4096)
+with open("/tmp/paper", "wb") as paper:
+    paper.write(got)
+print(len(got))
+"""
+"""Puts what a printer gadget is sent into /tmp/paper."""

@@ -31,10 +31,10 @@ from router.machines.qemu.usb import parse_plug
 from router.machines.timeline import Timeline
 from router.usbip.usb import KIND_NAMES, parse_alternates
 
-CLIENT_MODULES = ("usbtest", "wacom", "rndis_host", "uvcvideo", "cdc_ncm")
+CLIENT_MODULES = ("usbtest", "wacom", "rndis_host", "uvcvideo", "cdc_ncm", "usblp")
 SERVER_MODULES = (
     *("dummy_hcd", "libcomposite", "usbtest", "usb_f_ss_lb", "usb_f_mass_storage", "usb_f_acm", "usb_f_ecm"),
-    *("usb_f_ncm", "usb_f_hid", "usb_f_uac2", "usb_f_uvc", "snd-usb-audio"),
+    *("usb_f_ncm", "usb_f_hid", "usb_f_rndis", "usb_f_printer", "usb_f_uac2", "usb_f_uvc", "snd-usb-audio"),
 )
 IMAGE = (
     "summary: usb-{role} with what trying devices needs\nextends: [usb-{role}]\nmodules:\n  available: [{modules}]\n"

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from router.bench import device_programs as programs
 from router.bench.device_models import Device, NotTried, Outcome
 from router.bench.device_stand import Stand
-from router.bench.exercises import DISK, EV_KEY, MiB, expect, ping, use_disk
+from router.bench.exercises import DISK, MiB, ping, use_disk
+from router.bench.exercises_input import EV_KEY, expect
 from router.bench.usbtest import usbtest
 from router.errors import MachineError
 
@@ -74,29 +75,31 @@ def gadget(
     stand.run("server", set_up(device, configurations, modules, extra), 30)
 
 
+def medium(stand: Stand) -> tuple[Functions, str, Callable[[int, int], str]]:
+    """A disk's function, whose medium is a file of random bytes in the server; its SHA-256, and that of a range."""
+    path = "/tmp/lun"
+    fill = f"dd if=/dev/urandom of={path} bs=1M count={DISK // MiB} 2>/dev/null; sha256sum {path}"
+    made = stand.run("server", fill, 60).split()[0]
+    stand.on_end(lambda: stand.run("server", f"rm -f {path}"))
+
+    def part(start: int, size: int) -> str:
+        block = 1 << 16
+        read = f"dd if={path} bs={block} skip={start // block} count={size // block} 2>/dev/null | sha256sum"
+        return stand.run("server", read, 60).split()[0]
+
+    return {"mass_storage.0": {"lun.0/removable": "echo 1", "lun.0/file": f"echo {path}"}}, made, part
+
+
 def mass_storage(stand: Stand) -> Outcome:
     """A disk that is a file in the server."""
-    path = "/tmp/lun"
-    made = stand.run(
-        "server", f"dd if=/dev/urandom of={path} bs=1M count={DISK // MiB} 2>/dev/null; sha256sum {path}", 60
-    )
-    stand.on_end(lambda: stand.run("server", f"rm -f {path}"))
-    lun = {"lun.0/removable": "echo 1", "lun.0/file": f"echo {path}"}
-    gadget(stand, ("usb_f_mass_storage",), {"mass_storage.0": lun})
+    function, before, part = medium(stand)
+    gadget(stand, ("usb_f_mass_storage",), function)
     stand.attached(DEVICE, "usb-storage")
-
-    def medium(start: int, size: int) -> str:
-        block = 1 << 16
-        part = f"dd if={path} bs={block} skip={start // block} count={size // block} 2>/dev/null | sha256sum"
-        return stand.run("server", part, 60).split()[0]
-
-    return use_disk(stand, made.split()[0], medium)
+    return use_disk(stand, before, part)
 
 
-def serial(stand: Stand) -> Outcome:
-    """A serial line to a tty of the server."""
-    gadget(stand, ("usb_f_acm",), {"acm.0": {}})
-    stand.attached(DEVICE, "cdc_acm")
+def talk(stand: Stand) -> Outcome:
+    """Bytes both ways over the gadget's serial line."""
     stand.run("server", TTY.format(names="/dev/ttyGS0"))
     path = stand.run("client", TTY.format(names="/dev/ttyACM0")).split()[0]
     count = 8192
@@ -105,6 +108,39 @@ def serial(stand: Stand) -> Outcome:
     expect(finish(), count, "bytes in the server")
     expect(got, (count, True), "bytes back in the client")
     return Outcome(f"{count} random bytes to the server and, inverted, back: the same")
+
+
+def serial(stand: Stand) -> Outcome:
+    """A serial line to a tty of the server."""
+    gadget(stand, ("usb_f_acm",), {"acm.0": {}})
+    stand.attached(DEVICE, "cdc_acm")
+    return talk(stand)
+
+
+def composite(stand: Stand) -> Outcome:
+    """A device of several functions, each with a driver of its own."""
+    function, before, part = medium(stand)
+    gadget(stand, ("usb_f_mass_storage", "usb_f_acm"), {**function, "acm.0": {}})
+    stand.attached(DEVICE, "usb-storage")
+    read, line = use_disk(stand, before, part), talk(stand)
+    # The drivers bind one after another.
+    stand.attached(DEVICE, "cdc_acm")
+    return Outcome(f"{read.done}; {line.done}")
+
+
+def printer(stand: Stand) -> Outcome:
+    """A printer, whose paper is a file of the server."""
+    gadget(stand, ("usb_f_printer",), {"printer.0": {}})
+    stand.run("client", "modprobe usblp")
+    stand.attached(DEVICE, "usblp")
+    stand.run("server", TTY.format(names="/dev/g_printer0"))
+    count = 64 << 10
+    finish = stand.begin("server", programs.PAPER, 20, PATH="/dev/g_printer0", COUNT=count)
+    page = f"head -c {count} /dev/urandom >/tmp/page && cat /tmp/page >/dev/usb/lp0 && sha256sum /tmp/page"
+    sent = stand.run("client", page, 30).split()[0]
+    expect(finish(), count, "bytes on the paper")
+    expect(stand.run("server", "sha256sum /tmp/paper").split()[0], sent, "the page's SHA-256")
+    return Outcome("printed 64 KiB of random bytes: SHA-256 is the same in the server")
 
 
 def network(function: str, driver: str) -> Callable[[Stand], Outcome]:
@@ -168,7 +204,8 @@ def isochronous(stand: Stand, modules: tuple[str, ...], functions: Functions, ex
     try:
         gadget(stand, modules, functions, extra=extra)
     except MachineError as error:
-        raise NotTried(f"the server's kernel does not plug it in: {NO_ISO}. {error.message}") from error
+        said = stand.run("server", "dmesg | grep -e gadget -e udc | tail -n 1").strip().partition("] ")[2]
+        raise NotTried(f"the server's kernel does not plug it in ({said}): {NO_ISO}") from error
 
 
 NO_ISO = "dummy_hcd has no isochronous endpoints"
@@ -205,7 +242,10 @@ GADGETS = (
     Device("gadget ACM", "serial line (CDC)", serial, (*GADGET, "usb_f_acm")),
     Device("gadget ECM", "network adapter (CDC)", network("ecm", "cdc_ether"), (*GADGET, "usb_f_ecm")),
     Device("gadget NCM", "network adapter (CDC)", network("ncm", "cdc_ncm"), (*GADGET, "usb_f_ncm")),
+    Device("gadget RNDIS", "network adapter", network("rndis", "rndis_host"), (*GADGET, "usb_f_rndis")),
     Device("gadget HID", "keyboard", keyboard, (*GADGET, "usb_f_hid")),
+    Device("gadget printer", "printer", printer, (*GADGET, "usb_f_printer")),
+    Device("gadget composite", "disk and serial line in one", composite, (*GADGET, "usb_f_mass_storage", "usb_f_acm")),
     Device("gadget UAC2", "sound card", sound, (*GADGET, "usb_f_uac2")),
     Device("gadget UVC", "camera", camera, (*GADGET, "usb_f_uvc")),
 )
