@@ -64,6 +64,8 @@ fi
 rmdir configs/* functions/* strings/*
 cd ..
 rmdir bench
+# After a gadget that did not fit, it would not notice the next one.
+rmmod dummy_hcd
 """
 
 
@@ -147,6 +149,7 @@ def network(function: str, driver: str) -> Callable[[Stand], Outcome]:
     """The exercise of a network adapter of that function."""
 
     def exercise(stand: Stand) -> Outcome:
+        stand.run("client", f"modprobe {driver}")
         gadget(stand, (f"usb_f_{function}",), {f"{function}.0": {}})
         name = f"$(cat {FOLDER}/functions/{function}.0/ifname)"
         stand.run("server", f"ip address add 10.99.0.1/24 dev {name}; ip link set {name} up")
