@@ -292,15 +292,14 @@ class Stand:
             self._boot()
             return trouble or "the client kept the device after it was unplugged"
 
-    def complaints(self) -> str:
-        """The last lines of both kernels' logs, with what hangs there (sysrq w)."""
-        parts = []
+    def tell_trouble(self) -> None:
+        """Say the last lines of both kernels' logs, with what hangs there (sysrq w)."""
         for guest in ("server", "client"):
             try:
-                parts.append(f"{guest}:\n{self.run(guest, 'echo w >/proc/sysrq-trigger; dmesg | tail -n 40')}")
+                log = self.run(guest, "echo w >/proc/sysrq-trigger; dmesg | tail -n 40")
             except MachineError as error:
-                parts.append(f"{guest}: {error.message}\n")
-        return "".join(parts)
+                log = error.message
+            self._progress(f"{guest}:\n{log}")
 
 
 def value_of(output: str) -> Any:

@@ -50,7 +50,8 @@ def try_device(
         return Trial(device.name, device.what, engine, UNTRIED, reason_of(error))
     except MachineError as error:
         outcome = reason_of(error)
-        progress(f"{device.name} with {engine}: {outcome}\n{stand.complaints()}")
+        progress(f"{device.name} with {engine}: {outcome}")
+        stand.tell_trouble()
     seen = stand.seen
     trouble = stand.clear()
     return trial(device, engine, seen, outcome, trouble, round(time.monotonic() - start, 1))

@@ -89,6 +89,7 @@ def run_cases(stand: Stand, guest: str, seen: Attached) -> dict[str, str]:
         found |= {case.name: row[1] for case, row in zip(cases, rows, strict=False)}
         if len(rows) < len(cases):
             found[cases[len(rows)].name] = "hangs"
+            stand.tell_trouble()
             break
     return found
 
