@@ -35,7 +35,8 @@ struct virtio_net_counters {
     uint64_t tx_malformed; /* frames of the guest with an impossible length or header */
     uint64_t tx_oversize;  /* frames of the guest above the MTU */
     uint64_t rx_dropped;   /* frames given up because the guest gave no buffers */
-    uint64_t rx_refused;   /* segmented frames for a guest whose driver cannot take them */
+    uint64_t rx_segmented; /* segmented frames that were cut up for a guest whose driver cannot take them */
+    uint64_t rx_refused;   /* of those, frames that are no TCP that could be cut up */
     uint64_t peer_errors;  /* impossible entries from the switch */
 };
 
@@ -51,7 +52,8 @@ struct virtio_net {
     struct netq_pool pool;
     uint8_t *pool_bytes;
     struct virtio_net_source source[VIRTIO_NET_MAX_PORTS];
-    bool giving_up; /* the guest gives no buffers: drop what comes */
+    bool giving_up;   /* the guest gives no buffers: drop what comes */
+    uint32_t segment; /* of the frame at the front, the first that the guest does not have yet */
     struct virtio_net_counters counters;
 };
 
