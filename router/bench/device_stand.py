@@ -135,6 +135,7 @@ class Stand:
         self.seen: Attached | None = None
         """What was attached last; None until the client has it."""
         self.engine = "kernel"
+        """Which one the devices are tried with."""
         self.notes: dict[str, Any] = {}
         """What an exercise found out for its next time."""
         self._built = built
@@ -194,9 +195,10 @@ class Stand:
         return self.system.guests["server"].qmp
 
     def use(self, engine: str) -> None:
-        """Start the server's daemon again with that engine (`none`: it exports nothing)."""
+        """Start the server's daemon again with that engine. `none`, which exports nothing, does not outlive a boot."""
+        if engine != "none":
+            self.engine = engine
         self.run("server", SWITCH.format(role=shlex.quote(ROLE.format(engine=engine))), 60)
-        self.engine = engine
 
     # Commands
 

@@ -241,7 +241,6 @@ def play(stand: Stand, guest: str, mark: str, ready: Callable[[], object]) -> No
 
 def play_natively(stand: Stand) -> tuple[int, int]:
     """What of the sound arrives when the server itself plays it: how much of it TCG's clock and QEMU let through."""
-    engine = stand.engine
     stand.use("none")
     stand.run("server", "modprobe snd-usb-audio")
     try:
@@ -251,7 +250,7 @@ def play_natively(stand: Stand) -> tuple[int, int]:
     finally:
         stand.undo()
         stand.run("server", "rmmod snd-usb-audio")
-        stand.use(engine)
+        stand.use(stand.engine)
 
 
 def in_order(data: bytes) -> tuple[int, int]:

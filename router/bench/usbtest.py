@@ -107,7 +107,6 @@ def usbtest(gadget: Callable[..., None]) -> Callable[[Stand], Outcome]:
         gadget(stand, ("usb_f_ss_lb",), {"SourceSink.0": {"pattern": "echo 1"}}, {"Loopback.0": {}}, device=ZERO)
 
     def natively(stand: Stand) -> dict[str, str]:
-        engine = stand.engine
         stand.use("none")
         try:
             plug(stand)
@@ -120,7 +119,7 @@ def usbtest(gadget: Callable[..., None]) -> Callable[[Stand], Outcome]:
         finally:
             stand.undo()
             stand.run("server", "rmmod usbtest || true")
-            stand.use(engine)
+            stand.use(stand.engine)
 
     def exercise(stand: Stand) -> Outcome:
         if NATIVE not in stand.notes:
