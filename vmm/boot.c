@@ -69,6 +69,7 @@ void guest_boot(void)
     }
     psci_init(&vmm.psci, c->vcpus);
     vmm.state = GUEST_UP;
+    vmm.started_at = timer_now();
     vcpu_start(0, entry, c->dtb.gpa);
 }
 
@@ -126,9 +127,20 @@ void guest_stopped(const char *why, enum vmm_policy policy)
     bus_reset();
     log_line(why);
     if (policy == VMM_RESTART) {
-        vmm.restarts++;
-        log_line("restarting the guest");
-        start_draining();
-        boot_unless_draining();
+        uint64_t now = timer_now();
+        uint32_t delay = backoff_ended(&vmm.backoff, (now - vmm.started_at) / timer_frequency());
+        vmm.restart_at = now + delay * timer_frequency();
+        if (delay != 0) {
+            log_decimal("the guest is started again in ", delay, " s");
+        }
     }
+}
+
+void guest_restart(void)
+{
+    vmm.restart_at = TIMER_NEVER;
+    vmm.restarts++;
+    log_line("restarting the guest");
+    start_draining();
+    boot_unless_draining();
 }

@@ -143,6 +143,7 @@ def consoles(guest: GuestPlan, pd: ProtectionDomain) -> str:
 def monitor_source(plan: SystemPlan, guest: GuestPlan, loaded: Loaded) -> str:
     """`vmm_config` of the monitor of one guest."""
     pd = pd_of(plan, f"vmm_{guest.name}")
+    assert pd.vm is not None, "a monitor has a virtual machine"
     gic = plan.board.gic
     files = payload_files(guest)
     at = {
@@ -159,6 +160,7 @@ def monitor_source(plan: SystemPlan, guest: GuestPlan, loaded: Loaded) -> str:
         "gicc": number(gic.cpu_interface.start if gic.cpu_interface else 0),
         "list_registers": str(LIST_REGISTERS),
         "vcpus": str(guest.vcpus),
+        "priority": str(pd.vm.priority),
         "ram_gpa": number(guest.ram.start),
         "ram_size": number(guest.ram.size),
         "ram": pointer(map_of(pd, f"{guest.name}_ram").vaddr),

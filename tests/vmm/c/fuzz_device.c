@@ -142,7 +142,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
     memset(memory, 0, sizeof(memory));
     memset(&port, 0, sizeof(port));
     memset(&line, 0, sizeof(line));
-    virtio_net_init(&net, &ram, mac, 1500, &port, own_pool, POOL);
+    virtio_net_init(&net, &ram, mac, 1500, &port, own_pool, POOL, 1000000);
     net.source[3] = (struct virtio_net_source){other_pool, POOL};
     virtio_console_init(&console, &ram, &line);
     for (int steps = 0; left > 0 && steps < 200; steps++) {
