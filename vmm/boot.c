@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "pci.h"
 #include "timer.h"
 #include "vmm.h"
 
@@ -124,6 +125,9 @@ void guest_stopped(const char *why, enum vmm_policy policy)
         vcpu_off(v);
     }
     vmm.state = GUEST_DOWN;
+    for (uint32_t i = 0; i < vmm_config.config_spaces; i++) {
+        pci_quiesce(vmm_config.config_space[i].vaddr, vmm_config.config_space[i].size);
+    }
     bus_reset();
     log_line(why);
     if (policy == VMM_RESTART) {

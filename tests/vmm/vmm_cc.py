@@ -17,7 +17,7 @@ SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "
 CORES = [
     *(ROOT / "vmm" / f"{name}.c" for name in ("gic", "gic_dist", "gic_redist", "virtqueue", "virtio_mmio")),
     *(ROOT / "vmm" / f"{name}.c" for name in ("virtio_net", "virtio_console", "psci", "guest_image", "mmio")),
-    *(ROOT / "vmm" / f"{name}.c" for name in ("account", "backoff")),
+    *(ROOT / "vmm" / f"{name}.c" for name in ("account", "backoff", "pci")),
     ROOT / "vmm" / "pl011_early.c",
     ROOT / "common" / "netq.c",
     ROOT / "drivers" / "mux.c",

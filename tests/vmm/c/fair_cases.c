@@ -3,7 +3,7 @@
 #include "account.h"
 #include "backoff.h"
 #include "driver.h"
-#include "forward.h"
+#include "three_ports.h"
 #include "virtio_net.h"
 
 #define SECOND 1000000u /* ticks of these tests' counter */
@@ -67,31 +67,9 @@ CASE(a_guest_that_ends_again_and_again_waits_longer_each_time)
  * A sender (port 0) with as much as it can send for two receivers in turn. Port 1 has a whole device with a
  * guest that gives one buffer every so often, or none; port 2 takes all at once.
  */
-static const struct vswitch_port ports[3] = {{{2, 0, 10, 77, 0, 2}, 0x0a4d0002, "a"},
-                                             {{2, 0, 10, 77, 0, 3}, 0x0a4d0003, "b"},
-                                             {{2, 0, 10, 77, 0, 4}, 0x0a4d0004, "c"}};
-static const struct vswitch_rule rules[2] = {{0, 1, VSWITCH_UDP, 7}, {0, 2, VSWITCH_UDP, 7}};
-static const struct vswitch_config config = {ports, rules, 3, 2, VSWITCH_FRAME_MAX};
-static struct netq_port shared[3];
-static uint8_t pools[3][NETQ_POOL_LEAST];
-static const struct forward_port wires[3] = {{&shared[0], pools[0], NETQ_POOL_LEAST, 0},
-                                             {&shared[1], pools[1], NETQ_POOL_LEAST, 1},
-                                             {&shared[2], pools[2], NETQ_POOL_LEAST, 2}};
-static struct forward forward;
 static struct virtio_net lazy;
 
 #define QUEUE_SIZE 64
-
-static void compose(uint8_t *f, uint32_t to)
-{
-    memset(f, 0, 60);
-    memcpy(f, ports[to].mac, 6);
-    memcpy(f + 6, ports[0].mac, 6);
-    memcpy(f + 12, "\x08\x00\x45\x00\x00\x2e\x00\x00\x40\x00\x40\x11\x00\x00\x0a\x4d\x00\x02\x0a\x4d\x00",
-           21);
-    f[33] = (uint8_t)(to + 2);
-    memcpy(f + 34, "\x30\x39\x00\x07\x00\x1a\x00\x00", 8);
-}
 
 struct outcome {
     uint32_t brisk;   /* frames that port 2 got */
@@ -117,8 +95,8 @@ static struct outcome simulate(uint32_t period, uint32_t milliseconds)
     virtio_net_init(&lazy, &ram, ports[1].mac, 1500, &shared[1], pools[1], NETQ_POOL_LEAST, SECOND);
     lazy.source[0] = (struct virtio_net_source){pools[0], NETQ_POOL_LEAST};
     bring_up(&lazy.dev, 0, QUEUE_SIZE);
-    compose(pools[0], 1);
-    compose(pools[0] + 64, 2);
+    compose(0, 1);
+    compose(64, 2);
     for (uint32_t ms = 1; ms <= milliseconds; ms++) {
         uint32_t before = outcome.brisk;
         if (period != 0 && ms % period == 0) {
