@@ -40,7 +40,8 @@ struct virtio_net_counters {
     uint64_t tx_malformed; /* frames of the guest with an impossible length or header */
     uint64_t tx_oversize;  /* frames of the guest above the MTU */
     uint64_t rx_dropped;   /* frames given up because the guest gave no buffers */
-    uint64_t rx_refused;   /* segmented frames for a guest whose driver cannot take them */
+    uint64_t rx_segmented; /* segmented frames that were cut up for a guest whose driver cannot take them */
+    uint64_t rx_refused;   /* of those, frames that are no TCP that could be cut up */
     uint64_t peer_errors;  /* impossible entries from the switch */
 };
 
@@ -60,6 +61,7 @@ struct virtio_net {
     uint64_t stuck_since;    /* counter value since when a frame waits uncharged, or VIRTIO_NET_NEVER */
     uint64_t millisecond;    /* in ticks of the counter */
     struct account patience; /* of the time that frames have waited for the guest */
+    uint32_t segment;        /* of the frame at the front, the first that the guest does not have yet */
     struct virtio_net_counters counters;
 };
 

@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=sorted(MEASUREMENTS), help="what to measure")
     parser.add_argument("--cold", action="store_true", help="start: also build with an empty cache")
     parser.add_argument("--mtu", type=int, default=1500, help="route: MTU of the virtual Ethernet (default: 1500)")
-    parser.add_argument("--rounds", type=int, default=5, help="route: measurements of each kind (default: 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="route, sel4: measurements of each kind (default: 5)")
+    parser.add_argument("--config", default="debug", help="sel4: the SDK's configuration (default: debug)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,8 +78,8 @@ def sel4(args: argparse.Namespace) -> None:
     """seL4 beside the split run."""
     from router.bench import sel4 as bench
 
-    _common.say("conditions", conditions(*bench.conditions()))
-    show(bench.compare(args.rounds))
+    _common.say("conditions", conditions(*bench.conditions(), f"configuration {args.config}"))
+    show(bench.compare(args.rounds, args.config))
 
 
 def tftp(args: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from router.usbip.usb import KIND_NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from router.usbip.session import Buffer, Tap
+    from router.usbip.target import Buffer, Tap
 
 LINKTYPE_USB_LINUX_MMAPPED = 220
 SNAP_LENGTH = 1 << 18

@@ -20,7 +20,7 @@ from router.usbip.usbfs_device import UsbfsDevice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from router.usbip.session import Tap
+    from router.usbip.target import Tap
 
 
 class UsbfsEngine:

@@ -13,7 +13,7 @@ from router.usbip.virtual import VirtualDevice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from router.usbip.session import Tap
+    from router.usbip.target import Tap
 
 # Bus numbers of real controllers count from 1.
 BUS = 90

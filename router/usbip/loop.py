@@ -92,21 +92,23 @@ class Loop:
 
     def run_once(self, timeout: float | None = None) -> None:
         """Waits for events for at most `timeout` seconds (None: until there are some), and runs what is due."""
-        now = time.monotonic()
-        while self._timers and self._timers[0].call is None:
-            heapq.heappop(self._timers)
-        if self._timers:
-            until = max(0.0, self._timers[0].due - now)
-            timeout = until if timeout is None else min(timeout, until)
+        timers = self._timers
+        if timers:
+            while timers and timers[0].call is None:
+                heapq.heappop(timers)
+            if timers:
+                until = max(0.0, timers[0].due - time.monotonic())
+                timeout = until if timeout is None else min(timeout, until)
         for fd, events in self._epoll.poll(-1 if timeout is None else timeout):
             ready = self._ready.get(fd)
             if ready:
                 ready(events)
-        now = time.monotonic()
-        while self._timers and self._timers[0].due <= now:
-            call = heapq.heappop(self._timers).call
-            if call:
-                call()
+        if timers:
+            now = time.monotonic()
+            while timers and timers[0].due <= now:
+                call = heapq.heappop(timers).call
+                if call:
+                    call()
 
     def run(self) -> None:
         """Runs until `stop`."""

@@ -16,51 +16,7 @@ from router.usbip.wire import WireError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from array import array
-    from typing import Protocol
-
-    Buffer = bytes | bytearray | memoryview | array[int]
-
-    class Target(Protocol):
-        """What carries transfers out: a virtual device, or a real one behind usbfs."""
-
-        def is_isochronous(self, address: int) -> bool:
-            """Whether the endpoint at that address is isochronous in the current configuration."""
-
-        def kind_of(self, address: int) -> int:
-            """How the endpoint at that address transfers: bmAttributes 1:0 of its descriptor."""
-
-        def submit(self, submit: wire.Submit, session: UserSession) -> None:
-            """Begins a transfer; `session.complete` ends it, at once or later."""
-
-        def cancel(self, submit: wire.Submit, session: UserSession) -> None:
-            """Has a transfer ended soon; `session.complete` still ends it, with ECONNRESET if it did not finish."""
-
-        def buffer(self, size: int) -> bytearray | array[int]:
-            """Room for that many bytes that come OUT."""
-
-        def stop(self, session: UserSession) -> None:
-            """The session is over: whatever is in flight is of no interest any more."""
-
-    class Tap(Protocol):
-        """Sees each PDU of a session."""
-
-        def submitted(self, submit: wire.Submit, kind: int) -> None: ...
-
-        def unlinked(self, unlink: wire.Unlink) -> None: ...
-
-        def returned(
-            self,
-            submit: wire.Submit,
-            kind: int,
-            status: int,
-            actual: int,
-            data: Buffer,
-            iso: list[wire.IsoPacket] | None,
-        ) -> None: ...
-
-        def cancelled(self, unlink: wire.Unlink, submit: wire.Submit | None, kind: int, status: int) -> None: ...
-
+    from router.usbip.target import Buffer, Tap, Target
 
 # Transfers beyond this many bytes wait here until others have ended; unlinks still overtake them.
 MAX_IN_FLIGHT = 14 << 20
@@ -182,31 +138,43 @@ class UserSession:
     def _read(self) -> None:
         if self._socket is None:
             return
-        into = self._scratch if self._incoming is None else self._room
+        incoming = self._incoming
         try:
-            size = self._socket.recv_into(into)
+            size = self._socket.recv_into(self._scratch if incoming is None else self._room)
         except BlockingIOError:
             return
         if not size:
             raise EOFError
-        if self._incoming is not None:
+        if incoming is not None:
             self._room = self._room[size:]
             if len(self._room):
                 return
-            submit, self._incoming = self._incoming, None
+            self._incoming = None
             self._reading = True
-            self._submit(submit)
+            self._submit(incoming)
             self._reading = False
-        else:
+        elif self._in:
             self._in += self._scratch[:size]
-        self._parse()
+            self._parse_rest()
+        else:
+            # Nearly always whole PDUs come, which need not be copied to be read.
+            data = self._scratch[:size]
+            at = self._parse(data, size)
+            if at < size:
+                self._in += data[at:]
         if self._out or self._blocked:
             self._flush()
+        # A device that answers at once is not worth another turn of the loop.
+        self._target.settle()
 
-    def _parse(self) -> None:
-        """Takes whole PDUs off the input for as long as there is room for more in flight."""
-        data = self._in
-        have = len(data)
+    def _parse_rest(self) -> None:
+        """Goes on with what was read before and not understood, or held back, then."""
+        at = self._parse(self._in, len(self._in))
+        if at:
+            del self._in[:at]
+
+    def _parse(self, data: bytearray | memoryview, have: int) -> int:
+        """Takes whole PDUs off the data for as long as there is room for more in flight; how many bytes it took."""
         at = 0
         is_isochronous = self._target.is_isochronous
         self._reading = True
@@ -220,7 +188,7 @@ class UserSession:
                 submit, end = wire.parse_submit(data, at, is_isochronous)
                 if submit is None:
                     if end - have > _DIRECT and not is_isochronous(wire.address_of(data, at)):
-                        self._receive_directly(at)
+                        self._receive_directly(data[at:have])
                         at = have
                     break
                 at = end
@@ -231,16 +199,15 @@ class UserSession:
             else:
                 raise WireError(f"command {command:#x} is unknown")
         self._reading = False
-        if at:
-            del data[:at]
+        return at
 
-    def _receive_directly(self, at: int) -> None:
+    def _receive_directly(self, begun: bytearray | memoryview) -> None:
         """Much is still to come of a transfer: the rest is read to where it is needed, not through the input."""
-        submit = wire.unpack_submit(self._in[at : at + wire.HEADER_SIZE])
-        here = len(self._in) - at - wire.HEADER_SIZE
+        submit = wire.unpack_submit(begun[: wire.HEADER_SIZE])
+        here = len(begun) - wire.HEADER_SIZE
         submit.data = self._target.buffer(submit.length)
         self._room = memoryview(submit.data).cast("B")
-        self._room[:here] = self._in[at + wire.HEADER_SIZE :]
+        self._room[:here] = begun[wire.HEADER_SIZE :]
         self._room = self._room[here:]
         self._incoming = submit
 
@@ -313,11 +280,11 @@ class UserSession:
             return True
         del self.pending[submit.seqnum]
         self._in_flight -= submit.length
-        unlinks = self._unlinks.pop(submit.seqnum, []) if self._unlinks else []
         done = len(data) if actual is None else actual
-        if not (unlinks or self._out or self._reading or iso or self.tap or self._deferred or self._blocked):
+        if not (self._unlinks or self._out or self._reading or iso or self.tap or self._deferred or self._blocked):
             # The path of nearly every transfer.
             return self._send_now(wire.pack_return(submit.seqnum, status, done, start, 0, errors), data)
+        unlinks = self._unlinks.pop(submit.seqnum, [])
         if not (unlinks and status == wire.ECONNRESET):
             if self.tap:
                 self.tap.returned(submit, self._target.kind_of(submit.address), status, done, data, iso)
@@ -382,7 +349,7 @@ class UserSession:
         self._send()
         if self._blocked and not self._reading and not self._full():
             # Room has come for what was read before.
-            self._parse()
+            self._parse_rest()
             self._send()
         self._update()
 

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from router.usbip.session import Buffer
+    from router.usbip.target import Buffer
 
 # Four buckets an octave, from 1 µs: a percentile is right to a fifth of itself.
 _STEPS = 4

@@ -143,7 +143,9 @@ def submit_sizes(header: bytes | bytearray | memoryview, isochronous: bool) -> t
     return (length if direction == OUT else 0), (packets if isochronous else 0)
 
 
-def parse_submit(buffer: bytearray, at: int, is_isochronous: Callable[[int], bool]) -> tuple[Submit | None, int]:
+def parse_submit(
+    buffer: bytearray | memoryview, at: int, is_isochronous: Callable[[int], bool]
+) -> tuple[Submit | None, int]:
     """(submission, where it ends) from a stream's buffer that holds its header at least; None while it is not whole.
 
     The same checks as `submit_sizes` and `unpack_submit` make, in one go: this is the path of every transfer.

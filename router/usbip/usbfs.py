@@ -11,6 +11,11 @@ import fcntl
 import struct
 from array import array
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from router.usbip import urb as wire
+    from router.usbip.session import UserSession
+
 SETINTERFACE = 0x80085504
 SETCONFIGURATION = 0x80045505
 SUBMITURB = 0x8038550A
@@ -32,12 +37,15 @@ MAX_ISO_PACKETS = 128
 # type, endpoint, status, flags, buffer, buffer_length, actual_length, start_frame, number_of_packets, error_count,
 # signr, usercontext
 _URB = struct.Struct("<BBxxiI4xQiiiiiIQ")
-_RESULT = struct.Struct("<4xi20xiixxxxi")
+_RESULT = struct.Struct("<4xi20xi")
+_RESULT_ISO = struct.Struct("<32xi4xi")
 _ISO_IN = struct.Struct("<III")
 _URB_SIZE = _URB.size
 BLOCK_SIZE = 1664
 _ZERO = array("B", bytes(1))
 _POINTER = struct.Struct("=Q")
+# Where REAPURBNDELAY writes; the daemons have one thread.
+_reaped = bytearray(8)
 
 assert BLOCK_SIZE > 1024 and _URB_SIZE + MAX_ISO_PACKETS * _ISO_IN.size <= BLOCK_SIZE
 
@@ -48,14 +56,19 @@ def zeros(size: int) -> array[int]:
 
 
 class Block:
-    """One URB's place in memory, with the buffer that its data goes to or comes from."""
+    """One URB's place in memory, with the buffer that its data goes to or comes from, and whom it is for."""
 
-    __slots__ = ("address", "buffer", "memory")
+    __slots__ = ("address", "buffer", "cancelled", "group", "memory", "session", "submit")
 
     def __init__(self) -> None:
         self.memory = zeros(BLOCK_SIZE)
         self.address = self.memory.buffer_info()[0]
         self.buffer: array[int] = zeros(1)
+        self.submit: wire.Submit | None = None
+        self.session: UserSession | None = None
+        self.cancelled = False
+        # All blocks of an isochronous transfer, this one among them.
+        self.group: list[Block] = []
 
     def fill(
         self, kind: int, endpoint: int, flags: int, length: int, start: int = 0, iso: list[int] | None = None
@@ -68,10 +81,15 @@ class Block:
             for number, size in enumerate(iso):
                 _ISO_IN.pack_into(self.memory, _URB_SIZE + number * _ISO_IN.size, size, 0, 0)
 
-    def result(self) -> tuple[int, int, int, int]:
-        """(status, actual length, start frame, error count) after the reaping."""
-        status, actual, start, errors = _RESULT.unpack_from(self.memory)
-        return status, actual, start, errors
+    def result(self) -> tuple[int, int]:
+        """(status, actual length) after the reaping."""
+        status, actual = _RESULT.unpack_from(self.memory)
+        return status, actual
+
+    def iso_frame(self) -> tuple[int, int]:
+        """(start frame, error count) of an isochronous transfer."""
+        start, errors = _RESULT_ISO.unpack_from(self.memory)
+        return start, errors
 
     def iso_result(self, number: int) -> tuple[int, int]:
         """(actual length, status) of a packet."""
@@ -89,9 +107,8 @@ def discard(fd: int, block: Block) -> None:
 
 def reap(fd: int) -> int:
     """The address of a finished URB's block. BlockingIOError: there is none; OSError ENODEV: the device has gone."""
-    pointer = bytearray(8)
-    fcntl.ioctl(fd, REAPURBNDELAY, pointer)
-    address: int = _POINTER.unpack(pointer)[0]
+    fcntl.ioctl(fd, REAPURBNDELAY, _reaped)
+    address: int = _POINTER.unpack_from(_reaped)[0]
     return address
 
 

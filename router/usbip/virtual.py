@@ -35,7 +35,8 @@ from router.usbip.usb import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from router.usbip.session import Buffer, UserSession
+    from router.usbip.session import UserSession
+    from router.usbip.target import Buffer
 
 ENGLISH = struct.pack("<BBH", 4, DESCRIPTOR_STRING, 0x0409)
 
@@ -182,6 +183,9 @@ class VirtualDevice:
         if not waiting:
             self._paused.discard(submit.address)
         session.complete(submit, wire.ECONNRESET)
+
+    def settle(self) -> None:
+        """What a virtual device can do at once it has done."""
 
     def buffer(self, size: int) -> bytearray:
         return bytearray(size)

@@ -13,7 +13,8 @@ from router.usbip.virtual import Stall, VirtualDevice, endpoint, interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from router.usbip.session import Buffer, UserSession
+    from router.usbip.session import UserSession
+    from router.usbip.target import Buffer
 
 SAMPLES_IN = 0x81
 RATE = 48000

@@ -15,7 +15,7 @@ from router.usbip.virtual import Stall, VirtualDevice, endpoint, interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from router.usbip.session import Buffer
+    from router.usbip.target import Buffer
 
 DATA_IN, DATA_OUT = 0x81, 0x02
 BLOCK = 512

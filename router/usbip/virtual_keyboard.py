@@ -10,7 +10,7 @@ from router.usbip.virtual import Stall, VirtualDevice, endpoint, interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from router.usbip.session import Buffer
+    from router.usbip.target import Buffer
 
 KEYS_IN = 0x81
 HID, REPORT = 0x21, 0x22

@@ -7,7 +7,7 @@ from router.usbip.virtual import Stall, VirtualDevice, endpoint, interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from router.usbip.session import Buffer
+    from router.usbip.target import Buffer
 
 NOTIFY_IN, DATA_IN, DATA_OUT = 0x81, 0x82, 0x02
 SET_LINE_CODING, GET_LINE_CODING, SET_CONTROL_LINE_STATE, SEND_BREAK = 0x20, 0x21, 0x22, 0x23

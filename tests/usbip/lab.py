@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from router.guests import AgentChannel, build_image, build_overlay, regular
+from router.guests import build_image, build_overlay, regular
 from router.guests.definition import SHIPPED
+from router.machines.agent import AgentChannel
 
 QEMU = "qemu-system-aarch64"
 PROGRAM = "router-usbip"
@@ -46,7 +47,8 @@ class Lab:
         # Socket paths are limited to 108 bytes, which a test's folder may exceed.
         self._sockets = Path(tempfile.mkdtemp(prefix="lab"))
         command = [
-            *(QEMU, "-M", "virt,gic-version=3", "-cpu", "cortex-a53", "-smp", "1", "-m", str(memory)),
+            *(QEMU, "-M", "virt,gic-version=3,dtb-randomness=off"),
+            *("-cpu", "cortex-a53", "-smp", "1", "-m", str(memory)),
             *("-nodefaults", "-nographic", "-no-reboot", "-global", "virtio-mmio.force-legacy=false"),
             *("-kernel", str(image.kernel), "-initrd", str(initrd)),
             *("-append", "console=ttyAMA0 earlycon=pl011,mmio32,0x9000000 quiet printk.devkmsg=on panic=-1"),

@@ -307,6 +307,19 @@ CASE(a_prompt_appears_at_once_and_again_after_an_interruption)
     CHECK(strcmp(shown(), "ls\r\n") == 0);
 }
 
+CASE(carriage_returns_within_a_line_stay_and_those_before_its_end_go)
+{
+    start_mux();
+    print(0, "/ # ls");
+    CHECK(strcmp(shown(), "server| / # ls") == 0);
+    print(0, "\r/ # id\r");
+    CHECK(strcmp(shown(), "\r/ # id\r") == 0);
+    print(0, "\n/ # \r\r\n");
+    CHECK(strcmp(shown(), "\r\nserver| / # \r\r\n") == 0);
+    print(2, "50 %\r100 %\r\n\r\n");
+    CHECK(strcmp(shown(), "client| 50 %\r100 %\r\nclient| \r\n") == 0);
+}
+
 CASE(a_long_line_is_cut_into_marked_pieces)
 {
     char text[MUX_LINE + 11];
@@ -399,6 +412,7 @@ static const struct test_case cases[] = {
     NAMED(lines_carry_the_name_of_their_console),
     NAMED(a_line_is_never_torn),
     NAMED(a_prompt_appears_at_once_and_again_after_an_interruption),
+    NAMED(carriage_returns_within_a_line_stay_and_those_before_its_end_go),
     NAMED(a_long_line_is_cut_into_marked_pieces),
     NAMED(the_keyboard_goes_where_it_was_sent),
     NAMED(a_guest_that_does_not_read_refuses_keys_until_it_does),
