@@ -1,4 +1,4 @@
-"""A guest is started again where its devices can be kept from its memory meanwhile; where they cannot, it stays down."""
+"""A guest is started again where its devices can be kept from its memory meanwhile, and else stays down."""
 
 from __future__ import annotations
 
