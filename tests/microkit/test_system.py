@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from systems import NAMES, SDKS, described, many, plan_of, shipped
 
-from router.microkit.system import comment, render_system
+from router.microkit.system import render_system
+from router.templates import comment
 
 ATTRIBUTES = {
     # What the manual of 2.0.1 lists, and what later versions add to it.
