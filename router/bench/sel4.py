@@ -34,9 +34,9 @@ from router.machines.timeline import Timeline
 MiB = 1 << 20
 DISK = 16 * MiB
 """Bytes of each disk. They are read and written to the end."""
-RATES = (4, 8)
-"""MiB/s of the throttled disks: less than half of what the route carries on seL4 without a throttle, so that the disk
-and not the emulated processor is the limit, and two of them, since a fair method gives one ratio."""
+RATES = (2, 4)
+"""MiB/s of the throttled disks: less than half of what the route carries on seL4 without a throttle on a quiet machine,
+so that the disk and not the emulated processor is the limit; two of them, since then both give one ratio."""
 IDLE = 10.0
 """Seconds over which idle guests are watched."""
 DESCRIPTION = """
