@@ -2,6 +2,7 @@
 
 start    check, build and run: how long the user waits (--cold: also with an empty cache, which downloads)
 route    the USB disk through the route against TCP between the same guests, in one run
+usbip    the USB/IP engines against Debian's C usbipd, latency against TCP, hot-plug, memory
 sel4     the same system on seL4 and as a split run: waits, TCP with and without GSO, the disk, idle guests, sizes
 vswitch  the switch's core and its host process
 tftp     the deployment's TFTP server beside others that are installed
@@ -10,9 +11,12 @@ tftp     the deployment's TFTP server beside others that are installed
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
+import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from router.cli import _common
 
@@ -23,8 +27,11 @@ HELP = "measure the system on this computer"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=sorted(MEASUREMENTS), help="what to measure")
     parser.add_argument("--cold", action="store_true", help="start: also build with an empty cache")
-    parser.add_argument("--mtu", type=int, default=1500, help="route: MTU of the virtual Ethernet (default: 1500)")
-    parser.add_argument("--rounds", type=int, default=5, help="route: measurements of each kind (default: 5)")
+    parser.add_argument(
+        "--mtu", type=int, default=1500, help="route, usbip: MTU of the virtual Ethernet (default: 1500)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="route, usbip: measurements of each kind (default: 5)")
+    parser.add_argument("--json", action="store_true", help="usbip: one JSON object instead of rows")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,6 +72,21 @@ def route(args: argparse.Namespace) -> None:
     show(run_split_route(args.mtu, args.rounds).rows())
 
 
+def usbip(args: argparse.Namespace) -> None:
+    """The engines, the latency, hot-plug."""
+    from router.bench import usbip as bench
+
+    computer = conditions("split run, QEMU TCG", "cortex-a53, 1 vCPU a guest", f"MTU {args.mtu}")
+    if not args.json:
+        _common.say("conditions", computer)
+    figures = bench.measure(args.mtu, args.rounds, lambda text: print(text, file=sys.stderr, flush=True))
+    rows = list(figures.rows())
+    if args.json:
+        print(json.dumps({"conditions": computer, "rows": [asdict(row) for row in rows], "times": figures.values}))
+    else:
+        show((row.name, row.render()) for row in rows)
+
+
 def vswitch(args: argparse.Namespace) -> None:
     """The switch."""
     from router.vswitch import bench
@@ -89,4 +111,4 @@ def tftp(args: argparse.Namespace) -> None:
     print(bench.render(bench.run()))
 
 
-MEASUREMENTS = {"start": start, "route": route, "sel4": sel4, "vswitch": vswitch, "tftp": tftp}
+MEASUREMENTS = {"start": start, "route": route, "usbip": usbip, "sel4": sel4, "vswitch": vswitch, "tftp": tftp}

@@ -46,7 +46,17 @@ class Lab:
         # Socket paths are limited to 108 bytes, which a test's folder may exceed.
         self._sockets = Path(tempfile.mkdtemp(prefix="lab"))
         command = [
-            *(QEMU, "-M", "virt,gic-version=3,dtb-randomness=off", "-cpu", "cortex-a53", "-smp", "1", "-m", str(memory)),
+            *(
+                QEMU,
+                "-M",
+                "virt,gic-version=3,dtb-randomness=off",
+                "-cpu",
+                "cortex-a53",
+                "-smp",
+                "1",
+                "-m",
+                str(memory),
+            ),
             *("-nodefaults", "-nographic", "-no-reboot", "-global", "virtio-mmio.force-legacy=false"),
             *("-kernel", str(image.kernel), "-initrd", str(initrd)),
             *("-append", "console=ttyAMA0 earlycon=pl011,mmio32,0x9000000 quiet printk.devkmsg=on panic=-1"),
