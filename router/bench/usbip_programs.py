@@ -54,7 +54,7 @@ def moved(name, call, count):
     print(name, time.monotonic() - start)
 os.preadv(file, [large], 0)
 moved("sequential", os.preadv, SEQUENTIAL)
-moved("write", os.pwritev, SEQUENTIAL // 2)
+moved("write", os.pwritev, SEQUENTIAL)
 taken, place, blocks = [], 1, SIZE // 4096
 begin = time.monotonic()
 for _ in range(RANDOM):
@@ -119,7 +119,7 @@ def times(call, count=200):
         call()
         taken.append(time.monotonic() - start)
     return middle(taken)
-# A 4 KiB read by bulk-only transport: command (48 + 31 bytes) and its answer, data request and 48 + 4096, status, 48 + 13.
+# A 4 KiB read by bulk-only transport: command (48 + 31 bytes), data (48 + 4096 back), status (48 + 13 back).
 def bare(sizes):
     peer = connect(PORT)
     peer.sendall(repr(sizes).encode())

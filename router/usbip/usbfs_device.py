@@ -241,9 +241,10 @@ class UsbfsDevice:
             self._reap()
         except OSError:
             # Nothing more has ended yet, or the device has gone: the loop tells.
-            pass
-        if self._queue:
-            self._start_waiting()
+            return
+        finally:
+            if self._queue:
+                self._start_waiting()
 
     def _reap(self) -> None:
         # One call more only to hear that nothing is left would cost as much as a transfer.

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from router.usbip.control import Control
     from router.usbip.device import Device
     from router.usbip.server import Engine
-    from router.usbip.target import Tap
     from router.usbip.statistics import Statistics
+    from router.usbip.target import Tap
 
 USAGE = """usage: usbip serve [--policy FILE] [--listen ADDRESS]…
 
