@@ -19,7 +19,8 @@ uint32_t mux_add(struct mux *mux, const char *name, bool programs, struct charq_
     return mux->ports++;
 }
 
-/* Reads until the end of a line or a full buffer. A carriage return is left out: line ends are ours. */
+/* Reads until the end of a line or a full buffer. A carriage return before the end is left out, since line
+ * ends are ours; others stay: who edits a line goes back to its beginning by one. */
 static void collect(struct mux *mux, uint32_t index)
 {
     struct mux_port *port = &mux->port[index];
@@ -28,9 +29,12 @@ static void collect(struct mux *mux, uint32_t index)
     while (!port->complete && charq_read(&port->out, &byte, 1) == 1) {
         read = true;
         if (byte == '\n') {
+            if (port->length > port->shown && port->line[port->length - 1] == '\r') {
+                port->length--;
+            }
             port->complete = true;
             port->broken_line = false;
-        } else if (byte != '\r') {
+        } else {
             port->line[port->length++] = byte;
             port->complete = port->broken_line = port->length == MUX_LINE;
         }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +41,53 @@ usb:
   - {class: mass-storage, to: client}
   - {path: 1-2, to: client, port: 5}
 """
+
+
+TWO = """
+system: {name}
+board: qemu
+guests:
+  server:
+    image: {server}
+    memory: 256 MiB
+    passthrough: [pcie@3f000000]
+    on_exit: stop
+    {more}
+  client: {{image: usb-client, memory: 256 MiB, on_exit: stop}}
+usb:
+  - {{class: mass-storage, to: client}}
+"""
+
+
+def describe_two(folder: Path, name: str, server: str = "usb-server", more: str = "") -> Path:
+    """A description of two guests, as a file in that folder."""
+    path = folder / f"{name}.yaml"
+    path.write_text(TWO.format(name=name, server=server, more=more))
+    return path
+
+
+def router(*words: str | Path) -> list[str]:
+    """The command line of `router` with these words."""
+    return [sys.executable, "-m", "router", *map(str, words)]
+
+
+def processes_with(text: str) -> list[int]:
+    """Other processes whose command line holds the text."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and entry.name != str(os.getpid()):
+            try:
+                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if text in words:
+                found.append(int(entry.name))
+    return found
+
+
+def folders() -> set[str]:
+    """The temporary folders of runs."""
+    return {entry.name for entry in Path(tempfile.gettempdir()).glob("router-*")}
 
 
 def build_text(text: str, folder: Path, *, boot_image: bool = False, emulated: bool = False) -> Built:

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "virtio_net.h"
 
+#include "segment.h"
+
 #define F_CSUM (1ULL << 0)
 #define F_GUEST_CSUM (1ULL << 1)
 #define F_MTU (1ULL << 3)
@@ -17,6 +19,8 @@ enum { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_TCPV6 = 4 };
 enum { STATUS_LINK_UP = 1 };
 
 #define ETHERNET_HEADER 14u
+#define PATIENCE_PART 10u /* of a second at once, and of all time */
+#define CREDITED_BYTES 2048u
 
 /* struct virtio_net_hdr (5.1.6), little-endian like both of its ends. */
 struct header {
@@ -147,23 +151,6 @@ static void run_tx(struct virtio_net *net)
     virtio_settle(&net->dev, VIRTIO_NET_TX);
 }
 
-/* The Internet checksum (RFC 1071) of the bytes from csum_start on, into its place in the guest's copy. */
-static uint16_t checksum(const uint8_t *data, uint32_t length)
-{
-    uint64_t sum = 0;
-    uint32_t i = 0;
-    for (; i + 1 < length; i += 2) {
-        sum += (uint32_t)data[i] << 8 | data[i + 1];
-    }
-    if (i < length) {
-        sum += (uint32_t)data[i] << 8;
-    }
-    while (sum >> 16) {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    return (uint16_t)~sum;
-}
-
 /* Where a frame's bytes lie, or NULL if the switch named a place that this port may not read. */
 static const uint8_t *locate(const struct virtio_net *net, const struct netq_frame *frame)
 {
@@ -182,14 +169,46 @@ static bool segments_understood(const struct virtio_net *net, const struct netq_
            (frame->gso_type == GSO_TCPV6 && has(net, F_GUEST_TSO6));
 }
 
-/* Writes the frame into the guest's buffers: as many as it takes with mergeable buffers, else one. Returns
- * how many chains were used, 0 when the guest has not given enough. Nothing is shown to the guest yet. */
-static uint16_t deliver(struct virtio_net *net, const struct netq_frame *frame, const uint8_t *data)
+/* A frame in two pieces: headers of our own, or nothing, and bytes in a pool. */
+struct content {
+    const uint8_t *head;
+    uint32_t head_length;
+    const uint8_t *body;
+    uint32_t body_length;
+};
+
+static uint32_t copy_in(const struct virtq_chain *chain, uint32_t skip, const struct content *from,
+                        uint32_t done)
+{
+    uint32_t n = 0;
+    if (done < from->head_length) {
+        n = virtq_copy_in(chain, skip, from->head + done, from->head_length - done);
+        if (done + n < from->head_length) {
+            return n;
+        }
+    }
+    uint32_t at = done + n - from->head_length;
+    return n + virtq_copy_in(chain, skip + n, from->body + at, from->body_length - at);
+}
+
+/* The finished checksum over everything from byte `start` on, which is even in a frame with a head. */
+static uint32_t checksum(const struct content *of, uint32_t start)
+{
+    if (start >= of->head_length) {
+        start -= of->head_length;
+        return ~inet_sum(0, of->body + start, of->body_length - start);
+    }
+    return ~inet_sum(inet_sum(0, of->head + start, of->head_length - start), of->body, of->body_length);
+}
+
+/* Writes a frame into the guest's buffers: as many as it takes with mergeable buffers, else one. Returns how
+ * many chains were used, 0 when the guest has not given enough. Nothing is shown to the guest yet. */
+static uint16_t deliver(struct virtio_net *net, struct header h, const struct content *content)
 {
     struct virtq *q = &net->dev.queue[VIRTIO_NET_RX];
     bool merge = has(net, F_MRG_RXBUF);
     struct virtq_chain first = {0}, chain;
-    uint32_t done = 0;
+    uint32_t length = content->head_length + content->body_length, done = 0;
     uint16_t used = 0;
     do {
         struct virtq_chain *now = used == 0 ? &first : &chain;
@@ -201,27 +220,66 @@ static uint16_t deliver(struct virtio_net *net, const struct netq_frame *frame, 
             q->broken = true; /* 5.1.6.3.1: a receive buffer holds the header and something more */
             return 0;
         }
-        uint32_t n = virtq_copy_in(now, skip, data + done, frame->length - done);
+        uint32_t n = copy_in(now, skip, content, done);
         virtq_put_used(q, used, now->head, skip + n);
         done += n;
         used++;
-    } while (done < frame->length);
-    bool finish = (frame->flags & HDR_NEEDS_CSUM) != 0 && !has(net, F_GUEST_CSUM);
-    struct header h = {.num_buffers = used};
-    if (finish) {
-        uint16_t sum = checksum(data + frame->csum_start, frame->length - frame->csum_start);
+    } while (done < length);
+    if ((h.flags & HDR_NEEDS_CSUM) != 0 && !has(net, F_GUEST_CSUM)) {
+        uint32_t sum = checksum(content, h.csum_start);
         uint8_t bytes[2] = {(uint8_t)(sum >> 8), (uint8_t)sum};
-        virtq_copy_in(&first, VIRTIO_NET_HEADER + (uint32_t)frame->csum_start + frame->csum_offset, bytes, 2);
-    } else {
-        h.flags = frame->flags;
-        h.gso_type = frame->gso_type;
-        h.hdr_len = frame->hdr_len;
-        h.gso_size = frame->gso_size;
-        h.csum_start = frame->csum_start;
-        h.csum_offset = frame->csum_offset;
+        virtq_copy_in(&first, VIRTIO_NET_HEADER + (uint32_t)h.csum_start + h.csum_offset, bytes, 2);
+        h = (struct header){0};
     }
+    h.num_buffers = used;
     virtq_copy_in(&first, 0, &h, sizeof(h));
     return used;
+}
+
+/* Delivers one frame and shows it to the guest; false when it has to wait for buffers. */
+static bool give(struct virtio_net *net, struct header h, const struct content *content)
+{
+    struct virtq *q = &net->dev.queue[VIRTIO_NET_RX];
+    uint16_t used = deliver(net, h, content);
+    if (used == 0) {
+        net->counters.rx_dropped += net->giving_up || q->broken;
+        return net->giving_up || q->broken;
+    }
+    net->giving_up = false;
+    for (uint16_t i = 0; i < used; i++) {
+        virtq_advance(q);
+    }
+    virtq_publish(q, used);
+    uint32_t length = content->head_length + content->body_length;
+    account_credit(&net->patience, net->millisecond * (1 + length / CREDITED_BYTES));
+    net->counters.rx_frames++;
+    net->counters.rx_bytes += length;
+    return true;
+}
+
+/* Delivers a segmented frame to a guest that takes none, cut into what it takes; false when the rest has to
+ * wait for buffers. */
+static bool give_segments(struct virtio_net *net, const struct netq_frame *frame, const uint8_t *data)
+{
+    struct segment_plan plan;
+    uint8_t head[SEGMENT_HEAD_MAX];
+    if (!segment_plan(&plan, frame, data, ETHERNET_HEADER + net->config.mtu)) {
+        net->counters.rx_refused++;
+        return true;
+    }
+    for (; net->segment < plan.count; net->segment++) {
+        uint32_t length = segment_head(&plan, net->segment, head);
+        const struct content content = {head, plan.head_length,
+                                        data + plan.head_length + net->segment * plan.cut, length};
+        const struct header h = {
+            .flags = HDR_NEEDS_CSUM, .csum_start = frame->csum_start, .csum_offset = frame->csum_offset};
+        if (!give(net, h, &content)) {
+            return false;
+        }
+    }
+    net->segment = 0;
+    net->counters.rx_segmented++;
+    return true;
 }
 
 /* Handles the frame at the front of rx; false when it has to wait for buffers. */
@@ -238,23 +296,16 @@ static bool receive(struct virtio_net *net, const struct netq_frame *frame)
         return true;
     }
     if (!segments_understood(net, frame)) {
-        net->counters.rx_refused++;
-        return true;
+        return give_segments(net, frame, data);
     }
-    struct virtq *q = &net->dev.queue[VIRTIO_NET_RX];
-    uint16_t used = deliver(net, frame, data);
-    if (used == 0) {
-        net->counters.rx_dropped += net->giving_up || q->broken;
-        return net->giving_up || q->broken;
-    }
-    net->giving_up = false;
-    for (uint16_t i = 0; i < used; i++) {
-        virtq_advance(q);
-    }
-    virtq_publish(q, used);
-    net->counters.rx_frames++;
-    net->counters.rx_bytes += frame->length;
-    return true;
+    const struct content content = {NULL, 0, data, frame->length};
+    const struct header h = {.flags = frame->flags,
+                             .gso_type = frame->gso_type,
+                             .hdr_len = frame->hdr_len,
+                             .gso_size = frame->gso_size,
+                             .csum_start = frame->csum_start,
+                             .csum_offset = frame->csum_offset};
+    return give(net, h, &content);
 }
 
 static void run_rx(struct virtio_net *net)
@@ -291,10 +342,20 @@ bool virtio_net_run(struct virtio_net *net)
     return netq_show(&net->rx_done) || wake;
 }
 
-bool virtio_net_stuck(struct virtio_net *net)
+static bool stuck(struct virtio_net *net)
 {
     struct netq_frame frame;
     return virtio_live(&net->dev, VIRTIO_NET_RX) && netq_look(&net->rx, &frame);
+}
+
+uint64_t virtio_net_deadline(struct virtio_net *net, uint64_t now)
+{
+    bool waits = stuck(net);
+    if (net->stuck_since != VIRTIO_NET_NEVER) {
+        account_charge(&net->patience, net->stuck_since, now);
+    }
+    net->stuck_since = waits ? now : VIRTIO_NET_NEVER;
+    return waits ? now + account_left(&net->patience, now) : VIRTIO_NET_NEVER;
 }
 
 void virtio_net_give_up(struct virtio_net *net)
@@ -312,14 +373,18 @@ static void on_reset(struct virtio_device *dev)
 {
     struct virtio_net *net = dev->owner;
     net->giving_up = false;
+    net->segment = 0;
 }
 
 static const struct virtio_ops ops = {.notify = on_notify, .reset = on_reset};
 
 void virtio_net_init(struct virtio_net *net, const struct guest_ram *ram, const uint8_t mac[6], uint16_t mtu,
-                     struct netq_port *port, uint8_t *pool, uint32_t pool_size)
+                     struct netq_port *port, uint8_t *pool, uint32_t pool_size, uint64_t frequency)
 {
     memset(net, 0, sizeof(*net));
+    net->stuck_since = VIRTIO_NET_NEVER;
+    net->millisecond = frequency / 1000;
+    account_init(&net->patience, frequency / PATIENCE_PART, PATIENCE_PART);
     memcpy(net->config.mac, mac, 6);
     net->config.status = STATUS_LINK_UP;
     net->config.max_pairs = 1;

@@ -28,6 +28,8 @@ class RouteResult:
     tcp: tuple[float, ...]
     disk: tuple[float, ...]
     echo_ms: float
+    frame: float
+    """Mean length of TCP's frames on the virtual wire, in bytes."""
 
     @property
     def ratio(self) -> float:
@@ -49,8 +51,8 @@ class RouteResult:
         ]
 
 
-def measure(execute: Execute, plan: SystemPlan, *, rounds: int = 5, size: int = 24 * MiB) -> RouteResult:
-    """Measure in a running system whose switch lets the client reach tcp/5001 of the server."""
+def measure(execute: Execute, plan: SystemPlan, *, rounds: int = 5, size: int = 32 * MiB) -> RouteResult:
+    """Measure in a running system whose switch lets the client reach tcp/5001 of the server. size: the disk's bytes."""
     grant = plan.grants[0]
     server, client = plan.guest(grant.source), plan.guest(grant.to)
     execute(server.name, shell(TCP_SERVER, background=True, PORT=PORT) + " sleep 2", 30)
@@ -58,7 +60,7 @@ def measure(execute: Execute, plan: SystemPlan, *, rounds: int = 5, size: int = 
     code, output = execute(client.name, command, 600)
     if code:
         raise MachineError(f"the measurement failed in '{client.name}': {output.decode(errors='replace')[-500:]}")
-    figures: dict[str, list[float]] = {"echo": [], "tcp": [], "disk": []}
+    figures: dict[str, list[float]] = {"echo": [], "tcp": [], "disk": [], "frame": []}
     for line in output.decode().splitlines():
         name, _, value = line.partition(" ")
         figures[name].append(float(value))
@@ -66,6 +68,7 @@ def measure(execute: Execute, plan: SystemPlan, *, rounds: int = 5, size: int = 
         tuple(rate / MiB for rate in figures["tcp"]),
         tuple(rate / MiB for rate in figures["disk"]),
         1000 * statistics.median(figures["echo"]),
+        statistics.median(figures["frame"]),
     )
 
 

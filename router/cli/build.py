@@ -33,8 +33,8 @@ def make(planned: Planned, folder: Path, progress: _common.Progress, *, refresh:
     """Build, and write beside the boot image what a deployment needs of it."""
     from router import files
     from router.build.pipeline import build
+    from router.control.facts import facts_of
     from router.machines.board.system import write_system
-    from router.machines.qemu.microkit import ports
 
     try:
         built = build(planned, folder, files.cache_folder(), progress, refresh=refresh)
@@ -42,17 +42,12 @@ def make(planned: Planned, folder: Path, progress: _common.Progress, *, refresh:
         progress.done()
     board, plan = planned.board, built.plan
     if built.boot_image is not None:
-        receiving = {grant.to for grant in plan.grants}
         write_system(
             folder,
-            system=plan.name,
-            board=board.name,
+            facts_of(plan),
             config=plan.config.removeprefix("smp-"),
             address=board.loader,
             start=board.start if board.boot_loader.go else "booti",
-            servers=[guest.name for guest in plan.guests if guest.role == "server"],
-            clients=[guest.name for guest in plan.guests if guest.name in receiving],
-            consoles=ports(plan),
             prompt=board.boot_loader.prompt,
             baud=board.boot_loader.baud,
             identity=board.boot_loader.identity,

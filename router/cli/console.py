@@ -1,57 +1,106 @@
-"""Connect this terminal to a running board. Ctrl-] ends it.
+"""Connect this terminal to a running board, or to a guest of a running system. Ctrl-] ends it.
 
-Without --guest everything on the serial line is shown, guests' lines with their tags. With --guest NAME it is that
-guest's console alone. FILE tells which guests there are; without one, only the whole line can be had.
+With --guest NAME it is that guest's console: of the only system that `router run` runs here (--system NAME: of that
+one), or with FILE or --on of the system on a board. Others may use the same system meanwhile: `router usb`, `router
+exec`, and further consoles. FILE says which system is on the board, where `router deploy` has not put it there.
+
+Without --guest everything on the board's serial line is shown as it is, guests' lines with their tags, and nobody else
+can use the board meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
+import time
+from typing import TYPE_CHECKING
 
-from router.cli import _common, _deployments
+from router.cli import _common, _deployments, _running
+
+if TYPE_CHECKING:
+    from router.machines.board.plan import DeployPlan
 
 NAME = "console"
-HELP = "connect to a running board's console, or to one guest's"
+HELP = "connect to a running board's console, or to a guest's"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     _deployments.add_system(parser, optional=True)
     _deployments.add_board(parser)
+    parser.add_argument("--system", metavar="NAME", help="with --guest: a system that `router run` runs")
     parser.add_argument("--guest", metavar="NAME", help="one guest's console")
 
 
 def run(args: argparse.Namespace) -> int:
     from router.errors import DescriptionError
-    from router.machines.board import job as jobs
-    from router.machines.board.attach import ChannelStream, attach, index_of
-    from router.machines.board.events import Reporter
-    from router.machines.board.line import SerialLine
-    from router.machines.board.lock import BoardLock
-    from router.machines.board.plan import Consoles
 
     plan = None
     if args.file is not None:
         args.no_build = True
         _, plan = _deployments.find_build(args, _common.Progress())
-    elif args.guest is not None:
-        raise DescriptionError("--guest needs to know the system", hint="router console FILE --guest NAME")
+    if args.guest is not None:
+        return guests_console(args, plan)
+    if args.system is not None:
+        raise DescriptionError("which guest?", hint=f"router console --system {args.system} --guest NAME")
+    return whole_line(args, plan)
+
+
+def guests_console(args: argparse.Namespace, plan: DeployPlan | None) -> int:
+    """The terminal is one guest's console."""
+    from router.cli._deployments import find_board
+    from router.errors import DescriptionError, RouterError
+    from router.machines import terminal
+
+    if plan is not None:
+        if plan.facts is None or args.guest not in plan.facts.names:
+            known = ", ".join(plan.facts.names) if plan.facts else "none: its line is not shared"
+            raise DescriptionError(f"no guest '{args.guest}'", hint=f"guests: {known}")
+        args.on = args.on or find_board(args, plan.board).board.name
+    heard = time.monotonic()
+
+    def show(data: bytes) -> None:
+        nonlocal heard
+        heard = time.monotonic()
+        terminal.show_raw(data)
+
+    with _running.connector(args, plan) as connect, connect() as system:
+
+        def resize(columns: int, lines: int) -> None:
+            with contextlib.suppress(RouterError), connect() as other:
+                other.execute(args.guest, terminal.size_command(columns, lines))
+
+        console = system.console(args.guest, show)
+        print(f"console of {args.guest}; Ctrl-] leaves it", file=sys.stderr)
+        with terminal.sized(resize):
+            terminal.converse(console.send, console.ended, lambda: heard)
+        console.close()
+    print(file=sys.stderr)
+    return 0
+
+
+def whole_line(args: argparse.Namespace, plan: DeployPlan | None) -> int:
+    """The terminal is the board's serial line."""
+    from router.machines.board import job as jobs
+    from router.machines.board.attach import ChannelStream, attach
+    from router.machines.board.events import Reporter
+    from router.machines.board.line import SerialLine
+    from router.machines.board.lock import BoardLock
+
     board = _deployments.find_board(args, plan.board if plan else None)
     job = _deployments.empty_job(board, jobs.Options(wait=args.wait, steal=args.steal), plan)
-    consoles = plan.consoles if plan else Consoles()
-    if args.guest is not None:
-        index_of(consoles, args.guest)  # before the board is taken
     if board.via is not None:
         from router.machines.board.via import Lab, LabHost
 
         with LabHost(board.via) as host:
             lab = Lab(host)
             run = lab.prepare(job, Reporter(lambda _: None))
-            attach(ChannelStream(host.channel(lab.command("console", run)), lab.error_in), consoles, args.guest)
+            attach(ChannelStream(host.channel(lab.command("console", run)), lab.error_in))
         return 0
     baud = board.board.baud or job.plan.baud
     with (
         BoardLock(board.board.name, "console", wait=args.wait, steal=args.steal),
         SerialLine(board.board.serial, baud) as line,
     ):
-        attach(line, consoles, args.guest)
+        attach(line)
     return 0

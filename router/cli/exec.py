@@ -1,10 +1,16 @@
-"""Run a shell command in a guest of a running system.
+"""Run a shell command in a guest of a running system, in QEMU or on a board.
 
 Its output is printed as it comes (standard output and standard error together), and its exit code becomes ours. Ctrl-C
-ends it. One word is a shell command line; several are one command and its arguments. Examples:
+ends it. One word is a shell command line; several are one command and its arguments.
+
+With --on BOARD the system is what `router deploy` has brought up on that board of the lab file. Whoever holds the
+board's serial line serves it; where nobody does, a process is started that holds it while somebody is connected.
+
+Examples:
 
   router exec client 'dmesg | tail'
   router exec client sha256sum /dev/sda
+  router exec --on desk client sha256sum /dev/sda
 """
 
 from __future__ import annotations
@@ -12,14 +18,15 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import sys
+
+from router.cli import _running
 
 NAME = "exec"
 HELP = "run a command in a guest of a running system"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--system", metavar="NAME", help="which running system (default: the only one)")
+    _running.add_arguments(parser)
     parser.add_argument("--timeout", metavar="SECONDS", type=float, default=300.0, help="for the command (300)")
     parser.add_argument("--json", action="store_true", help="exit code and output as JSON")
     parser.add_argument("guest", metavar="GUEST")
@@ -27,19 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from router.control.client import Connection, choose
     from router.errors import DescriptionError
 
     words = args.words[1:] if args.words[:1] == ["--"] else args.words
     if not words:
         raise DescriptionError("which command?", hint=f"write for instance: router exec {args.guest} uname -a")
     command = words[0] if len(words) == 1 else shlex.join(words)
+    from router.machines.terminal import show
 
-    def show(data: bytes) -> None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-
-    with Connection(choose(args.system)) as system:
+    with _running.connector(args) as connect, connect() as system:
         code, output = system.execute(args.guest, command, args.timeout, None if args.json else show)
     if args.json:
         print(

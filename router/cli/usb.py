@@ -1,14 +1,21 @@
 """See and change what the USB devices of a running system are attached to.
 
-`router run` runs the system; this talks to it from another terminal. A device is called by its busid in the server
-(1-2), by vendor and product (0627:0001), or by a part of its name that no other has. What attach and detach do lasts
-until the system stops; what is to last longer belongs into the description's `usb:` rules. Examples:
+`router run` runs the system, or `router deploy` has brought it up on a board; this talks to it from another terminal.
+A device is called by its busid in the server (1-2), by vendor and product (0627:0001), or by a part of its name that no
+other has. What attach and detach do lasts until the system stops; what is to last longer belongs into the description's
+`usb:` rules.
+
+With --on BOARD the system is what `router deploy` has brought up on that board of the lab file. Whoever holds the
+board's serial line serves it; where nobody does, a process is started that holds it while somebody is connected.
+
+Examples:
 
   router usb list
   router usb attach client mouse
   router usb attach client 1-3 --port 2
   router usb detach client 2
   router usb watch
+  router usb list --on desk
 """
 
 from __future__ import annotations
@@ -19,8 +26,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from router.cli import _running
+
 if TYPE_CHECKING:
-    from router.control.client import Connection
     from router.usb.facts import Snapshot
 
 NAME = "usb"
@@ -29,7 +37,7 @@ HELP = "show, attach and detach the USB devices of a running system"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--system", metavar="NAME", help="which running system (default: the only one)")
+    _running.add_arguments(common)
     common.add_argument("--json", action="store_true", help="the same as JSON")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
 
@@ -67,15 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     run_verb: Callable[[argparse.Namespace], int] = args.run_verb
-    return run_verb(args)
-
-
-def connector(args: argparse.Namespace) -> Callable[[], Connection]:
-    """What opens connections to the system that is meant."""
-    from router.control.client import Connection, choose
-
-    system = choose(args.system)
-    return lambda: Connection(system)
+    with _running.connector(args) as args.connect:
+        return run_verb(args)
 
 
 def report(args: argparse.Namespace, seen: Snapshot, rows: Any, lines: Sequence[str]) -> int:
@@ -95,7 +96,7 @@ def show_list(args: argparse.Namespace) -> int:
     from router.usb.text import list_lines, list_rows
     from router.usb.view import snapshot
 
-    seen = snapshot(connector(args))
+    seen = snapshot(args.connect)
     return report(args, seen, list_rows(seen), list_lines(seen))
 
 
@@ -103,7 +104,7 @@ def show_assignable(args: argparse.Namespace) -> int:
     from router.usb.text import assignable_lines, assignable_rows
     from router.usb.view import snapshot
 
-    seen = snapshot(connector(args))
+    seen = snapshot(args.connect)
     return report(args, seen, assignable_rows(seen), assignable_lines(seen))
 
 
@@ -113,11 +114,10 @@ def of_guest(args: argparse.Namespace, *, servers: bool) -> Snapshot:
     from router.usb import find
     from router.usb.view import snapshot
 
-    connect = connector(args)
-    bare = snapshot(connect, ())
+    bare = snapshot(args.connect, ())
     guest = find.guest(bare, args.guest, "client")
     wanted = {guest.name, *(one.name for one in bare.with_role("server") if servers)}
-    seen = snapshot(connect, wanted)
+    seen = snapshot(args.connect, wanted)
     if guest.name in seen.troubles:
         raise MachineError(f"guest '{guest.name}' {seen.troubles[guest.name]}", hint="see its console log")
     return seen
@@ -140,12 +140,12 @@ def run_controllers(args: argparse.Namespace) -> int:
     if (args.action == "destroy") != (args.index is not None):
         raise DescriptionError("which controller?", hint="write: router usb controllers GUEST destroy INDEX")
     if args.action == "create":
-        created = create_controller(connector(args), args.guest, args.ports, args.usb)
+        created = create_controller(args.connect, args.guest, args.ports, args.usb)
         if not args.json:
             print(f"{args.guest}: {created}")
             return 0
     if args.action == "destroy":
-        destroy_controller(connector(args), args.guest, args.index)
+        destroy_controller(args.connect, args.guest, args.index)
         if not args.json:
             print(f"{args.guest}: controller {args.index} is gone")
             return 0
@@ -158,7 +158,7 @@ def run_attach(args: argparse.Namespace) -> int:
     from router.usb.actions import attach
     from router.usb.text import port_row
 
-    port = attach(connector(args), args.guest, args.device, args.port)
+    port = attach(args.connect, args.guest, args.device, args.port)
     assert port.device is not None, "attach gives the port with the device"
     if args.json:
         print(json.dumps(port_row(port), indent=2))
@@ -171,7 +171,7 @@ def run_detach(args: argparse.Namespace) -> int:
     from router.usb.actions import detach
     from router.usb.text import port_row
 
-    port = detach(connector(args), args.guest, args.device)
+    port = detach(args.connect, args.guest, args.device)
     assert port.device is not None, "detach tells what was there"
     if args.json:
         print(json.dumps(port_row(port), indent=2))
@@ -184,7 +184,7 @@ def run_watch(args: argparse.Namespace) -> int:
     from router.usb.text import EVENTS, event_line
 
     left = args.count
-    with connector(args)() as system:
+    with args.connect() as system:
         for event in system.watch(0 if args.since_start else None):
             if not event or not (args.all or event["event"] in EVENTS):
                 continue
@@ -196,7 +196,7 @@ def run_watch(args: argparse.Namespace) -> int:
 
 
 def run_plug(args: argparse.Namespace) -> int:
-    with connector(args)() as system:
+    with args.connect() as system:
         row = system.plug(args.device)
     print(
         json.dumps(row)
@@ -207,7 +207,7 @@ def run_plug(args: argparse.Namespace) -> int:
 
 
 def run_unplug(args: argparse.Namespace) -> int:
-    with connector(args)() as system:
+    with args.connect() as system:
         row = system.unplug(args.socket)
     print(json.dumps(row) if args.json else f"{row['kind']} is out of socket {row['socket']}")
     return 0

@@ -6,13 +6,14 @@ import base64
 import itertools
 import json
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
 from router.control.lines import LONGEST, LONGEST_ANSWER, VERSION, BrokenError, Lines, error_of
 from router.control.place import running, socket_path
-from router.errors import DescriptionError, HostError, MachineError
+from router.errors import DescriptionError, HostError, MachineError, RouterError
 
 ANSWER = 30.0
 """Seconds within which an answer has to come, beside the time that a command in a guest may take."""
@@ -36,13 +37,15 @@ def choose(system: str | None) -> str:
 class Connection:
     """A conversation with a running system, one request at a time. HostError when nothing answers."""
 
-    def __init__(self, system: str) -> None:
+    def __init__(self, system: str, stream: socket.socket | None = None) -> None:
+        """`stream`: a connection that there is already; None: to the system of that name on this computer."""
         self.system = system
         self._numbers = itertools.count(1)
-        self._stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        path = socket_path(system)
+        self._stream = stream or socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        path = socket_path(system) if stream is None else None
         try:
-            self._stream.connect(str(path))
+            if path is not None:
+                self._stream.connect(str(path))
             self._lines = Lines(self._stream, LONGEST_ANSWER)
             greeting = self._receive(ANSWER)
             if "error" in greeting:
@@ -55,7 +58,7 @@ class Connection:
         except OSError as error:
             self._stream.close()
             raise HostError(
-                f"the system '{system}' does not answer: {error.strerror}", hint="has it stopped?", where=str(path)
+                f"the system '{system}' does not answer: {error.strerror}", hint="has it stopped?", where=system
             ) from error
         except BaseException:
             self._stream.close()
@@ -96,6 +99,12 @@ class Connection:
         request = {"op": "execute", "guest": guest, "command": command, "timeout": timeout}
         result = self._request(request, timeout, take)
         return int(result["code"]), b"".join(output)
+
+    def console(self, guest: str, show: Callable[[bytes], None]) -> Typing:
+        """Connect to a guest's console: `show` gets what it says, from another thread."""
+        number = self._send({"op": "console", "guest": guest})
+        self._next(number, ANSWER)
+        return Typing(self._lines, number, show)
 
     def plug(self, device: str) -> dict[str, Any]:
         """Plug an emulated device in: `socket`, `kind` and where Linux should see it (`path`)."""
@@ -164,3 +173,47 @@ class Connection:
         if message is None:
             raise HostError(f"the system '{self.system}' has just stopped")
         return message
+
+
+class Typing(threading.Thread):
+    """A guest's console, until it is closed or the system stops."""
+
+    def __init__(self, lines: Lines, number: int, show: Callable[[bytes], None]) -> None:
+        super().__init__(name="console", daemon=True)
+        self._lines = lines
+        self._number = number
+        self._show = show
+        self._error: RouterError | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            while (message := self._lines.receive(None)) is not None and "result" not in message:
+                if "error" in message:
+                    self._error = error_of(message["error"])
+                    return
+                self._show(base64.b64decode(str(message.get("output", ""))))
+        except BrokenError as error:
+            self._error = MachineError(f"the console does not answer: {error}")
+
+    def send(self, data: bytes) -> None:
+        """Type; MachineError when the system does not listen any more."""
+        self._say(base64.b64encode(data).decode())
+
+    def ended(self) -> bool:
+        """Whether the console has ended by itself; raises the error that it ended with."""
+        if self._error is not None:
+            raise self._error
+        return not self.is_alive()
+
+    def close(self) -> None:
+        """Leave; what the console has said before is shown before."""
+        if self.is_alive():
+            self._say(None)
+            self.join(ANSWER)
+
+    def _say(self, text: str | None) -> None:
+        try:
+            self._lines.send({"id": self._number, "input": text})
+        except BrokenError as error:
+            raise MachineError(f"the console does not listen: {error}") from error

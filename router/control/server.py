@@ -10,6 +10,7 @@ import base64
 import contextlib
 import logging
 import os
+import queue
 import socket
 import threading
 import time
@@ -28,6 +29,8 @@ IDLE = 60.0
 LONGEST_COMMAND = 3600.0
 """Seconds that a command in a guest may take at most."""
 TICK = 0.2
+CONSOLE_PIECES = 4096
+"""Pieces of a console's output that wait for a client at most."""
 log = logging.getLogger(__name__)
 
 Fields = dict[str, Any]
@@ -71,6 +74,12 @@ class ControlServer:
             lines.end()
             thread.join(10)
 
+    @property
+    def clients(self) -> int:
+        """How many are connected."""
+        with self._lock:
+            return len(self._clients)
+
     # Accepting
 
     def _accept(self) -> None:
@@ -111,7 +120,7 @@ class ControlServer:
                 del self._clients[threading.current_thread()]
 
     def _converse(self, lines: Lines) -> None:
-        lines.send({"router": VERSION, "system": self._system.plan.name, "pid": os.getpid()})
+        lines.send({"router": VERSION, "system": self._system.facts.system, "pid": os.getpid()})
         while not self._stopping.is_set():
             try:
                 request = lines.receive(IDLE)
@@ -137,6 +146,7 @@ class ControlServer:
             "plug": self._plug,
             "unplug": self._unplug,
             "watch": self._watch,
+            "console": self._console,
         }
         name = _field(request, "op", str)
         if name not in operations:
@@ -146,12 +156,16 @@ class ControlServer:
     def _state(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
         return state(self._system, self._how, os.getpid())
 
-    def _execute(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
-        guest, command = _field(request, "guest", str), _field(request, "command", str)
-        timeout = request.get("timeout", 60.0)
-        names = [one.name for one in self._system.plan.guests]
+    def _guest(self, request: Fields) -> str:
+        guest: str = _field(request, "guest", str)
+        names = self._system.facts.names
         if guest not in names:
             raise DescriptionError(f"no guest '{guest}'", hint=f"guests: {', '.join(names)}")
+        return guest
+
+    def _execute(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
+        guest, command = self._guest(request), _field(request, "command", str)
+        timeout = request.get("timeout", 60.0)
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= LONGEST_COMMAND:
             raise DescriptionError(f"a timeout of {timeout!r}", hint=f"seconds, at most {LONGEST_COMMAND:g}")
 
@@ -186,7 +200,7 @@ class ControlServer:
         return plugged(plug)
 
     def _note(self, event: str, plug: Any) -> None:
-        owner = next(guest.name for guest in self._system.plan.guests if guest.passthrough.selected)
+        owner = next(guest.name for guest in self._system.facts.guests if guest.owns_devices)
         self._system.timeline.add(
             owner, event, f"{plug.kind} socket {plug.socket}", f"{event} in socket {plug.socket}: {plug.kind}"
         )
@@ -205,6 +219,48 @@ class ControlServer:
                 lines.send({"id": number, "event": {**row, "detail": event.detail, "text": event.text}})
                 since += 1
         return {"next": since}
+
+    def _console(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
+        """Both ways until the client says `"input": null` or hangs up."""
+        guest, system = self._guest(request), self._system
+        waiting: queue.Queue[bytes | None] = queue.Queue(CONSOLE_PIECES)
+
+        def heard(data: bytes) -> None:
+            try:
+                waiting.put_nowait(data)
+            except queue.Full:  # who does not read holds nobody else up
+                lines.end()
+
+        def tell() -> None:
+            with contextlib.suppress(BrokenError):
+                while (data := waiting.get()) is not None:
+                    lines.send({"id": number, "output": base64.b64encode(data).decode()})
+
+        lines.send({"id": number, "console": guest})
+        teller = threading.Thread(target=tell, name="control-console", daemon=True)
+        teller.start()
+        system.listen(guest, heard)
+        system.give_keyboard(guest)
+        try:
+            while (message := lines.receive(None)) is not None and not self._stopping.is_set():
+                typed = message.get("input")
+                if message.get("id") != number or not isinstance(typed, str | None):
+                    raise DescriptionError("not input for the console", hint="see docs/reference/control.md")
+                if typed is None:
+                    break
+                # Each time: another may have typed elsewhere meanwhile.
+                system.give_keyboard(guest)
+                try:
+                    system.type_in(guest, base64.b64decode(typed, validate=True))
+                except (ValueError, OSError) as error:
+                    raise DescriptionError(f"the console does not take it: {error}") from None
+        finally:
+            system.unlisten(guest, heard)
+            system.give_keyboard(None)
+            with contextlib.suppress(queue.Full):
+                waiting.put_nowait(None)
+            teller.join(1)
+        return {}
 
 
 def _failure(number: int | str | None, error: RouterError) -> Fields:

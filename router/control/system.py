@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from router.machines.qemu.usb import UsbPlug
+from router.control.facts import SystemFacts
 from router.machines.timeline import Timeline
-from router.plan.models import SystemPlan
+
+if TYPE_CHECKING:
+    from router.machines.qemu.usb import UsbPlug
 
 MILESTONES = 50
 """So many of a guest's last milestones are told."""
@@ -34,8 +35,8 @@ class RunningSystem(Protocol):
     """A system that runs. Any thread may call its methods."""
 
     @property
-    def plan(self) -> SystemPlan:
-        """What was decided about it."""
+    def facts(self) -> SystemFacts:
+        """What it consists of."""
         ...
 
     @property
@@ -66,15 +67,30 @@ class RunningSystem(Protocol):
         """
         ...
 
+    def listen(self, guest: str, echo: Callable[[bytes], None]) -> None:
+        """Hand every byte of a guest's console to `echo` as well, from another thread, until `unlisten`."""
+        ...
+
+    def unlisten(self, guest: str, echo: Callable[[bytes], None]) -> None:
+        """End that."""
+        ...
+
+    def type_in(self, guest: str, data: bytes) -> None:
+        """Type into a guest's console."""
+        ...
+
+    def give_keyboard(self, guest: str | None) -> None:
+        """Show a guest's console as somebody who types there needs it; None: nobody types any more."""
+        ...
+
 
 def state(system: RunningSystem, how: str, pid: int) -> dict[str, Any]:
     """The answer to the request `state`: docs/reference/control.md has the fields."""
-    plan, timeline = system.plan, system.timeline
-    names = [port.guest for port in plan.vswitch.ports]
+    facts, timeline = system.facts, system.timeline
     sockets = system.usb
     return {
-        "system": plan.name,
-        "board": plan.board.name,
+        "system": facts.system,
+        "board": facts.board,
         "how": how,
         "pid": pid,
         "seconds": round(timeline.elapsed(), 2),
@@ -82,7 +98,7 @@ def state(system: RunningSystem, how: str, pid: int) -> dict[str, Any]:
             {
                 "name": guest.name,
                 "role": guest.role,
-                "address": str(guest.address),
+                "address": guest.address,
                 "usb": {"version": guest.usb_version, "ports": guest.usb_ports},
                 "up": bool(timeline.seen(guest.name, "userspace")),
                 "milestones": [
@@ -91,18 +107,10 @@ def state(system: RunningSystem, how: str, pid: int) -> dict[str, Any]:
                     if event.guest == guest.name
                 ][-MILESTONES:],
             }
-            for guest in plan.guests
+            for guest in facts.guests
         ],
-        "grants": [asdict(grant) for grant in plan.grants],
-        "rules": [
-            {
-                "from": names[rule.source],
-                "to": names[rule.destination],
-                "protocol": rule.protocol,
-                "port": rule.port,
-            }
-            for rule in plan.vswitch.rules
-        ],
+        "grants": list(facts.grants),
+        "rules": list(facts.rules),
         "plugged": None if sockets is None else [plugged(plug) for plug in sockets.plugged()],
     }
 

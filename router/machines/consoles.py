@@ -24,7 +24,7 @@ class Console(threading.Thread):
         self._stream = stream
         self._log = log
         self._lines = lines
-        self._echo: Callable[[bytes], None] | None = None
+        self._echoes: tuple[Callable[[bytes], None], ...] = ()
 
     def run(self) -> None:
         rest = b""
@@ -33,8 +33,8 @@ class Console(threading.Thread):
             with contextlib.suppress(OSError):
                 while data := self._stream.recv(65536):
                     log.write(data)
-                    if self._echo is not None:
-                        self._echo(data)
+                    for echo in self._echoes:
+                        echo(data)
                     *whole, rest = (rest + data).split(b"\n")
                     for line in whole:
                         self._note(line)
@@ -50,9 +50,13 @@ class Console(threading.Thread):
         """Type into the console."""
         self._stream.sendall(data)
 
-    def attach(self, echo: Callable[[bytes], None] | None) -> None:
-        """Also hand every byte to `echo` from now on; None ends that."""
-        self._echo = echo
+    def listen(self, echo: Callable[[bytes], None]) -> None:
+        """Also hand every byte to `echo` from now on, from this thread."""
+        self._echoes += (echo,)
+
+    def unlisten(self, echo: Callable[[bytes], None]) -> None:
+        """End that."""
+        self._echoes = tuple(one for one in self._echoes if one != echo)
 
     def close(self) -> None:
         """Close the connection and wait for the log to be complete."""

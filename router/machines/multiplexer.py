@@ -1,11 +1,11 @@
 """The near end of the console multiplexer: one serial line with all guests' consoles on it, taken apart again.
 
 What the console protection domain writes (drivers/mux.h): each line begins with the name of its port and `| `; a line
-longer than 240 bytes goes on in further ones that begin with the name and `+ `. The console that has the keyboard shows
-unfinished lines too; when another port completes a line meanwhile, the unfinished line gets an end that is not its own,
-and is written again afterwards. What it reads: bytes for the port that has the keyboard; Ctrl-\\ and a key of KEYS
-gives the keyboard to another, Ctrl-\\ twice is one Ctrl-\\. Lines that begin with no port's name are the kernel's, the
-loader's or the Microkit monitor's (debug configurations).
+longer than 240 bytes goes on in further ones that begin with the name and `+ `. The console that has the keyboard
+shows unfinished lines too, with the carriage returns that are in them; when another port completes a line meanwhile,
+the unfinished line gets an end that is not its own, and is written again afterwards. What it reads: bytes for the
+port that has the keyboard; Ctrl-\\ and a key of KEYS gives the keyboard to another, Ctrl-\\ twice is one Ctrl-\\.
+Lines that begin with no port's name are the kernel's, the loader's or the Microkit monitor's (debug configurations).
 """
 
 from __future__ import annotations
@@ -31,6 +31,12 @@ def typed(data: bytes) -> bytes:
     return data.replace(bytes((ESCAPE,)), bytes((ESCAPE, ESCAPE)))
 
 
+def _without_returns(text: bytes) -> tuple[bytes, bytes]:
+    """The text up to the carriage returns that it ends with, and these."""
+    kept = text.rstrip(b"\r")
+    return kept, text[len(kept) :]
+
+
 @dataclass
 class _Port:
     """What is known of one port's output."""
@@ -43,6 +49,8 @@ class _Port:
     """Another port wrote after that."""
     repeat: bytes | None = None
     """The unfinished line that is expected to come again, as far as it has not yet."""
+    cut: bool = False
+    """The line ended because it had `PIECE` bytes."""
     doubtful: bool = False
     """It has just lost the keyboard, so that its next line end may not be its own."""
 
@@ -56,6 +64,8 @@ class Demultiplexer:
         self._head: bytes | None = b""
         """The beginning of a line that does not tell its port yet; None within a line."""
         self._current: str | None = None
+        self._returns = b""
+        """Carriage returns that may turn out to belong to a port's line end."""
         self._focus = ports[0]
 
     @property
@@ -72,13 +82,13 @@ class Demultiplexer:
     @property
     def owes(self) -> bool:
         """Whether `settle` would give something."""
-        return any(port.owed and len(port.piece) != PIECE for port in self._ports.values())
+        return any(port.owed and not port.cut for port in self._ports.values())
 
     def settle(self) -> list[tuple[str | None, bytes]]:
         """Line ends that nothing has disproved: to be called when the line has been silent for a moment."""
         given: list[tuple[str | None, bytes]] = []
         for name, port in self._ports.items():
-            if port.owed and len(port.piece) != PIECE:
+            if port.owed and not port.cut:
                 port.owed = False
                 given.append((name, b"\n"))
         return given
@@ -99,7 +109,9 @@ class Demultiplexer:
                 data = yield from self._line_start(self._head, data)
                 continue
             text, newline, data = data.partition(b"\n")
-            yield from self._text(text.replace(b"\r", b"") if self._current else text)
+            if self._current is not None:
+                text, self._returns = _without_returns(self._returns + text)
+            yield from self._text(text)
             if newline:
                 yield from self._line_end()
 
@@ -163,7 +175,10 @@ class Demultiplexer:
         port = self._ports[self._current]
         if port.repeat is not None:
             yield from self._no_repeat(port)
-        if self._current == self._focus or len(port.piece) == PIECE or port.doubtful:
+        # The last carriage return is the line end's; any before it were the port's.
+        port.cut = len(port.piece) + max(0, len(self._returns) - 1) == PIECE
+        self._returns = b""
+        if self._current == self._focus or port.cut or port.doubtful:
             port.owed, port.doubtful = True, False
         else:
             yield self._current, b"\n"

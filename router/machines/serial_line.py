@@ -12,32 +12,53 @@ from typing import BinaryIO
 
 from router.machines.multiplexer import Demultiplexer, select_port, typed
 
+SYSTEM = "seL4"
+"""Who speaks in lines that are no guest's: the loader, the kernel, Microkit's monitor."""
 CHUNK = 1024
 """Bytes that wait for the line at most, so that a port that is slow to read holds little of the others' up."""
 SILENCE = 0.05
 """Seconds after which an unfinished line counts as ended."""
 
 
+def control(guest: str) -> str:
+    """The name of a guest's control channel on the serial line."""
+    return f"{guest}.control"
+
+
+def ports(guests: Sequence[str]) -> list[str]:
+    """The serial line's ports in the multiplexer's order: each guest's console, then its control channel."""
+    return [name for guest in guests for name in (guest, control(guest))]
+
+
 class SerialLine(threading.Thread):
     """Carries the bytes between `stream`, which stays the caller's to close, and a socket for each port.
 
     ports: the multiplexer's, in its order. quiet: the one that gets the keyboard when nobody types, so that no
-    unfinished lines are shown. log: gets everything that comes, as it comes.
+    unfinished lines are shown. log: gets everything that comes, as it comes. running: the multiplexer has been at work
+    before; without, nothing is typed before it has said something, since a boot loader may be listening.
     """
 
-    def __init__(self, stream: socket.socket, ports: Sequence[str], quiet: str, log: Path) -> None:
+    def __init__(
+        self, stream: socket.socket, ports: Sequence[str], quiet: str, log: Path, *, running: bool = False
+    ) -> None:
         super().__init__(name="serial-line", daemon=True)
         self._stream = stream
         self._ports = tuple(ports)
-        self._preferred = quiet
+        self._quiet = self._preferred = quiet
         self._log = log
         self._demultiplexer = Demultiplexer(ports)
         self._near: dict[str | None, socket.socket] = {}
         self._far: dict[str | None, socket.socket] = {}
         self._to_port: dict[str | None, bytearray] = {}
         self._to_line = bytearray()
-        self._speaks = False
+        self._speaks = running
+        self.heard = False
+        """Whether a port has said anything."""
         self._closing = False
+        if running:
+            # Who has the keyboard is not known, nor whether somebody stopped typing after an escape key.
+            self._to_line += 2 * select_port(self._ports.index(quiet))
+            self._demultiplexer.focus = quiet
         stream.setblocking(False)
         for name in (*ports, None):
             self._near[name], self._far[name] = socket.socketpair()
@@ -49,9 +70,9 @@ class SerialLine(threading.Thread):
         """The near end of a port; None: of the lines that are no port's."""
         return self._near[name]
 
-    def give_keyboard(self, name: str) -> None:
-        """Let a port have the keyboard whenever no other is written to."""
-        self._preferred = name
+    def give_keyboard(self, name: str | None) -> None:
+        """Let a port have the keyboard whenever no other is written to; None: the quiet one."""
+        self._preferred = name or self._quiet
         self._poke()
 
     def close(self) -> None:
@@ -129,6 +150,7 @@ class SerialLine(threading.Thread):
 
     def _deliver(self, parts: list[tuple[str | None, bytes]]) -> None:
         for name, data in parts:
+            self.heard |= name is not None
             self._speaks |= name is not None
             self._to_port[name] += data
             self._send(self._far[name], self._to_port[name])

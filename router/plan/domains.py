@@ -17,6 +17,7 @@ from router.plan.models import (
     LARGE_PAGE,
     PAGE,
     Channel,
+    DeviceRegion,
     End,
     GuestPlan,
     Irq,
@@ -145,15 +146,32 @@ def payload_regions(guests: tuple[GuestPlan, ...], sizes: Mapping[str, int]) -> 
     return regions
 
 
+def core_of(board: Board, description: Description, guest: GuestPlan, features: SdkFeatures) -> int | None:
+    """The core of a guest: its monitor and all its vCPUs. None: the only one that the configuration has.
+
+    With an `smp-` configuration guests go to cores 1, 2, … in turn; 0 has the drivers and the switch. A guest that is
+    appended moves nobody. Without prefilled regions all stay on core 0, where priorities make the domain `images` come
+    first. The vCPUs stay with their monitor because seL4 leaves the system registers of a vCPU that stopped in its
+    core, where a monitor on another core does not reach them (`readVCPUReg`, src/arch/arm/object/vcpu.c): it could
+    neither give the guest an exception nor start it anew.
+    """
+    wish = description.guests[guest.name].cpu
+    if wish is not None or not description.microkit.config.startswith("smp-"):
+        return wish
+    return (guest.index + 1) % board.cores if features.prefill else 0
+
+
 def monitor(
     board: Board,
     description: Description,
     guest: GuestPlan,
     vswitch: VSwitchPlan,
     payloads: Mapping[str, MemoryRegion],
+    features: SdkFeatures,
 ) -> ProtectionDomain:
     """The virtual machine monitor of one guest, and its virtual machine."""
     wish = description.guests[guest.name]
+    core = core_of(board, description, guest, features)
     ram = f"{guest.name}_ram"
     maps = [
         Map(ram, guest.ram.start, "rw"),
@@ -168,6 +186,10 @@ def monitor(
     maps += [
         Map(payloads[file].name, PAYLOAD_VADDR + place * WINDOW, "r")
         for place, file in enumerate(payload_files(guest).values())
+    ]
+    maps += [
+        Map(device_region_name(guest, region.name), DEVICE_VADDR + place * WINDOW, "rw", cached=False)
+        for place, region in enumerate(config_spaces(guest))
     ]
     vm_maps = [Map(ram, guest.ram.start, "rwx")]
     if board.gic.cpu_interface is not None:
@@ -185,14 +207,19 @@ def monitor(
         vm=VirtualMachine(
             name=guest.name,
             priority=wish.priority or GUEST_PRIORITY,
-            vcpus=tuple(VirtualCpu(n, wish.cpu) for n in range(guest.vcpus)),
+            vcpus=tuple(VirtualCpu(n, core) for n in range(guest.vcpus)),
             maps=tuple(vm_maps),
             budget=wish.budget,
             period=wish.period,
         ),
         smc=bool(guest.smc),
-        cpu=wish.cpu,
+        cpu=core,
     )
+
+
+def config_spaces(guest: GuestPlan) -> list[DeviceRegion]:
+    """Of what a guest owns, the parts through which its monitor stops the devices' DMA when the guest has ended."""
+    return [region for region in guest.passthrough.regions if region.range in guest.passthrough.config_spaces]
 
 
 def device_region_name(guest: GuestPlan, name: str) -> str:
@@ -297,7 +324,7 @@ def plan_domains(
         # No prefilled regions yet: one domain carries all payloads and fills the regions before any monitor runs.
         store = tuple(Map(region.name, PAYLOAD_VADDR + n * WINDOW, "rw") for n, region in enumerate(payloads.values()))
         domains.insert(0, ProtectionDomain("images", "images.elf", IMAGES_PRIORITY, maps=store))
-    domains += [monitor(board, description, guest, vswitch, payloads) for guest in guests]
+    domains += [monitor(board, description, guest, vswitch, payloads, features) for guest in guests]
     ram = [
         MemoryRegion(
             f"{guest.name}_ram",

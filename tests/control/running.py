@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from systems import described, plan_of
 
+from router.control.facts import facts_of
 from router.errors import DescriptionError, MachineError
 from router.machines.qemu.usb import UsbPlug, parse_plug
 from router.machines.timeline import Timeline
@@ -87,6 +88,7 @@ class FakeGuest:
     commands: list[str] = field(default_factory=list)
     running: int = 0
     most: int = 0
+    echoes: list[Callable[[bytes], None]] = field(default_factory=list)
 
 
 class FakeServer:
@@ -129,12 +131,14 @@ class FakeSystem:
 
     def __init__(self, name: str = "desk") -> None:
         self.plan = plan(name)
+        self.facts = facts_of(self.plan)
         self.timeline = Timeline(out=None)
         self.timeline.mute()
         self.usb: FakeSockets | None = FakeSockets()
         self.policy = POLICY
         self.deaf: set[str] = set()
         self.lazy = False
+        self.keyboard: str | None = None
         self.guests = {guest.name: FakeGuest() for guest in self.plan.guests}
         self.clients = {str(guest.address): guest for guest in self.plan.guests if guest.role == "client"}
         self.held: dict[str, tuple[str, int]] = {}
@@ -144,6 +148,19 @@ class FakeSystem:
 
     def pump(self) -> None:
         return
+
+    def listen(self, guest: str, echo: Callable[[bytes], None]) -> None:
+        self.guests[guest].echoes.append(echo)
+
+    def unlisten(self, guest: str, echo: Callable[[bytes], None]) -> None:
+        self.guests[guest].echoes.remove(echo)
+
+    def give_keyboard(self, guest: str | None) -> None:
+        self.keyboard = guest
+
+    def type_in(self, guest: str, data: bytes) -> None:
+        for echo in self.guests[guest].echoes:
+            echo(b"typed " + data)
 
     def execute(
         self,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from deploy_lab import LabOfOne, MakeLab, write_build
 from fakeboard import FakeBoard
+from running_board import RunningBoard
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def build(tmp_path: Path) -> Path:
 def lab(tmp_path: Path) -> MakeLab:
     """Make a lab from a fake board."""
 
-    def make(board: FakeBoard, **extra: object) -> LabOfOne:
+    def make(board: FakeBoard | RunningBoard, **extra: object) -> LabOfOne:
         return LabOfOne(tmp_path, board, **extra)
 
     return make

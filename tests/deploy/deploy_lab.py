@@ -11,11 +11,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fakeboard import FakeBoard
+from running_board import RunningBoard
 
+from router.control.facts import GuestFacts, SystemFacts
 from router.machines.board.plan import DeployPlan, Milestone, payload, write_plan
 
 ROUTER = (sys.executable, "-c", "import sys; from router.cli import main; sys.exit(main())")
 SERVER, CLIENT = "127.0.0.1", "127.0.0.2"
+FACTS = SystemFacts(
+    system="demo",
+    board="fake",
+    guests=tuple(
+        GuestFacts(name=name, role=name, address=address, usb_version=2, usb_ports=8, owns_devices=name == "server")
+        for name, address in (("server", "10.77.0.2"), ("client", "10.77.0.3"))
+    ),
+    grants=({"source": "server", "to": "client", "device_class": 8},),
+    rules=({"from": "client", "to": "server", "protocol": "tcp", "port": 3240},),
+)
 MILESTONES = (
     Milestone(name="loader", pattern=r"LDR\|INFO"),
     Milestone(name="seL4", pattern="Booting all finished"),
@@ -50,7 +62,7 @@ def free_port() -> int:
 class LabOfOne:
     """A lab file with the board `desk` on a fake board's line, and the command line that uses it."""
 
-    def __init__(self, folder: Path, board: FakeBoard, **extra: object) -> None:
+    def __init__(self, folder: Path, board: FakeBoard | RunningBoard, **extra: object) -> None:
         self.folder = folder
         self.board = board
         self.locks = folder / "locks"
@@ -67,10 +79,12 @@ class LabOfOne:
         self.file.write_text(json.dumps({"boards": boards}))
 
     def command(self, *arguments: str) -> list[str]:
-        return [*ROUTER, *arguments, "--lab", str(self.file)]
+        # What follows the guest of `exec` is the guest's; the environment names the lab file too.
+        named = () if arguments[0] == "exec" else ("--lab", str(self.file))
+        return [*ROUTER, *arguments, *named]
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "ROUTER_LOCK_DIR": str(self.locks), "NO_COLOR": "1"}
+        return {**os.environ, "ROUTER_LOCK_DIR": str(self.locks), "ROUTER_LAB": str(self.file), "NO_COLOR": "1"}
 
     def run(self, *arguments: str, timeout: float = 60, data: str = "") -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -88,6 +89,18 @@ def _pty(process: subprocess.Popen[str]) -> str:
         if match := re.search(r"redirected to (/dev/pts/\d+)", line):
             return match.group(1)
     raise AssertionError(f"QEMU did not start: {said}")
+
+
+def lab_file(folder: Path, serial: str, **extra: object) -> Path:
+    """A lab file with the board `virt` on that serial line."""
+    entry: dict[str, object] = {
+        "board": "qemu",
+        "serial": serial,
+        "network": {"board": f"{BOARD}/{PREFIX}", "server": HOST},
+    }
+    path = folder / "boards.yaml"
+    path.write_text(json.dumps({"boards": {"virt": entry | extra}}))
+    return path
 
 
 def router(

@@ -1,8 +1,7 @@
-"""Consoles of a running board: the shared line, one guest out of it, and the terminal afterwards."""
+"""The whole line of a board as a console, the terminal afterwards, and who may use a board."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import pty
 import subprocess
@@ -13,77 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from deploy_lab import MakeLab, write_build
-from fakeboard import FakeBoard, Faults
-from hypothesis import given
-from hypothesis import strategies as st
+from deploy_lab import MakeLab
+from fakeboard import FakeBoard
 
-from router.errors import DescriptionError
-from router.machines.board.attach import Demultiplexer, index_of
 from router.machines.board.lock import BoardLock, holder_of
-from router.machines.board.plan import Consoles
-
-GUESTS = Consoles(names=("server", "client"))
-TEXT = b"server| up\r\nLDR|INFO: x\r\nclient| login: \nser\nserver| a| b\nclientele\nclient| "
-
-
-def pieces_of(data: list[bytes]) -> dict[str | None, bytes]:
-    splitter, out = Demultiplexer(GUESTS), dict[str | None, bytes]()
-    for piece in data:
-        for owner, text in splitter.feed(piece):
-            out[owner] = out.get(owner, b"") + text
-    return out
-
-
-EXPECTED = {"server": b"up\r\na| b\n", None: b"LDR|INFO: x\r\nser\nclientele\n", "client": b"login: \n"}
-
-
-def test_each_line_goes_to_its_guest() -> None:
-    assert pieces_of([TEXT]) == EXPECTED
-
-
-@given(st.lists(st.integers(0, len(TEXT)), max_size=20))
-def test_how_the_line_is_cut_into_pieces_does_not_matter(cuts: list[int]) -> None:
-    edges = [0, *sorted(cuts), len(TEXT)]
-    assert pieces_of([TEXT[a:b] for a, b in itertools.pairwise(edges)]) == EXPECTED
-
-
-def test_the_pieces_of_a_long_line_are_put_together() -> None:
-    assert pieces_of([b"client| aaa\r\nclient+ bbb\r\nserver+ c\r\n"]) == {"client": b"aaabbb\r\n", "server": b"c\r\n"}
-
-
-def test_text_reaches_its_guest_before_the_line_ends() -> None:
-    splitter = Demultiplexer(GUESTS)
-    assert splitter.feed(b"client| logi") == [("client", b"logi")]
-    assert splitter.feed(b"n: ") == [("client", b"n: ")]
-
-
-def test_an_unknown_guest_is_said() -> None:
-    with pytest.raises(DescriptionError, match=r"no console 'clint'\n  consoles of this system: server, client"):
-        index_of(GUESTS, "clint")
-    with pytest.raises(DescriptionError, match="its line is not shared"):
-        index_of(Consoles(), "client")
-
-
-def test_one_guests_console_is_selected_and_shown_alone(build: Path, lab: MakeLab) -> None:
-    write_build(build, consoles=GUESTS)
-    with FakeBoard(Faults(silent=True)) as board:
-        one = lab(board)
-        with subprocess.Popen(
-            one.command("console", str(build), "--guest", "client"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=one.environment(),
-        ) as process:
-            assert process.stdin is not None and process.stdout is not None
-            assert board.heard(b"\x1c1")
-            board.speak(b"server| secret\r\nclient| hello\r\n")
-            assert process.stdout.readline() == b"hello\r\n"
-            process.stdin.write(b"ls\r\x1dnot this")
-            process.stdin.flush()
-            assert process.wait(5) == 0
-            assert board.heard(b"\x1c1ls\r")
-            assert b"secret" not in process.stdout.read()
 
 
 def test_the_users_terminal_is_raw_meanwhile_and_restored_afterwards(build: Path, lab: MakeLab) -> None:

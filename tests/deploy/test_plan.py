@@ -7,25 +7,24 @@ import json
 from pathlib import Path
 
 import pytest
-from deploy_lab import write_build
+from deploy_lab import FACTS, write_build
 
 from router.errors import DescriptionError
 from router.machines.board import script
 from router.machines.board.bootimage import wrap_for_booti
-from router.machines.board.plan import Consoles, Payload, parse_plan, read_plan, with_patterns
+from router.machines.board.plan import Payload, parse_plan, read_plan, with_patterns
 from router.machines.board.system import write_system
 
 
 def test_a_plan_is_read_as_it_was_written(build: Path) -> None:
-    plan = write_build(build, consoles=Consoles(names=("server", "client")), prepare=("setenv bootargs quiet",))
+    plan = write_build(build, facts=FACTS, prepare=("setenv bootargs quiet",))
     assert read_plan(build) == plan
     assert not list(build.glob("*.new"))
 
 
 def test_the_plan_of_a_system_names_its_milestones_and_consoles(build: Path) -> None:
-    ports = ("server", "server.control", "client", "client.control")
-    names = {"system": "demo", "board": "maaxboard", "servers": ["server"], "clients": ["client"], "consoles": ports}
-    plan = write_system(build, config="debug", address=0x50000000, start="go 0x50000000", **names)  # type: ignore[arg-type]
+    where = {"address": 0x50000000, "start": "go 0x50000000"}
+    plan = write_system(build, FACTS, config="debug", **where)  # type: ignore[arg-type]
     assert read_plan(build) == plan
     assert [milestone.name for milestone in plan.milestones] == [
         "loader",
@@ -36,7 +35,7 @@ def test_the_plan_of_a_system_names_its_milestones_and_consoles(build: Path) -> 
         "client device attached",
     ]
     assert [milestone.required for milestone in plan.milestones] == [True] * 5 + [False]
-    silent = write_system(build, config="release", address=0x50000000, start="booti", **names)  # type: ignore[arg-type]
+    silent = write_system(build, FACTS, config="release", address=0x50000000, start="booti")
     assert silent.milestones[0].name == "server up"
     assert silent.start == "booti 0x4fe00000 - ${fdtcontroladdr}"
     assert silent.payloads[0].file == "loader.booti" and read_plan(build) == silent

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from deploy_lab import write_build
-from deploy_machines import BOARD, HOST, PREFIX, Namespace, namespace, qemu, router
+from deploy_machines import BOARD, HOST, Namespace, lab_file, namespace, qemu, router
 
 from router.machines.board.bootimage import wrap_for_booti
 from router.machines.board.plan import DeployPlan, Milestone, payload, write_plan
@@ -27,17 +27,6 @@ BIG = 40_000_000
 def net() -> Iterator[Namespace]:
     with namespace() as one:
         yield one
-
-
-def lab_file(folder: Path, serial: str, **extra: object) -> Path:
-    entry: dict[str, object] = {
-        "board": "qemu",
-        "serial": serial,
-        "network": {"board": f"{BOARD}/{PREFIX}", "server": HOST},
-    }
-    path = folder / "boards.yaml"
-    path.write_text(json.dumps({"boards": {"virt": entry | extra}}))
-    return path
 
 
 def events_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import pty
+import select
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import MachineError
-from router.guests import AgentChannel
+from router.machines.agent import AgentChannel
 
 SCRIPT = Path(__file__).parents[2] / "guest-images/common/usr/lib/router/agent"
 
@@ -84,6 +85,31 @@ def test_output_appears_while_the_command_runs(channel: AgentChannel) -> None:
 def test_commands_read_nothing_from_the_channel(channel: AgentChannel) -> None:
     assert channel.run("cat", 10) == (0, b"")
     assert channel.run("echo still there", 10) == (0, b"still there\n")
+
+
+def test_a_request_that_comes_in_pieces_survives_the_end_of_an_earlier_command(
+    channel: AgentChannel, line: Line
+) -> None:
+    """A serial line is slow: a command may end while the next request is half here."""
+    channel.hello(10)
+    for number in range(3):
+        begun, request = f"7{number} ", base64.b64encode(b"echo whole").decode()
+        os.write(line.fileno(), f"6{number} {base64.b64encode(b'sleep 0.3').decode()}\n{begun}{request[:5]}".encode())
+        seen = _until(line, f"6{number} x 0\n".encode())
+        time.sleep(0.2)
+        os.write(line.fileno(), f"{request[5:]}\n".encode())
+        seen += _until(line, f"7{number} x 0\n".encode())
+        assert base64.b64encode(b"whole\n") in seen
+
+
+def _until(line: Line, wanted: bytes) -> bytes:
+    """What comes up to the wanted bytes; fails when they do not come within 5 s."""
+    seen = b""
+    end = time.monotonic() + 5
+    while wanted not in seen:
+        assert select.select([line], [], [], max(0.0, end - time.monotonic()))[0], seen
+        seen += os.read(line.fileno(), 4096)
+    return seen
 
 
 def test_a_command_that_takes_too_long_is_killed_with_its_children(channel: AgentChannel, tmp_path: Path) -> None:

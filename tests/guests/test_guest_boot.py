@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from router.guests import AgentChannel, GuestImage, build_overlay
+from router.guests import GuestImage, build_overlay
+from router.machines.agent import AgentChannel
 
 pytestmark = [pytest.mark.qemu, pytest.mark.packages]
 QEMU = "qemu-system-aarch64"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,11 +14,13 @@ import fake_qemu
 import pytest
 from systems import plan_of, shipped
 
+from router.control.facts import facts_of
 from router.errors import HostError, MachineError
-from router.machines.qemu.microkit import MicrokitRun, check_version, ports, system_command
+from router.machines.qemu.microkit import MicrokitRun, check_version, system_command
 from router.machines.qemu.microkit import Sockets as Paths
 from router.machines.qemu.tool import Qemu, find_qemu
 from router.machines.qemu.usb import parse_plugs
+from router.machines.serial_line import ports
 from router.machines.timeline import Timeline
 
 UP = """
@@ -76,6 +79,26 @@ def test_commands_run_in_the_guest_that_is_named_and_long_output_is_whole(start:
         assert system.execute("server", "exit 0", 20) == (0, b"")
 
 
+def test_commands_do_not_wait_for_the_thread_that_runs_it_all(start: Start) -> None:
+    with start(UP) as system:
+        system.wait_ready(20)
+        over = threading.Event()
+
+        def look_after() -> None:
+            while not over.is_set():
+                system.poll(0.5)
+
+        thread = threading.Thread(target=look_after)
+        thread.start()
+        began = time.monotonic()
+        for _ in range(8):
+            assert system.execute("client", "exit 3", 20) == (3, b"")
+        took = time.monotonic() - began
+        over.set()
+        thread.join()
+    assert took < 8 * 0.4, "each would take half a second and more"
+
+
 def test_what_is_typed_into_a_console_arrives_there(start: Start) -> None:
     with start(UP) as system:
         system.wait_ready(20)
@@ -131,7 +154,7 @@ def test_a_run_leaves_no_process_behind(start: Start) -> None:
 
 
 def test_ports_are_in_the_multiplexers_order() -> None:
-    assert tuple(ports(plan_of(shipped("qemu")))) == fake_qemu.PORTS
+    assert tuple(ports(facts_of(plan_of(shipped("qemu"))).names)) == fake_qemu.PORTS
 
 
 def test_a_machine_that_starts_in_el3_gets_firmware_first() -> None:

@@ -96,6 +96,19 @@ def test_prompts_are_shown_before_their_line_ends() -> None:
     assert not demultiplexer.owes
 
 
+def test_carriage_returns_within_a_line_stay() -> None:
+    line = b"server| $ ls\r$ id\r\r\nclient| 50 %\r100 %\r\nserver| $ a\r$ \r\nclient| \r\nserver| $ a\r$ b\r\n"
+    whole = apart([line])
+    assert whole == {"server": b"$ ls\r$ id\n$ a\r$ b\n", "client": b"50 %\r100 %\n\n"}
+    for size in range(1, 30):
+        assert apart([line[at : at + size] for at in range(0, len(line), size)]) == whole
+
+
+def test_a_line_that_is_cut_at_a_carriage_return_goes_on() -> None:
+    line = b"client| " + b"x" * (PIECE - 1) + b"\r\r\nserver| hi\r\nclient+ yz\r\n"
+    assert apart([line])["client"] == b"x" * (PIECE - 1) + b"yz\n"
+
+
 def test_keys_name_ports_and_the_escape_key_itself_can_be_typed() -> None:
     assert [select_port(index) for index in (0, 9, 10, 36, 61)] == [b"\x1c0", b"\x1c9", b"\x1ca", b"\x1cA", b"\x1cZ"]
     assert typed(b"a\x1cb") == b"a\x1c\x1cb"

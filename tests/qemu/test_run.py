@@ -8,40 +8,13 @@ import os
 import signal
 import struct
 import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
-from end_to_end import MiB
+from end_to_end import MiB, describe_two, folders, processes_with, router
 
 from router.control.place import Claim
-
-TWO = """
-system: {name}
-board: qemu
-guests:
-  server:
-    image: {server}
-    memory: 256 MiB
-    passthrough: [pcie@3f000000]
-    on_exit: stop
-    {more}
-  client: {{image: usb-client, memory: 256 MiB, on_exit: stop}}
-usb:
-  - {{class: mass-storage, to: client}}
-"""
-
-
-def describe(folder: Path, name: str, server: str = "usb-server", more: str = "") -> Path:
-    path = folder / f"{name}.yaml"
-    path.write_text(TWO.format(name=name, server=server, more=more))
-    return path
-
-
-def router(*words: str | Path) -> list[str]:
-    return [sys.executable, "-m", "router", *map(str, words)]
 
 
 def finished(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -49,30 +22,11 @@ def finished(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[st
     return subprocess.run(router(*words), cwd=folder, capture_output=True, text=True, timeout=150, check=False)
 
 
-def processes_with(text: str) -> list[int]:
-    """Processes whose command line holds the text."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and entry.name != str(os.getpid()):
-            try:
-                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if text in words:
-                found.append(int(entry.name))
-    return found
-
-
-def folders() -> set[str]:
-    """The run's temporary folders."""
-    return {entry.name for entry in Path(tempfile.gettempdir()).glob("router-*")}
-
-
 def test_exec_is_a_complete_test(tmp_path: Path) -> None:
     disk = tmp_path / "disk.img"
     disk.write_bytes(os.urandom(4 * MiB))
     before = folders()
-    path = describe(tmp_path, "exec-codes")
+    path = describe_two(tmp_path, "exec-codes")
     run = finished(
         tmp_path,
         *("run", path, "--how", "split", "--usb", f"storage:{disk}"),
@@ -90,7 +44,7 @@ def test_exec_is_a_complete_test(tmp_path: Path) -> None:
 
 
 def test_events_and_results_are_json_lines(tmp_path: Path) -> None:
-    path = describe(tmp_path, "as-json")
+    path = describe_two(tmp_path, "as-json")
     run = finished(tmp_path, "run", path, "--how", "split", "--json", "--exec", "client: uname -m")
     assert run.returncode == 0, run.stderr
     rows = [json.loads(line) for line in run.stdout.splitlines()]
@@ -101,7 +55,7 @@ def test_events_and_results_are_json_lines(tmp_path: Path) -> None:
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     before = folders()
-    path = describe(tmp_path, "interrupted")
+    path = describe_two(tmp_path, "interrupted")
     with subprocess.Popen(
         router("run", path, "--how", "split"), cwd=tmp_path, stderr=subprocess.PIPE, text=True
     ) as run:
@@ -119,7 +73,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_a_guest_that_panics_is_named_with_its_last_lines(tmp_path: Path) -> None:
-    path = describe(tmp_path, "panics", more="bootargs: rdinit=/no/such/init")
+    path = describe_two(tmp_path, "panics", more="bootargs: rdinit=/no/such/init")
     run = finished(tmp_path, "run", path, "--how", "split")
     assert run.returncode == 4
     assert "error: guest 'server' is gone: kernel panic: VFS: Unable to mount root fs" in run.stderr
@@ -134,7 +88,7 @@ def endless_image() -> bytes:
 def test_a_guest_that_goes_quiet_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     (tmp_path / "Image").write_bytes(endless_image())
     (tmp_path / "initramfs").write_bytes(bytes(4))
-    path = describe(tmp_path, "quiet", server="{kernel: Image, initramfs: initramfs, role: server}")
+    path = describe_two(tmp_path, "quiet", server="{kernel: Image, initramfs: initramfs, role: server}")
     start = time.monotonic()
     run = finished(tmp_path, "run", path, "--how", "split", "--timeout", "12")
     assert run.returncode == 4
@@ -145,7 +99,7 @@ def test_a_guest_that_goes_quiet_is_not_waited_for_for_ever(tmp_path: Path) -> N
 def test_microkit_without_an_image_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(Path("~/.cache").expanduser()))
-    path = describe(tmp_path, "no-image")
+    path = describe_two(tmp_path, "no-image")
     run = finished(tmp_path, "run", path, "--how", "microkit")
     assert run.returncode == 3
     assert "there is no loader.img to boot" in run.stderr
@@ -153,7 +107,7 @@ def test_microkit_without_an_image_says_what_to_do(tmp_path: Path, monkeypatch: 
 
 
 def test_a_system_runs_once_at_a_time(tmp_path: Path) -> None:
-    path = describe(tmp_path, "only-once")
+    path = describe_two(tmp_path, "only-once")
     with Claim("only-once"):
         run = subprocess.run(
             router("run", path, "--how", "split"),

@@ -6,11 +6,9 @@ import hashlib
 import os
 import signal
 import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
-from end_to_end import MiB
+from end_to_end import MiB, folders, processes_with, router
 from needs import need_qemu, need_sdk
 
 TWO = """
@@ -33,29 +31,6 @@ def describe(folder: Path, name: str, *, board: str = "qemu", sdk: str = "auto",
     return path
 
 
-def router(*words: str | Path) -> list[str]:
-    return [sys.executable, "-m", "router", *map(str, words)]
-
-
-def processes_with(text: str) -> list[int]:
-    """Processes whose command line holds the text."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and entry.name != str(os.getpid()):
-            try:
-                words = (entry / "cmdline").read_bytes().decode(errors="replace")
-            except OSError:
-                continue
-            if text in words:
-                found.append(int(entry.name))
-    return found
-
-
-def folders() -> set[str]:
-    """The run's temporary folders."""
-    return {entry.name for entry in Path(tempfile.gettempdir()).glob("router-*")}
-
-
 def routed(path: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A run with a disk and a keyboard, whose last command fails with 7; the disk is at `folder`/disk.img."""
     disk = folder / "disk.img"
@@ -63,7 +38,7 @@ def routed(path: Path, folder: Path, *words: str) -> subprocess.CompletedProcess
     return subprocess.run(
         [
             *router("run", path, "--how", "microkit", "--usb", f"storage:{disk}", "--usb", "keyboard", *words),
-            *("--timeout", "200"),
+            *("--timeout", "180", "--exec-timeout", "30"),  # so that the run itself tells what was missing
             *("--exec", "client: dd if=/dev/sda bs=1M count=4 2>/dev/null | sha256sum"),
             *("--exec", "client: grep Name /proc/bus/input/devices"),
             *("--exec", "server: echo trouble >&2; exit 7"),

@@ -13,10 +13,19 @@ import router
 from router.errors import HostError
 
 BOARD_MODULES = (
-    "__init__", "advice", "boot", "events", "job", "line", "lock", "plan", "power", "probe", "records", "remote",
-    "runner", "script", "uboot", "ymodem", "tftp/__init__", "tftp/server", "tftp/transfer", "tftp/wire",
+    "__init__", "advice", "boot", "events", "held", "job", "line", "lock", "plan", "power", "probe", "reach", "records",
+    "remote", "runner", "script", "state", "uboot", "ymodem",
+    "tftp/__init__", "tftp/server", "tftp/transfer", "tftp/wire",
 )  # fmt: skip
-OURS = ("__init__.py", "errors.py", "machines/__init__.py", *(f"machines/board/{name}.py" for name in BOARD_MODULES))
+LIVE_MODULES = ("__init__", "agent", "consoles", "live", "multiplexer", "serial_line", "timeline")
+CONTROL_MODULES = ("__init__", "facts", "lines", "place", "server", "system")
+OURS = (
+    "__init__.py",
+    "errors.py",
+    *(f"machines/{name}.py" for name in LIVE_MODULES),
+    *(f"machines/board/{name}.py" for name in BOARD_MODULES),
+    *(f"control/{name}.py" for name in CONTROL_MODULES),
+)
 SERIAL_LEFT_OUT = ("tools/miniterm.py", "tools/hexlify_codec.py", "threaded/__init__.py", "serialwin32.py", "win32.py")
 
 # Understood by every Python, so that an old one says what it lacks instead of failing in the middle of an import.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 from router.errors import DescriptionError, HostError, MachineError, RouterError
@@ -99,3 +101,25 @@ def error_of(event: Event) -> RouterError | None:
     kinds: dict[str, type[RouterError]] = {k.__name__: k for k in (DescriptionError, HostError, MachineError, Stopped)}
     kind = kinds.get(str(event.data.get("error")), RouterError)
     return kind(str(event.data.get("message")), event.data.get("hint"), event.data.get("where"))
+
+
+@contextmanager
+def stoppable(left: str) -> Iterator[None]:
+    """Turn the signals that end a process into Stopped, so that everything is left in order; `left` says so.
+
+    Nothing happens outside of the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise Stopped(f"stopped by {signal.Signals(number).name}", hint=left)
+
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, stop) for number in wanted]
+    try:
+        yield
+    finally:
+        for number, handler in zip(wanted, before, strict=True):
+            signal.signal(number, handler)

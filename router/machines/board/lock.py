@@ -24,16 +24,23 @@ from types import TracebackType
 from router.errors import HostError, MachineError
 from router.machines.board.records import RecordError, from_json
 
+MOMENT = 4.0
+"""Seconds that are waited for a holder that leaves by itself."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Who holds a board. since: ISO 8601, UTC. doing: the command in words."""
+    """Who holds a board. since: ISO 8601, UTC. doing: the command in words.
+
+    leaves: it ends by itself as soon as nobody needs it, so that a moment's wait is worth it.
+    """
 
     user: str
     host: str
     pid: int
     since: str
     doing: str
+    leaves: bool = False
 
     def __str__(self) -> str:
         return f"{self.user}@{self.host} (process {self.pid}, {self.doing}) since {self.since}"
@@ -64,11 +71,12 @@ class BoardLock:
         steal: bool = False,
         owner: tuple[str, str] | None = None,
         told: Callable[[Holder], None] | None = None,
+        leaves: bool = False,
     ) -> None:
         self.path = lock_folder() / f"{name.replace('/', '_')}.lock"
         user, host = owner or me()
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self._holder = Holder(user=user, host=host, pid=os.getpid(), since=now, doing=doing)
+        self._holder = Holder(user=user, host=host, pid=os.getpid(), since=now, doing=doing, leaves=leaves)
         self._name = name
         self._wait = wait
         self._steal = steal
@@ -95,7 +103,7 @@ class BoardLock:
 
     def _acquire(self) -> None:
         deadline = time.monotonic() + self._wait
-        told = stolen = False
+        told = stolen = moment = False
         while not _try(self._descriptor):
             holder = _read(self._descriptor)
             if self._steal and not stolen and holder is not None:
@@ -105,6 +113,9 @@ class BoardLock:
             elif holder is not None and not told and self._told is not None and self._wait > 0:
                 told = True
                 self._told(holder)
+            if holder is not None and holder.leaves and not moment:
+                moment = True
+                deadline = max(deadline, time.monotonic() + MOMENT)
             if time.monotonic() >= deadline:
                 who = f"held by {holder}" if holder else "held by somebody who is just taking or leaving it"
                 raise MachineError(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from router.control.facts import SystemFacts
 from router.errors import DescriptionError
 from router.machines.board.records import RecordError, from_json, to_json
 
@@ -50,22 +51,6 @@ class Milestone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Consoles:
-    """How the board's one serial line is shared by the guests' consoles.
-
-    names: the consoles in the multiplexer's order. Every line of one begins with `tag`, in which `{name}` stands for
-    its name; a long line is cut, and its further pieces begin with `more`. Lines without a tag belong to the system
-    itself. Input goes to the console that was selected last: by `select`, in which `{key}` stands for the digit or
-    letter of its place (0-9, a-z, A-Z).
-    """
-
-    names: tuple[str, ...] = ()
-    tag: str = "{name}| "
-    more: str = "{name}+ "
-    select: str = "\x1c{key}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DeployPlan:
     """Everything that the deployment of one system needs to know about the system and its kind of board.
 
@@ -73,6 +58,7 @@ class DeployPlan:
     commands between loading and starting. start: the command that does not return. milestones: the required
     ones must be seen for the deployment to succeed. failures: regular expressions that mean the boot has failed.
     identity: regular expression that must match the board's sign-on or its `board*` environment (None: not checked).
+    facts: the system's guests, as they share the serial line (None: they do not; nothing is known of them).
     boot_seconds: from the start command to the last milestone. quiet_seconds: the longest silence allowed meanwhile.
     """
 
@@ -86,7 +72,7 @@ class DeployPlan:
     milestones: tuple[Milestone, ...] = ()
     failures: tuple[str, ...] = ()
     identity: str | None = None
-    consoles: Consoles = Consoles()
+    facts: SystemFacts | None = None
     boot_seconds: float = 120.0
     quiet_seconds: float = 30.0
 

@@ -20,12 +20,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from router.errors import HostError, RouterError
-from router.machines.board import power, runner
+from router.machines.board import held, power, runner
 from router.machines.board.events import Event, Reporter
 from router.machines.board.job import Job, from_text
 from router.machines.board.line import SerialLine
 from router.machines.board.lock import BoardLock
 from router.machines.board.probe import probe
+from router.machines.board.reach import reach
 
 EVENTS, JOB, PID, LOG, CONSOLE = "events.jsonl", "job.json", "pid", "runner.log", "console.log"
 NOT_ADMITTED = 5  # an exit code that no error of ours has
@@ -47,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "probe": examine,
         "withdraw": withdraw,
         "console": console,
+        "connect": connect,
+        "hold": hold,
     }
     if len(arguments) < 2 or arguments[0] not in verbs:
         print(f"usage: runner {{{','.join(verbs)}}} FOLDER [ARGUMENT]", file=sys.stderr)
@@ -54,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return verbs[arguments[0]](Path(arguments[1]).expanduser(), arguments[2:])
     except RouterError as error:
-        print(json.dumps({"error": type(error).__name__, **_facts(error)}))
+        print(json.dumps({"error": type(error).__name__, **_facts(error)}), flush=True)
         return error.exit_code
 
 
@@ -187,6 +190,41 @@ def console(folder: Path, _: list[str]) -> int:
                 os.write(1, data)
 
 
+def connect(_: Path, arguments: list[str]) -> int:
+    """Standard input and output to the control socket of the system on a board; the job is the first line of input."""
+    text = b""
+    while not text.endswith(b"\n"):
+        if not (byte := os.read(0, 1)):
+            return 0
+        text += byte
+    with reach(from_text(text.decode())) as stream:
+        os.write(1, b"\n")  # tells the other side that there is a connection
+        while True:
+            readable = select.select([0, stream.fileno()], [], [])[0]
+            if 0 in readable:
+                if not (data := os.read(0, 65536)):
+                    return 0
+                stream.sendall(data)
+            if stream.fileno() in readable:
+                if not (data := stream.recv(65536)):
+                    return 0
+                sys.stdout.buffer.write(data)
+                sys.stdout.buffer.flush()
+
+
+def hold(_: Path, arguments: list[str]) -> int:
+    """Serve a board's system as long as somebody is connected, in the background; the job is standard input."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+
+    def ready() -> None:
+        print(json.dumps({"ready": True}), flush=True)
+
+    held.hold(from_text(sys.stdin.read()), ready)
+    return 0
+
+
 def _job(folder: Path) -> Job:
     return from_text((folder / JOB).read_text())
 
@@ -229,3 +267,7 @@ def event_of(line: str) -> Event | RouterError:
     if isinstance(raw, dict) and "error" in raw and "event" not in raw:
         return error_of(Event("result", 0.0, raw)) or RouterError(line)
     return from_line(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,17 +7,15 @@ import dataclasses
 import ipaddress
 import re
 import shutil
-import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 from router.errors import HostError, MachineError, RouterError
-from router.machines.board import power, script
+from router.machines.board import power, script, state
 from router.machines.board.advice import explain
 from router.machines.board.boot import Watcher
-from router.machines.board.events import Reporter, Stopped
+from router.machines.board.events import Reporter, stoppable
 from router.machines.board.job import Board, Job
 from router.machines.board.line import SerialLine
 from router.machines.board.lock import BoardLock, Holder
@@ -31,7 +29,7 @@ TFTP_TRIES = 3  # unanswered requests (`T `) after which a boot loader is not as
 
 def deploy(job: Job, reporter: Reporter) -> None:
     """Bring the job's board up; raises a RouterError when it does not come up. The lock and the line are freed."""
-    with _signals(), _locked(job, reporter):
+    with stoppable("the board's lock and serial line are free"), _locked(job, reporter):
         _check_files(job)
         plan = job.plan
         board = job.board
@@ -43,6 +41,7 @@ def deploy(job: Job, reporter: Reporter) -> None:
                 lambda text: reporter.say("command", text=text),
             )
             _reach(job, uboot, reporter)
+            state.forget(board.name)
             try:
                 with _tftp(job, reporter) as tftp:
                     _prepare(job, uboot, reporter, tftp)
@@ -288,6 +287,8 @@ def _watch(job: Job, uboot: UBoot, line: SerialLine, reporter: Reporter) -> None
     )
     with reporter.step("boot") as said:
         returned = uboot.start(plan.start)
+        if plan.facts is not None:
+            state.remember(job.board.name, plan)
         if not plan.milestones:
             reporter.say("warning", text="the plan names no milestone: started, but not known to be up")
         seen = Watcher(plan, reporter, returned).follow(line)
@@ -313,22 +314,3 @@ def _locked(job: Job, reporter: Reporter) -> BoardLock:
     owner = (options.owner[0], options.owner[1]) if len(options.owner) == 2 else None
     doing = f"deploying {job.plan.system}"
     return BoardLock(job.board.name, doing, wait=options.wait, steal=options.steal, owner=owner, told=told)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """Turn the signals that end a process into an exception, so that the board and the terminal are left in order."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise Stopped(f"stopped by {signal.Signals(number).name}", hint="the board's lock and serial line are free")
-
-    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, stop) for number in wanted]
-    try:
-        yield
-    finally:
-        for number, handler in zip(wanted, before, strict=True):
-            signal.signal(number, handler)

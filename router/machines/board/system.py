@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from router import files
+from router.control.facts import SystemFacts
 from router.machines.board.bootimage import wrap_for_booti
-from router.machines.board.plan import Consoles, DeployPlan, Milestone, payload, write_plan
+from router.machines.board.plan import DeployPlan, Milestone, payload, write_plan
 
 LOADER = "loader.img"
 BOOTI = "loader.booti"
@@ -15,15 +15,11 @@ BOOTI = "loader.booti"
 
 def write_system(
     folder: Path,
+    facts: SystemFacts,
     *,
-    system: str,
-    board: str,
     config: str,
     address: int,
     start: str,
-    servers: Sequence[str],
-    clients: Sequence[str],
-    consoles: Sequence[str] = (),
     prompt: str = "=> ",
     baud: int = 115200,
     identity: str | None = None,
@@ -32,9 +28,11 @@ def write_system(
 
     address: where the loader must be, in bytes. start: U-Boot's command, or "booti" for boot loaders that cannot `go`:
     then a copy with a header is made beside it. config: Microkit's; only `debug` lets the loader and seL4 speak.
-    servers, clients: guests that run the USB/IP daemon, and guests that have devices attached. consoles: the names on
-    the serial line in the multiplexer's order. prompt, baud and identity are board facts (see DeployPlan).
+    prompt, baud and identity are board facts (see DeployPlan).
     """
+    receiving = {grant["to"] for grant in facts.grants}
+    servers = [guest.name for guest in facts.guests if guest.role == "server"]
+    clients = [guest.name for guest in facts.guests if guest.name in receiving]
     spoken = [Milestone(name="loader", pattern=r"LDR\|INFO")] if config == "debug" else []
     spoken += [Milestone(name="seL4", pattern="Booting all finished")] if config == "debug" else []
     up = [_of(guest, "up", "userspace up") for guest in [*servers, *clients]]
@@ -47,15 +45,15 @@ def write_system(
         item = payload(folder, BOOTI, image.address)
         start = f"booti {image.address:#x} - ${{fdtcontroladdr}}"
     plan = DeployPlan(
-        system=system,
-        board=board,
+        system=facts.system,
+        board=facts.board,
         payloads=(item,),
         start=start,
         baud=baud,
         prompt=prompt,
         milestones=(*spoken, *up, *listening, *attached),
         identity=identity,
-        consoles=Consoles(names=tuple(consoles)),
+        facts=facts,
     )
     write_plan(folder, plan)
     return plan

@@ -7,10 +7,12 @@ them. Files are uploaded by content hash, once, and a broken upload goes on wher
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import secrets
 import shlex
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from router.machines.board import remote
 from router.machines.board.archive import make_archive
 from router.machines.board.events import Event, Reporter
 from router.machines.board.job import Job, to_text
+from router.machines.board.lock import me
 
 FOLDER = ".cache/router/lab"  # below the home folder on the lab host
 RECONNECT_SECONDS = 60.0
@@ -172,7 +175,6 @@ class Lab:
         """Upload the runner, the payloads and the job; returns the run's name on the host."""
         host = self.host
         with reporter.step(f"upload to {host.target}") as said:
-            host.run(f"mkdir -p {FOLDER}/blobs {FOLDER}/runs && chmod 700 {FOLDER}")
             self.install()
             files, sent = {}, 0
             status, home = host.run("pwd")
@@ -203,11 +205,38 @@ class Lab:
 
     def install(self) -> None:
         """Have the runner on the host."""
+        self.host.run(f"mkdir -p {FOLDER}/blobs {FOLDER}/runs && chmod 700 {FOLDER}")
         archive = make_archive()
         self._runner = f"{FOLDER}/{archive.name}"
         if self.host._size(self._runner) != len(archive.data):
             self.host.write(f"{self._runner}.new", archive.data)
             self.host.sftp.posix_rename(f"{self._runner}.new", self._runner)
+
+    def stream(self, job: Job) -> socket.socket:
+        """A connection to the control socket of the system on the job's board."""
+        channel = self.host.channel(shlex.join(["python3", self._runner, "connect", job.board.name]))
+        channel.sendall(to_text(dataclasses.replace(job, options=dataclasses.replace(job.options, owner=me()))) + "\n")
+        first = channel.recv(65536)
+        if not first.startswith(b"\n"):
+            with contextlib.closing(channel):
+                raise self.error_in((first + b"".join(iter(lambda: channel.recv(65536), b""))).decode())
+        near, far = socket.socketpair()
+        far.sendall(first[1:])
+
+        def up() -> None:
+            with contextlib.suppress(OSError, EOFError), far:
+                while data := channel.recv(65536):
+                    far.sendall(data)
+                far.shutdown(socket.SHUT_RDWR)
+
+        def down() -> None:
+            with contextlib.suppress(OSError, EOFError), contextlib.closing(channel):
+                while data := far.recv(65536):
+                    channel.sendall(data)
+
+        for carry in (up, down):
+            threading.Thread(target=carry, name="lab-host-connection", daemon=True).start()
+        return near
 
     def last(self, board: str) -> str:
         """The name of the board's run that is under way, else of its latest; HostError when there is none."""
@@ -302,10 +331,6 @@ class Lab:
 
 
 def _there(job: Job, files: dict[str, str], place: str) -> Job:
-    import dataclasses
-
-    from router.machines.board.lock import me
-
     options = dataclasses.replace(job.options, log=f"{place}/{remote.CONSOLE}", owner=me())
     return dataclasses.replace(job, files=files, options=options)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import socket
 import tempfile
@@ -12,7 +11,6 @@ from pathlib import Path
 
 from router.boards.model import EmulatedBoard
 from router.errors import HostError, MachineError
-from router.guests.agent import AgentChannel
 from router.machines.process import Child
 from router.machines.qemu import usb
 from router.machines.qemu.firmware import firmware
@@ -20,34 +18,8 @@ from router.machines.qemu.hotplug import UsbSockets
 from router.machines.qemu.qmp import Qmp
 from router.machines.qemu.running import Run, RunningGuest, accept, listen
 from router.machines.qemu.tool import Qemu
-from router.machines.serial_line import SerialLine
 from router.machines.timeline import Timeline
 from router.plan.models import SystemPlan
-
-SYSTEM = "seL4"
-"""Who speaks in lines that are no guest's: the loader, the kernel, Microkit's monitor."""
-STAGES = (
-    ("loader", r"LDR\|INFO: +loader for seL4 starting", "the loader runs"),
-    ("kernel", r"Bootstrapping kernel", "the kernel starts"),
-    ("monitor", r"MON\|INFO: Microkit Monitor started", "the protection domains start"),
-)
-"""Name, pattern and text of what debug configurations say before the first guest speaks."""
-FAILURES = re.compile(
-    r"(LDR|MON)\|ERROR|seL4 (failed assertion|called fail)|KERNEL (DATA|PREFETCH) ABORT|Caught cap fault|halting\.\.\."
-)
-"""What the loader, the kernel and the monitor say in debug configurations when something of ours is wrong."""
-REST_OF_FAULT = 0.5
-"""Seconds in which a fault's further lines come."""
-
-
-def control(guest: str) -> str:
-    """The name of a guest's control channel on the serial line."""
-    return f"{guest}.control"
-
-
-def ports(plan: SystemPlan) -> list[str]:
-    """The serial line's ports in the multiplexer's order: each guest's console, then its control channel."""
-    return [name for guest in plan.guests for name in (guest.name, control(guest.name))]
 
 
 @dataclass(frozen=True)
@@ -125,8 +97,6 @@ class MicrokitRun(Run):
         check_version(plan, qemu)
         self._image = image
         self._qemu = qemu.path
-        self._fault: list[str] = []
-        self._fault_seen = 0.0
 
     def _start(self) -> None:
         folder = Path(tempfile.mkdtemp(prefix="router-"))
@@ -142,18 +112,15 @@ class MicrokitRun(Run):
         self._child = Child(f"QEMU of '{self.plan.name}'", command, self._logs / "qemu.log")
         self._stack.callback(self._child.stop)
         line, machine = (self._stack.enter_context(accept(server, self._child)) for server in servers)
-        first = self.plan.guests[0].name
-        self._line = SerialLine(line, ports(self.plan), control(first), self._logs / "serial.log")
-        self._line.start()
-        self._stack.callback(self._line.close)
+        self._share(line, self.facts.names)
         qmp = self._monitor(machine)
         self._stack.callback(qmp.close)
         self.usb = UsbSockets(qmp, plugs) if plugs is not None else None
-        self._read(SYSTEM, self._line.port(None), "system")
         for guest in self.plan.guests:
-            console = self._read(guest.name, self._line.port(guest.name), f"{guest.name}.console")
-            agent = AgentChannel(self._line.port(control(guest.name)), guest.name)
-            self.guests[guest.name] = RunningGuest(guest, self._child, (console,), agent, qmp)
+            console, agent = self._on_line(guest.name)
+            self.guests[guest.name] = RunningGuest(
+                plan=guest, child=self._child, consoles=(console,), agent=agent, qmp=qmp
+            )
 
     def _monitor(self, machine: socket.socket) -> Qmp:
         """QEMU's monitor; when QEMU ends before it answers, the error says why it ended."""
@@ -171,24 +138,8 @@ class MicrokitRun(Run):
         """QEMU's process."""
         return self._child.pid
 
-    def give_keyboard(self, guest: str) -> None:
-        self._line.give_keyboard(guest)
-
-    def _other_line(self, source: str, line: str) -> None:
-        for name, pattern, text in STAGES:
-            if re.search(pattern, line) and not self.timeline.seen(SYSTEM, name):
-                self.timeline.add(SYSTEM, name, "", text)
-        if self._fault or FAILURES.search(line):
-            self._fault_seen = self._fault_seen or time.monotonic()
-            self._fault.append(line)
-
     def _check_alive(self) -> None:
         if (code := self._child.ended()) is not None:
             why = self._child.errors() or f"QEMU ended with code {code}"
             raise MachineError(f"the machine is gone: {why}", hint=f"logs: {self._logs}")
-        if self._fault and time.monotonic() > self._fault_seen + REST_OF_FAULT:
-            shown = "\n".join(f"    {line}" for line in self._fault[:16])
-            raise MachineError(
-                f"a protection domain or the kernel has failed: {self._fault[0].strip()}",
-                hint=f"it said:\n{shown}\n  logs: {self._logs}",
-            )
+        self._check_fault()

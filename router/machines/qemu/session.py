@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import re
-import select
 import sys
-import termios
 import time
-import tty
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +15,7 @@ from router.build.pipeline import Built
 from router.control.place import Claim
 from router.control.server import ControlServer
 from router.errors import DescriptionError, MachineError
+from router.machines import terminal
 from router.machines.qemu.microkit import MicrokitRun
 from router.machines.qemu.running import Run
 from router.machines.qemu.split import SplitRun
@@ -26,8 +24,8 @@ from router.machines.qemu.usb import UsbPlug
 from router.machines.timeline import Timeline
 from router.vswitch import build_host_switch
 
-LEAVE = b"\x1d"
-"""Ctrl-], as telnet and virsh have it."""
+START = 120.0
+"""Seconds within which a guest is told the size of the terminal."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def run_commands(system: Run, options: Options) -> int:
                 f"{system.timeline.elapsed():7.2f} s  {command.guest:<10} $ {command.text}", file=sys.stderr, flush=True
             )
         code, output = system.execute(
-            command.guest, command.text, options.command_timeout, None if options.as_json else show
+            command.guest, command.text, options.command_timeout, None if options.as_json else terminal.show
         )
         if options.as_json:
             row = {
@@ -132,34 +130,28 @@ def run_commands(system: Run, options: Options) -> int:
     return first
 
 
-def show(data: bytes) -> None:
-    """Print a command's output as it comes."""
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-
-
 def converse(system: Run, guest: str) -> int:
     """Connect the terminal to a guest's console until Ctrl-] or until the guest ends."""
-    console = system.guests[guest].console
-    stdin = sys.stdin.fileno()
-    saved = termios.tcgetattr(stdin)
     print(f"console of {guest}; Ctrl-] ends the run", file=sys.stderr)
-    system.guests[guest].attach(show)
+    system.listen(guest, terminal.show_raw)
     system.give_keyboard(guest)
     system.timeline.mute()
-    tty.setraw(stdin)
+
+    def ended() -> bool:
+        while system.poll(0):
+            pass
+        return False
+
+    def resize(columns: int, lines: int) -> None:
+        # A guest without an agent, or that is just ending, has a console of no particular size.
+        with contextlib.suppress(MachineError):
+            system.execute(guest, terminal.size_command(columns, lines), START)
+
     try:
-        while True:
-            readable, _, _ = select.select([stdin], [], [], 0.1)
-            if readable:
-                typed = os.read(stdin, 1024)
-                if not typed or LEAVE in typed:
-                    return 0
-                console.send(typed)
-            while system.poll(0):
-                pass
+        with terminal.sized(resize):
+            terminal.converse(lambda data: system.type_in(guest, data), ended, lambda: system.guests[guest].heard)
+        return 0
     except MachineError:
         return 0 if system.guests[guest].child.ended() == 0 else 4
     finally:
-        termios.tcsetattr(stdin, termios.TCSADRAIN, saved)
         print(file=sys.stderr)

@@ -15,7 +15,7 @@ from pathlib import Path
 from router import files
 from router.build.layout import GuestFiles
 from router.errors import MachineError
-from router.guests.agent import AgentChannel
+from router.machines.agent import AgentChannel
 from router.machines.process import Child
 from router.machines.qemu.command import Sockets, guest_command
 from router.machines.qemu.hotplug import UsbSockets
@@ -92,7 +92,8 @@ class SplitRun(Run):
         reader = self._read(guest.name, console, f"{guest.name}.console")
         qmp = Qmp(monitor)
         self._stack.callback(qmp.close)
-        return RunningGuest(guest, child, (boot, reader), AgentChannel(control, guest.name), qmp)
+        agent = AgentChannel(control, guest.name)
+        return RunningGuest(plan=guest, child=child, consoles=(boot, reader), agent=agent, qmp=qmp)
 
     def _check_alive(self) -> None:
         if (code := self.switch.ended()) is not None:

@@ -135,7 +135,7 @@ class AgentChannel:
             if len(self._buffer) > _LONGEST:
                 self._buffer = b""
             wait = deadline - time.monotonic()
-            if wait <= 0 or not select.select([self._stream], [], [], wait)[0]:
+            if wait <= 0 or not self._ready(reading=True, seconds=wait):
                 return
             try:
                 data = os.read(self._stream.fileno(), 1 << 16)
@@ -151,7 +151,7 @@ class AgentChannel:
         view = memoryview(data)
         while view:
             wait = deadline - time.monotonic()
-            if wait <= 0 or not select.select([], [self._stream], [], wait)[1]:
+            if wait <= 0 or not self._ready(reading=False, seconds=wait):
                 raise MachineError("the control channel takes no more data", "see the guest's console log", self._guest)
             try:
                 view = view[os.write(self._stream.fileno(), view[:2048]) :]
@@ -159,6 +159,13 @@ class AgentChannel:
                 continue
             except OSError as error:
                 raise self._closed() from error
+
+    def _ready(self, *, reading: bool, seconds: float) -> bool:
+        mine = [self._stream]
+        try:
+            return any(select.select(mine if reading else [], [] if reading else mine, [], seconds))
+        except (ValueError, OSError) as error:  # closed meanwhile, by another thread
+            raise self._closed() from error
 
     def _closed(self) -> MachineError:
         return MachineError("the control channel was closed", "the guest, or its machine, has ended", self._guest)

@@ -1,0 +1,52 @@
+"""What the subcommands for running systems share: which system is meant, in QEMU here or on a board anywhere."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from router.control.client import Connection
+    from router.machines.board.plan import DeployPlan
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which running system."""
+    parser.add_argument("--system", metavar="NAME", help="which running system (default: the only one)")
+    parser.add_argument("--on", metavar="BOARD", help="the system on a board of the lab file")
+    parser.add_argument("--lab", metavar="FILE", help="the lab file (default: boards.yaml here or in ~/.config/router)")
+    parser.add_argument("--via", metavar="USER@HOST", help="the lab host that the board hangs on")
+
+
+@contextmanager
+def connector(args: argparse.Namespace, plan: DeployPlan | None = None) -> Iterator[Callable[[], Connection]]:
+    """What opens connections to the system that is meant. plan: what runs on the board (None: it is remembered)."""
+    from router.control.client import Connection, choose
+    from router.errors import DescriptionError
+
+    if not (args.on or args.lab or args.via):
+        system = choose(args.system)
+        yield lambda: Connection(system)
+        return
+    if getattr(args, "system", None):
+        raise DescriptionError("--system and --on exclude each other", hint="--on BOARD means a board of the lab file")
+    from router.cli import _deployments
+    from router.machines.board.job import Options
+
+    board = _deployments.find_board(args, plan.board if plan else None)
+    options = Options(wait=getattr(args, "wait", 0.0), steal=getattr(args, "steal", False))
+    job = _deployments.empty_job(board, options, plan)
+    name = f"{plan.system} on {board.board.name}" if plan else f"system on {board.board.name}"
+    if board.via is None:
+        from router.machines.board.reach import reach
+
+        yield lambda: Connection(name, reach(job))
+        return
+    from router.machines.board.via import Lab, LabHost
+
+    with LabHost(board.via) as host:
+        lab = Lab(host)
+        lab.install()
+        yield lambda: Connection(name, lab.stream(job))

@@ -1,0 +1,78 @@
+"""Getting a connection to the system on a board: from who serves it, or from a process that is started to serve it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from router.control.place import socket_path
+from router.errors import HostError, MachineError, RouterError
+from router.machines.board.events import Event, error_of
+from router.machines.board.job import Job, to_text
+from router.machines.board.state import place_name, recall, remember, state_folder
+
+LOG = "holder.log"
+
+
+def reach(job: Job) -> socket.socket:
+    """A connection to the control socket of the job's board, on the host that the board is wired to.
+
+    A job whose plan has no facts means what was last brought up there; any other says what runs there.
+    """
+    name = job.board.name
+    if job.plan.facts is None:
+        job = dataclasses.replace(job, plan=recall(name))
+    else:
+        remember(name, job.plan)
+    if (stream := _connect(name)) is not None:
+        return stream
+    error = _start(job)
+    # Also after an error: somebody else may have been quicker.
+    if (stream := _connect(name)) is not None:
+        return stream
+    raise error or MachineError("the board's system was let go of at once", hint="try again", where=name)
+
+
+def _connect(board: str) -> socket.socket | None:
+    stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        stream.connect(str(socket_path(place_name(board))))
+    except OSError:
+        stream.close()
+        return None
+    return stream
+
+
+def _start(job: Job) -> RouterError | None:
+    """Start a process that serves the board, in a session of its own; why it does not, or None once it does."""
+    folder = state_folder(job.board.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    # In a lab host's archive there is no module to name: it is the program itself.
+    installed = Path(__file__).exists()
+    program = ["-P", "-m", "router.machines.board.remote"] if installed else [sys.argv[0]]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])} if installed else None
+    with (
+        (folder / LOG).open("wb") as log,
+        subprocess.Popen(
+            [sys.executable, *program, "hold", job.board.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=environment,
+        ) as process,
+    ):
+        assert process.stdin is not None and process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(to_text(job).encode())
+            process.stdin.close()
+        said = process.stdout.readline().decode("utf-8", "replace").strip()
+    if not said:
+        return HostError("the process that is to serve the board ended", hint=f"see {folder / LOG}")
+    told = json.loads(said)
+    return error_of(Event("result", 0.0, told)) if "error" in told else None

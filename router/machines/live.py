@@ -1,0 +1,232 @@
+"""What all running systems have in common, in QEMU or on a board: guests with consoles and agents, a time line.
+
+Standard library only: it runs on lab hosts as well.
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+import socket
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from router.control.facts import SystemFacts
+from router.control.system import Sockets
+from router.errors import MachineError
+from router.machines.agent import AgentChannel
+from router.machines.consoles import Console
+from router.machines.serial_line import SYSTEM, SerialLine, control, ports
+from router.machines.timeline import Timeline
+
+STAGES = (
+    ("loader", r"LDR\|INFO: +loader for seL4 starting", "the loader runs"),
+    ("kernel", r"Bootstrapping kernel", "the kernel starts"),
+    ("monitor", r"MON\|INFO: Microkit Monitor started", "the protection domains start"),
+)
+"""Name, pattern and text of what debug configurations say before the first guest speaks."""
+FAILURES = re.compile(
+    r"(LDR|MON)\|ERROR|seL4 (failed assertion|called fail)|KERNEL (DATA|PREFETCH) ABORT|Caught cap fault|halting\.\.\."
+)
+"""What the loader, the kernel and the monitor say in debug configurations when something of ours is wrong."""
+REST_OF_FAULT = 0.5
+"""Seconds in which a fault's further lines come."""
+
+
+@dataclass(kw_only=True)
+class LiveGuest:
+    """One guest of a running system."""
+
+    consoles: tuple[Console, ...]
+    """Where its lines come from; people type into the last one."""
+    agent: AgentChannel
+    heard: float = field(default_factory=time.monotonic)
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the thread that uses the agent: one command at a time."""
+
+    @property
+    def console(self) -> Console:
+        """The console for people."""
+        return self.consoles[-1]
+
+    def tail(self) -> list[str]:
+        """The last lines, oldest first."""
+        return [line for console in self.consoles for line in console.tail][-12:]
+
+
+G = TypeVar("G", bound=LiveGuest)
+
+
+class LiveSystem(ABC, Generic[G]):
+    """A running system, as a context: leaving it ends every thread and closes every socket that it had.
+
+    One thread runs it (`poll`); others may call everything else.
+    """
+
+    def __init__(self, facts: SystemFacts, logs: Path, timeline: Timeline) -> None:
+        self.facts = facts
+        self.timeline = timeline
+        self.guests: dict[str, G] = {}
+        self.usb: Sockets | None = None
+        """Where emulated devices can be plugged in while it runs."""
+        self._logs = logs
+        self._line: SerialLine | None = None
+        self._lines: queue.Queue[tuple[str, str]] = queue.Queue()
+        self._reading = threading.Lock()
+        self._stack = ExitStack()
+        self._fault: list[str] = []
+        self._fault_seen = 0.0
+
+    def __enter__(self) -> Self:
+        try:
+            self._logs.mkdir(parents=True, exist_ok=True)
+            for old in self._logs.glob("*.log"):
+                old.unlink()
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Start everything; what must end with the system goes on `_stack`."""
+
+    @abstractmethod
+    def _check_alive(self) -> None:
+        """MachineError when a part of the machine that must not end has ended."""
+
+    # Consoles
+
+    def _read(self, name: str, stream: socket.socket, log: str) -> Console:
+        """Read a console in a thread of its own, into `log` of the log folder."""
+        reader = Console(name, stream, self._logs / f"{log}.log", self._lines)
+        reader.start()
+        self._stack.callback(reader.close)
+        return reader
+
+    def _share(self, stream: socket.socket, guests: Sequence[str], *, running: bool = False) -> SerialLine:
+        """All consoles and control channels are on this one line; running: since before we listened to it."""
+        line = SerialLine(stream, ports(guests), control(guests[0]), self._logs / "serial.log", running=running)
+        line.start()
+        self._stack.callback(line.close)
+        self._line = line
+        self._read(SYSTEM, line.port(None), "system")
+        return line
+
+    def _on_line(self, guest: str) -> tuple[Console, AgentChannel]:
+        """A guest's console and control channel on the shared line."""
+        assert self._line is not None, "the line is shared first"
+        console = self._read(guest, self._line.port(guest), f"{guest}.console")
+        return console, AgentChannel(self._line.port(control(guest)), guest)
+
+    def give_keyboard(self, guest: str | None) -> None:
+        """Show a guest's console as somebody who types there needs it (None: nobody does).
+
+        Nothing to do where each guest has a line of its own.
+        """
+        if self._line is not None:
+            self._line.give_keyboard(guest)
+
+    def listen(self, guest: str, echo: Callable[[bytes], None]) -> None:
+        """Also hand every byte of a guest's consoles to `echo` from now on, from another thread."""
+        for console in self.guests[guest].consoles:
+            console.listen(echo)
+
+    def unlisten(self, guest: str, echo: Callable[[bytes], None]) -> None:
+        """End that."""
+        for console in self.guests[guest].consoles:
+            console.unlisten(echo)
+
+    def type_in(self, guest: str, data: bytes) -> None:
+        """Type into a guest's console."""
+        self.guests[guest].console.send(data)
+
+    # Lines
+
+    def poll(self, seconds: float) -> bool:
+        """Take one console line, if one comes within `seconds`. MachineError when a guest has ended."""
+        with self._reading:
+            if self._take(seconds):
+                return True
+        self._check_alive()
+        return False
+
+    def pump(self) -> None:
+        """Take the console lines that have come, unless another thread does: for one beside that which runs it all."""
+        if self._reading.acquire(blocking=False):
+            try:
+                while self._take(0):
+                    pass
+            finally:
+                self._reading.release()
+
+    def _take(self, seconds: float) -> bool:
+        try:
+            source, line = self._lines.get(timeout=seconds) if seconds else self._lines.get_nowait()
+        except queue.Empty:
+            return False
+        if source in self.guests:
+            self.guests[source].heard = time.monotonic()
+            self.timeline.line(source, line)
+        else:
+            self._other_line(line)
+        return True
+
+    def _other_line(self, line: str) -> None:
+        """A line that is no guest's."""
+        for name, pattern, text in STAGES:
+            if re.search(pattern, line) and not self.timeline.seen(SYSTEM, name):
+                self.timeline.add(SYSTEM, name, "", text)
+        if self._fault or FAILURES.search(line):
+            self._fault_seen = self._fault_seen or time.monotonic()
+            self._fault.append(line)
+
+    def _check_fault(self) -> None:
+        """MachineError with what the kernel or the monitor has said of a fault."""
+        if self._fault and time.monotonic() > self._fault_seen + REST_OF_FAULT:
+            shown = "\n".join(f"    {line}" for line in self._fault[:16])
+            raise MachineError(
+                f"a protection domain or the kernel has failed: {self._fault[0].strip()}",
+                hint=f"it said:\n{shown}\n  logs: {self._logs}",
+            )
+
+    # Commands
+
+    def execute(
+        self,
+        guest: str,
+        command: str,
+        timeout: float,
+        on_output: Callable[[bytes], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> tuple[int, bytes]:
+        """Run a shell command in a guest: its exit code and output. Any thread may; a guest runs one at a time.
+
+        Waiting for one's turn counts. MachineError after `timeout` seconds or once `cancelled` says so.
+        """
+        running = self.guests[guest]
+        end = time.monotonic() + timeout
+        while not running.turn.acquire(timeout=0.2):
+            if time.monotonic() > end or (cancelled is not None and cancelled()):
+                raise MachineError(f"guest '{guest}' is busy with another command", hint="try again, or wait longer")
+        try:
+            result = running.agent.run(command, max(0.1, end - time.monotonic()), on_output, cancelled)
+        finally:
+            running.turn.release()
+        # Not `poll`: the thread that runs it all sits in there, and would let us in once in a while only.
+        self.pump()
+        self._check_alive()
+        return result

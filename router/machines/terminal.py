@@ -1,0 +1,123 @@
+"""This terminal as somebody's console: raw while it lasts, Ctrl-] ends it, its settings are restored."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import signal
+import sys
+import termios
+import threading
+import time
+import tty
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+END_KEY = b"\x1d"
+"""Ctrl-], as telnet and virsh have it."""
+LAST = 1.0
+"""Seconds of silence that end a conversation whose input has ended: what was typed may still be answered."""
+
+
+@contextlib.contextmanager
+def raw_terminal() -> Iterator[None]:
+    """Standard input gives every key as it is; nothing to do when it is no terminal."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    settings = termios.tcgetattr(0)
+    try:
+        tty.setraw(0)
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, settings)
+
+
+def show(data: bytes) -> None:
+    """Put bytes onto standard output at once."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def show_raw(data: bytes) -> None:
+    """The same for a terminal that `raw_terminal` has: there a line feed alone does not go back to the beginning."""
+    sys.stdout.buffer.write(re.sub(rb"(?<!\r)\n", b"\r\n", data) if sys.stdin.isatty() else data)
+    sys.stdout.buffer.flush()
+
+
+class Keys:
+    """What is typed, until Ctrl-] or the end of the input."""
+
+    def __init__(self) -> None:
+        self.left = False
+        """Whether Ctrl-] was typed."""
+        self.open = True
+        """Whether more may come."""
+
+    def take(self, seconds: float) -> bytes:
+        """What was typed, waiting up to that long for it; may be empty."""
+        if not self.open or not select.select([0], [], [], seconds)[0]:
+            return b""
+        typed = os.read(0, 4096)
+        before, end, _ = typed.partition(END_KEY)
+        self.left = bool(end)
+        self.open = bool(typed) and not end
+        return before
+
+
+def converse(send: Callable[[bytes], None], ended: Callable[[], bool], heard: Callable[[], float]) -> None:
+    """Hand what is typed to `send` until Ctrl-], until `ended`, or until all is silent after the input has ended.
+
+    heard: when output came last, by time.monotonic. The output itself is shown by another thread.
+    """
+    keys = Keys()
+    with raw_terminal():
+        while not keys.left and not ended():
+            if typed := keys.take(0.1):
+                send(typed)
+            if keys.open:
+                continue
+            closed = time.monotonic()
+            while not keys.left and not ended() and time.monotonic() < max(closed, heard()) + LAST:
+                time.sleep(0.05)
+            return
+
+
+@contextlib.contextmanager
+def sized(tell: Callable[[int, int], None]) -> Iterator[None]:
+    """Call `tell` with this terminal's columns and lines, now and whenever they change, from a thread of its own.
+
+    A serial line has no way to tell its other end. Nothing happens where standard input is no terminal.
+    """
+    if not sys.stdin.isatty() or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    changed, over = threading.Event(), threading.Event()
+    changed.set()
+
+    def watch() -> None:
+        while changed.wait() and not over.is_set():
+            changed.clear()
+            # Not shutil's: it believes COLUMNS and LINES, which are of another time.
+            with contextlib.suppress(OSError):
+                tell(*os.get_terminal_size(0))
+
+    def resized(_: int, __: FrameType | None) -> None:
+        changed.set()
+
+    before = signal.signal(signal.SIGWINCH, resized)
+    thread = threading.Thread(target=watch, name="terminal-size", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+        over.set()
+        changed.set()
+
+
+def size_command(columns: int, lines: int) -> str:
+    """What tells a guest's first virtio console how large the terminal at its other end is."""
+    return f"stty -F /dev/hvc0 cols {columns} rows {lines}"

@@ -1,0 +1,59 @@
+"""A board on which a system runs: the multiplexer and the agents of tests/fake_qemu.py on a TCP port."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from types import TracebackType
+
+import fake_qemu
+
+
+class RunningBoard:
+    """Its serial line is `device`, for one at a time. silent: nothing of the system is on it."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        self._listen = socket.create_server(("127.0.0.1", 0))
+        self._silent = silent
+        self._line: socket.socket | None = None
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self.device = f"socket://127.0.0.1:{self._listen.getsockname()[1]}"
+        self.openings = 0
+
+    def __enter__(self) -> RunningBoard:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listen.shutdown(socket.SHUT_RDWR)
+        self.unplug()
+        self._thread.join(10)
+        self._listen.close()
+
+    def speak(self, data: bytes) -> None:
+        """Say something by itself."""
+        assert self._line is not None
+        self._line.sendall(data)
+
+    def unplug(self) -> None:
+        """The line goes away under whoever holds it."""
+        with contextlib.suppress(OSError):
+            if self._line is not None:
+                self._line.shutdown(socket.SHUT_RDWR)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                self._line, _ = self._listen.accept()
+            except OSError:
+                return
+            self.openings += 1
+            with self._line, contextlib.suppress(OSError):
+                if self._silent:
+                    while self._line.recv(1024):
+                        pass
+                else:
+                    fake_qemu.keyboard(self._line)

@@ -1,0 +1,222 @@
+"""`router exec`, `usb` and `console` against a system that runs on a board: over its one line, for several at once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from deploy_lab import FACTS, LabOfOne, MakeLab, write_build
+from deploy_ssh import Host, lab_host
+from running_board import RunningBoard
+
+from router.machines.board import state
+from router.machines.board.lock import BoardLock, holder_of
+from router.machines.board.plan import DeployPlan, read_plan
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """State, sockets and locks of the test's own; paths of unix sockets are limited to 108 bytes."""
+    with tempfile.TemporaryDirectory(prefix="brd") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+        monkeypatch.setenv("ROUTER_LOCK_DIR", str(tmp_path / "locks"))
+        yield
+        assert is_free(), "the process that served the board is still there"
+
+
+def is_free(seconds: float = 15) -> bool:
+    """Whether nobody holds the board, now or soon."""
+    end = time.monotonic() + seconds
+    while holder_of("desk") is not None and time.monotonic() < end:
+        time.sleep(0.05)
+    return holder_of("desk") is None
+
+
+@pytest.fixture
+def plan(build: Path) -> DeployPlan:
+    write_build(build, facts=FACTS)
+    return read_plan(build)
+
+
+@pytest.fixture
+def board() -> Iterator[RunningBoard]:
+    with RunningBoard() as one:
+        yield one
+
+
+@pytest.fixture
+def one(lab: MakeLab, board: RunningBoard, plan: DeployPlan) -> LabOfOne:
+    """A lab whose board runs what the plan describes, as a deployment would have noted."""
+    state.remember("desk", plan)
+    return lab(board)
+
+
+@contextlib.contextmanager
+def started(one: LabOfOne, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A `router` that runs meanwhile, with pipes."""
+    with subprocess.Popen(
+        one.command(*words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=one.environment()
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def test_a_command_runs_in_a_guest_and_the_board_is_free_afterwards(one: LabOfOne, board: RunningBoard) -> None:
+    done = one.run("exec", "--on", "desk", "client", "seq 500; exit 7")
+    assert (done.returncode, done.stdout) == (7, "".join(f"{n}\n" for n in range(1, 501)))
+    assert is_free()
+    assert board.openings == 1
+
+
+def test_the_state_tells_who_is_up_and_which_board_it_is(one: LabOfOne) -> None:
+    done = one.run("usb", "list", "--on", "desk", "--json")
+    # The programs of the guests are not there, which is told for each; nothing else is wrong.
+    assert done.returncode == 4 and "is not up" not in done.stderr
+    assert {"server", "client"} <= set(done.stderr.replace("'", " ").replace(":", " ").split())
+
+
+def test_several_use_a_board_at_once_and_one_who_waits_is_told_of_events(one: LabOfOne, board: RunningBoard) -> None:
+    with started(one, "usb", "watch", "--on", "desk", "--json", "--count", "1") as watcher:
+        assert watcher.stdout is not None
+        while board.openings == 0:
+            time.sleep(0.05)
+        assert one.run("exec", "--on", "desk", "client", "echo both").stdout == "both\n"
+        holder = holder_of("desk")
+        assert holder is not None and (holder.doing, holder.leaves) == ("serving demo", True)
+        board.speak(b"client| [   9.0] router: guest client: attached 1-2 port 4\r\n")
+        event = json.loads(watcher.stdout.readline())
+        assert (event["guest"], event["event"], event["detail"]) == ("client", "attached", "1-2 port 4")
+        assert watcher.wait(10) == 0
+    assert board.openings == 1
+
+
+def test_a_guests_console_is_shown_alone_while_others_work(one: LabOfOne, build: Path, board: RunningBoard) -> None:
+    with started(one, "console", "--on", "desk", "--guest", "client") as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(b"ls -l\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"typed ls -l\n"
+        board.speak(b"server| secret\r\nclient| hello\r\nMON|INFO: x\r\n")
+        assert process.stdout.readline() == b"hello\n"
+        assert one.run("exec", "--on", "desk", "client", "echo meanwhile").stdout == "meanwhile\n"
+        process.stdin.write(b"exit\n\x1dnot this\n")
+        process.stdin.flush()
+        assert process.wait(10) == 0
+        rest = process.stdout.read()
+    assert b"secret" not in rest and b"not this" not in rest
+
+
+def test_two_consoles_at_once_do_not_mix(one: LabOfOne) -> None:
+    with (
+        started(one, "console", "--on", "desk", "--guest", "client") as client,
+        started(one, "console", "--on", "desk", "--guest", "server") as server,
+    ):
+        for process, word in ((client, b"first"), (server, b"second"), (client, b"third")):
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write(word + b"\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == b"typed " + word + b"\n"
+
+
+def test_a_console_can_say_what_runs_there(lab: MakeLab, board: RunningBoard, plan: DeployPlan, build: Path) -> None:
+    one = lab(board)
+    unknown = one.run("exec", "--on", "desk", "client", "true")
+    assert unknown.returncode == 2
+    assert "it is not known what runs on board 'desk'" in unknown.stderr
+    assert "no guest 'clint'" in one.run("console", str(build), "--on", "desk", "--guest", "clint").stderr
+    done = one.run("console", str(build), "--on", "desk", "--guest", "client", data="uname\n")
+    assert (done.returncode, done.stdout) == (0, "typed uname\n"), done.stderr
+    assert one.run("exec", "--on", "desk", "client", "echo known").stdout == "known\n"
+
+
+def test_a_line_without_the_system_is_said_and_soon(lab: MakeLab, plan: DeployPlan) -> None:
+    state.remember("desk", plan)
+    with RunningBoard(silent=True) as board:
+        start = time.monotonic()
+        done = lab(board).run("exec", "--on", "desk", "client", "true")
+        assert time.monotonic() - start < 40
+    assert done.returncode == 4
+    assert "nothing on the board's serial line is 'demo'" in done.stderr
+
+
+def test_a_line_that_goes_away_ends_what_waits_for_it(one: LabOfOne, board: RunningBoard) -> None:
+    with started(one, "exec", "--on", "desk", "client", "sleep 5") as process:
+        while board.openings == 0:
+            time.sleep(0.05)
+        time.sleep(1)
+        board.unplug()
+        assert process.wait(20) == 4
+
+
+def test_a_board_that_somebody_works_on_is_not_taken(one: LabOfOne) -> None:
+    with BoardLock("desk", "soldering"):
+        done = one.run("exec", "--on", "desk", "client", "true")
+    assert done.returncode == 4
+    assert f"(process {os.getpid()}, soldering)" in done.stderr
+
+
+def test_who_needs_the_whole_board_waits_for_a_holder_that_nobody_uses(one: LabOfOne) -> None:
+    one.file.write_text(one.file.read_text().replace('"serial"', '"power": {"cycle": "true"}, "serial"'))
+    assert one.run("exec", "--on", "desk", "client", "true").returncode == 0
+    assert one.run("power", "cycle", "--on", "desk").returncode == 0
+
+
+def test_a_board_can_be_stolen_from_who_watches_it(one: LabOfOne, board: RunningBoard) -> None:
+    one.file.write_text(one.file.read_text().replace('"serial"', '"power": {"cycle": "true"}, "serial"'))
+    with started(one, "usb", "watch", "--on", "desk") as watcher:
+        while board.openings == 0:
+            time.sleep(0.05)
+        assert one.run("exec", "--on", "desk", "client", "true").returncode == 0
+        refused = one.run("power", "cycle", "--on", "desk")
+        assert refused.returncode == 4 and "serving demo" in refused.stderr
+        assert one.run("power", "cycle", "--on", "desk", "--steal").returncode == 0
+        watcher.wait(10)
+
+
+@pytest.mark.deploy
+def test_a_board_behind_a_lab_host_is_reached_as_one_on_this_desk(
+    lab: MakeLab,
+    board: RunningBoard,
+    build: Path,
+    plan: DeployPlan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "sshd"
+    folder.mkdir()
+    with lab_host(folder) as host:
+        one = lab(board, via="bench")
+        done = through(one, host, "exec", "--on", "desk", "client", "true")
+        assert done.returncode == 2 and "it is not known what runs on board 'desk'" in done.stderr
+        done = through(one, host, "console", str(build), "--on", "desk", "--guest", "client", data="uname\n")
+        assert (done.returncode, done.stdout) == (0, "typed uname\n"), done.stderr
+        done = through(one, host, "exec", "--on", "desk", "client", "seq 500; exit 7")
+        assert (done.returncode, len(done.stdout.split())) == (7, 500), done.stderr
+        assert (host.home / ".local/state/router/boards/desk/plan.json").exists()
+        assert not (tmp_path / "state").exists(), "nothing is noted on this side"
+        monkeypatch.setenv("ROUTER_LOCK_DIR", str(folder / "locks"))
+        assert is_free()
+
+
+def through(one: LabOfOne, host: Host, *words: str, data: str = "") -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        one.command(*words),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+        env={**one.environment(), **host.environment},
+        input=data,
+    )
+    print(done.args, done.returncode, done.stdout, done.stderr, sep="\n")
+    return done

@@ -1,0 +1,29 @@
+"""Guests' consoles in a real terminal, while the system runs and as the run's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from end_to_end import Booted, describe_two, processes_with, router
+from terminal_user import Terminal, use_a_shell
+
+
+def test_a_guest_of_a_running_system_has_a_console_that_can_be_left(booted: Booted, tmp_path: Path) -> None:
+    command = router("console", "--system", "end-to-end", "--guest", "stranger")
+    with Terminal(command, tmp_path) as terminal:
+        terminal.expect("console of stranger; Ctrl-\\] leaves it")
+        use_a_shell(terminal)
+        terminal.send("\x1d")
+        assert terminal.ended() == 0
+    assert booted.run("stranger", "echo still here") == "still here\n"
+
+
+def test_a_run_with_a_console_ends_when_it_is_left(tmp_path: Path) -> None:
+    path = describe_two(tmp_path, "at-a-terminal")
+    with Terminal(router("run", path, "--how", "split", "--console", "client"), tmp_path) as terminal:
+        terminal.expect("console of client; Ctrl-\\] ends the run", 60)
+        terminal.expect("userspace up", 60)
+        use_a_shell(terminal)
+        terminal.send("\x1d")
+        assert terminal.ended() == 0
+    assert processes_with("build/at-a-terminal") == []
