@@ -19,6 +19,8 @@ enum { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_TCPV6 = 4 };
 enum { STATUS_LINK_UP = 1 };
 
 #define ETHERNET_HEADER 14u
+#define PATIENCE_PART 10u /* of a second at once, and of all time */
+#define CREDITED_BYTES 2048u
 
 /* struct virtio_net_hdr (5.1.6), little-endian like both of its ends. */
 struct header {
@@ -248,8 +250,10 @@ static bool give(struct virtio_net *net, struct header h, const struct content *
         virtq_advance(q);
     }
     virtq_publish(q, used);
+    uint32_t length = content->head_length + content->body_length;
+    account_credit(&net->patience, net->millisecond * (1 + length / CREDITED_BYTES));
     net->counters.rx_frames++;
-    net->counters.rx_bytes += content->head_length + content->body_length;
+    net->counters.rx_bytes += length;
     return true;
 }
 
@@ -338,10 +342,20 @@ bool virtio_net_run(struct virtio_net *net)
     return netq_show(&net->rx_done) || wake;
 }
 
-bool virtio_net_stuck(struct virtio_net *net)
+static bool stuck(struct virtio_net *net)
 {
     struct netq_frame frame;
     return virtio_live(&net->dev, VIRTIO_NET_RX) && netq_look(&net->rx, &frame);
+}
+
+uint64_t virtio_net_deadline(struct virtio_net *net, uint64_t now)
+{
+    bool waits = stuck(net);
+    if (net->stuck_since != VIRTIO_NET_NEVER) {
+        account_charge(&net->patience, net->stuck_since, now);
+    }
+    net->stuck_since = waits ? now : VIRTIO_NET_NEVER;
+    return waits ? now + account_left(&net->patience, now) : VIRTIO_NET_NEVER;
 }
 
 void virtio_net_give_up(struct virtio_net *net)
@@ -365,9 +379,12 @@ static void on_reset(struct virtio_device *dev)
 static const struct virtio_ops ops = {.notify = on_notify, .reset = on_reset};
 
 void virtio_net_init(struct virtio_net *net, const struct guest_ram *ram, const uint8_t mac[6], uint16_t mtu,
-                     struct netq_port *port, uint8_t *pool, uint32_t pool_size)
+                     struct netq_port *port, uint8_t *pool, uint32_t pool_size, uint64_t frequency)
 {
     memset(net, 0, sizeof(*net));
+    net->stuck_since = VIRTIO_NET_NEVER;
+    net->millisecond = frequency / 1000;
+    account_init(&net->patience, frequency / PATIENCE_PART, PATIENCE_PART);
     memcpy(net->config.mac, mac, 6);
     net->config.status = STATUS_LINK_UP;
     net->config.max_pairs = 1;

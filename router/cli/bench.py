@@ -5,6 +5,7 @@ route    the USB disk through the route against TCP between the same guests, in 
 sel4     the same system on seL4 and as a split run: waits, TCP with and without GSO, the disk, idle guests, sizes
 vswitch  the switch's core and its host process
 tftp     the deployment's TFTP server beside others that are installed
+devices  no figures: every emulated USB device, used over the route in two guests, with a verdict for each engine
 """
 
 from __future__ import annotations
@@ -12,9 +13,15 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import sys
 from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from router.cli import _common
+
+if TYPE_CHECKING:
+    from router.bench.device_models import Trial
 
 NAME = "bench"
 HELP = "measure the system on this computer"
@@ -26,6 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mtu", type=int, default=1500, help="route: MTU of the virtual Ethernet (default: 1500)")
     parser.add_argument("--rounds", type=int, default=5, help="route, sel4: measurements of each kind (default: 5)")
     parser.add_argument("--config", default="debug", help="sel4: the SDK's configuration (default: debug)")
+    parser.add_argument(
+        "--engine", choices=("kernel", "usbfs", "both"), default="both", help="devices: of the server (default: both)"
+    )
+    parser.add_argument("--only", metavar="NAME", nargs="+", default=[], help="devices: these only; see the table")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="devices: where to write the table (default: docs/tested-devices.md when all are tried, else nowhere)",
+    )
+    parser.add_argument("--json", action="store_true", help="devices: print JSON instead of the table")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,4 +107,29 @@ def tftp(args: argparse.Namespace) -> None:
     print(bench.render(bench.run()))
 
 
-MEASUREMENTS = {"start": start, "route": route, "sel4": sel4, "vswitch": vswitch, "tftp": tftp}
+def devices(args: argparse.Namespace) -> None:
+    """Every device over the route."""
+    from router import files
+    from router.bench.device_table import as_json, render, verdict
+    from router.bench.devices import LEFT_OUT, choose, chosen_engines, run_devices
+
+    chosen = choose(args.only)
+    engines = chosen_engines(args.engine)
+
+    def told(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    def done(trial: Trial) -> None:
+        told(f"{trial.engine:<8} {trial.device}: {verdict(trial)}  {trial.seconds:.0f} s")
+
+    trials, more = run_devices(chosen, engines, told, done)
+    facts = (conditions(), *more)
+    text = render(trials, facts, () if args.only else LEFT_OUT)
+    print(as_json(trials, facts) if args.json else text, end="")
+    output = args.output or (OUTPUT if not args.only and args.engine == "both" else None)
+    if output is not None:
+        files.write(Path(output), text.encode())
+
+
+OUTPUT = "docs/tested-devices.md"
+MEASUREMENTS = {"start": start, "route": route, "sel4": sel4, "vswitch": vswitch, "tftp": tftp, "devices": devices}

@@ -31,6 +31,7 @@ MILESTONES = (
     Milestone("attached", r"router: guest \S+: attached (.+)", "device attached: {0}"),
     Milestone("detached", r"router: guest \S+: detached (.+)", "device detached: {0}"),
     Milestone("stopped", r"vmm \S+: the guest has (crashed|powered off|reset itself)", "has {0}"),
+    Milestone("delayed", r"vmm \S+: the guest is started again in (\d+) s", "is started again in {0} s"),
     Milestone("restarting", r"vmm \S+: restarting the guest", "is started again"),
     Milestone("down", r"vmm \S+: (.*; the guest stays down)", "{0}"),
     Milestone("panic", r"Kernel panic - not syncing: (.*)", "kernel panic: {0}"),
