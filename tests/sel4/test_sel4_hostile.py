@@ -37,6 +37,8 @@ LOSS = 10
 SERVER = "10.77.0.2"
 ATTACKER = hostile_guest.NAME
 
+pytestmark = pytest.mark.timeout(2 * SECONDS + 300)
+
 
 @dataclass
 class Attack:
@@ -89,7 +91,7 @@ def attack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attack]:
 
 
 def test_the_other_guests_traffic_goes_on_unharmed(attack: Attack) -> None:
-    assert len(attack.reads) >= 2
+    assert attack.reads
     assert set(attack.reads) == {hashlib.sha256(attack.booted.disk.read_bytes()).hexdigest()}
     lost = re.search(r"(\d+)% packet loss", attack.ping)
     assert lost is not None
