@@ -7,12 +7,14 @@
 
 #include "alarm.h"
 
+#include "registers.h"
 #include "timer.h"
 
 enum { CR = 0x00, PR = 0x04, SR = 0x08, IR = 0x0c, OCR1 = 0x10, CNT = 0x24 };
 enum {
     CR_EN = 1 << 0,
     CR_ENMOD = 1 << 1,
+    CR_WAITEN = 1 << 3,
     CR_CLKSRC_24M = 5 << 6,
     CR_FRR = 1 << 9,
     CR_EN_24M = 1 << 10,
@@ -25,11 +27,11 @@ static uint64_t hertz;
 /* Half the range of the counter: a compare value farther off could not be told from one just passed. */
 #define FARTHEST 0x7fffffffu
 
-static volatile uint8_t *base;
+static void *base;
 
 static volatile uint32_t *reg(uint32_t offset)
 {
-    return (volatile uint32_t *)(volatile void *)(base + offset);
+    return reg32(base, offset);
 }
 
 /* The counter's frequency against the generic timer's, over 4 ms. */
@@ -55,7 +57,8 @@ void alarm_start(void *registers)
     *reg(IR) = 0;
     *reg(PR) = 0;
     *reg(SR) = 0x3f;
-    *reg(CR) = CR_CLKSRC_24M | CR_EN_24M | CR_FRR | CR_ENMOD;
+    /* Free running, from zero, and also while the cores wait for interrupts. */
+    *reg(CR) = CR_CLKSRC_24M | CR_EN_24M | CR_FRR | CR_WAITEN | CR_ENMOD;
     *reg(CR) |= CR_EN;
     hertz = count_for_a_moment();
 }

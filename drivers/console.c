@@ -12,6 +12,7 @@
 static struct mux mux;
 static int held_out = -1; /* a byte that the transmitter did not take */
 static int held_in = -1;  /* a byte that the guest's ring did not take */
+static bool awaits_input, awaits_room;
 
 static void pump(void)
 {
@@ -38,7 +39,14 @@ static void pump(void)
             full = true;
         }
     }
-    uart_await_room(full);
+    if (awaits_input != (held_in < 0)) {
+        awaits_input = held_in < 0;
+        uart_await_input(awaits_input);
+    }
+    if (awaits_room != full) {
+        awaits_room = full;
+        uart_await_room(full);
+    }
     uint64_t wakes = mux_wakes(&mux);
     for (uint32_t i = 0; i < console_config.ports; i++) {
         if ((wakes >> i) & 1) {

@@ -2,6 +2,7 @@
 
 /* The UART of i.MX processors (i.MX 8M Dual/8QuadLite/8Quad Reference Manual, chapter "UART"). */
 
+#include "registers.h"
 #include "uart.h"
 
 enum {
@@ -14,29 +15,34 @@ enum {
     USR2 = 0x98,
     UTS = 0xb4
 };
-enum { URXD_CHARRDY = 1 << 15 };
-enum { UCR1_RRDYEN = 1 << 9, UCR1_TRDYEN = 1 << 13 };
+enum { URXD_CHARRDY = 1 << 15, URXD_ERR = 1 << 14 };
+enum { UCR1_UARTEN = 1 << 0, UCR1_RRDYEN = 1 << 9, UCR1_TRDYEN = 1 << 13 };
 enum { UCR2_RXEN = 1 << 1, UCR2_TXEN = 1 << 2 };
 enum { UCR4_DREN = 1 << 0 };
 enum { USR1_AGTIM = 1 << 8 };
 enum { USR2_ORE = 1 << 1, USR2_RDR = 1 << 0 };
 enum { UTS_TXFULL = 1 << 4 };
 
-static volatile uint8_t *base;
+static void *base;
 
 static volatile uint32_t *reg(uint32_t offset)
 {
-    return (volatile uint32_t *)(volatile void *)(base + offset);
+    return reg32(base, offset);
+}
+
+static void turn(uint32_t control, uint32_t bits, bool on)
+{
+    *reg(control) = on ? *reg(control) | bits : *reg(control) & ~bits;
 }
 
 void uart_start(void *registers)
 {
     base = registers;
-    /* Boot loaders leave both directions on; started without one, the UART only sends. */
-    *reg(UCR2) |= UCR2_RXEN | UCR2_TXEN;
-    /* Interrupt on the first byte, whatever the FIFO's threshold is. */
-    *reg(UCR1) = (*reg(UCR1) | UCR1_RRDYEN) & ~(uint32_t)UCR1_TRDYEN;
-    *reg(UCR4) |= UCR4_DREN;
+    /* Boot loaders leave it all on; without one it is off after a reset. */
+    turn(UCR1, UCR1_UARTEN, true);
+    turn(UCR2, UCR2_RXEN | UCR2_TXEN, true);
+    turn(UCR1, UCR1_RRDYEN | UCR1_TRDYEN, false);
+    turn(UCR4, UCR4_DREN, false);
 }
 
 bool uart_put(uint8_t byte)
@@ -50,17 +56,26 @@ bool uart_put(uint8_t byte)
 
 int uart_get(void)
 {
-    if (!(*reg(USR2) & USR2_RDR)) {
-        return -1;
+    while (*reg(USR2) & USR2_RDR) {
+        uint32_t data = *reg(URXD);
+        /* A break, or noise on the line, is no byte that somebody typed. */
+        if ((data & URXD_CHARRDY) && !(data & URXD_ERR)) {
+            return (int)(data & 0xff);
+        }
     }
-    uint32_t data = *reg(URXD);
-    return data & URXD_CHARRDY ? (int)(data & 0xff) : -1;
+    return -1;
+}
+
+void uart_await_input(bool wanted)
+{
+    /* On the first byte, whatever the FIFO's threshold is. */
+    turn(UCR1, UCR1_RRDYEN, wanted);
+    turn(UCR4, UCR4_DREN, wanted);
 }
 
 void uart_await_room(bool wanted)
 {
-    uint32_t control = *reg(UCR1) & ~(uint32_t)UCR1_TRDYEN;
-    *reg(UCR1) = wanted ? control | UCR1_TRDYEN : control;
+    turn(UCR1, UCR1_TRDYEN, wanted);
 }
 
 void uart_interrupted(void)

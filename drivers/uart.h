@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The firmware has set line speed and pins; turns the receiver's interrupt on. */
+/* The firmware has set line speed and pins. All interrupts are off. */
 void uart_start(void *registers);
 
 /* False when the transmit FIFO is full. */
@@ -14,6 +14,10 @@ bool uart_put(uint8_t byte);
 
 /* The next received byte, or -1. */
 int uart_get(void);
+
+/* Whether the device interrupts when bytes have come. Not while those that have come cannot be passed on: the
+ * interrupt of a device that keeps it up would never end. */
+void uart_await_input(bool wanted);
 
 /* Whether the device interrupts when there is room to transmit again. */
 void uart_await_room(bool wanted);

@@ -36,6 +36,7 @@ PASSTHROUGH = {
         ),
         irqs=tuple(DeviceIrq(number, False, "/pcie@3f000000") for number in (35, 36, 37, 38)),
         dma=True,
+        config_spaces=(Range(0x3F00_0000, 0x100_0000),),
         bootargs=("pci=nomsi",),
     ),
     # Both USB controllers of the i.MX 8M Quad and what they depend on.
@@ -54,6 +55,7 @@ PASSTHROUGH = {
         ),
         irqs=(DeviceIrq(72, False, "usb@38100000"), DeviceIrq(73, False, "usb@38200000")),
         dma=True,
+        unstoppable=("usb@38100000", "usb@38200000"),
         bootargs=("initcall_blacklist=imx8_soc_init",),
     ),
 }

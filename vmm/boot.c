@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "pci.h"
 #include "timer.h"
 #include "vmm.h"
 
@@ -69,6 +70,7 @@ void guest_boot(void)
     }
     psci_init(&vmm.psci, c->vcpus);
     vmm.state = GUEST_UP;
+    vmm.started_at = timer_now();
     vcpu_start(0, entry, c->dtb.gpa);
 }
 
@@ -123,12 +125,26 @@ void guest_stopped(const char *why, enum vmm_policy policy)
         vcpu_off(v);
     }
     vmm.state = GUEST_DOWN;
+    for (uint32_t i = 0; i < vmm_config.config_spaces; i++) {
+        pci_quiesce(vmm_config.config_space[i].vaddr, vmm_config.config_space[i].size);
+    }
     bus_reset();
     log_line(why);
     if (policy == VMM_RESTART) {
-        vmm.restarts++;
-        log_line("restarting the guest");
-        start_draining();
-        boot_unless_draining();
+        uint64_t now = timer_now();
+        uint32_t delay = backoff_ended(&vmm.backoff, (now - vmm.started_at) / timer_frequency());
+        vmm.restart_at = now + delay * timer_frequency();
+        if (delay != 0) {
+            log_decimal("the guest is started again in ", delay, " s");
+        }
     }
+}
+
+void guest_restart(void)
+{
+    vmm.restart_at = TIMER_NEVER;
+    vmm.restarts++;
+    log_line("restarting the guest");
+    start_draining();
+    boot_unless_draining();
 }

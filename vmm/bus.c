@@ -3,9 +3,6 @@
 #include "timer.h"
 #include "vmm.h"
 
-/* A guest that gives no receive buffers holds up the frames behind the first for this long. */
-#define STUCK_MS 100u
-
 static bool within(uint64_t gpa, uint64_t base, uint64_t length)
 {
     return base != 0 && gpa >= base && gpa - base < length;
@@ -18,7 +15,7 @@ void bus_init(void)
     gic_init(&vmm.gic, c->gic, c->vcpus, c->list_registers);
     if (c->net.present) {
         virtio_net_init(&vmm.net, &vmm.ram, c->net.mac, c->net.mtu, c->net.rings, c->net.pool,
-                        c->net.pool_size);
+                        c->net.pool_size, timer_frequency());
         for (uint32_t i = 0; i < c->net.peers; i++) {
             const struct vmm_peer *peer = &c->net.peer[i];
             if (peer->port < VIRTIO_NET_MAX_PORTS) {
@@ -61,11 +58,7 @@ void bus_run_net(void)
     if (virtio_net_run(&vmm.net)) {
         microkit_notify(net->channel);
     }
-    if (!virtio_net_stuck(&vmm.net)) {
-        vmm.stuck_until = TIMER_NEVER;
-    } else if (vmm.stuck_until == TIMER_NEVER) {
-        vmm.stuck_until = timer_now() + timer_frequency() / 1000 * STUCK_MS;
-    }
+    vmm.stuck_until = virtio_net_deadline(&vmm.net, timer_now());
     gic_set_line(&vmm.gic, 0, net->intid, virtio_line(&vmm.net.dev));
 }
 

@@ -56,6 +56,12 @@ struct vmm_irq {
     uint16_t intid;
 };
 
+/* PCI configuration space of devices that belong to the guest (ECAM). */
+struct vmm_config_space {
+    void *vaddr; /* mapped uncached */
+    uint32_t size;
+};
+
 /* What to do when the guest crashes, powers off or resets itself. */
 enum vmm_policy { VMM_STAY_DOWN, VMM_RESTART };
 
@@ -67,6 +73,7 @@ struct vmm_config {
     uint64_t gicc;           /* GICv2 only: where the guest sees its CPU interface */
     uint32_t list_registers; /* of the board's GIC; 4 on both boards */
     uint32_t vcpus;
+    uint8_t priority; /* of the vCPUs */
 
     uint64_t ram_gpa;
     uint64_t ram_size;
@@ -85,6 +92,9 @@ struct vmm_config {
 
     uint32_t irqs;
     const struct vmm_irq *irq;
+
+    uint32_t config_spaces;
+    const struct vmm_config_space *config_space;
 
     uint32_t smcs; /* function identifiers that are passed on to the firmware; all others are refused */
     const uint32_t *smc;

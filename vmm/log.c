@@ -17,33 +17,94 @@ static void text(const char *s)
     charq_write(&vmm.console[0].out, (const uint8_t *)s, n);
 }
 
-void log_line(const char *line)
+static void begin(void)
 {
-    if (!vmm_config.console[0].present) {
-        return;
-    }
     text("\r\nvmm ");
     text(vmm_config.name);
     text(": ");
-    text(line);
+}
+
+static void end(void)
+{
     console_bytes((const uint8_t *)"\r\n", 2);
 }
 
-void log_number(const char *line, uint64_t value)
+static void decimal(uint64_t value)
 {
-    char digits[19] = " 0x0000000000000000";
-    char out[96];
-    uint32_t n = 0;
-    while (n < sizeof(out) - sizeof(digits) - 1 && line[n] != 0) {
-        out[n] = line[n];
-        n++;
+    char digits[21];
+    uint32_t at = sizeof(digits) - 1;
+    digits[at] = 0;
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value != 0);
+    text(digits + at);
+}
+
+void log_line(const char *line)
+{
+    if (vmm_config.console[0].present) {
+        begin();
+        text(line);
+        end();
+    }
+}
+
+void log_decimal(const char *before, uint64_t value, const char *after)
+{
+    if (vmm_config.console[0].present) {
+        begin();
+        text(before);
+        decimal(value);
+        text(after);
+        end();
+    }
+}
+
+void log_hex(const char *line, uint64_t value)
+{
+    char digits[] = " 0x0000000000000000";
+    if (!vmm_config.console[0].present) {
+        return;
     }
     for (uint32_t i = 0; i < 16; i++) {
         digits[3 + i] = "0123456789abcdef"[(value >> (60 - 4 * i)) & 0xf];
     }
-    for (uint32_t i = 0; i < sizeof(digits); i++) {
-        out[n++] = digits[i];
+    begin();
+    text(line);
+    text(digits);
+    end();
+}
+
+static void item(uint64_t value, const char *what)
+{
+    decimal(value);
+    text(what);
+}
+
+void log_breaches(void)
+{
+    /* Linux does a handful of such things, too. */
+    const uint64_t first = 64;
+    const struct virtio_device *net = &vmm.net.dev;
+    const struct virtio_device *consoles[VMM_CONSOLES] = {&vmm.console[0].dev, &vmm.console[1].dev};
+    uint64_t registers = vmm.gic.bad_accesses + net->bad_accesses;
+    uint64_t queues = net->breaches;
+    uint64_t frames = vmm.net.counters.tx_malformed + vmm.net.counters.tx_oversize;
+    for (uint32_t i = 0; i < VMM_CONSOLES; i++) {
+        registers += consoles[i]->bad_accesses;
+        queues += consoles[i]->breaches;
     }
-    out[n] = 0;
-    log_line(out);
+    uint64_t sum = registers + queues + frames + vmm.stray_accesses + vmm.unknown_traps;
+    if (sum < first || sum < vmm.next_report || !vmm_config.console[0].present) {
+        return;
+    }
+    vmm.next_report = 2 * sum;
+    begin();
+    item(registers, " bad register accesses, ");
+    item(queues, " broken queues, ");
+    item(frames, " bad frames, ");
+    item(vmm.stray_accesses, " accesses to nothing, ");
+    item(vmm.unknown_traps, " unknown traps so far");
+    end();
 }

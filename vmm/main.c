@@ -11,6 +11,7 @@
 #include "vmm.h"
 
 #define VIRTUAL_TIMER_PPI 27u
+#define LAST_PRIORITY 1u /* below that of every guest, or equal to it; the kernel idles at 0 */
 
 #define ICC_ASGI1R_EL1 SYSREG(3, 0, 12, 11, 6)
 #define ICC_SGI0R_EL1 SYSREG(3, 0, 12, 11, 7)
@@ -37,10 +38,20 @@ static void acknowledge(void)
     }
 }
 
-/* Interrupts into list registers, sleepers awake, the next deadline to the timer. */
-static void settle(void)
+/* A deadline that comes to nothing costs one wake-up; taking it back would cost a call each time. */
+static void arm(uint64_t deadline)
 {
-    uint64_t next = vmm.stuck_until;
+    if (deadline < vmm.timer_armed) {
+        vmm.timer_armed = deadline;
+        microkit_mr_set(0, deadline);
+        microkit_ppcall(vmm_config.timer_channel, microkit_msginfo_new(TIMER_SET, 1));
+    }
+}
+
+/* Interrupts into list registers and sleepers awake; the next deadline of a vCPU. */
+static uint64_t run_vcpus(void)
+{
+    uint64_t next = TIMER_NEVER;
     acknowledge();
     for (uint32_t v = 0; v < vmm_config.vcpus; v++) {
         struct vcpu *vcpu = vcpu_of(v);
@@ -56,18 +67,70 @@ static void settle(void)
             }
         }
     }
-    /* A deadline that comes to nothing costs one wake-up; taking it back would cost a call each time. */
-    if (next < vmm.timer_armed) {
-        vmm.timer_armed = next;
-        microkit_mr_set(0, next);
-        microkit_ppcall(vmm_config.timer_channel, microkit_msginfo_new(TIMER_SET, 1));
+    return next;
+}
+
+/*
+ * The monitor runs above all guests, so a guest that does nothing but trap would keep the others from
+ * running: its own time slice hardly passes while the monitor works for it. Therefore the time of traps is on
+ * an account. With too much owed, the vCPUs get the lowest priority, where they run when nobody else wants
+ * to.
+ */
+#define TRAPS_LIMIT(frequency) ((frequency) / 200) /* 5 ms: some hundred traps */
+#define TRAPS_PART 2u                              /* in the long run, half of the time */
+
+static uint64_t owed_for_trust(void)
+{
+    return vmm.traps.limit / 4;
+}
+
+/* A trap took from `start` until now. */
+static void charge(uint64_t start)
+{
+    bool was = vmm.behind;
+    account_charge(&vmm.traps, start, timer_now());
+    vmm.behind = vmm.traps.owed > (was ? owed_for_trust() : vmm.traps.limit);
+    for (uint32_t v = 0; vmm.behind != was && v < vmm_config.vcpus; v++) {
+        vcpu_set_priority(v, vmm.behind ? LAST_PRIORITY : vmm_config.priority);
     }
+}
+
+/* The end of every event. */
+static void settle(void)
+{
+    uint64_t next = vmm.state == GUEST_UP ? run_vcpus() : TIMER_NEVER;
+    log_breaches();
+    next = min_u64(next, min_u64(vmm.restart_at, vmm.stuck_until));
+    arm(vmm.behind ? min_u64(next, account_due(&vmm.traps, owed_for_trust())) : next);
+}
+
+/* The console has taken or brought bytes. A guest can have megabytes to print and the serial line may be
+ * fast: then the monitor and the console would pass them on without end, above all guests. */
+static void run_console(uint32_t index)
+{
+    if (vmm.behind) {
+        vmm.consoles_wait |= 1u << index;
+        return;
+    }
+    uint64_t start = timer_now();
+    vmm.consoles_wait &= ~(1u << index);
+    bus_run_console(index);
+    charge(start);
 }
 
 static void on_timer(void)
 {
     uint64_t now = timer_now();
     vmm.timer_armed = TIMER_NEVER;
+    charge(now);
+    for (uint32_t i = 0; i < VMM_CONSOLES; i++) {
+        if ((vmm.consoles_wait >> i) & 1) {
+            run_console(i);
+        }
+    }
+    if (vmm.restart_at <= now) {
+        guest_restart();
+    }
     for (uint32_t v = 0; v < vmm_config.vcpus; v++) {
         struct vcpu *vcpu = vcpu_of(v);
         if (vcpu->state == VCPU_ASLEEP && vcpu->deadline <= now) {
@@ -76,10 +139,16 @@ static void on_timer(void)
         }
     }
     if (vmm.stuck_until <= now) {
-        vmm.stuck_until = TIMER_NEVER;
         virtio_net_give_up(&vmm.net);
         bus_run_net();
     }
+}
+
+/* What the guest cannot know how to go on from. */
+static void crash(const char *why, uint64_t value)
+{
+    log_hex(why, value);
+    guest_stopped("the guest has crashed", vmm_config.on_crash);
 }
 
 static void on_memory_fault(uint32_t vcpu)
@@ -102,42 +171,8 @@ static void on_memory_fault(uint32_t vcpu)
     }
     vmm.stray_accesses++;
     if (!vcpu_abort(vcpu, address, instruction)) {
-        log_number("the guest faults in its exception vector, address", address);
-        guest_stopped("the guest has crashed", vmm_config.on_crash);
+        crash("the guest faults in its exception vector, address", address);
     }
-}
-
-static bool smc_allowed(uint64_t function)
-{
-    for (uint32_t i = 0; i < vmm_config.smcs; i++) {
-        if (vmm_config.smc[i] == (uint32_t)function) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static uint64_t forward_smc(uint32_t vcpu, uint64_t function)
-{
-    const uint64_t not_supported = ~0ULL;
-    if (!smc_allowed(function)) {
-        return not_supported;
-    }
-#if defined(CONFIG_ALLOW_SMC_CALLS)
-    uint64_t x[8];
-    seL4_ARM_SMCContext answer;
-    vcpu_registers(vcpu, x, 8);
-    seL4_ARM_SMCContext call = {
-        .x0 = x[0], .x1 = x[1], .x2 = x[2], .x3 = x[3], .x4 = x[4], .x5 = x[5], .x6 = x[6], .x7 = x[7]};
-    microkit_arm_smc_call(&call, &answer);
-    vcpu_set_register(vcpu, 1, answer.x1, 0);
-    vcpu_set_register(vcpu, 2, answer.x2, 0);
-    vcpu_set_register(vcpu, 3, answer.x3, 0);
-    return answer.x0;
-#else
-    (void)vcpu;
-    return not_supported;
-#endif
 }
 
 /* PSCI and other calls to firmware; only those by SMC are ever passed on to it. */
@@ -168,7 +203,7 @@ static void on_call(uint32_t vcpu, bool smc, uint32_t advance)
         guest_stopped("the guest has reset itself", vmm_config.on_reset);
         break;
     case PSCI_NOT_PSCI:
-        vcpu_set_register(vcpu, 0, smc ? forward_smc(vcpu, x[0]) : result.value, advance);
+        vcpu_set_register(vcpu, 0, smc ? firmware_call(vcpu, x[0]) : result.value, advance);
         break;
     }
 }
@@ -218,8 +253,10 @@ static void on_trap(uint32_t vcpu)
         on_system_register(vcpu, &trap);
         break;
     case TRAP_OTHER:
-        log_number("a trap that no guest should cause, syndrome", syndrome);
-        guest_stopped("the guest has crashed", vmm_config.on_crash);
+        vmm.unknown_traps++;
+        if (!vcpu_undefined(vcpu)) {
+            crash("an unknown instruction in the guest's exception vector, syndrome", syndrome);
+        }
         break;
     }
 }
@@ -254,7 +291,7 @@ seL4_Bool fault(microkit_child child, microkit_msginfo msginfo, microkit_msginfo
     if (vcpu >= vmm_config.vcpus || vmm.state != GUEST_UP) {
         return seL4_False;
     }
-    uint64_t restarts = vmm.restarts;
+    uint64_t start = timer_now();
     switch (microkit_msginfo_get_label(msginfo)) {
     case seL4_Fault_VMFault:
         on_memory_fault(vcpu);
@@ -274,13 +311,13 @@ seL4_Bool fault(microkit_child child, microkit_msginfo msginfo, microkit_msginfo
         on_call(vcpu, false, 4);
         break;
     default:
-        log_number("a fault that no guest should cause, label", microkit_msginfo_get_label(msginfo));
-        guest_stopped("the guest has crashed", vmm_config.on_crash);
+        crash("a fault that no guest should cause, label", microkit_msginfo_get_label(msginfo));
         break;
     }
+    charge(start);
     settle();
-    if (vcpu_of(vcpu)->state != VCPU_RUNNING || restarts != vmm.restarts) {
-        return seL4_False; /* asleep, off, or started anew: there is nobody to answer */
+    if (vcpu_of(vcpu)->state != VCPU_RUNNING) {
+        return seL4_False; /* asleep or off: there is nobody to answer */
     }
     *reply = microkit_msginfo_new(0, 0);
     return seL4_True;
@@ -298,7 +335,7 @@ void notified(microkit_channel channel)
     } else {
         for (uint32_t i = 0; i < VMM_CONSOLES; i++) {
             if (c->console[i].present && channel == c->console[i].channel) {
-                bus_run_console(i);
+                run_console(i);
             }
         }
         for (uint32_t i = 0; i < c->irqs; i++) {
@@ -308,7 +345,7 @@ void notified(microkit_channel channel)
             }
         }
     }
-    if (vmm.state == GUEST_UP) {
+    if (vmm.state != GUEST_DRAINING) {
         settle();
     }
 }
@@ -317,6 +354,8 @@ void init(void)
 {
     vmm.timer_armed = TIMER_NEVER;
     vmm.stuck_until = TIMER_NEVER;
+    vmm.restart_at = TIMER_NEVER;
+    account_init(&vmm.traps, TRAPS_LIMIT(timer_frequency()), TRAPS_PART);
     bus_init();
     vcpu_init(vmm_config.vcpus);
     if (vmm_config.images_channel == VMM_NO_CHANNEL) {

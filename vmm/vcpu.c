@@ -10,6 +10,9 @@
 #define CNTV_IMASK 2u
 #define MPIDR_RES1 (1ULL << 31)
 
+/* Exception classes and the fault status of a synchronous external abort (ARM DDI 0487, ESR_EL1). */
+enum { UNKNOWN = 0x00, INSTRUCTION_ABORT = 0x20, DATA_ABORT = 0x24, EXTERNAL_ABORT = 0x10 };
+
 static struct vcpu vcpus[GIC_MAX_VCPUS];
 static seL4_Word reset_value[seL4_VCPUReg_Num];
 
@@ -163,9 +166,9 @@ void vcpu_advance(uint32_t vcpu, uint32_t advance)
     vcpu_set_register(vcpu, 31, 0, advance);
 }
 
-bool vcpu_abort(uint32_t vcpu, uint64_t address, bool instruction)
+/* Takes the vCPU to its exception vector with this class and syndrome. */
+static bool take_exception(uint32_t vcpu, uint64_t class, uint64_t iss)
 {
-    enum { DATA_ABORT = 0x24, INSTRUCTION_ABORT = 0x20, FROM_SAME_LEVEL = 1, EXTERNAL_ABORT = 0x10 };
     seL4_UserContext context;
     read_context(vcpu, 3, &context);
     bool from_el1 = (context.spsr & 0xc) != 0;
@@ -173,21 +176,39 @@ bool vcpu_abort(uint32_t vcpu, uint64_t address, bool instruction)
     uint64_t vector = microkit_vcpu_arm_read_reg(vcpu, seL4_VCPUReg_VBAR) + (!from_el1 ? 0x400
                                                                              : on_sp0  ? 0
                                                                                        : 0x200);
-    if (context.pc == vector || (instruction && context.pc == vcpus[vcpu].abort_pc)) {
+    if (context.pc == vector) {
         return false;
     }
-    vcpus[vcpu].abort_pc = context.pc;
-    uint64_t class = (instruction ? INSTRUCTION_ABORT : DATA_ABORT) + (from_el1 ? FROM_SAME_LEVEL : 0);
-    /* 32-bit instruction length; the fault address of the stage-1 walk is not known here, so give the
-     * physical one. */
-    microkit_vcpu_arm_write_reg(vcpu, seL4_VCPUReg_ESR, class << 26 | 1u << 25 | EXTERNAL_ABORT);
-    microkit_vcpu_arm_write_reg(vcpu, seL4_VCPUReg_FAR, address);
+    /* Of aborts, the class of one from the same level is the next one. All instructions have 32 bits. */
+    uint64_t same = class != UNKNOWN && from_el1;
+    microkit_vcpu_arm_write_reg(vcpu, seL4_VCPUReg_ESR, (class + same) << 26 | 1u << 25 | iss);
     microkit_vcpu_arm_write_reg(vcpu, seL4_VCPUReg_ELR_EL1, context.pc);
     microkit_vcpu_arm_write_reg(vcpu, seL4_VCPUReg_SPSR_EL1, context.spsr);
     context.pc = vector;
     context.spsr = SPSR_EL1H | SPSR_DAIF;
     write_context(vcpu, false, 3, &context);
     return true;
+}
+
+bool vcpu_abort(uint32_t vcpu, uint64_t address, bool instruction)
+{
+    if (!take_exception(vcpu, instruction ? INSTRUCTION_ABORT : DATA_ABORT, EXTERNAL_ABORT)) {
+        return false;
+    }
+    /* The address before the guest's own translation is not known here, so give the physical one. */
+    microkit_vcpu_arm_write_reg(vcpu, seL4_VCPUReg_FAR, address);
+    return true;
+}
+
+bool vcpu_undefined(uint32_t vcpu)
+{
+    return take_exception(vcpu, UNKNOWN, 0);
+}
+
+void vcpu_set_priority(uint32_t vcpu, uint8_t priority)
+{
+    /* The kernel takes no more than the authority's own maximum, which is what the vCPU was made with. */
+    seL4_TCB_SetPriority(BASE_VM_TCB_CAP + vcpu, BASE_VM_TCB_CAP + vcpu, priority);
 }
 
 void vcpu_inject(struct gic *gic, uint32_t vcpu)

@@ -18,7 +18,6 @@ struct vcpu {
     uint64_t deadline;   /* asleep: counter value at which its virtual timer fires, or TIMER_NEVER */
     bool timer_masked;   /* seL4 delivered the virtual timer and waits for the acknowledgement */
     uint64_t sleeper_pc; /* asleep: where to go on */
-    uint64_t abort_pc;   /* where the last exception given to the guest happened */
 };
 
 /* Remembers the reset values of the system registers; before the first start. */
@@ -42,9 +41,13 @@ void vcpu_registers(uint32_t vcpu, uint64_t *x, uint32_t count);
 void vcpu_set_register(uint32_t vcpu, uint32_t n, uint64_t value, uint32_t advance);
 void vcpu_advance(uint32_t vcpu, uint32_t advance);
 
-/* Gives the guest a synchronous external abort for the access it made. False when it faults in its own
- * exception vector: then it cannot go on. */
+/* Gives the guest a synchronous external abort for the access it made, or the exception of an instruction
+ * that does not exist. False when that happened in its own exception vector: then it cannot go on. */
 bool vcpu_abort(uint32_t vcpu, uint64_t address, bool instruction);
+bool vcpu_undefined(uint32_t vcpu);
+
+/* The scheduling priority of a vCPU. */
+void vcpu_set_priority(uint32_t vcpu, uint8_t priority);
 
 /* Puts what is pending into free list registers. */
 void vcpu_inject(struct gic *gic, uint32_t vcpu);

@@ -19,6 +19,8 @@ enum { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_TCPV6 = 4 };
 enum { STATUS_LINK_UP = 1 };
 
 #define ETHERNET_HEADER 14u
+#define PATIENCE_PART 10u /* of a second at once, and of all time */
+#define CREDITED_BYTES 2048u
 
 /* struct virtio_net_hdr (5.1.6), little-endian like both of its ends. */
 struct header {
@@ -192,11 +194,10 @@ static uint32_t copy_in(const struct virtq_chain *chain, uint32_t skip, const st
 /* The finished checksum over everything from byte `start` on, which is even in a frame with a head. */
 static uint32_t checksum(const struct content *of, uint32_t start)
 {
-    if (start >= of->head_length) {
-        start -= of->head_length;
-        return ~inet_sum(0, of->body + start, of->body_length - start);
-    }
-    return ~inet_sum(inet_sum(0, of->head + start, of->head_length - start), of->body, of->body_length);
+    uint32_t in_head = start < of->head_length ? of->head_length - start : 0;
+    uint32_t skip = start < of->head_length ? 0 : start - of->head_length;
+    uint32_t sum = in_head != 0 ? inet_sum(0, of->head + start, in_head) : 0;
+    return ~inet_sum(sum, of->body + skip, of->body_length - skip);
 }
 
 /* Writes a frame into the guest's buffers: as many as it takes with mergeable buffers, else one. Returns how
@@ -248,8 +249,10 @@ static bool give(struct virtio_net *net, struct header h, const struct content *
         virtq_advance(q);
     }
     virtq_publish(q, used);
+    uint32_t length = content->head_length + content->body_length;
+    account_credit(&net->patience, net->millisecond * (1 + length / CREDITED_BYTES));
     net->counters.rx_frames++;
-    net->counters.rx_bytes += content->head_length + content->body_length;
+    net->counters.rx_bytes += length;
     return true;
 }
 
@@ -295,12 +298,10 @@ static bool receive(struct virtio_net *net, const struct netq_frame *frame)
         return give_segments(net, frame, data);
     }
     const struct content content = {NULL, 0, data, frame->length};
-    const struct header h = {.flags = frame->flags,
-                             .gso_type = frame->gso_type,
-                             .hdr_len = frame->hdr_len,
-                             .gso_size = frame->gso_size,
-                             .csum_start = frame->csum_start,
-                             .csum_offset = frame->csum_offset};
+    struct header h = {.flags = frame->flags, .gso_type = frame->gso_type, .hdr_len = frame->hdr_len};
+    h.gso_size = frame->gso_size;
+    h.csum_start = frame->csum_start;
+    h.csum_offset = frame->csum_offset;
     return give(net, h, &content);
 }
 
@@ -338,10 +339,20 @@ bool virtio_net_run(struct virtio_net *net)
     return netq_show(&net->rx_done) || wake;
 }
 
-bool virtio_net_stuck(struct virtio_net *net)
+static bool stuck(struct virtio_net *net)
 {
     struct netq_frame frame;
     return virtio_live(&net->dev, VIRTIO_NET_RX) && netq_look(&net->rx, &frame);
+}
+
+uint64_t virtio_net_deadline(struct virtio_net *net, uint64_t now)
+{
+    bool waits = stuck(net);
+    if (net->stuck_since != VIRTIO_NET_NEVER) {
+        account_charge(&net->patience, net->stuck_since, now);
+    }
+    net->stuck_since = waits ? now : VIRTIO_NET_NEVER;
+    return waits ? now + account_left(&net->patience, now) : VIRTIO_NET_NEVER;
 }
 
 void virtio_net_give_up(struct virtio_net *net)
@@ -365,9 +376,12 @@ static void on_reset(struct virtio_device *dev)
 static const struct virtio_ops ops = {.notify = on_notify, .reset = on_reset};
 
 void virtio_net_init(struct virtio_net *net, const struct guest_ram *ram, const uint8_t mac[6], uint16_t mtu,
-                     struct netq_port *port, uint8_t *pool, uint32_t pool_size)
+                     struct netq_port *port, uint8_t *pool, uint32_t pool_size, uint64_t frequency)
 {
     memset(net, 0, sizeof(*net));
+    net->stuck_since = VIRTIO_NET_NEVER;
+    net->millisecond = frequency / 1000;
+    account_init(&net->patience, frequency / PATIENCE_PART, PATIENCE_PART);
     memcpy(net->config.mac, mac, 6);
     net->config.status = STATUS_LINK_UP;
     net->config.max_pairs = 1;

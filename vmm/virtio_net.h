@@ -8,9 +8,14 @@
  *
  * Nothing is dropped for want of room: a frame that finds no room in the pool stays in the guest's
  * transmit queue, one that finds no receive buffer stays in the switch's queue. Only a guest that gives no
- * buffers for a while (virtio_net_give_up) loses frames, so that it cannot hold up the others.
+ * buffers for a while loses frames, so that it cannot hold up the others: what waits for it stands in the way
+ * of what its senders have for other guests. It may let frames wait for a tenth of a second at once, and in
+ * the long run for a tenth of the time, for 1 ms with each frame and for 1 ms with every 2 KiB that it takes:
+ * one that takes a thousand frames or 2 MiB a second may wait all the time. After that, a frame without a
+ * buffer is dropped.
  */
 
+#include "account.h"
 #include "netq.h"
 #include "virtio_mmio.h"
 
@@ -52,20 +57,26 @@ struct virtio_net {
     struct netq_pool pool;
     uint8_t *pool_bytes;
     struct virtio_net_source source[VIRTIO_NET_MAX_PORTS];
-    bool giving_up;   /* the guest gives no buffers: drop what comes */
-    uint32_t segment; /* of the frame at the front, the first that the guest does not have yet */
+    bool giving_up;          /* the guest gives no buffers: drop what comes */
+    uint64_t stuck_since;    /* counter value since when a frame waits uncharged, or VIRTIO_NET_NEVER */
+    uint64_t millisecond;    /* in ticks of the counter */
+    struct account patience; /* of the time that frames have waited for the guest */
+    uint32_t segment;        /* of the frame at the front, the first that the guest does not have yet */
     struct virtio_net_counters counters;
 };
 
-/* The port's shared rings and this port's own pool; sources are set by the caller before the first frame. */
+#define VIRTIO_NET_NEVER UINT64_MAX
+
+/* The port's shared rings and this port's own pool; sources are set by the caller before the first frame.
+ * frequency: of the counter that `now` below comes from, in hertz. */
 void virtio_net_init(struct virtio_net *net, const struct guest_ram *ram, const uint8_t mac[6], uint16_t mtu,
-                     struct netq_port *port, uint8_t *pool, uint32_t pool_size);
+                     struct netq_port *port, uint8_t *pool, uint32_t pool_size, uint64_t frequency);
 
 /* Moves what can be moved in both directions. True when the switch has to be notified. */
 bool virtio_net_run(struct virtio_net *net);
 
-/* Whether a frame waits for a receive buffer of the guest. */
-bool virtio_net_stuck(struct virtio_net *net);
+/* After each run: when the guest has let a frame wait for too long, or VIRTIO_NET_NEVER when none waits. */
+uint64_t virtio_net_deadline(struct virtio_net *net, uint64_t now);
 
-/* The guest let a frame wait too long: drop frames for it until it gives a buffer again. */
+/* The deadline has passed: the next run drops frames for the guest until it gives a buffer again. */
 void virtio_net_give_up(struct virtio_net *net);

@@ -47,11 +47,13 @@ def devices_one_owner(view: View) -> Iterator[Finding]:
             yield Finding(f"'{region.name}' {region.physical} is given to {who}", region_subject(region))
 
 
-@invariant("monitors-touch-no-device", "a monitor maps no device: a guest's devices are in its virtual machine only")
+@invariant("monitors-touch-no-device", "a monitor maps no device, but for its guest's PCI configuration spaces")
 def monitors_touch_no_device(view: View) -> Iterator[Finding]:
+    stops = {(guest.name, space) for guest in view.plan.guests for space in guest.passthrough.config_spaces}
     for region in view.of_kind(RegionKind.DEVICE):
         for space, each in view.mapped.get(region.name, []):
-            if space.vm is None and space.pd.vm is not None:
+            vm = space.pd.vm
+            if space.vm is None and vm is not None and (vm.name, region.physical) not in stops:
                 yield Finding(f"{space} maps the device '{region.name}' ({each.perms})", region_subject(region))
 
 
@@ -190,6 +192,19 @@ def dma_identity(view: View) -> Iterator[Finding]:
                         guest_path(guest.name, "passthrough"),
                         "without an IOMMU a device uses the machine's addresses: map the RAM at the same ones",
                     )
+
+
+@invariant("restart-is-clean", "a guest that is started again owns no device that may still write into its memory")
+def restart_is_clean(view: View) -> Iterator[Finding]:
+    for guest in view.plan.guests:
+        if guest.on_exit == "restart" and guest.passthrough.unstoppable:
+            names = ", ".join(guest.passthrough.unstoppable)
+            yield Finding(
+                f"'{guest.name}' is to be started again when it has ended, but its monitor cannot keep {names} from"
+                " writing into its memory while it is loaded again",
+                guest_path(guest.name, "on_exit"),
+                "write 'on_exit: stop', or leave it out",
+            )
 
 
 @invariant("dma-is-said", "the plan's notes name every guest that can reach all memory by DMA")

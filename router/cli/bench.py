@@ -2,6 +2,7 @@
 
 start    check, build and run: how long the user waits (--cold: also with an empty cache, which downloads)
 route    the USB disk through the route against TCP between the same guests, in one run
+usbip    the USB/IP engines against Debian's C usbipd, latency against TCP, hot-plug, memory
 sel4     the same system on seL4 and as a split run: waits, TCP with and without GSO, the disk, idle guests, sizes
 vswitch  the switch's core and its host process
 tftp     the deployment's TFTP server beside others that are installed
@@ -11,10 +12,12 @@ devices  no figures: every emulated USB device, used over the route in two guest
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +33,12 @@ HELP = "measure the system on this computer"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=sorted(MEASUREMENTS), help="what to measure")
     parser.add_argument("--cold", action="store_true", help="start: also build with an empty cache")
-    parser.add_argument("--mtu", type=int, default=1500, help="route: MTU of the virtual Ethernet (default: 1500)")
-    parser.add_argument("--rounds", type=int, default=5, help="route, sel4: measurements of each kind (default: 5)")
+    parser.add_argument(
+        "--mtu", type=int, default=1500, help="route, usbip: MTU of the virtual Ethernet (default: 1500)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="route, usbip, sel4: measurements of each kind (default: 5)"
+    )
     parser.add_argument("--config", default="debug", help="sel4: the SDK's configuration (default: debug)")
     parser.add_argument(
         "--engine", choices=("kernel", "usbfs", "both"), default="both", help="devices: of the server (default: both)"
@@ -42,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="devices: where to write the table (default: docs/tested-devices.md when all are tried, else nowhere)",
     )
-    parser.add_argument("--json", action="store_true", help="devices: print JSON instead of the table")
+    parser.add_argument("--json", action="store_true", help="usbip, devices: print JSON instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,6 +88,21 @@ def route(args: argparse.Namespace) -> None:
 
     _common.say("conditions", conditions("split run, QEMU TCG", "cortex-a53, 1 vCPU a guest", f"MTU {args.mtu}"))
     show(run_split_route(args.mtu, args.rounds).rows())
+
+
+def usbip(args: argparse.Namespace) -> None:
+    """The engines, the latency, hot-plug."""
+    from router.bench import usbip as bench
+
+    computer = conditions("split run, QEMU TCG", "cortex-a53, 1 vCPU a guest", f"MTU {args.mtu}")
+    if not args.json:
+        _common.say("conditions", computer)
+    figures = bench.measure(args.mtu, args.rounds, lambda text: print(text, file=sys.stderr, flush=True))
+    rows = list(figures.rows())
+    if args.json:
+        print(json.dumps({"conditions": computer, "rows": [asdict(row) for row in rows], "times": figures.values}))
+    else:
+        show((row.name, row.render()) for row in rows)
 
 
 def vswitch(args: argparse.Namespace) -> None:
@@ -132,4 +154,12 @@ def devices(args: argparse.Namespace) -> None:
 
 
 OUTPUT = "docs/tested-devices.md"
-MEASUREMENTS = {"start": start, "route": route, "sel4": sel4, "vswitch": vswitch, "tftp": tftp, "devices": devices}
+MEASUREMENTS = {
+    "start": start,
+    "route": route,
+    "usbip": usbip,
+    "sel4": sel4,
+    "vswitch": vswitch,
+    "tftp": tftp,
+    "devices": devices,
+}

@@ -120,8 +120,9 @@ class Guest(Strict):
     """Appended to the kernel command line."""
     smc: tuple[Annotated[StrictInt, Field(ge=0, le=0xFFFFFFFF)], ...] = ()
     """SMC function identifiers forwarded to the firmware; all others are answered NOT_SUPPORTED."""
-    on_exit: OnExit = OnExit.RESTART
-    """What happens when the guest crashes or resets. A guest that powers itself off stays off."""
+    on_exit: OnExit | None = None
+    """What happens when the guest crashes or resets. By default it is started again, unless it owns a device that can
+    write memory and that its monitor cannot stop. A guest that powers itself off stays off."""
     priority: Annotated[StrictInt, Field(ge=1, le=199)] | None = None
     """Scheduling priority of the guest's vCPUs."""
     budget: Microseconds | None = None

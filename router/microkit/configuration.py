@@ -11,7 +11,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from router.boards.model import Range
-from router.plan.domains import DRIVER_GUESTS, DRIVER_IRQ, TO_CONSOLE, TO_TIMER, TO_VSWITCH, payload_files
+from router.plan.domains import (
+    DRIVER_GUESTS,
+    DRIVER_IRQ,
+    TO_CONSOLE,
+    TO_TIMER,
+    TO_VSWITCH,
+    config_spaces,
+    device_region_name,
+    payload_files,
+)
 from router.plan.features import sdk_features
 from router.plan.models import GuestPlan, Map, ProtectionDomain, SystemPlan, VirtioDevice
 
@@ -143,6 +152,7 @@ def consoles(guest: GuestPlan, pd: ProtectionDomain) -> str:
 def monitor_source(plan: SystemPlan, guest: GuestPlan, loaded: Loaded) -> str:
     """`vmm_config` of the monitor of one guest."""
     pd = pd_of(plan, f"vmm_{guest.name}")
+    assert pd.vm is not None, "a monitor has a virtual machine"
     gic = plan.board.gic
     files = payload_files(guest)
     at = {
@@ -150,6 +160,10 @@ def monitor_source(plan: SystemPlan, guest: GuestPlan, loaded: Loaded) -> str:
     }
     peers = peer_pools(plan, pd)
     irqs = [f"{{{irq.id}, {irq.number}}}" for irq in pd.irqs]
+    spaces = [
+        f"{{{pointer(map_of(pd, device_region_name(guest, region.name)).vaddr)}, {region.range.size:#x}}}"
+        for region in config_spaces(guest)
+    ]
     policy = "VMM_RESTART" if guest.on_exit == "restart" else "VMM_STAY_DOWN"
     fields = {
         "name": text(guest.name),
@@ -159,6 +173,7 @@ def monitor_source(plan: SystemPlan, guest: GuestPlan, loaded: Loaded) -> str:
         "gicc": number(gic.cpu_interface.start if gic.cpu_interface else 0),
         "list_registers": str(LIST_REGISTERS),
         "vcpus": str(guest.vcpus),
+        "priority": str(pd.vm.priority),
         "ram_gpa": number(guest.ram.start),
         "ram_size": number(guest.ram.size),
         "ram": pointer(map_of(pd, f"{guest.name}_ram").vaddr),
@@ -172,6 +187,8 @@ def monitor_source(plan: SystemPlan, guest: GuestPlan, loaded: Loaded) -> str:
         "pl011_gpa": number(early_console(plan.board.earlycon)),
         "irqs": str(len(irqs)),
         **({"irq": "irq"} if irqs else {}),
+        "config_spaces": str(len(spaces)),
+        **({"config_space": "config_space"} if spaces else {}),
         "smcs": str(len(guest.smc)),
         **({"smc": "smc"} if guest.smc else {}),
         "timer_channel": str(TO_TIMER),
@@ -184,6 +201,7 @@ def monitor_source(plan: SystemPlan, guest: GuestPlan, loaded: Loaded) -> str:
         '#include "config.h"\n',
         array("struct vmm_peer", "peer", peers),
         array("struct vmm_irq", "irq", irqs),
+        array("struct vmm_config_space", "config_space", spaces),
         array("uint32_t", "smc", (f"{function:#x}" for function in guest.smc)),
         f"const struct vmm_config vmm_config = {struct(fields, '')};\n",
     )

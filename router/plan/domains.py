@@ -17,6 +17,7 @@ from router.plan.models import (
     LARGE_PAGE,
     PAGE,
     Channel,
+    DeviceRegion,
     End,
     GuestPlan,
     Irq,
@@ -186,6 +187,10 @@ def monitor(
         Map(payloads[file].name, PAYLOAD_VADDR + place * WINDOW, "r")
         for place, file in enumerate(payload_files(guest).values())
     ]
+    maps += [
+        Map(device_region_name(guest, region.name), DEVICE_VADDR + place * WINDOW, "rw", cached=False)
+        for place, region in enumerate(config_spaces(guest))
+    ]
     vm_maps = [Map(ram, guest.ram.start, "rwx")]
     if board.gic.cpu_interface is not None:
         vm_maps.append(Map("gic_vcpu", board.gic.cpu_interface.start, "rw", cached=False))
@@ -210,6 +215,11 @@ def monitor(
         smc=bool(guest.smc),
         cpu=core,
     )
+
+
+def config_spaces(guest: GuestPlan) -> list[DeviceRegion]:
+    """Of what a guest owns, the parts through which its monitor stops the devices' DMA when the guest has ended."""
+    return [region for region in guest.passthrough.regions if region.range in guest.passthrough.config_spaces]
 
 
 def device_region_name(guest: GuestPlan, name: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address
 
 from router.boards.model import Board, Range
-from router.description.models import USBIP_PORT, Description, Guest
+from router.description.models import USBIP_PORT, Description, Guest, OnExit
 from router.description.values import Allow
 from router.plan.models import (
     LARGE_PAGE,
@@ -80,6 +80,13 @@ def kernel_arguments(board: Board, guest: Guest, passthrough: Passthrough) -> st
     return " ".join([*arguments, *([guest.bootargs] if guest.bootargs else [])])
 
 
+def on_exit(guest: Guest, passthrough: Passthrough) -> str:
+    """What follows a guest's end: what the description says, or a restart where no device can spoil it."""
+    if guest.on_exit is not None:
+        return guest.on_exit
+    return OnExit.STOP if passthrough.unstoppable else OnExit.RESTART
+
+
 def plan_guests(
     description: Description, board: Board, passthrough: Mapping[str, Passthrough], roles: Mapping[str, str]
 ) -> tuple[GuestPlan, ...]:
@@ -99,7 +106,7 @@ def plan_guests(
             virtio=virtio,
             passthrough=passthrough.get(name, Passthrough()),
             smc=guest.smc,
-            on_exit=guest.on_exit,
+            on_exit=on_exit(guest, passthrough.get(name, Passthrough())),
             usb_version=guest.usb.version,
             usb_ports=guest.usb.ports,
         )

@@ -179,6 +179,10 @@ class Passthrough:
     irqs: tuple[DeviceIrq, ...] = ()
     dma: bool = False
     """Whether any of the devices can write memory by itself."""
+    config_spaces: tuple[Range, ...] = ()
+    """PCI configuration spaces (ECAM), each one of `regions`: through them a monitor can stop the devices' DMA."""
+    unstoppable: tuple[str, ...] = ()
+    """Names of the nodes that can write memory and that no monitor of ours knows how to stop."""
     bootargs: tuple[str, ...] = ()
 
 
@@ -201,6 +205,7 @@ class GuestPlan:
     passthrough: Passthrough
     smc: tuple[int, ...]
     on_exit: str
+    """`restart` or `stop`."""
     usb_version: int
     usb_ports: int
 

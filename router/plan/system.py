@@ -58,4 +58,10 @@ def plan_notes(board: Board, guests: tuple[GuestPlan, ...]) -> tuple[str, ...]:
     reach = [
         f"no SMMU on this board: the guest '{name}' can reach all memory by DMA, the kernel's included" for name in dma
     ]
-    return (*([] if board.smmu else reach), *board.notes)
+    down = [
+        f"the guest '{guest.name}' stays down once it has ended: {', '.join(guest.passthrough.unstoppable)} could still"
+        " write into its memory while it is loaded again"
+        for guest in guests
+        if guest.passthrough.unstoppable
+    ]
+    return (*([] if board.smmu else reach), *down, *board.notes)

@@ -144,6 +144,13 @@ CASES = (
     ),
     Case("drivers-served", "two", lambda plan: with_pd(plan, "console", irqs=())),
     Case("dma-identity", "small", lambda plan: with_region(plan, "server_ram", phys_addr=0x9000_0000)),
+    Case(
+        "restart-is-clean",
+        "two",
+        lambda plan: with_guest(
+            plan, "server", passthrough=replace(plan.guest("server").passthrough, unstoppable=("usb@38100000",))
+        ),
+    ),
     Case("dma-is-said", "two", lambda plan: plan.but(notes=())),
     Case("names-unique", "two", lambda plan: with_pd(plan, "timer", program="console.elf")),
     Case("names-legal", "old", lambda plan: with_pd(plan, "images", name="monitor")),

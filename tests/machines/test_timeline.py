@@ -19,6 +19,7 @@ from router.machines.timeline import Timeline, match
         ("[    3.5] router: guest server: usbipd listening 10.77.0.2:3240", "listening", "10.77.0.2:3240"),
         ("[    3.5] router: guest client: attached 2-1 port 1", "attached", "2-1 port 1"),
         ("[    9.9] Kernel panic - not syncing: VFS: no root", "panic", "VFS: no root"),
+        ("vmm client: the guest is started again in 4 s", "delayed", "4"),
     ],
 )
 def test_a_line_tells_its_milestone(line: str, name: str, detail: str) -> None:

@@ -18,6 +18,7 @@ CORES = [
     *(ROOT / "vmm" / f"{name}.c" for name in ("gic", "gic_dist", "gic_redist", "virtqueue", "virtio_mmio")),
     *(ROOT / "vmm" / f"{name}.c" for name in ("virtio_net", "segment", "virtio_console", "psci", "mmio")),
     *(ROOT / "vmm" / f"{name}.c" for name in ("guest_image", "pl011_early")),
+    *(ROOT / "vmm" / f"{name}.c" for name in ("account", "backoff", "pci")),
     ROOT / "common" / "netq.c",
     ROOT / "drivers" / "mux.c",
     *(ROOT / "vswitch" / "core" / f"{name}.c" for name in ("vswitch", "init")),

@@ -83,6 +83,12 @@ class UsbPlug:
         superspeed = self.facts.superspeed and "." not in self.port  # the hub has full speed
         return f"{2 * controller + (2 if superspeed else 1)}-{self.port}"
 
+    @property
+    def peer(self) -> str:
+        """The same socket on the controller's USB 2 bus, which a rule's path may name as well."""
+        bus, _, port = self.path.partition("-")
+        return f"{int(bus) - 1}-{port}" if int(bus) % 2 == 0 else self.path
+
 
 def parse_plug(text: str, socket: int, buses: tuple[str, ...] = ()) -> UsbPlug:
     """A plug from `storage:disk.img`; DescriptionError says which kinds there are and what is missing."""
@@ -114,7 +120,7 @@ def granted_to(plug: UsbPlug, grants: tuple[Grant, ...]) -> str | None:
         if (
             grant.vendor in (None, facts.vendor)
             and grant.product in (None, facts.product)
-            and grant.path in (None, plug.path)
+            and grant.path in (None, plug.path, plug.peer)
             and (grant.device_class is None or grant.device_class in facts.classes)
             and grant.serial is None
         ):

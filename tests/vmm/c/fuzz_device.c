@@ -4,10 +4,7 @@
  * rings. The input is a program of small steps. Beside the sanitizers, it checks that nothing is written
  * outside the guest's memory and our own pool, and that a reset always brings the device back.
  */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "fuzz.h"
 #include "virtio_console.h"
 #include "virtio_net.h"
 
@@ -20,17 +17,9 @@ static uint8_t own_pool[POOL], other_pool[POOL];
 static struct netq_port port;
 static struct charq_port line;
 static struct virtio_net net;
+static uint64_t clock;
 static struct virtio_console console;
 static const struct guest_ram ram = {BASE, BYTES, memory};
-
-static uint64_t take(const uint8_t **data, size_t *left, uint32_t bytes)
-{
-    uint64_t value = 0;
-    for (uint32_t i = 0; i<bytes && * left> 0; i++, (*left)--) {
-        value |= (uint64_t) * (*data)++ << (8 * i);
-    }
-    return value;
-}
 
 /* As a correct driver would: most inputs get nowhere otherwise. Both queues at fixed places. */
 static void bring_up(struct virtio_device *dev, uint64_t features, uint16_t size)
@@ -116,8 +105,11 @@ static void step(const uint8_t **data, size_t *left)
         line.in.head = (uint32_t)take(data, left, 2);
         line.out.tail = (uint32_t)take(data, left, 2);
         break;
-    case 10:
-        virtio_net_give_up(&net);
+    case 10: /* time passes */
+        clock += take(data, left, 2);
+        if (virtio_net_deadline(&net, clock) <= clock) {
+            virtio_net_give_up(&net);
+        }
         break;
     case 11: /* a switch that returns everything */
         port.tx_done.tail = port.tx_done.head;
@@ -134,15 +126,14 @@ static void step(const uint8_t **data, size_t *left)
     virtio_console_run(&console);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left);
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
 {
     static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
     memset(memory, 0, sizeof(memory));
     memset(&port, 0, sizeof(port));
     memset(&line, 0, sizeof(line));
-    virtio_net_init(&net, &ram, mac, 1500, &port, own_pool, POOL);
+    clock = 0;
+    virtio_net_init(&net, &ram, mac, 1500, &port, own_pool, POOL, 1000000);
     net.source[3] = (struct virtio_net_source){other_pool, POOL};
     virtio_console_init(&console, &ram, &line);
     for (int steps = 0; left > 0 && steps < 200; steps++) {

@@ -3,40 +3,9 @@
  * must keep count of who holds which frame, never hand out a frame twice under one ticket, and never stop for
  * good.
  */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "forward.h"
-
-#define PORTS 3u
-
-static const struct vswitch_port names[PORTS] = {{{2, 0, 10, 77, 0, 2}, 0x0a4d0002, "a"},
-                                                 {{2, 0, 10, 77, 0, 3}, 0x0a4d0003, "b"},
-                                                 {{2, 0, 10, 77, 0, 4}, 0x0a4d0004, "c"}};
-static const struct vswitch_rule rules[2] = {{0, 1, VSWITCH_ICMP_ECHO, 0}, {0, 2, VSWITCH_TCP, 80}};
-static const struct vswitch_config config = {names, rules, PORTS, 2, VSWITCH_FRAME_MAX};
-static struct netq_port shared[PORTS];
-static uint8_t pools[PORTS][4096];
-static const struct forward_port wires[PORTS] = {
-    {&shared[0], pools[0], 4096, 0}, {&shared[1], pools[1], 4096, 1}, {&shared[2], pools[2], 4096, 2}};
-static struct forward forward;
-
-static uint64_t take(const uint8_t **data, size_t *left, uint32_t bytes)
-{
-    uint64_t value = 0;
-    for (uint32_t i = 0; i<bytes && * left> 0; i++, (*left)--) {
-        value |= (uint64_t) * (*data)++ << (8 * i);
-    }
-    return value;
-}
-
-static void require(int holds)
-{
-    if (!holds) {
-        abort();
-    }
-}
+#include "fuzz.h"
+#define POOL_BYTES 4096u
+#include "three_ports.h"
 
 static void check(void)
 {
@@ -54,24 +23,12 @@ static void check(void)
     }
 }
 
-/* An ARP request of port 0 for port 1, so that something passes: broadcast to all that it may talk to. */
-static void compose(uint8_t *f)
-{
-    memset(f, 0xff, 6);
-    memcpy(f + 6, names[0].mac, 6);
-    memcpy(f + 12, "\x08\x06\x00\x01\x08\x00\x06\x04\x00\x01", 10);
-    memcpy(f + 22, names[0].mac, 6);
-    memcpy(f + 28, "\x0a\x4d\x00\x02", 4);
-    memcpy(f + 38, "\x0a\x4d\x00\x03", 4);
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left);
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
 {
     memset(shared, 0, sizeof(shared));
     memset(pools, 0, sizeof(pools));
-    compose(pools[0]);
+    /* So that something passes: broadcast to all that port 0 may talk to. */
+    compose(0, -1);
     require(forward_init(&forward, &config, wires) == NULL);
     while (left > 0) {
         uint8_t op = (uint8_t)take(&data, &left, 1);
@@ -106,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
             break;
         }
         case 7:
-            pools[(op >> 4) % PORTS][take(&data, &left, 2) % 4096] = (uint8_t)take(&data, &left, 1);
+            pools[(op >> 4) % PORTS][take(&data, &left, 2) % POOL_BYTES] = (uint8_t)take(&data, &left, 1);
             break;
         default:
             break;

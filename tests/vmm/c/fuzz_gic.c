@@ -3,28 +3,11 @@
  * ends in any order. An interrupt must be in a list register exactly when the model says so, in at most one,
  * and never be delivered while the distributor is off.
  */
-#include <stdint.h>
-#include <stdlib.h>
+#include "fuzz.h"
 
 #include "gic.h"
 
 static struct gic gic;
-
-static uint64_t take(const uint8_t **data, size_t *left, uint32_t bytes)
-{
-    uint64_t value = 0;
-    for (uint32_t i = 0; i<bytes && * left> 0; i++, (*left)--) {
-        value |= (uint64_t) * (*data)++ << (8 * i);
-    }
-    return value;
-}
-
-static void require(int holds)
-{
-    if (!holds) {
-        abort();
-    }
-}
 
 static void check(void)
 {
@@ -48,8 +31,6 @@ static void check(void)
         require(shared[b] == gic.spi[b].in_lr);
     }
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
 {

@@ -124,11 +124,11 @@ CASE(a_frame_waits_for_buffers_and_is_not_lost)
     memcpy(other_pool, "abcdefghijklmnopqrstuvwxyz", 26);
     arrive((struct netq_frame){.length = 26});
     virtio_net_run(&net);
-    CHECK(virtio_net_stuck(&net));
+    CHECK(waits());
     CHECK(!netq_look(&rx_done, &back));
     give_buffers(1, 2048);
     virtio_net_run(&net);
-    CHECK(!virtio_net_stuck(&net));
+    CHECK(!waits());
     EQUAL(used_length(VIRTIO_NET_RX, SIZE, 0), 12 + 26);
     CHECK(memcmp(at(DATA + 12), other_pool, 26) == 0);
     CHECK(netq_look(&rx_done, &back));
@@ -140,7 +140,7 @@ CASE(a_frame_that_needs_several_buffers_waits_for_all_of_them)
     arrive((struct netq_frame){.length = 5000});
     give_buffers(2, 2048);
     virtio_net_run(&net);
-    CHECK(virtio_net_stuck(&net));
+    CHECK(waits());
     EQUAL(used_index(VIRTIO_NET_RX), 0);
     EQUAL(get16(used_of(VIRTIO_NET_RX) + 4 + 8 * SIZE), 2); /* rings for the third buffer */
     describe(VIRTIO_NET_RX, 2, DATA + 0x2000, 2048, WRITE, 0);
@@ -160,7 +160,7 @@ CASE(a_guest_that_gives_no_buffers_loses_frames_once_it_is_given_up)
     virtio_net_give_up(&net);
     virtio_net_run(&net);
     EQUAL(net.counters.rx_dropped, 10);
-    CHECK(!virtio_net_stuck(&net));
+    CHECK(!waits());
     give_buffers(2, 2048);
     arrive((struct netq_frame){.length = 60});
     virtio_net_run(&net);
@@ -168,7 +168,7 @@ CASE(a_guest_that_gives_no_buffers_loses_frames_once_it_is_given_up)
     arrive((struct netq_frame){.length = 60});
     arrive((struct netq_frame){.length = 60});
     virtio_net_run(&net);
-    CHECK(virtio_net_stuck(&net)); /* it gave buffers: it is waited for again */
+    CHECK(waits()); /* it gave buffers: it is waited for again */
 }
 
 CASE(frames_for_a_guest_whose_driver_is_not_up_are_dropped)

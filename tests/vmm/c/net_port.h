@@ -16,6 +16,7 @@
 #define F_MRG (1ULL << 15)
 #define SIZE 64
 #define POOL NETQ_POOL_LEAST
+#define SECOND 1000000u /* ticks of the tests' counter */
 
 /* One port: our device, and this test in the place of the switch. Port 5 is the only other one. */
 static struct virtio_net net;
@@ -28,7 +29,7 @@ static const uint8_t mac[6] = {2, 0, 10, 77, 0, 2};
 static inline void start(uint64_t features)
 {
     memset(&port, 0, sizeof(port));
-    virtio_net_init(&net, &ram, mac, 1500, &port, pool, POOL);
+    virtio_net_init(&net, &ram, mac, 1500, &port, pool, POOL, SECOND);
     net.source[5] = (struct virtio_net_source){other_pool, POOL};
     netq_attach(&tx, &port.tx);
     netq_attach(&tx_done, &port.tx_done);
@@ -50,6 +51,12 @@ static inline void send(uint16_t slot, const uint8_t header[12], uint32_t length
 }
 
 static const uint8_t plain[12] = {0};
+
+/* Whether a frame waits for a buffer of the guest. */
+static inline bool waits(void)
+{
+    return virtio_net_deadline(&net, 0) != VIRTIO_NET_NEVER;
+}
 
 static inline void give_buffers(uint16_t count, uint32_t bytes)
 {

@@ -1,8 +1,8 @@
 /* The rings between domains, the switch around them, and the console multiplexer. */
 #include "case.h"
-#include "forward.h"
 #include "mux.h"
 #include "netq.h"
+#include "three_ports.h"
 
 static struct netq_pool pool;
 
@@ -121,18 +121,6 @@ CASE(indices_that_make_no_sense_are_an_empty_ring)
     EQUAL(producer.breaches + consumer.breaches, 2);
 }
 
-/* A switch of three ports: 0 may talk to 1, and to 2. */
-static const struct vswitch_port ports[3] = {{{2, 0, 10, 77, 0, 2}, 0x0a4d0002, "a"},
-                                             {{2, 0, 10, 77, 0, 3}, 0x0a4d0003, "b"},
-                                             {{2, 0, 10, 77, 0, 4}, 0x0a4d0004, "c"}};
-static const struct vswitch_rule rules[2] = {{0, 1, VSWITCH_UDP, 7}, {0, 2, VSWITCH_UDP, 7}};
-static const struct vswitch_config config = {ports, rules, 3, 2, VSWITCH_FRAME_MAX};
-static struct netq_port shared[3];
-static uint8_t pools[3][NETQ_POOL_LEAST];
-static const struct forward_port wires[3] = {{&shared[0], pools[0], NETQ_POOL_LEAST, 0},
-                                             {&shared[1], pools[1], NETQ_POOL_LEAST, 1},
-                                             {&shared[2], pools[2], NETQ_POOL_LEAST, 2}};
-static struct forward forward;
 static struct netq_end tx[3], tx_done[3], rx[3], rx_done[3];
 
 static void start_switch(void)
@@ -145,27 +133,6 @@ static void start_switch(void)
         netq_attach(&rx_done[p], &shared[p].rx_done);
     }
     CHECK(forward_init(&forward, &config, wires) == NULL);
-}
-
-/* Puts a frame of port 0 into its pool: UDP to port 7 of `to`, or an ARP request to all. */
-static void compose(uint32_t offset, int to)
-{
-    uint8_t *f = pools[0] + offset;
-    memset(f, 0, 60);
-    memcpy(f + 6, ports[0].mac, 6);
-    if (to < 0) {
-        memset(f, 0xff, 6);
-        memcpy(f + 12, "\x08\x06\x00\x01\x08\x00\x06\x04\x00\x01", 10);
-        memcpy(f + 22, ports[0].mac, 6);
-        memcpy(f + 28, "\x0a\x4d\x00\x02", 4);
-        memcpy(f + 38, "\x0a\x4d\x00\x03", 4);
-        return;
-    }
-    memcpy(f, ports[to].mac, 6);
-    memcpy(f + 12, "\x08\x00\x45\x00\x00\x2e\x00\x00\x40\x00\x40\x11\x00\x00\x0a\x4d\x00\x02\x0a\x4d\x00",
-           21);
-    f[33] = (uint8_t)(to + 2);
-    memcpy(f + 34, "\x30\x39\x00\x07\x00\x1a\x00\x00", 8);
 }
 
 static void submit(uint32_t offset, uint16_t ticket)

@@ -2,11 +2,43 @@
 #include "driver.h"
 #include "guest_image.h"
 #include "mmio.h"
+#include "pci.h"
 #include "pl011_early.h"
 #include "psci.h"
 #include "virtio_console.h"
 
 static struct psci psci;
+
+/* Two buses of configuration space, where nothing answers. */
+static uint16_t ecam[2 << 19];
+
+static uint16_t *function(uint32_t bus, uint32_t device, uint32_t number)
+{
+    return ecam + ((bus << 20 | device << 15 | number << 12) / 2);
+}
+
+static void plug(uint16_t *function, uint16_t command, uint16_t header)
+{
+    function[0] = 0x1b36;
+    function[2] = command;
+    function[7] = header;
+}
+
+CASE(every_pci_function_loses_bus_mastering_and_its_interrupt_line)
+{
+    memset(ecam, 0xff, sizeof(ecam));
+    plug(function(0, 0, 0), 0x0006, 0x0000);
+    plug(function(0, 31, 0), 0x0507, 0x0080);
+    plug(function(0, 31, 7), 0x0004, 0x0080);
+    plug(function(1, 2, 0), 0x0002, 0x0001);
+    EQUAL(pci_quiesce(ecam, sizeof(ecam)), 4);
+    EQUAL(function(0, 0, 0)[2], 0x0402);
+    EQUAL(function(0, 31, 0)[2], 0x0503);
+    EQUAL(function(0, 31, 7)[2], 0x0400);
+    EQUAL(function(1, 2, 0)[2], 0x0402);
+    EQUAL(function(0, 1, 0)[2], 0xffff); /* nobody's is left alone */
+    EQUAL(function(0, 31, 1)[2], 0xffff);
+}
 
 static struct psci_result call(uint32_t caller, uint64_t x0, uint64_t x1, uint64_t x2, uint64_t x3)
 {
@@ -333,6 +365,7 @@ CASE(the_transport_identifies_itself)
 #name, name                                                                                          \
     }
 static const struct test_case cases[] = {
+    NAMED(every_pci_function_loses_bus_mastering_and_its_interrupt_line),
     NAMED(psci_says_version_1_0_and_its_features),
     NAMED(psci_starts_a_vcpu_once),
     NAMED(psci_refuses_vcpus_that_do_not_exist),

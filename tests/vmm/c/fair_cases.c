@@ -1,0 +1,192 @@
+/* What keeps one guest from taking time from the others: accounts, delays of restarts, patience with
+ * receivers. */
+#include "account.h"
+#include "backoff.h"
+#include "driver.h"
+#include "three_ports.h"
+#include "virtio_net.h"
+
+#define SECOND 1000000u /* ticks of these tests' counter */
+#define MS (SECOND / 1000)
+
+CASE(an_account_is_paid_by_time_at_a_fraction_of_its_pace)
+{
+    struct account account;
+    account_init(&account, 100, 4);
+    EQUAL(account_left(&account, 1000), 100);
+    account_charge(&account, 1000, 1040);
+    EQUAL(account_left(&account, 1040), 60);
+    EQUAL(account_due(&account, 0), 1040 + 160);
+    EQUAL(account_left(&account, 1040 + 80), 80);
+    EQUAL(account_left(&account, 1040 + 160), 100);
+    EQUAL(account_left(&account, 1040 + 100000), 100);
+}
+
+CASE(an_account_is_paid_in_many_short_steps_as_in_one)
+{
+    struct account account;
+    account_init(&account, 100, 10);
+    account_charge(&account, 0, 50);
+    for (uint64_t now = 50; now <= 550; now++) {
+        account_left(&account, now);
+    }
+    EQUAL(account.owed, 0);
+}
+
+CASE(more_than_the_limit_at_once_is_not_charged_and_debt_has_an_end)
+{
+    struct account account;
+    account_init(&account, 100, 4);
+    account_charge(&account, 0, 1000000);
+    EQUAL(account.owed, 100);
+    EQUAL(account_left(&account, 1000000), 0);
+    for (uint64_t now = 1000000; now < 1010000; now += 100) {
+        account_charge(&account, now, now + 100);
+    }
+    CHECK(account.owed <= 200);
+    account_charge(&account, 2000000, 1999999); /* a counter that seems to go back */
+    CHECK(account.owed <= 200);
+    account_credit(&account, 1000);
+    EQUAL(account.owed, 0);
+}
+
+CASE(a_guest_that_ends_again_and_again_waits_longer_each_time)
+{
+    struct backoff backoff = {0};
+    const uint32_t delays[9] = {1, 2, 4, 8, 16, 32, 60, 60, 60};
+    for (int i = 0; i < 9; i++) {
+        EQUAL(backoff_ended(&backoff, 3), delays[i]);
+    }
+    EQUAL(backoff_ended(&backoff, 59), 60);
+    EQUAL(backoff_ended(&backoff, 60), 0); /* it lived for a minute */
+    EQUAL(backoff_ended(&backoff, 0), 1);
+    EQUAL(backoff_ended(&backoff, UINT64_MAX), 0);
+}
+
+/*
+ * A sender (port 0) with as much as it can send for two receivers in turn. Port 1 has a whole device with a
+ * guest that gives one buffer every so often, or none; port 2 takes all at once.
+ */
+static struct virtio_net lazy;
+
+#define QUEUE_SIZE 64
+
+struct outcome {
+    uint32_t brisk;   /* frames that port 2 got */
+    uint32_t longest; /* milliseconds that it was without any */
+    uint32_t quiet;   /* milliseconds in which it got none */
+};
+
+/* `period`: milliseconds between two buffers of the lazy guest; 0: it gives none. */
+static struct outcome simulate(uint32_t period, uint32_t milliseconds)
+{
+    struct outcome outcome = {0};
+    struct netq_end tx, tx_done, rx, rx_done;
+    struct netq_frame frame;
+    uint32_t next = 0, since = 0;
+    bool out[NETQ_ENTRIES] = {false};
+    uint64_t deadline = VIRTIO_NET_NEVER;
+    memset(shared, 0, sizeof(shared));
+    netq_attach(&tx, &shared[0].tx);
+    netq_attach(&tx_done, &shared[0].tx_done);
+    netq_attach(&rx, &shared[2].rx);
+    netq_attach(&rx_done, &shared[2].rx_done);
+    CHECK(forward_init(&forward, &config, wires) == NULL);
+    virtio_net_init(&lazy, &ram, ports[1].mac, 1500, &shared[1], pools[1], NETQ_POOL_LEAST, SECOND);
+    lazy.source[0] = (struct virtio_net_source){pools[0], NETQ_POOL_LEAST};
+    bring_up(&lazy.dev, 0, QUEUE_SIZE);
+    compose(0, 1);
+    compose(64, 2);
+    for (uint32_t ms = 1; ms <= milliseconds; ms++) {
+        uint32_t before = outcome.brisk;
+        if (period != 0 && ms % period == 0) {
+            describe(VIRTIO_NET_RX, 0, DATA, 2048, WRITE, 0);
+            offer(VIRTIO_NET_RX, QUEUE_SIZE, 0);
+        }
+        /* Eight frames a millisecond for each, if there is a ticket for them. */
+        for (uint32_t i = 0; i < 16; i++) {
+            uint16_t ticket = 0;
+            while (ticket < NETQ_ENTRIES && out[ticket]) {
+                ticket++;
+            }
+            if (ticket < NETQ_ENTRIES && netq_room(&tx) != 0) {
+                out[ticket] = true;
+                netq_put(&tx,
+                         &(struct netq_frame){.offset = 64 * (next++ % 2), .length = 60, .ticket = ticket});
+            }
+        }
+        netq_show(&tx);
+        for (uint32_t turn = 0; turn < 3; turn++) {
+            forward_run(&forward);
+            if (deadline <= (uint64_t)ms * MS) {
+                virtio_net_give_up(&lazy);
+            }
+            virtio_net_run(&lazy);
+            deadline = virtio_net_deadline(&lazy, (uint64_t)ms * MS);
+            while (netq_look(&rx, &frame)) {
+                netq_take(&rx);
+                netq_put(&rx_done, &frame);
+                outcome.brisk++;
+            }
+            netq_release(&rx);
+            netq_show(&rx_done);
+            while (netq_look(&tx_done, &frame)) {
+                netq_take(&tx_done);
+                out[frame.ticket] = false;
+            }
+            netq_release(&tx_done);
+        }
+        if (outcome.brisk == before) {
+            outcome.quiet++;
+            outcome.longest = ms - since > outcome.longest ? ms - since : outcome.longest;
+        } else {
+            since = ms;
+        }
+    }
+    return outcome;
+}
+
+CASE(a_receiver_that_takes_nothing_holds_up_the_others_for_a_tenth_of_a_second_at_most)
+{
+    struct outcome outcome = simulate(0, 10000);
+    CHECK(outcome.longest <= 101);
+    CHECK(outcome.quiet <= 102);
+    CHECK(outcome.brisk > 70000);
+}
+
+CASE(a_receiver_that_takes_a_frame_now_and_then_holds_up_the_others_for_a_part_of_the_time)
+{
+    const uint32_t periods[4] = {10, 50, 90, 150};
+    for (int i = 0; i < 4; i++) {
+        struct outcome outcome = simulate(periods[i], 10000);
+        CHECK(outcome.longest <= 101);
+        CHECK(outcome.quiet <= 1000);
+    }
+}
+
+CASE(a_receiver_that_is_slow_but_busy_loses_nothing)
+{
+    simulate(1, 10000); /* a thousand frames a second, from a sender with eight times as many */
+    EQUAL(lazy.counters.rx_dropped, 0);
+    CHECK(lazy.counters.rx_frames > 9900);
+}
+
+#define NAMED(name)                                                                                          \
+    {                                                                                                        \
+#name, name                                                                                          \
+    }
+static const struct test_case cases[] = {
+    NAMED(an_account_is_paid_by_time_at_a_fraction_of_its_pace),
+    NAMED(an_account_is_paid_in_many_short_steps_as_in_one),
+    NAMED(more_than_the_limit_at_once_is_not_charged_and_debt_has_an_end),
+    NAMED(a_guest_that_ends_again_and_again_waits_longer_each_time),
+    NAMED(a_receiver_that_takes_nothing_holds_up_the_others_for_a_tenth_of_a_second_at_most),
+    NAMED(a_receiver_that_takes_a_frame_now_and_then_holds_up_the_others_for_a_part_of_the_time),
+    NAMED(a_receiver_that_is_slow_but_busy_loses_nothing),
+    {NULL, NULL},
+};
+
+int main(int argc, char **argv)
+{
+    return run_case(cases, argc, argv);
+}
