@@ -20,8 +20,10 @@ LEFT_OUT = (
     ("usb-redir", "needs another machine that has the device"),
     ("u2f-passthru, u2f-emulated", "need a real security key, or a QEMU that was built with libu2f-emu"),
     ("ccid-card-emulated", "needs a certificate store of NSS; the reader is tried with ccid-card-passthru instead"),
+    ("isochronous transfers to the client", "no emulated device makes them, and dummy_hcd has no endpoints for them"),
+    ("low speed", "no emulated device has it"),
 )
-"""Of QEMU's USB devices those that are not tried, and why."""
+"""What is not tried, and why: of QEMU's devices, and of what USB has."""
 
 
 def choose(names: Sequence[str]) -> tuple[Device, ...]:

@@ -147,5 +147,8 @@ def judge(native: dict[str, str], routed: dict[str, str], engine: str) -> Outcom
         for name, result in cases.items()
         if result[NATIVE] != result[f"engine {engine}"]
     ]
-    good = list(routed.values()).count("ok")
-    return Outcome(f"{len(routed)} cases of usbtest with patterned data: {good} pass", tuple(worse), cases=cases)
+    results = list(routed.values())
+    done = f"usbtest with patterned data: {results.count('ok')} of {len(results)} cases pass"
+    if NO_ENDPOINTS in results:
+        done += f"; for {results.count(NO_ENDPOINTS)} {NO_ENDPOINTS}"
+    return Outcome(done, tuple(worse), cases=cases)
