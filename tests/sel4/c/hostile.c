@@ -770,7 +770,8 @@ void main(void)
     }
     uint32_t life = lives->count++;
     say("\nrouter: guest " STRING(NAME) ": userspace up\n");
-    say_number("hostile: life ", life, "\n");
+    say_number("hostile: life ", life, "");
+    say_number(" at ", now() / (hertz() / 1000), " ms\n");
     switch (life) {
     case 0:
         await_key();
