@@ -83,6 +83,9 @@ def use_a_shell(terminal: Terminal) -> None:
     began = len(terminal.shown)
     terminal.send("\r")
     terminal.expect("# ")
+    # Nothing of the kernel's in between, for as long as we look at single lines.
+    terminal.send("read -r level rest </proc/sys/kernel/printk; dmesg -n 1; sleep 0.5; echo quiet\r")
+    terminal.expect("\nquiet\r\n")
     terminal.send("echo $((6 * 7))-shell\r")
     terminal.expect("\n42-shell\r\n")
     terminal.send("echo onf\x7fe tw\x1b[Do\x1b[D\r")
@@ -100,6 +103,8 @@ def use_a_shell(terminal: Terminal) -> None:
     expect_size(terminal, "30 100")
     terminal.resize(70, 20)
     expect_size(terminal, "20 70")
+    terminal.send("dmesg -n $level; echo as before\r")
+    terminal.expect("\nas before\r\n")
     assert not re.search(rb"(?<!\r)\n", terminal.shown[began:]), terminal.shown[began:]
 
 

@@ -175,39 +175,6 @@ static void on_memory_fault(uint32_t vcpu)
     }
 }
 
-static bool smc_allowed(uint64_t function)
-{
-    for (uint32_t i = 0; i < vmm_config.smcs; i++) {
-        if (vmm_config.smc[i] == (uint32_t)function) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static uint64_t forward_smc(uint32_t vcpu, uint64_t function)
-{
-    const uint64_t not_supported = ~0ULL;
-    if (!smc_allowed(function)) {
-        return not_supported;
-    }
-#if defined(CONFIG_ALLOW_SMC_CALLS)
-    uint64_t x[8];
-    seL4_ARM_SMCContext answer;
-    vcpu_registers(vcpu, x, 8);
-    seL4_ARM_SMCContext call = {
-        .x0 = x[0], .x1 = x[1], .x2 = x[2], .x3 = x[3], .x4 = x[4], .x5 = x[5], .x6 = x[6], .x7 = x[7]};
-    microkit_arm_smc_call(&call, &answer);
-    vcpu_set_register(vcpu, 1, answer.x1, 0);
-    vcpu_set_register(vcpu, 2, answer.x2, 0);
-    vcpu_set_register(vcpu, 3, answer.x3, 0);
-    return answer.x0;
-#else
-    (void)vcpu;
-    return not_supported;
-#endif
-}
-
 /* PSCI and other calls to firmware; only those by SMC are ever passed on to it. */
 static void on_call(uint32_t vcpu, bool smc, uint32_t advance)
 {
@@ -236,7 +203,7 @@ static void on_call(uint32_t vcpu, bool smc, uint32_t advance)
         guest_stopped("the guest has reset itself", vmm_config.on_reset);
         break;
     case PSCI_NOT_PSCI:
-        vcpu_set_register(vcpu, 0, smc ? forward_smc(vcpu, x[0]) : result.value, advance);
+        vcpu_set_register(vcpu, 0, smc ? firmware_call(vcpu, x[0]) : result.value, advance);
         break;
     }
 }

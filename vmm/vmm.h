@@ -26,6 +26,8 @@ struct vmm {
     uint64_t stuck_until; /* when frames for a guest without receive buffers are given up, or TIMER_NEVER */
     uint64_t stray_accesses; /* to guest-physical addresses where nothing is */
     uint64_t unknown_traps;
+    uint64_t smc_passed; /* calls to the firmware that it answered, and those that it never saw */
+    uint64_t smc_refused;
     uint64_t restarts;
     uint64_t started_at;  /* counter value */
     uint64_t restart_at;  /* when a guest that is down is started again, or TIMER_NEVER */
@@ -60,6 +62,10 @@ bool bus_write(uint32_t vcpu, uint64_t gpa, uint32_t size, uint64_t value);
 /* Lets devices move data, raises their lines. */
 void bus_run_net(void);
 void bus_run_console(uint32_t index);
+
+/* firmware.c */
+/* A call by SMC that is none of PSCI's: its x0; x1 to x3 are set. */
+uint64_t firmware_call(uint32_t vcpu, uint64_t function);
 
 /* log.c: lines on the guest's console, marked as the monitor's. */
 void log_line(const char *text);

@@ -192,7 +192,7 @@ def compare(rounds: int = 3, config: str = "debug") -> Iterator[tuple[str, str]]
         assert image is not None
         yield "loader.img, two guests", f"{image.size / 1e6:.1f} MB (SDK {image.sdk} {image.config})"
         yield "programs, text and data", image.program_summary()
-        disks = [f"storage:{scratch_disk(folder / f'disk{n}.img', 32 * MiB)}" for n in (1, 2)]
+        disks = [f"storage:{scratch_disk(folder / f'disk{n}.img', DISK)}" for n in (1, 2)]
         quiet = folder / "events"
         figures = []
         for run in (microkit_run, split_run):

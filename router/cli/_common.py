@@ -48,10 +48,13 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def add_description(parser: argparse.ArgumentParser) -> None:
+def add_description(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """The positional FILE."""
     parser.add_argument(
-        "file", metavar="FILE", help="a description: a path, or the name of a shipped one (maaxboard.yaml)"
+        "file",
+        metavar="FILE",
+        nargs="?" if optional else None,
+        help="a description: a path, or the name of a shipped one (maaxboard.yaml)",
     )
 
 

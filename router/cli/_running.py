@@ -11,13 +11,6 @@ if TYPE_CHECKING:
     from router.control.client import Connection
     from router.machines.board.plan import DeployPlan
 
-WHICH = """
-
-Without --on it is a system that `router run` runs on this computer. With --on BOARD it is what `router deploy` has
-brought up on that board of the lab file: whoever holds the board's serial line serves it, and where nobody does, a
-process is started that holds the line as long as somebody is connected.
-"""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which running system."""

@@ -2,19 +2,29 @@
 
 start    check, build and run: how long the user waits (--cold: also with an empty cache, which downloads)
 route    the USB disk through the route against TCP between the same guests, in one run
+usbip    the USB/IP engines against Debian's C usbipd, latency against TCP, hot-plug, memory
 sel4     the same system on seL4 and as a split run: waits, TCP with and without GSO, the disk, idle guests, sizes
 vswitch  the switch's core and its host process
 tftp     the deployment's TFTP server beside others that are installed
+devices  no figures: every emulated USB device, used over the route in two guests, with a verdict for each engine
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
+import sys
 from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from router.cli import _common
+
+if TYPE_CHECKING:
+    from router.bench.device_models import Trial
 
 NAME = "bench"
 HELP = "measure the system on this computer"
@@ -23,9 +33,23 @@ HELP = "measure the system on this computer"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=sorted(MEASUREMENTS), help="what to measure")
     parser.add_argument("--cold", action="store_true", help="start: also build with an empty cache")
-    parser.add_argument("--mtu", type=int, default=1500, help="route: MTU of the virtual Ethernet (default: 1500)")
-    parser.add_argument("--rounds", type=int, default=5, help="route, sel4: measurements of each kind (default: 5)")
+    parser.add_argument(
+        "--mtu", type=int, default=1500, help="route, usbip: MTU of the virtual Ethernet (default: 1500)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="route, usbip, sel4: measurements of each kind (default: 5)"
+    )
     parser.add_argument("--config", default="debug", help="sel4: the SDK's configuration (default: debug)")
+    parser.add_argument(
+        "--engine", choices=("kernel", "usbfs", "both"), default="both", help="devices: of the server (default: both)"
+    )
+    parser.add_argument("--only", metavar="NAME", nargs="+", default=[], help="devices: these only; see the table")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="devices: where to write the table (default: docs/tested-devices.md when all are tried, else nowhere)",
+    )
+    parser.add_argument("--json", action="store_true", help="usbip, devices: print JSON instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,6 +90,21 @@ def route(args: argparse.Namespace) -> None:
     show(run_split_route(args.mtu, args.rounds).rows())
 
 
+def usbip(args: argparse.Namespace) -> None:
+    """The engines, the latency, hot-plug."""
+    from router.bench import usbip as bench
+
+    computer = conditions("split run, QEMU TCG", "cortex-a53, 1 vCPU a guest", f"MTU {args.mtu}")
+    if not args.json:
+        _common.say("conditions", computer)
+    figures = bench.measure(args.mtu, args.rounds, lambda text: print(text, file=sys.stderr, flush=True))
+    rows = list(figures.rows())
+    if args.json:
+        print(json.dumps({"conditions": computer, "rows": [asdict(row) for row in rows], "times": figures.values}))
+    else:
+        show((row.name, row.render()) for row in rows)
+
+
 def vswitch(args: argparse.Namespace) -> None:
     """The switch."""
     from router.vswitch import bench
@@ -90,4 +129,37 @@ def tftp(args: argparse.Namespace) -> None:
     print(bench.render(bench.run()))
 
 
-MEASUREMENTS = {"start": start, "route": route, "sel4": sel4, "vswitch": vswitch, "tftp": tftp}
+def devices(args: argparse.Namespace) -> None:
+    """Every device over the route."""
+    from router import files
+    from router.bench.device_table import as_json, render, verdict
+    from router.bench.devices import LEFT_OUT, choose, chosen_engines, run_devices
+
+    chosen = choose(args.only)
+    engines = chosen_engines(args.engine)
+
+    def told(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    def done(trial: Trial) -> None:
+        told(f"{trial.engine:<8} {trial.device}: {verdict(trial)}  {trial.seconds:.0f} s")
+
+    trials, more = run_devices(chosen, engines, told, done)
+    facts = (conditions(), *more)
+    text = render(trials, facts, () if args.only else LEFT_OUT)
+    print(as_json(trials, facts) if args.json else text, end="")
+    output = args.output or (OUTPUT if not args.only and args.engine == "both" else None)
+    if output is not None:
+        files.write(Path(output), text.encode())
+
+
+OUTPUT = "docs/tested-devices.md"
+MEASUREMENTS = {
+    "start": start,
+    "route": route,
+    "usbip": usbip,
+    "sel4": sel4,
+    "vswitch": vswitch,
+    "tftp": tftp,
+    "devices": devices,
+}

@@ -20,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--picture", metavar="FILE", help="write a picture of the system (SVG)")
     parser.add_argument("--list", action="store_true", help="list the invariants that are checked")
     parser.add_argument("--json", action="store_true", help="the whole plan as JSON")
-    parser.add_argument(
-        "file", metavar="FILE", nargs="?", help="a description: a path, or the name of a shipped one (maaxboard.yaml)"
-    )
+    _common.add_description(parser, optional=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,7 +1,12 @@
 """Run a shell command in a guest of a running system, in QEMU or on a board.
 
 Its output is printed as it comes (standard output and standard error together), and its exit code becomes ours. Ctrl-C
-ends it. One word is a shell command line; several are one command and its arguments. Examples:
+ends it. One word is a shell command line; several are one command and its arguments.
+
+With --on BOARD the system is what `router deploy` has brought up on that board of the lab file. Whoever holds the
+board's serial line serves it; where nobody does, a process is started that holds it while somebody is connected.
+
+Examples:
 
   router exec client 'dmesg | tail'
   router exec client sha256sum /dev/sda

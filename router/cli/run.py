@@ -40,8 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KIND[:ARGUMENT]",
         action="append",
         default=[],
-        help="plug an emulated device into the server guest (repeatable): storage:IMAGE, uas:IMAGE, keyboard, mouse, "
-        "tablet, wacom, serial, braille, audio, net, ccid, mtp:FOLDER",
+        help="plug an emulated device into the server guest (repeatable): storage:IMAGE, uas:IMAGE, bot:IMAGE, "
+        "keyboard, mouse, tablet, wacom, serial[:SOCKET], braille[:SOCKET], audio[:WAV], net, ccid[:SOCKET], "
+        "mtp:FOLDER, hub",
     )
     parser.add_argument(
         "--exec",

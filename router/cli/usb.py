@@ -3,7 +3,12 @@
 `router run` runs the system, or `router deploy` has brought it up on a board; this talks to it from another terminal.
 A device is called by its busid in the server (1-2), by vendor and product (0627:0001), or by a part of its name that no
 other has. What attach and detach do lasts until the system stops; what is to last longer belongs into the description's
-`usb:` rules. Examples:
+`usb:` rules.
+
+With --on BOARD the system is what `router deploy` has brought up on that board of the lab file. Whoever holds the
+board's serial line serves it; where nobody does, a process is started that holds it while somebody is connected.
+
+Examples:
 
   router usb list
   router usb attach client mouse

@@ -1,8 +1,8 @@
 """Guest images out of Debian packages, the overlays that tell guests apart, the control channel to a running guest."""
 
 from router.guests.cpio import FileSpec, build_overlay, character_device, directory, regular, symlink, write_cpio
-from router.guests.definition import image_names, image_role
-from router.guests.image import GuestImage, build_image, kernel_dtbs
+from router.guests.definition import extend_definitions, image_names, image_role
+from router.guests.image import GuestImage, build_image, kernel_dtbs, kernel_modules
 from router.guests.lock import record_lock
 
 __all__ = [
@@ -12,9 +12,11 @@ __all__ = [
     "build_overlay",
     "character_device",
     "directory",
+    "extend_definitions",
     "image_names",
     "image_role",
     "kernel_dtbs",
+    "kernel_modules",
     "record_lock",
     "regular",
     "symlink",

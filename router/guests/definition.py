@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -71,6 +72,15 @@ class Definition(_Strict):
         """Every module that the image carries by name."""
         lists = self.image.modules
         return [*lists.boot, *lists.late, *lists.available]
+
+
+def extend_definitions(folder: Path, texts: Mapping[str, str]) -> Path:
+    """The shipped definitions and, beside them, those of `texts` (name → YAML), in a folder that is made once."""
+    if not folder.exists():
+        shutil.copytree(SHIPPED, folder)
+        for name, text in texts.items():
+            (folder / f"{name}.yaml").write_text(text)
+    return folder
 
 
 def image_names(folder: Path = SHIPPED) -> list[str]:

@@ -84,12 +84,28 @@ def kernel_dtbs(
     progress: Progress = lambda line: None,
 ) -> Path:
     """The folder of the kernel package's device trees, vendor folders below (`freescale/imx8mq-evk.dtb`)."""
+    return _shipped_kernel(cache, sources, folder, progress).dtbs
+
+
+def kernel_modules(
+    *,
+    cache: Path | None = None,
+    sources: Sequence[Source] | None = None,
+    folder: Path = SHIPPED,
+    progress: Progress = lambda line: None,
+) -> frozenset[str]:
+    """The names of all modules that the guests' kernel has, loadable or built in, in the kernel's spelling."""
+    kernel = _shipped_kernel(cache, sources, folder, progress)
+    return kernel.builtin.union(kernel.available)
+
+
+def _shipped_kernel(cache: Path | None, sources: Sequence[Source] | None, folder: Path, progress: Progress) -> Kernel:
     cache = cache or files.cache_folder()
     packages = Packages(cache, machine_sources() if sources is None else sources, progress)
     definition = load_definition(image_names(folder)[0], folder)
     lock = default_lock(folder)
     resolution = enforce_lock(lock, definition) if lock else packages.resolve(definition)
-    return _load_kernel(packages, resolution, cache, folder).dtbs
+    return _load_kernel(packages, resolution, cache, folder)
 
 
 def _key(definition: Definition, resolution: Resolution) -> str:

@@ -27,6 +27,7 @@ _ALWAYS = (
     "encodings.utf_8",
     "encodings.ascii",
     "encodings.latin_1",
+    "encodings.idna",  # every host name that is a str goes through it, an IP address too
     "os",
     "runpy",
     "__future__",

@@ -1,11 +1,11 @@
 """The near end of the console multiplexer: one serial line with all guests' consoles on it, taken apart again.
 
 What the console protection domain writes (drivers/mux.h): each line begins with the name of its port and `| `; a line
-longer than 240 bytes goes on in further ones that begin with the name and `+ `. The console that has the keyboard shows
-unfinished lines too, with the carriage returns that are in them; when another port completes a line meanwhile, the
-unfinished line gets an end that is not its own, and is written again afterwards. What it reads: bytes for the port that
-has the keyboard; Ctrl-\\ and a key of KEYS gives the keyboard to another, Ctrl-\\ twice is one Ctrl-\\. Lines that
-begin with no port's name are the kernel's, the loader's or the Microkit monitor's (debug configurations).
+longer than 240 bytes goes on in further ones that begin with the name and `+ `. The console that has the keyboard
+shows unfinished lines too, with the carriage returns that are in them; when another port completes a line meanwhile,
+the unfinished line gets an end that is not its own, and is written again afterwards. What it reads: bytes for the
+port that has the keyboard; Ctrl-\\ and a key of KEYS gives the keyboard to another, Ctrl-\\ twice is one Ctrl-\\.
+Lines that begin with no port's name are the kernel's, the loader's or the Microkit monitor's (debug configurations).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from router.errors import HostError
 
+UNLESS_ORPHAN = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
+"""For the shell: the program, unless the parent ended before the kernel was told to end us with it."""
 GRACE = 3.0
 """Seconds that a process has to end after SIGTERM."""
 
@@ -26,7 +29,7 @@ class Child:
             # A session of its own keeps the terminal's Ctrl-C from it: we stop it, in our order. If we are killed
             # ourselves, the kernel ends it.
             self._process = subprocess.Popen(
-                [setpriv, "--pdeathsig", "KILL", "--", *command],
+                [setpriv, "--pdeathsig", "KILL", "--", "sh", "-c", UNLESS_ORPHAN, str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,

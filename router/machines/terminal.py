@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import select
-import shutil
 import signal
 import sys
 import termios
@@ -101,7 +100,9 @@ def sized(tell: Callable[[int, int], None]) -> Iterator[None]:
     def watch() -> None:
         while changed.wait() and not over.is_set():
             changed.clear()
-            tell(*shutil.get_terminal_size())
+            # Not shutil's: it believes COLUMNS and LINES, which are of another time.
+            with contextlib.suppress(OSError):
+                tell(*os.get_terminal_size(0))
 
     def resized(_: int, __: FrameType | None) -> None:
         changed.set()

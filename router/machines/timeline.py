@@ -28,6 +28,8 @@ MILESTONES = (
     Milestone("listening", r"router: guest \S+: usbipd listening ?(.*)", "daemon listening {0}"),
     Milestone("exported", r"router: guest \S+: exported (.+)", "device exported: {0}"),
     Milestone("withdrawn", r"router: guest \S+: withdrawn (.+)", "device withdrawn: {0}"),
+    Milestone("plugged", r"router: guest \S+: plugged (.+)", "device plugged in: {0}"),
+    Milestone("unplugged", r"router: guest \S+: unplugged (.+)", "device unplugged: {0}"),
     Milestone("attached", r"router: guest \S+: attached (.+)", "device attached: {0}"),
     Milestone("detached", r"router: guest \S+: detached (.+)", "device detached: {0}"),
     Milestone("stopped", r"vmm \S+: the guest has (crashed|powered off|reset itself)", "has {0}"),

@@ -7,13 +7,9 @@ file's, and stops with a panic at a region that is longer than its file by a pag
 
 from __future__ import annotations
 
-from functools import cache
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
-
 from router.plan.features import SdkFeatures, sdk_features
 from router.plan.models import PAGE, MemoryRegion, ProtectionDomain, RegionKind, SystemPlan
+from router.templates import template
 
 SECTIONS = (
     (RegionKind.GUEST_RAM, "RAM of the guests, at the same guest-physical and physical address"),
@@ -30,13 +26,6 @@ ROLES = {
 }
 
 
-def comment(text: str) -> Markup:
-    """Text for an XML comment: no two hyphens in a row, none at the end, and no escapes (XML 1.0, section 2.5)."""
-    while "--" in text:
-        text = text.replace("--", "-")
-    return Markup(text.rstrip("-"))
-
-
 def role(pd: ProtectionDomain) -> str:
     """What a protection domain is for, in a line."""
     if pd.vm is not None:
@@ -50,25 +39,10 @@ def sections(plan: SystemPlan) -> list[tuple[str, list[MemoryRegion]]]:
     return [(title, regions) for title, regions in found if regions]
 
 
-@cache
-def template() -> Template:
-    """The one template. Undefined names are errors, values are escaped."""
-    environment = Environment(
-        loader=PackageLoader("router.microkit"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"hex": lambda number: f"{number:#x}", "comment": comment}
-    return environment.get_template("system.xml.j2")
-
-
 def render_system(plan: SystemPlan) -> str:
     """The `.system` text of the plan for the SDK version that it is made for."""
     features: SdkFeatures = sdk_features(plan.sdk)
-    return template().render(
+    return template("router.microkit", "system.xml.j2").render(
         plan=plan,
         sections=sections(plan),
         role=role,

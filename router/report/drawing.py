@@ -7,9 +7,8 @@ refer to nothing outside themselves, so that they can stand alone (in a README) 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from router.templates import template
 
 GLYPH = 0.56
 """Width of an average glyph of a sans-serif face, in heights of the face."""
@@ -86,7 +85,7 @@ class Drawing:
 
     def render(self) -> str:
         """The SVG text."""
-        return template().render(drawing=self, kind=lambda part: type(part).__name__)
+        return template("router.report", "drawing.svg.j2").render(drawing=self, kind=lambda part: type(part).__name__)
 
 
 def fit(text: str, room: float, size: float) -> str:
@@ -111,24 +110,3 @@ def towards(origin: tuple[float, float], target: tuple[float, float], distance: 
     length = (across**2 + down**2) ** 0.5
     share = min(distance / length, 0.5) if length else 0
     return round(origin[0] + across * share, 2), round(origin[1] + down * share, 2)
-
-
-@cache
-def environment() -> Environment:
-    """Templates of the reports: values are escaped, undefined names are errors."""
-    made = Environment(
-        loader=PackageLoader("router.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.filters["hex"] = lambda number: f"{number:#x}"
-    made.filters["px"] = lambda number: f"{number:g}"
-    return made
-
-
-@cache
-def template() -> Template:
-    return environment().get_template("drawing.svg.j2")

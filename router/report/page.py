@@ -7,11 +7,11 @@ from markupsafe import Markup
 from router.checks import INVARIANTS, check_plan
 from router.microkit.system import render_system
 from router.plan.models import RegionKind, SystemPlan, VSwitchRule
-from router.report.drawing import environment
 from router.report.isolation import parse_isolation, size_text, statements
 from router.report.matrix import isolation_svg
 from router.report.memory import memory_svg, owners
 from router.report.topology import topology_svg, usb_text
+from router.templates import template
 
 
 def rule_text(plan: SystemPlan, rule: VSwitchRule) -> str:
@@ -25,22 +25,18 @@ def report_html(plan: SystemPlan) -> str:
     """The page; the same plan gives the same bytes."""
     text = render_system(plan)
     broken = {violation.invariant for violation in check_plan(plan)}
-    return (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            plan=plan,
-            topology=Markup(topology_svg(plan)),
-            memory=Markup(memory_svg(plan)),
-            matrix=Markup(isolation_svg(text)),
-            statements=list(statements(parse_isolation(text))),
-            rules=[rule_text(plan, rule) for rule in plan.vswitch.rules],
-            grants=[(grant, usb_text(grant)) for grant in plan.grants],
-            owners=owners(plan),
-            size=size_text,
-            payload=RegionKind.PAYLOAD,
-            pool=max((region.size for region in plan.regions if region.kind is RegionKind.FRAMES), default=0),
-            invariants=INVARIANTS,
-            broken=broken,
-        )
+    return template("router.report", "report.html.j2").render(
+        plan=plan,
+        topology=Markup(topology_svg(plan)),
+        memory=Markup(memory_svg(plan)),
+        matrix=Markup(isolation_svg(text)),
+        statements=list(statements(parse_isolation(text))),
+        rules=[rule_text(plan, rule) for rule in plan.vswitch.rules],
+        grants=[(grant, usb_text(grant)) for grant in plan.grants],
+        owners=owners(plan),
+        size=size_text,
+        payload=RegionKind.PAYLOAD,
+        pool=max((region.size for region in plan.regions if region.kind is RegionKind.FRAMES), default=0),
+        invariants=INVARIANTS,
+        broken=broken,
     )

@@ -53,6 +53,7 @@ def describe(server: Server) -> dict[str, Any]:
             devices.append(
                 {
                     "busid": busid,
+                    "peer": device.peer,
                     "busnum": device.busnum,
                     "devnum": device.devnum,
                     "device": device.vidpid,

@@ -39,6 +39,7 @@ class Device:
 
     path: sysfs path, e.g. "/sys/devices/.../usb1/1-1". busid: "1-1.2", the port path.
     speed: SPEED_*. bcd: bcdDevice. triple: the device descriptor's class, subclass, protocol.
+    peer: how the same physical socket is called on the other bus of a SuperSpeed controller, "" where nobody knows.
     config: bConfigurationValue, 0 when unconfigured. interfaces: alternate setting 0 of each interface.
     """
 
@@ -52,6 +53,7 @@ class Device:
         "interfaces",
         "manufacturer",
         "path",
+        "peer",
         "pid",
         "product",
         "serial",
@@ -77,6 +79,7 @@ class Device:
         serial: str = "",
         manufacturer: str = "",
         product: str = "",
+        peer: str = "",
     ) -> None:
         self.busid = busid
         self.speed = speed
@@ -93,6 +96,7 @@ class Device:
         self.serial = serial
         self.manufacturer = manufacturer
         self.product = product
+        self.peer = peer
 
     @property
     def devid(self) -> int:

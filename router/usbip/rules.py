@@ -54,7 +54,7 @@ class Rule:
     def describes(self, device: Device) -> bool:
         """Whether all of the rule's matchers fit the device."""
         return (
-            (self.path is None or self.path == device.busid)
+            (self.path is None or self.path == device.busid or self.path == device.peer)
             and (self.serial is None or self.serial == device.serial)
             and (self.vid is None or self.vid == device.vid)
             and (self.pid is None or self.pid == device.pid)

@@ -86,6 +86,8 @@ class Server:
         self.listeners: list[socket.socket] = []
         self._seen: dict[str, dict[str, Device]] = {}
         self._rescan: Timer | None = None
+        # Granted to nobody, by busid.
+        self._idle: dict[str, Device] = {}
         self._closed = False
 
     # Listening
@@ -227,22 +229,38 @@ class Server:
         if self._closed:
             return
         present: dict[str, Export] = {}
+        idle: dict[str, Device] = {}
         for engine in self.engines:
             seen = engine.scan(self._seen.get(engine.name, {}))
             self._seen[engine.name] = seen
             for busid, device in seen.items():
                 if not self.policy.anybody(device):
+                    idle[busid] = device
                     continue
                 old = self.exports.get(busid)
                 present[busid] = old if old and old.device == device else Export(device, engine)
         gone = [export for export in self.exports.values() if present.get(export.device.busid) is not export]
         self.exports, before = present, self.exports
+        self._tell_idle(idle, before)
         for export in gone:
             self._withdraw(export)
         for export in present.values():
             if export is not before.get(export.device.busid):
                 self._claim(export)
         self.notify()
+
+    def _tell_idle(self, idle: dict[str, Device], exported: dict[str, Export]) -> None:
+        """Says which devices have come and gone that nobody is granted; of the others `exported` tells."""
+        before, self._idle = self._idle, idle
+        for busid, device in before.items():
+            # What is granted now has not gone: it is exported next.
+            if busid not in self.exports and (busid not in idle or idle[busid].devid != device.devid):
+                say(f"unplugged {busid} {device.vidpid}")
+        for busid, device in idle.items():
+            known = busid in before and before[busid].devid == device.devid
+            revoked = busid in exported and exported[busid].device.devid == device.devid
+            if not known and not revoked:
+                say(f"plugged {busid} {device.vidpid} granted to nobody")
 
     def _claim(self, export: Export, renew: bool = False) -> None:
         export.timer = None

@@ -99,6 +99,18 @@ def _number(text: str, base: int) -> int:
         return 0
 
 
+def peer_of(sysfs: Sysfs, base: str) -> str:
+    """The busid that a device of the other speed would have in the same physical socket; "" where there is none.
+
+    A connector has a port on the USB 2 hub and one on the SuperSpeed hub; `port/peer` links one to the other
+    (Documentation/ABI/testing/sysfs-bus-usb). Ports are called "usb1-port2" on a root hub, "1-1-port2" on another.
+    """
+    hub, _, number = sysfs.link(f"{base}/port/peer").rpartition("-port")
+    if not number.isdecimal():
+        return ""
+    return f"{hub[3:]}-{number}" if hub.startswith("usb") else f"{hub}.{number}"
+
+
 def read_device(sysfs: Sysfs, busid: str) -> Device | None:
     """The device behind a busid, or None if there is none (any more).
 
@@ -140,6 +152,7 @@ def read_device(sysfs: Sysfs, busid: str) -> Device | None:
         serial=sysfs.get(f"{base}/serial"),
         manufacturer=sysfs.get(f"{base}/manufacturer"),
         product=sysfs.get(f"{base}/product"),
+        peer=peer_of(sysfs, base),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 from array import array
 from collections import deque
@@ -238,11 +237,14 @@ class UsbfsDevice:
             self._start_waiting()
 
     def settle(self) -> None:
-        # Nothing more has ended yet, or the device has gone: the loop tells.
-        with contextlib.suppress(OSError):
+        try:
             self._reap()
-        if self._queue:
-            self._start_waiting()
+        except OSError:
+            # Nothing more has ended yet, or the device has gone: the loop tells.
+            return
+        finally:
+            if self._queue:
+                self._start_waiting()
 
     def _reap(self) -> None:
         # One call more only to hear that nothing is left would cost as much as a transfer.

@@ -261,3 +261,52 @@ def test_a_system_without_emulated_sockets_says_so(system: FakeSystem, connectio
     assert connection.state()["plugged"] is None
     with pytest.raises(DescriptionError, match="no emulated device can be plugged into this system"):
         connection.plug("keyboard")
+
+
+def test_a_console_goes_both_ways_until_it_is_left(system: FakeSystem, connection: Connection) -> None:
+    shown: list[bytes] = []
+    console = connection.console("client", shown.append)
+    assert wait_until(lambda: system.keyboard == "client")
+    console.send(b"ls\r")
+    assert wait_until(lambda: shown == [b"typed ls\r"])
+    system.guests["client"].echoes[0](b"\x00\xff")
+    console.close()
+    assert shown[1:] == [b"\x00\xff"]
+    assert console.ended()
+    assert (system.keyboard, system.guests["client"].echoes) == (None, [])
+    assert connection.execute("client", "exit 7")[0] == 7, "the connection is as good as before"
+
+
+def test_a_console_of_nobody_is_refused(connection: Connection) -> None:
+    with pytest.raises(DescriptionError, match="no guest 'cliend'"):
+        connection.console("cliend", lambda _: None)
+
+
+def test_who_does_not_read_a_console_loses_it_and_holds_nobody_up(system: FakeSystem) -> None:
+    with Raw() as client:
+        client.line()
+        assert client.ask('{"id": 1, "op": "console", "guest": "client"}')["console"] == "client"
+        assert wait_until(lambda: bool(system.guests["client"].echoes))
+        said = system.guests["client"].echoes[0]
+        start = time.monotonic()
+        for _ in range(server.CONSOLE_PIECES + 200):
+            said(b"x" * 1000)
+        assert time.monotonic() - start < 5
+        assert wait_until(lambda: not system.guests["client"].echoes)
+
+
+def test_a_console_ends_with_its_client(system: FakeSystem) -> None:
+    with Raw() as client:
+        client.line()
+        client.ask('{"id": 1, "op": "console", "guest": "client"}')
+        assert wait_until(lambda: bool(system.guests["client"].echoes))
+    assert wait_until(lambda: not system.guests["client"].echoes)
+
+
+@pytest.mark.parametrize("text", ['{"id": 1, "input": 7}', '{"id": 2, "input": "bHM="}', '{"id": 1, "input": "l"}'])
+def test_what_is_no_input_ends_a_console_with_a_word(system: FakeSystem, text: str) -> None:
+    with Raw() as client:
+        client.line()
+        client.ask('{"id": 1, "op": "console", "guest": "client"}')
+        assert client.ask(text)["error"]["kind"] == "DescriptionError"
+    assert wait_until(lambda: not system.guests["client"].echoes)

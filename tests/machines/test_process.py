@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from router.machines.process import Child
+from router.machines.process import UNLESS_ORPHAN, Child
 
 
 def alive(pid: int) -> bool:
@@ -42,9 +42,17 @@ def test_its_last_words_are_kept(tmp_path: Path) -> None:
     assert child.stop() == 3
 
 
+def test_it_does_not_start_when_its_parent_has_ended_already(tmp_path: Path) -> None:
+    marker = tmp_path / "started"
+    subprocess.run(["sh", "-c", UNLESS_ORPHAN, "1", "touch", str(marker)], check=False)  # our parent is not that one
+    assert not marker.exists()
+    subprocess.run(["sh", "-c", UNLESS_ORPHAN, str(os.getpid()), "touch", str(marker)], check=True)
+    assert marker.exists()
+
+
 def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from router.machines.process import Child\n"
+        "import sys, time; from pathlib import Path; from router.machines.process import UNLESS_ORPHAN, Child\n"
         "child = Child('c', ['sleep', '60'], Path(sys.argv[1])); print(child.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

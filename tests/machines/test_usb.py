@@ -17,6 +17,11 @@ from router.plan.models import Grant
         ("keybord", "no USB device of kind 'keybord'", "kinds: storage, "),
         ("keyboard:x", "'keyboard' takes no argument", "write --usb keyboard"),
         ("storage", "'storage' needs a disk image", "write --usb storage:PATH"),
+        (
+            "serial:/no/such/socket",
+            "/no/such/socket: no such file or folder",
+            "'serial' needs the path of a unix socket",
+        ),
         ("storage:/no/such/file", "/no/such/file: no such file or folder", "'storage' needs a disk image"),
     ],
 )
@@ -61,3 +66,11 @@ def test_every_kind_has_a_device_argument() -> None:
 )
 def test_a_rule_routes_what_all_its_fields_match(grant: Grant, to: str | None) -> None:
     assert granted_to(parse_plug("keyboard", 1), (grant,)) == to
+
+
+def test_what_stands_behind_a_device_can_be_named(tmp_path: Path) -> None:
+    plugs = parse_plugs([f"serial:{tmp_path}", f"ccid:{tmp_path}", f"audio:{tmp_path}/new.wav"])
+    words = arguments(plugs)
+    assert f"socket,path={tmp_path},server=off,id=plug1" in words
+    assert "ccid-card-passthru,bus=plug2.0,chardev=plug2" in words
+    assert f"wav,path={tmp_path}/new.wav,out.frequency=48000,id=plug3" in words

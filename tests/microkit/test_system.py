@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from systems import NAMES, SDKS, described, many, plan_of, shipped
 
-from router.microkit.system import comment, render_system
+from router.microkit.system import render_system
+from router.templates import comment
 
 ATTRIBUTES = {
     # What the manual of 2.0.1 lists, and what later versions add to it.
@@ -69,6 +70,25 @@ def test_cores_are_named_only_where_the_sdk_and_the_configuration_have_them(sdk:
         )
         text = render_system(plan_of(description))
         assert (text.count('cpu="2"') == 3) == (sdk != "2.0.1" and config == "smp-release")
+
+
+def smp_cores(sdk: str, guests: int, **wishes: int) -> dict[str, set[int | None]]:
+    """The cores of each monitor and its vCPUs."""
+    fields: dict[str, dict[str, object]] = {f"g{n}": {"image": "usb-client", "vcpus": 2} for n in range(guests)}
+    for name, core in wishes.items():
+        fields[name]["cpu"] = core
+    microkit = {"sdk": sdk, "config": "smp-debug"}
+    plan = plan_of(described({"system": "cores", "board": "qemu", "microkit": microkit, "guests": fields}))
+    return {pd.vm.name: {pd.cpu, *(vcpu.cpu for vcpu in pd.vm.vcpus)} for pd in plan.pds if pd.vm is not None}
+
+
+def test_with_several_cores_guests_take_turns_and_a_new_guest_moves_nobody() -> None:
+    five = smp_cores("2.3.0", 5)
+    assert five == {"g0": {1}, "g1": {2}, "g2": {3}, "g3": {0}, "g4": {1}}
+    assert smp_cores("2.3.0", 3) == {name: five[name] for name in ("g0", "g1", "g2")}
+    assert smp_cores("2.3.0", 3, g1=3) == {"g0": {1}, "g1": {3}, "g2": {3}}
+    # Where a domain fills the images first, all stay on its core.
+    assert smp_cores("2.1.0", 3) == {"g0": {0}, "g1": {0}, "g2": {0}}
 
 
 def test_images_are_filled_at_build_time_from_2_2_on_and_by_a_domain_before() -> None:

@@ -14,8 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from router.guests import build_image, build_overlay, regular
-from router.guests.definition import SHIPPED
+from router.guests import build_image, build_overlay, extend_definitions, regular
 from router.machines.agent import AgentChannel
 
 QEMU = "qemu-system-aarch64"
@@ -24,23 +23,15 @@ IMAGE = """\
 summary: both halves of USB/IP in one guest
 extends: [usb-server-tools, usb-client-tools]
 modules:
-  available: [dummy_hcd, libcomposite, usb_f_mass_storage, usb_f_acm, usbtest, usbmon]
+  available: [dummy_hcd, libcomposite, usb_f_mass_storage, usb_f_acm, usbtest, usbmon, ext4, vsock_loopback]
 """
-
-
-def lab_folder(folder: Path) -> Path:
-    """The shipped image definitions with the lab's own beside them."""
-    if not folder.exists():
-        shutil.copytree(SHIPPED, folder)
-        (folder / "usbip-lab.yaml").write_text(IMAGE)
-    return folder
 
 
 class Lab:
     """A running lab guest. devices: QEMU's -device and -drive words. Close it to end it."""
 
     def __init__(self, folder: Path, devices: list[str], memory: int = 512) -> None:
-        image = build_image("usbip-lab", folder=lab_folder(folder / "definitions"))
+        image = build_image("usbip-lab", folder=extend_definitions(folder / "definitions", {"usbip-lab": IMAGE}))
         overlay = build_overlay({"etc/router/guest.conf": regular(b"GUEST=lab\nROLE=\nIP=127.0.0.2\n")})
         initrd = folder / "initrd"
         initrd.write_bytes(image.initramfs.read_bytes() + overlay)

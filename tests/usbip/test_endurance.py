@@ -8,13 +8,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from remote import Bot, Remote, closed
+from fakes import FakeKernel
+from remote import Bot, Remote, closed, running
 from world import World, serving
 
 from router.usbip import urb
+from router.usbip.loop import Loop
 from router.usbip.net import Address
+from router.usbip.server import Server
+from router.usbip.verb_attach import attach
+from router.usbip.vhci import Vhci
 from router.usbip.virtual_keyboard import Keyboard
 from router.usbip.virtual_serial import Serial
 
@@ -36,6 +42,34 @@ def test_a_thousand_attachments_leak_nothing() -> None:
         assert len(list(Path("/proc/self/fd").iterdir())) <= before
         assert threading.active_count() == threads
         assert not world.server.conversations
+
+
+def test_a_thousand_attachments_to_virtual_ports_leak_none(
+    loop: Loop,
+    host: FakeKernel,
+    guest: FakeKernel,
+    serve: Callable[[str], tuple[Server, Address]],
+    tmp_path: Path,
+) -> None:
+    host.plug("1-1")
+    server, address = serve("allow any all")
+    vhci = Vhci(guest, str(tmp_path / "state"))
+    with running(loop):
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        threads = threading.active_count()
+        for _ in range(1000):
+            port = attach(address, "1-1", vhci)
+            assert port.number == 1
+            # A stub that is done when the server looks: what is waited for otherwise is tested elsewhere.
+            host.set_status("1-1", 1)
+            vhci.detach(port.rhport)
+            host.end_session("1-1")
+            end = time.monotonic() + 5
+            while server.exports["1-1"].session and time.monotonic() < end:
+                time.sleep(0.0005)
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before
+        assert threading.active_count() == threads
+    assert (guest.ports, host.sockets, server.conversations) == ({}, {}, set())
 
 
 def test_thirty_two_devices_serve_four_clients_at_once() -> None:

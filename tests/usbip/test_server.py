@@ -174,6 +174,64 @@ def test_what_is_not_granted_cannot_be_imported(host: FakeKernel, serve: Serve, 
     assert host.sockets == {}
 
 
+def test_a_refused_import_is_logged_with_the_rule_that_refused_it(
+    host: FakeKernel, serve: Serve, peer: Connect, capfd: pytest.CaptureFixture[str]
+) -> None:
+    host.plug("1-1")
+    host.plug("1-2", devnum=3)
+    _, address = serve("allow any path 1-2\nallow 10.77.0.3 path 1-1\ndeny any class storage")
+    client = peer(address)
+    client.send(wire.pack_import_request("1-1"))
+    client.end()
+    assert "line 3 denies it: deny any class storage" in capfd.readouterr().err
+
+
+def test_what_is_granted_to_nobody_is_told_when_it_comes_and_goes(
+    host: FakeKernel, serve: Serve, capfd: pytest.CaptureFixture[str]
+) -> None:
+    host.plug("1-1")
+    server, _ = serve("allow any path 1-2")
+    server.rescan()
+    assert capfd.readouterr().out == "router-usbip: plugged 1-1 46f4:0001 granted to nobody\n"
+    host.unplug("1-1")
+    host.plug("1-1", devnum=3)
+    server.rescan()
+    host.unplug("1-1")
+    server.rescan()
+    assert capfd.readouterr().out.splitlines() == [
+        "router-usbip: unplugged 1-1 46f4:0001",
+        "router-usbip: plugged 1-1 46f4:0001 granted to nobody",
+        "router-usbip: unplugged 1-1 46f4:0001",
+    ]
+
+
+def test_a_new_grant_or_revocation_is_no_plugging_in(
+    loop: Loop, host: FakeKernel, serve: Serve, capfd: pytest.CaptureFixture[str]
+) -> None:
+    host.plug("1-1")
+    server, _ = serve("allow any path 1-2")
+    capfd.readouterr()
+    server.set_policy(parse_policy(ALL))
+    assert capfd.readouterr().out == "router-usbip: exported 1-1 46f4:0001\n"
+    server.set_policy(parse_policy("allow any path 1-2"))
+    assert capfd.readouterr().out == "router-usbip: withdrawn 1-1 46f4:0001\n"
+
+
+@pytest.mark.parametrize(
+    ("busid", "port", "rule"), [("2-1", "usb1-port1", "1-1"), ("2-1.4", "1-1-port4", "1-1.4"), ("2-1", "", "2-1")]
+)
+def test_a_super_speed_device_fits_the_rule_of_either_name_of_its_socket(
+    host: FakeKernel, serve: Serve, busid: str, port: str, rule: str
+) -> None:
+    host.plug(busid, speed="5000", where="devices/pci0000:00/usb2")
+    folder = host.tree / "devices/pci0000:00/usb2" / busid / "port"
+    folder.mkdir()
+    if port:
+        (folder / "peer").symlink_to(f"../../somewhere/{port}")
+    server, _ = serve(f"allow any path {rule}")
+    assert names(server) == [busid]
+
+
 def test_a_device_in_use_is_busy_and_not_listed(host: FakeKernel, serve: Serve, peer: Connect) -> None:
     host.plug("1-1")
     _, address = serve(ALL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -53,14 +54,17 @@ def _start(job: Job) -> RouterError | None:
     folder = state_folder(job.board.name)
     folder.mkdir(parents=True, exist_ok=True)
     # In a lab host's archive there is no module to name: it is the program itself.
-    program = ["-m", "router.machines.board.remote"] if Path(__file__).exists() else [sys.argv[0]]
+    installed = Path(__file__).exists()
+    program = ["-P", "-m", "router.machines.board.remote"] if installed else [sys.argv[0]]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])} if installed else None
     with (
         (folder / LOG).open("wb") as log,
         subprocess.Popen(
-            ["setsid", "--fork", sys.executable, *program, "hold", job.board.name],
+            [sys.executable, *program, "hold", job.board.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
+            env=environment,
         ) as process,
     ):
         assert process.stdin is not None and process.stdout is not None

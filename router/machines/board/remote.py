@@ -213,7 +213,10 @@ def connect(_: Path, arguments: list[str]) -> int:
 
 
 def hold(_: Path, arguments: list[str]) -> int:
-    """Serve a board's system as long as somebody is connected; the job is standard input."""
+    """Serve a board's system as long as somebody is connected, in the background; the job is standard input."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
 
     def ready() -> None:
         print(json.dumps({"ready": True}), flush=True)

@@ -9,10 +9,18 @@ from typing import Any
 
 from router.errors import DescriptionError, MachineError
 from router.machines.qemu.qmp import Qmp
-from router.machines.qemu.usb import UsbPlug, parse_plug, socket_count
+from router.machines.qemu.usb import AUDIO_RATE, DISKS, UsbPlug, parse_plug, socket_count
 
 RELEASE = 5.0
 """Seconds that QEMU may take to let go of an unplugged device's image."""
+
+
+def character_back_end(plug: UsbPlug) -> dict[str, Any]:
+    """What QEMU connects a serial line or a card reader to: the socket that is asked for, or nothing."""
+    if plug.argument is None:
+        return {"type": "ringbuf" if plug.kind == "serial" else "null", "data": {}}
+    address = {"type": "unix", "data": {"path": str(plug.argument)}}
+    return {"type": "socket", "data": {"addr": address, "server": False}}
 
 
 @dataclass
@@ -71,7 +79,7 @@ class UsbSockets:
         # Names of what was plugged in when QEMU started are still known to it.
         behind = f"{name}-{time.monotonic_ns():x}"
         options: dict[str, Any] = {"driver": plug.facts.device, "bus": plug.bus, "port": plug.port, "id": name}
-        if plug.kind in ("storage", "uas"):
+        if plug.kind in DISKS:
             image = {"driver": "file", "filename": str(plug.argument)}
             self._qmp.execute("blockdev-add", driver="raw", node_name=behind, file=image)
             undo.append(("blockdev-del", {"node_name": behind}))
@@ -79,25 +87,30 @@ class UsbSockets:
             options |= {"drive": behind, "serial": f"ROUTER{plug.socket:04}"}
         elif plug.kind == "mtp":
             options["rootdir"] = str(plug.argument)
-        elif plug.kind in ("serial", "braille"):
-            kind = "ringbuf" if plug.kind == "serial" else "null"
-            self._qmp.execute("chardev-add", id=behind, backend={"type": kind, "data": {}})
+        elif plug.kind in ("serial", "braille") or (plug.kind == "ccid" and plug.argument):
+            self._qmp.execute("chardev-add", id=behind, backend=character_back_end(plug))
             undo.append(("chardev-remove", {"id": behind}))
-            options["chardev"] = behind
+            if plug.kind != "ccid":
+                options["chardev"] = behind
         elif plug.kind == "net":
             self._qmp.execute("netdev_add", type="hubport", hubid=7, id=behind)
             undo.append(("netdev_del", {"id": behind}))
             options["netdev"] = behind
         elif plug.kind == "audio":
-            self._qmp.execute("audiodev-add", driver="none", id=behind)
+            wav = {"driver": "wav", "path": str(plug.argument), "out": {"frequency": AUDIO_RATE}}
+            self._qmp.execute("audiodev-add", id=behind, **(wav if plug.argument else {"driver": "none"}))
             options["audiodev"] = behind
         self._qmp.execute("device_add", **options)
-        if plug.kind == "uas":
-            try:
+        try:
+            if plug.kind in ("uas", "bot"):
                 self._qmp.execute("device_add", driver="scsi-hd", bus=f"{name}.0", drive=behind)
-            except MachineError:
-                self._qmp.execute("device_del", id=name)
-                raise
+                # One that comes while the machine runs waits for its disks, and is told when they are there.
+                self._qmp.execute("qom-set", path=f"/machine/peripheral/{name}", property="attached", value=True)
+            elif plug.kind == "ccid" and plug.argument:
+                self._qmp.execute("device_add", driver="ccid-card-passthru", bus=f"{name}.0", chardev=behind)
+        except MachineError:
+            self._qmp.execute("device_del", id=name)
+            raise
 
     def _undo(self, undo: list[tuple[str, dict[str, Any]]], patience: float) -> None:
         end = time.monotonic() + patience

@@ -25,21 +25,28 @@ class UsbKind:
     argument: str | None = None
     """What must follow the colon, or None."""
     superspeed: bool = False
+    option: str | None = None
+    """What may follow the colon, or None."""
 
+
+LISTENER = "the path of a unix socket on which a program listens"
+"""For `ccid` that program is the card, in the protocol of QEMU's ccid-card-passthru (libcacard's vscard_common.h)."""
 
 KINDS = {
     "storage": UsbKind("usb-storage", 0x46F4, 0x0001, (8,), "a disk image", superspeed=True),
     "uas": UsbKind("usb-uas", 0x46F4, 0x0003, (8,), "a disk image", superspeed=True),
+    "bot": UsbKind("usb-bot", 0x46F4, 0x0001, (8,), "a disk image", superspeed=True),
     "keyboard": UsbKind("usb-kbd", 0x0627, 0x0001, (3,)),
     "mouse": UsbKind("usb-mouse", 0x0627, 0x0001, (3,)),
     "tablet": UsbKind("usb-tablet", 0x0627, 0x0001, (3,)),
     "wacom": UsbKind("usb-wacom-tablet", 0x056A, 0x0000, (3,)),
-    "serial": UsbKind("usb-serial", 0x0403, 0x6001, (0xFF,)),
-    "braille": UsbKind("usb-braille", 0x0403, 0xFE72, (0xFF,)),
-    "audio": UsbKind("usb-audio", 0x46F4, 0x0002, (1,)),
+    "serial": UsbKind("usb-serial", 0x0403, 0x6001, (0xFF,), option=LISTENER),
+    "braille": UsbKind("usb-braille", 0x0403, 0xFE72, (0xFF,), option=LISTENER),
+    "audio": UsbKind("usb-audio", 0x46F4, 0x0002, (1,), option="a WAV file to write"),
     "net": UsbKind("usb-net", 0x0525, 0xA4A2, (2, 0x0A)),
-    "ccid": UsbKind("usb-ccid", 0x08E6, 0x4433, (0x0B,)),
+    "ccid": UsbKind("usb-ccid", 0x08E6, 0x4433, (0x0B,), option=LISTENER),
     "mtp": UsbKind("usb-mtp", 0x46F4, 0x0004, (6,), "a folder"),
+    "hub": UsbKind("usb-hub", 0x0409, 0x55AA, (9,)),
 }
 
 
@@ -76,13 +83,19 @@ class UsbPlug:
         superspeed = self.facts.superspeed and "." not in self.port  # the hub has full speed
         return f"{2 * controller + (2 if superspeed else 1)}-{self.port}"
 
+    @property
+    def peer(self) -> str:
+        """The same socket on the controller's USB 2 bus, which a rule's path may name as well."""
+        bus, _, port = self.path.partition("-")
+        return f"{int(bus) - 1}-{port}" if int(bus) % 2 == 0 else self.path
+
 
 def parse_plug(text: str, socket: int, buses: tuple[str, ...] = ()) -> UsbPlug:
     """A plug from `storage:disk.img`; DescriptionError says which kinds there are and what is missing."""
     kind, colon, argument = text.partition(":")
     if kind not in KINDS:
         raise DescriptionError(f"no USB device of kind '{kind}'", hint=f"kinds: {', '.join(KINDS)}", where="--usb")
-    wanted = KINDS[kind].argument
+    wanted = KINDS[kind].argument or (KINDS[kind].option if colon else None)
     if wanted is None and colon:
         raise DescriptionError(f"'{kind}' takes no argument", hint=f"write --usb {kind}", where="--usb")
     if wanted is None:
@@ -90,7 +103,7 @@ def parse_plug(text: str, socket: int, buses: tuple[str, ...] = ()) -> UsbPlug:
     if not argument:
         raise DescriptionError(f"'{kind}' needs {wanted}", hint=f"write --usb {kind}:PATH", where="--usb")
     path = Path(argument).expanduser().resolve()
-    if not path.exists():
+    if not path.exists() and not (kind == "audio" and path.parent.is_dir()):
         raise DescriptionError(f"{argument}: no such file or folder", hint=f"'{kind}' needs {wanted}", where="--usb")
     return UsbPlug(kind, path, socket, buses)
 
@@ -107,7 +120,7 @@ def granted_to(plug: UsbPlug, grants: tuple[Grant, ...]) -> str | None:
         if (
             grant.vendor in (None, facts.vendor)
             and grant.product in (None, facts.product)
-            and grant.path in (None, plug.path)
+            and grant.path in (None, plug.path, plug.peer)
             and (grant.device_class is None or grant.device_class in facts.classes)
             and grant.serial is None
         ):
@@ -115,6 +128,10 @@ def granted_to(plug: UsbPlug, grants: tuple[Grant, ...]) -> str | None:
     return None
 
 
+DISKS = ("storage", "uas", "bot")
+"""The kinds with an image behind them."""
+AUDIO_RATE = 48000
+"""Of QEMU's usb-audio, in Hz. A back end of another rate would have QEMU resample."""
 HUB_PORTS = 8
 """Of QEMU's usb-hub (hw/usb/dev-hub.c)."""
 
@@ -134,27 +151,39 @@ def arguments(plugs: tuple[UsbPlug, ...]) -> list[str]:
         sockets = socket_count(plugs)
         out = ["-device", f"qemu-xhci,id=usb,p2={sockets},p3={sockets}"]
     for plug in plugs:
-        name = f"plug{plug.socket}"
-        options = f"{plug.facts.device},bus={plug.bus},port={plug.port},id={name}"
-        if plug.kind == "storage":
-            out += ["-drive", f"if=none,id={name},file={escape(plug.argument)},format=raw"]
-            options += f",drive={name},serial=ROUTER{plug.socket:04}"
-        elif plug.kind == "uas":
-            out += ["-drive", f"if=none,id={name},file={escape(plug.argument)},format=raw"]
-        elif plug.kind == "mtp":
-            options += f",rootdir={escape(plug.argument)}"
-        elif plug.kind in ("serial", "braille"):
-            out += ["-chardev", f"ringbuf,id={name}" if plug.kind == "serial" else f"null,id={name}"]
-            options += f",chardev={name}"
-        elif plug.kind == "audio":
-            out += ["-audiodev", f"none,id={name}"]
-            options += f",audiodev={name}"
-        elif plug.kind == "net":
-            out += ["-netdev", f"hubport,hubid=7,id={name}"]
-            options += f",netdev={name}"
-        out += ["-device", options]
-        if plug.kind == "uas":
-            out += ["-device", f"scsi-hd,bus={name}.0,drive={name}"]
+        out += _plug_arguments(plug)
+    return out
+
+
+def _plug_arguments(plug: UsbPlug) -> list[str]:
+    name = f"plug{plug.socket}"
+    path = escape(plug.argument)
+    out: list[str] = []
+    options = f"{plug.facts.device},bus={plug.bus},port={plug.port},id={name}"
+    if plug.kind in DISKS:
+        out += ["-drive", f"if=none,id={name},file={path},format=raw"]
+    if plug.kind == "storage":
+        options += f",drive={name},serial=ROUTER{plug.socket:04}"
+    elif plug.kind == "mtp":
+        options += f",rootdir={path}"
+    elif plug.kind in ("serial", "braille") or (plug.kind == "ccid" and plug.argument):
+        plain = "ringbuf" if plug.kind == "serial" else "null"
+        out += ["-chardev", f"socket,path={path},server=off,id={name}" if plug.argument else f"{plain},id={name}"]
+        options += f",chardev={name}" if plug.kind != "ccid" else ""
+    elif plug.kind == "audio":
+        out += [
+            "-audiodev",
+            f"wav,path={path},out.frequency={AUDIO_RATE},id={name}" if plug.argument else f"none,id={name}",
+        ]
+        options += f",audiodev={name}"
+    elif plug.kind == "net":
+        out += ["-netdev", f"hubport,hubid=7,id={name}"]
+        options += f",netdev={name}"
+    out += ["-device", options]
+    if plug.kind in ("uas", "bot"):
+        out += ["-device", f"scsi-hd,bus={name}.0,drive={name}"]
+    elif plug.kind == "ccid" and plug.argument:
+        out += ["-device", f"ccid-card-passthru,bus={name}.0,chardev={name}"]
     return out
 
 

@@ -1,0 +1,167 @@
+"""What breaks, broken on real kernels: a server killed under a file system, a disk pulled out; other sockets."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("router.guests")
+
+from lab import QEMU, Lab
+
+pytestmark = [
+    pytest.mark.qemu,
+    pytest.mark.packages,
+    pytest.mark.skipif(shutil.which(QEMU) is None, reason=f"{QEMU} is not installed"),
+]
+
+SIZE = 16 << 20
+SERVE = "exec router-usbip serve --policy /tmp/policy --release --engine"
+ROUTED = "ls -l /sys/block | sed -n 's/.*vhci_hcd.*block\\/\\(sd.\\)$/\\1/p' | grep sd"
+# Writes new files one after another, and notes each once fsync has acknowledged it.
+WRITER = """
+import hashlib, os
+for number in range(10000):
+    data = hashlib.sha256(b"%d" % number).digest() * 1024
+    file = os.open("/mnt/%d" % number, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    os.write(file, data)
+    os.fsync(file)
+    os.close(file)
+    with open("/tmp/acknowledged", "w") as note:
+        note.write("%d" % (number + 1))
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "disk.img").write_bytes(b"".join(hashlib.sha256(b"%d" % n).digest() for n in range(SIZE // 32)))
+    running = Lab(folder, ["-object", "throttle-group,id=slow,x-bps-total=2000000"])
+    running.qmp(
+        "blockdev-add",
+        driver="throttle",
+        **{"throttle-group": "slow", "node-name": "medium"},
+        file={"driver": "raw", "file": {"driver": "file", "filename": str(folder / "disk.img")}},
+    )
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def stick(lab: Lab) -> Iterator[Lab]:
+    """The guest with the disk plugged in, at 2-1; afterwards nothing runs in it."""
+    plug(lab)
+    yield lab
+    lab.stop_all()
+    lab.run("for p in $(usbip port 2>/dev/null | sed -n 's/^Port \\([0-9]*\\):.*/\\1/p'); do usbip detach -p $p; done")
+    lab.wait_for("! usbip port 2>/dev/null | grep -q '^Port'")
+    lab.qmp("device_del", id="stick")
+    lab.wait_for("! [ -e /sys/bus/usb/devices/2-1 ]")
+
+
+def plug(lab: Lab) -> None:
+    lab.qmp("device_add", driver="usb-storage", bus="xhci.0", port="1", drive="medium", id="stick")
+    lab.wait_for("[ -e /sys/bus/usb/devices/2-1/devnum ]")
+
+
+def throttle(lab: Lab, rate: int) -> None:
+    lab.qmp("qom-set", path="/objects/slow", property="limits", value={"bps-total": rate})
+
+
+def test_a_server_killed_under_a_file_system_loses_nothing_that_fsync_acknowledged(stick: Lab) -> None:
+    throttle(stick, 0)
+    stick.run("echo 'allow any all' >/tmp/policy")
+    server = stick.start(f"{SERVE} usbfs --listen 127.0.0.1", "/tmp/serve.log")
+    stick.start("exec router-usbip keep-attached 127.0.0.1", "/tmp/keep.log")
+    disk = stick.wait_for(ROUTED).strip()
+    stick.wait_for(f"[ -b /dev/{disk} ]")
+    stick.run(f"modprobe ext4; mke2fs /dev/{disk} 8192 >/dev/null 2>&1; mkdir -p /mnt; mount -t ext4 /dev/{disk} /mnt")
+    stick.run(f"rm -f /tmp/acknowledged; cat >/tmp/writer.py <<'EOF'\n{WRITER}\nEOF")
+    writer = stick.start("exec python3 -I -S /tmp/writer.py", "/tmp/writer.log")
+    stick.wait_for("[ -s /tmp/acknowledged ] && [ $(cat /tmp/acknowledged) -gt 20 ]")
+    stick.run(f"kill -9 {server}")
+    # The file system finds its disk gone in the middle of a write.
+    stick.wait_for(f"! kill -0 {writer} 2>/dev/null", 30)
+    assert "Errno" in stick.run("cat /tmp/writer.log")
+    acknowledged = int(stick.run("cat /tmp/acknowledged"))
+    assert 20 < acknowledged < 10000
+    stick.run("umount -l /mnt")
+    stick.start(f"{SERVE} usbfs --listen 127.0.0.1", "/tmp/serve.log")
+    # By itself: nobody tells the client that the server is back.
+    stick.wait_for("[ $(grep -c 'attached 2-1' /tmp/keep.log) = 2 ]", 20)
+    disk = stick.wait_for(ROUTED).strip()
+    stick.wait_for(f"[ -b /dev/{disk} ]")
+    stick.run(f"mount -t ext4 -o ro /dev/{disk} /mnt")
+    found = stick.run(f"cd /mnt; n=0; while [ $n -lt {acknowledged} ]; do sha256sum $n; n=$((n+1)); done", 120)
+    stick.run("umount /mnt")
+    wanted = [
+        f"{hashlib.sha256(hashlib.sha256(b'%d' % number).digest() * 1024).hexdigest()}  {number}"
+        for number in range(acknowledged)
+    ]
+    assert found.splitlines() == wanted
+
+
+@pytest.mark.parametrize("engine", ["kernel", "usbfs"])
+def test_a_disk_pulled_out_in_the_middle_of_a_read_comes_back_to_its_port(stick: Lab, engine: str) -> None:
+    throttle(stick, 2_000_000)
+    stick.run("echo 'allow any path 2-1 port 3' >/tmp/policy")
+    stick.start(f"{SERVE} {engine} --listen 127.0.0.1", "/tmp/serve.log")
+    stick.start("exec router-usbip keep-attached 127.0.0.1", "/tmp/keep.log")
+    disk = stick.wait_for(ROUTED, 20).strip()
+    stick.wait_for(f"[ -b /dev/{disk} ]")
+    reader = stick.start(
+        f"dd if=/dev/{disk} of=/dev/null bs=64k iflag=direct; echo ended with $?; true", "/tmp/reader.log"
+    )
+    stick.wait_for(f"[ $(sed -n 's/^rchar: //p' /proc/{reader}/io /proc/$(pidof dd)/io | tail -n 1) -gt 300000 ]")
+    stick.qmp("device_del", id="stick")
+    stick.wait_for("grep -q 'ended with' /tmp/reader.log", 30)
+    assert "ended with 1" in stick.run("cat /tmp/reader.log")
+    stick.wait_for("grep -q 'detached 2-1 port 3' /tmp/keep.log && ! usbip port 2>/dev/null | grep -q '^Port'")
+    throttle(stick, 0)
+    plug(stick)
+    stick.wait_for("[ $(grep -c 'attached 2-1 port 3' /tmp/keep.log) = 2 ]", 20)
+    disk = stick.wait_for(ROUTED).strip()
+    stick.wait_for(f"[ -b /dev/{disk} ]")
+    content = hashlib.sha256((stick.folder / "disk.img").read_bytes()).hexdigest()
+    assert stick.run(f"sha256sum /dev/{disk}", 60).split()[0] == content
+    assert "Traceback" not in stick.run("cat /tmp/serve.log /tmp/keep.log")
+
+
+@pytest.mark.parametrize("engine", ["kernel", "usbfs"])
+@pytest.mark.parametrize("address", ["vsock:1", "unix:/tmp/usbip.sock"])
+def test_the_kernels_take_sockets_that_are_not_tcp(stick: Lab, engine: str, address: str) -> None:
+    throttle(stick, 0)
+    client = "vsock:1" if address == "vsock:1" else "unix"
+    stick.run(f"modprobe vsock_loopback; echo 'allow {client} all' >/tmp/policy")
+    stick.start(f"{SERVE} {engine} --listen {address}", "/tmp/serve.log")
+    stick.wait_for("grep -q 'exported 2-1' /tmp/serve.log")
+    stick.start(f"exec router-usbip keep-attached {address}", "/tmp/keep.log")
+    disk = stick.wait_for(ROUTED, 20).strip()
+    stick.wait_for(f"[ -b /dev/{disk} ]")
+    content = hashlib.sha256((stick.folder / "disk.img").read_bytes()).hexdigest()
+    assert stick.run(f"sha256sum /dev/{disk}", 60).split()[0] == content
+
+
+def test_a_host_that_is_a_str_can_be_connected_to(lab: Lab) -> None:
+    """The interpreter takes such a host through a codec that a trimmed library may lack."""
+    program = "import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname())"
+    lab.run(f'python3 -I -S -c "{program}"')
+
+
+def test_a_usb_3_controllers_socket_has_two_names(stick: Lab) -> None:
+    stick.run("echo 'allow any path 1-1' >/tmp/policy")
+    stick.start(f"{SERVE} kernel --listen 127.0.0.1", "/tmp/serve.log")
+    stick.wait_for("grep -q 'exported 2-1' /tmp/serve.log")
+
+
+def test_what_nobody_is_granted_is_told_when_it_comes_and_goes(stick: Lab) -> None:
+    stick.run("echo 'allow any path 9-9' >/tmp/policy")
+    stick.start(f"{SERVE} kernel --listen 127.0.0.1", "/tmp/serve.log")
+    stick.wait_for("grep -q 'plugged 2-1 46f4:0001 granted to nobody' /tmp/serve.log")
+    stick.qmp("device_del", id="stick")
+    stick.wait_for("grep -q 'unplugged 2-1 46f4:0001' /tmp/serve.log")
+    plug(stick)
+    stick.wait_for("[ $(grep -c ': plugged 2-1' /tmp/serve.log) = 2 ]")
