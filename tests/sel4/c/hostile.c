@@ -9,76 +9,10 @@
  *
  * The addresses of the machine come from the plan, as macros. What it says goes to the early console.
  */
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "hostile_driver.h"
 
 #define STRING2(x) #x
 #define STRING(x) STRING2(x)
-
-/* arm64 boot protocol: the header, then vectors, which must lie on 2 KiB. */
-__asm__(".section .head, \"ax\"\n"
-        ".global _start\n"
-        "_start: b start\n"
-        ".long 0\n"
-        ".quad 0\n"             /* text_offset */
-        ".quad _end - _start\n" /* image_size */
-        ".quad 0xa\n"           /* little-endian, 4 KiB pages, anywhere */
-        ".quad 0, 0, 0\n"
-        ".ascii \"ARM\\x64\"\n"
-        ".long 0\n"
-        ".balign 2048\n"
-        "vectors:\n"
-        ".rept 16\n"
-        ".balign 128\n"
-        "sub sp, sp, #272\n"
-        "stp x0, x1, [sp]\n"
-        "stp x2, x3, [sp, #16]\n"
-        "b trapped\n"
-        ".endr\n"
-        "trapped:\n"
-        "stp x4, x5, [sp, #32]\n"
-        "stp x6, x7, [sp, #48]\n"
-        "stp x8, x9, [sp, #64]\n"
-        "stp x10, x11, [sp, #80]\n"
-        "stp x12, x13, [sp, #96]\n"
-        "stp x14, x15, [sp, #112]\n"
-        "stp x16, x17, [sp, #128]\n"
-        "stp x18, x29, [sp, #144]\n"
-        "str x30, [sp, #160]\n"
-        "mrs x0, esr_el1\n"
-        "mrs x1, elr_el1\n"
-        "mov x2, x30\n"
-        "bl on_exception\n"
-        "msr elr_el1, x0\n"
-        "ldp x2, x3, [sp, #16]\n"
-        "ldp x4, x5, [sp, #32]\n"
-        "ldp x6, x7, [sp, #48]\n"
-        "ldp x8, x9, [sp, #64]\n"
-        "ldp x10, x11, [sp, #80]\n"
-        "ldp x12, x13, [sp, #96]\n"
-        "ldp x14, x15, [sp, #112]\n"
-        "ldp x16, x17, [sp, #128]\n"
-        "ldp x18, x29, [sp, #144]\n"
-        "ldr x30, [sp, #160]\n"
-        "ldp x0, x1, [sp]\n"
-        "add sp, sp, #272\n"
-        "eret\n"
-        "start:\n"
-        "adrp x1, vectors\n"
-        "add x1, x1, :lo12:vectors\n"
-        "msr vbar_el1, x1\n"
-        "adrp x1, stack_end\n"
-        "add x1, x1, :lo12:stack_end\n"
-        "mov sp, x1\n"
-        "isb\n"
-        "bl main\n"
-        "1: wfi\n"
-        "b 1b\n"
-        ".text\n");
-
-static uint8_t stack[0x4000] __attribute__((aligned(16), used));
-__asm__(".global stack_end\n.equ stack_end, stack + 0x4000\n");
 
 /* Kept through restarts: in the middle of the RAM, where no image lies. */
 struct lives {
@@ -88,39 +22,10 @@ struct lives {
 #define LIVES ((volatile struct lives *)(RAM_BASE + RAM_SIZE / 2))
 #define LIVES_MAGIC 0x6c697665u
 
-/* Queues and buffers of the good driver. */
-#define RINGS (RAM_BASE + RAM_SIZE / 2 + 0x10000)
-#define BUFFERS (RAM_BASE + RAM_SIZE / 2 + 0x20000)
-/* Where the attacks put theirs; garbage may be written around it, and above the images only. */
-#define PLAYGROUND (RAM_BASE + RAM_SIZE / 2 + 0x100000)
-#define PLAYGROUND_BYTES 0x40000u
-
 static uint32_t aborts;    /* synchronous external aborts that the monitor gave us */
 static uint32_t undefined; /* instructions that do not exist for us */
 static uint32_t others;
 static uint32_t stalls; /* floods that ended because the device took no more */
-static uint64_t random_state;
-
-static void say(const char *text)
-{
-    for (; *text != 0; text++) {
-        *(volatile uint32_t *)UART = (uint8_t)*text;
-    }
-}
-
-static void say_number(const char *before, uint64_t value, const char *after)
-{
-    char digits[21];
-    uint32_t at = sizeof(digits) - 1;
-    digits[at] = 0;
-    do {
-        digits[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value != 0);
-    say(before);
-    say(digits + at);
-    say(after);
-}
 
 uint64_t on_exception(uint64_t syndrome, uint64_t pc, uint64_t link);
 uint64_t on_exception(uint64_t syndrome, uint64_t pc, uint64_t link)
@@ -138,86 +43,6 @@ uint64_t on_exception(uint64_t syndrome, uint64_t pc, uint64_t link)
         others++;
     }
     return pc + 4;
-}
-
-/* xorshift64* (Vigna 2016) */
-static uint64_t any(void)
-{
-    random_state ^= random_state >> 12;
-    random_state ^= random_state << 25;
-    random_state ^= random_state >> 27;
-    return random_state * 0x2545f4914f6cdd1dULL;
-}
-
-static uint32_t below(uint32_t limit)
-{
-    return (uint32_t)((any() >> 33) % limit);
-}
-
-static uint64_t now(void)
-{
-    uint64_t value;
-    __asm__ volatile("isb\nmrs %0, cntvct_el0" : "=r"(value));
-    return value;
-}
-
-static uint64_t hertz(void)
-{
-    uint64_t value;
-    __asm__ volatile("mrs %0, cntfrq_el0" : "=r"(value));
-    return value;
-}
-
-/* Values that break things more often than others do. */
-static uint64_t awkward(void)
-{
-    static const uint32_t some[] = {0,          1,      2,      0x7fffffff, 0x80000000,
-                                    0xffffffff, 0xffff, 0x8000, 0x10000000, 0xfffffff0,
-                                    256,        257,    255,    64};
-    uint32_t pick = below(20);
-    return pick < 14 ? some[pick] : pick < 17 ? any() : any() & 0xff;
-}
-
-static void poke(uint64_t address, uint32_t width, uint64_t value)
-{
-    switch (width) {
-    case 1:
-        *(volatile uint8_t *)address = (uint8_t)value;
-        break;
-    case 2:
-        *(volatile uint16_t *)address = (uint16_t)value;
-        break;
-    case 4:
-        *(volatile uint32_t *)address = (uint32_t)value;
-        break;
-    default:
-        *(volatile uint64_t *)address = value;
-        break;
-    }
-}
-
-static uint64_t peek(uint64_t address, uint32_t width)
-{
-    switch (width) {
-    case 1:
-        return *(volatile uint8_t *)address;
-    case 2:
-        return *(volatile uint16_t *)address;
-    case 4:
-        return *(volatile uint32_t *)address;
-    default:
-        return *(volatile uint64_t *)address;
-    }
-}
-
-static void set(uint64_t device, uint32_t reg, uint32_t value)
-{
-    *(volatile uint32_t *)(device + reg) = value;
-}
-
-static uint32_t get(uint64_t device, uint32_t reg)
-{
-    return *(volatile uint32_t *)(device + reg);
 }
 
 static uint64_t some_device(void)
@@ -239,13 +64,6 @@ static void registers(void)
         }
     }
 }
-
-struct descriptor {
-    uint64_t address;
-    uint32_t length;
-    uint16_t flags;
-    uint16_t next;
-};
 
 /* An address in our RAM, at its edges, or where we have no business. */
 static uint64_t some_address(void)
@@ -549,90 +367,6 @@ static void stray(void)
     }
 }
 
-/* The network as a good driver uses it: eight entries a queue, one buffer each. */
-struct good {
-    uint16_t sent;
-    uint16_t received;
-};
-#define GOOD_SIZE 8u
-#define QUEUE(n) (RINGS + 0x4000ULL * (n))
-
-static bool bring_up(uint64_t device, struct good *good)
-{
-    for (uint32_t i = 0; i < 0x8000; i += 8) {
-        *(volatile uint64_t *)(RINGS + i) = 0;
-    }
-    set(device, 0x70, 0);
-    set(device, 0x70, 3);
-    set(device, 0x24, 0);
-    set(device, 0x20, 0);
-    set(device, 0x24, 1);
-    set(device, 0x20, 1);
-    set(device, 0x70, 0xb);
-    for (uint32_t queue = 0; queue < 2; queue++) {
-        set(device, 0x30, queue);
-        set(device, 0x38, GOOD_SIZE);
-        for (uint32_t part = 0; part < 3; part++) {
-            set(device, 0x80 + 0x10 * part, (uint32_t)(QUEUE(queue) + 0x1000 * part));
-            set(device, 0x84 + 0x10 * part, (uint32_t)((QUEUE(queue) + 0x1000 * part) >> 32));
-        }
-        set(device, 0x44, 1);
-    }
-    set(device, 0x70, 0xf);
-    volatile struct descriptor *rx = (volatile struct descriptor *)QUEUE(0);
-    volatile uint16_t *avail = (volatile uint16_t *)(QUEUE(0) + 0x1000);
-    for (uint32_t i = 0; i < GOOD_SIZE; i++) {
-        rx[i] = (struct descriptor){BUFFERS + 0x1000ULL * i, 0x1000, 2, 0};
-        avail[2 + i] = (uint16_t)i;
-    }
-    avail[1] = GOOD_SIZE;
-    set(device, 0x50, 0);
-    *good = (struct good){0};
-    return get(device, 0x70) == 0xf;
-}
-
-/* Sends `length` bytes that lie behind 12 bytes of header; false when the device does not take them. */
-static bool transmit(struct good *good, uint64_t buffer, uint32_t length)
-{
-    volatile struct descriptor *tx = (volatile struct descriptor *)QUEUE(1);
-    volatile uint16_t *avail = (volatile uint16_t *)(QUEUE(1) + 0x1000);
-    volatile uint16_t *used = (volatile uint16_t *)(QUEUE(1) + 0x2000);
-    uint16_t slot = good->sent % GOOD_SIZE;
-    tx[slot] = (struct descriptor){buffer, 12 + length, 0, 0};
-    avail[2 + slot] = slot;
-    avail[1] = ++good->sent;
-    set(NET, 0x50, 1);
-    uint64_t end = now() + hertz();
-    while (used[1] != good->sent && now() < end) {
-    }
-    return used[1] == good->sent;
-}
-
-static const uint8_t mac[6] = MAC;
-static const uint8_t own_ip[4] = OWN_IP;
-static const uint8_t peer_ip[4] = PEER_IP;
-
-static void put(uint64_t at, const uint8_t *bytes, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        ((volatile uint8_t *)at)[i] = bytes[i];
-    }
-}
-
-/* An ARP request for the peer's address. */
-static void compose(uint64_t frame)
-{
-    static const uint8_t type[10] = {8, 6, 0, 1, 8, 0, 6, 4, 0, 1};
-    for (uint32_t i = 0; i < 72; i++) {
-        ((volatile uint8_t *)frame)[i] = i >= 12 && i < 18 ? 0xff : 0;
-    }
-    put(frame + 12 + 6, mac, 6);
-    put(frame + 12 + 12, type, 10);
-    put(frame + 12 + 22, mac, 6);
-    put(frame + 12 + 28, own_ip, 4);
-    put(frame + 12 + 38, peer_ip, 4);
-}
-
 /* Frames by the thousand: forged, cut, from all over, with impossible offloads. */
 static void flood(void)
 {
@@ -650,66 +384,6 @@ static void flood(void)
             stalls++;
             return;
         }
-    }
-}
-
-static bool answered(struct good *good)
-{
-    volatile uint16_t *used = (volatile uint16_t *)(QUEUE(0) + 0x2000);
-    volatile uint32_t *entry = (volatile uint32_t *)(QUEUE(0) + 0x2004);
-    uint64_t end = now() + 2 * hertz();
-    while (now() < end) {
-        while (used[1] != good->received) {
-            uint32_t id = entry[2 * (good->received++ % GOOD_SIZE)];
-            volatile uint8_t *frame = (volatile uint8_t *)(BUFFERS + 0x1000ULL * (id % GOOD_SIZE) + 12);
-            bool arp = frame[12] == 8 && frame[13] == 6 && frame[21] == 2;
-            if (arp && frame[28] == peer_ip[0] && frame[31] == peer_ip[3]) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-/* Whether the network works once the device is driven as it should be. */
-static bool talk(void)
-{
-    struct good good;
-    for (uint32_t attempt = 0; attempt < 10; attempt++) {
-        uint64_t frame = BUFFERS + 0x1000 * GOOD_SIZE;
-        compose(frame);
-        if (bring_up(NET, &good) && transmit(&good, frame, 60) && answered(&good)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Sleeps for 50 ms, as an idle kernel does: until the virtual timer interrupts. */
-static void nap(void)
-{
-    set(GICD, 0x000, 1);
-    set(GICD, 0x100, 1u << 27);
-    set(GICC, 0x04, 0xff);
-    set(GICC, 0x00, 1);
-    __asm__ volatile("msr cntv_cval_el0, %0\nmsr cntv_ctl_el0, %1\nisb\nwfi" ::"r"(now() + hertz() / 20),
-                     "r"(1UL));
-    uint32_t taken = get(GICC, 0x0c);
-    __asm__ volatile("msr cntv_ctl_el0, xzr\nisb");
-    if ((taken & 0x3ff) < 1020) {
-        set(GICC, 0x10, taken);
-    }
-}
-
-/* Waits until somebody types into the console, so that the attack begins when the test wants it. */
-static void await_key(void)
-{
-    struct good good;
-    volatile uint16_t *used = (volatile uint16_t *)(QUEUE(0) + 0x2000);
-    while (!bring_up(NET + STRIDE, &good)) {
-    }
-    while (used[1] == 0) {
-        nap();
     }
 }
 
