@@ -16,6 +16,7 @@ from router.microkit.toolchain import find_toolchain
 from router.plan.models import SystemPlan
 
 SOURCE = Path(__file__).parent / "c" / "hostile.c"
+START = SOURCE.with_name("hostile_start.c")
 NAME = "attacker"
 FLAGS = (
     *("-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-ffreestanding", "-nostdlib", "-static"),
@@ -85,6 +86,6 @@ def build(folder: Path, *, seed: int, seconds: int, config: str = "debug") -> Bu
     program = folder / "hostile.elf"
     words = [f"-D{name}={value}" for name, value in macros(plan, seed, seconds).items()]
     script = f"-Wl,-T,{SOURCE.with_suffix('.ld')}"
-    subprocess.run([*compiler, *FLAGS, *words, script, str(SOURCE), "-o", str(program)], check=True)
+    subprocess.run([*compiler, *FLAGS, *words, script, str(SOURCE), str(START), "-o", str(program)], check=True)
     subprocess.run(["aarch64-linux-gnu-objcopy", "-O", "binary", str(program), str(image)], check=True)
     return build_text(text, folder, boot_image=True)

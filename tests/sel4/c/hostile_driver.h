@@ -1,0 +1,150 @@
+/* The network and the console as a good driver uses them: eight entries a queue, one buffer each. */
+#ifndef HOSTILE_DRIVER_H
+#define HOSTILE_DRIVER_H
+
+#include "hostile_machine.h"
+
+struct good {
+    uint16_t sent;
+    uint16_t received;
+};
+#define GOOD_SIZE 8u
+#define QUEUE(n) (RINGS + 0x4000ULL * (n))
+
+static inline bool bring_up(uint64_t device, struct good *good)
+{
+    for (uint32_t i = 0; i < 0x8000; i += 8) {
+        *(volatile uint64_t *)(RINGS + i) = 0;
+    }
+    set(device, 0x70, 0);
+    set(device, 0x70, 3);
+    set(device, 0x24, 0);
+    set(device, 0x20, 0);
+    set(device, 0x24, 1);
+    set(device, 0x20, 1);
+    set(device, 0x70, 0xb);
+    for (uint32_t queue = 0; queue < 2; queue++) {
+        set(device, 0x30, queue);
+        set(device, 0x38, GOOD_SIZE);
+        for (uint32_t part = 0; part < 3; part++) {
+            set(device, 0x80 + 0x10 * part, (uint32_t)(QUEUE(queue) + 0x1000 * part));
+            set(device, 0x84 + 0x10 * part, (uint32_t)((QUEUE(queue) + 0x1000 * part) >> 32));
+        }
+        set(device, 0x44, 1);
+    }
+    set(device, 0x70, 0xf);
+    volatile struct descriptor *rx = (volatile struct descriptor *)QUEUE(0);
+    volatile uint16_t *avail = (volatile uint16_t *)(QUEUE(0) + 0x1000);
+    for (uint32_t i = 0; i < GOOD_SIZE; i++) {
+        rx[i] = (struct descriptor){BUFFERS + 0x1000ULL * i, 0x1000, 2, 0};
+        avail[2 + i] = (uint16_t)i;
+    }
+    avail[1] = GOOD_SIZE;
+    set(device, 0x50, 0);
+    *good = (struct good){0};
+    return get(device, 0x70) == 0xf;
+}
+
+/* Sends `length` bytes that lie behind 12 bytes of header; false when the device does not take them. */
+static inline bool transmit(struct good *good, uint64_t buffer, uint32_t length)
+{
+    volatile struct descriptor *tx = (volatile struct descriptor *)QUEUE(1);
+    volatile uint16_t *avail = (volatile uint16_t *)(QUEUE(1) + 0x1000);
+    const volatile uint16_t *used = (const volatile uint16_t *)(QUEUE(1) + 0x2000);
+    uint16_t slot = good->sent % GOOD_SIZE;
+    tx[slot] = (struct descriptor){buffer, 12 + length, 0, 0};
+    avail[2 + slot] = slot;
+    avail[1] = ++good->sent;
+    set(NET, 0x50, 1);
+    uint64_t end = now() + hertz();
+    while (used[1] != good->sent && now() < end) {
+    }
+    return used[1] == good->sent;
+}
+
+static const uint8_t mac[6] = MAC;
+static const uint8_t own_ip[4] = OWN_IP;
+static const uint8_t peer_ip[4] = PEER_IP;
+
+static inline void put(uint64_t at, const uint8_t *bytes, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        ((volatile uint8_t *)at)[i] = bytes[i];
+    }
+}
+
+/* An ARP request for the peer's address. */
+static inline void compose(uint64_t frame)
+{
+    static const uint8_t type[10] = {8, 6, 0, 1, 8, 0, 6, 4, 0, 1};
+    for (uint32_t i = 0; i < 72; i++) {
+        ((volatile uint8_t *)frame)[i] = i >= 12 && i < 18 ? 0xff : 0;
+    }
+    put(frame + 12 + 6, mac, 6);
+    put(frame + 12 + 12, type, 10);
+    put(frame + 12 + 22, mac, 6);
+    put(frame + 12 + 28, own_ip, 4);
+    put(frame + 12 + 38, peer_ip, 4);
+}
+
+static inline bool answered(struct good *good)
+{
+    const volatile uint16_t *used = (volatile uint16_t *)(QUEUE(0) + 0x2000);
+    const volatile uint32_t *entry = (volatile uint32_t *)(QUEUE(0) + 0x2004);
+    uint64_t end = now() + 2 * hertz();
+    while (now() < end) {
+        while (used[1] != good->received) {
+            uint32_t id = entry[2 * (good->received++ % GOOD_SIZE)];
+            const volatile uint8_t *frame = (volatile uint8_t *)(BUFFERS + 0x1000ULL * (id % GOOD_SIZE) + 12);
+            bool arp = frame[12] == 8 && frame[13] == 6 && frame[21] == 2;
+            if (arp && frame[28] == peer_ip[0] && frame[31] == peer_ip[3]) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Whether the network works once the device is driven as it should be. */
+static inline bool talk(void)
+{
+    struct good good;
+    for (uint32_t attempt = 0; attempt < 10; attempt++) {
+        uint64_t frame = BUFFERS + 0x1000 * GOOD_SIZE;
+        compose(frame);
+        if (bring_up(NET, &good) && transmit(&good, frame, 60) && answered(&good)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Sleeps for 50 ms, as an idle kernel does: until the virtual timer interrupts. */
+static inline void nap(void)
+{
+    set(GICD, 0x000, 1);
+    set(GICD, 0x100, 1u << 27);
+    set(GICC, 0x04, 0xff);
+    set(GICC, 0x00, 1);
+    __asm__ volatile("msr cntv_cval_el0, %0\nmsr cntv_ctl_el0, %1\nisb\nwfi" ::"r"(now() + hertz() / 20),
+                     "r"(1UL));
+    uint32_t taken = get(GICC, 0x0c);
+    __asm__ volatile("msr cntv_ctl_el0, xzr\nisb");
+    if ((taken & 0x3ff) < 1020) {
+        set(GICC, 0x10, taken);
+    }
+}
+
+/* Waits until somebody types into the console, so that the attack begins when the test wants it. */
+static inline void await_key(void)
+{
+    struct good good;
+    const volatile uint16_t *used = (volatile uint16_t *)(QUEUE(0) + 0x2000);
+    while (!bring_up(NET + STRIDE, &good)) {
+    }
+    while (used[1] == 0) {
+        nap();
+    }
+}
+
+#endif
