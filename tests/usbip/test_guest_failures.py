@@ -150,14 +150,15 @@ def test_the_kernels_take_sockets_that_are_not_tcp(stick: Lab, engine: str, addr
 
 def test_a_host_that_is_a_str_can_be_connected_to(lab: Lab) -> None:
     """The interpreter takes such a host through a codec that a trimmed library may lack."""
-    program = "import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname())"
-    lab.run(f'python3 -I -S -c "{program}"')
+    program = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(socket.create_connection(s.getsockname()).getpeername()[0])"
+    assert lab.run(f'python3 -I -S -c "{program}"') == "127.0.0.1\n"
 
 
 def test_a_usb_3_controllers_socket_has_two_names(stick: Lab) -> None:
     stick.run("echo 'allow any path 1-1' >/tmp/policy")
     stick.start(f"{SERVE} kernel --listen 127.0.0.1", "/tmp/serve.log")
-    stick.wait_for("grep -q 'exported 2-1' /tmp/serve.log")
+    stick.wait_for("grep -q 'exported' /tmp/serve.log")
+    assert "exported 2-1 46f4:0001" in stick.run("cat /tmp/serve.log")
 
 
 def test_what_nobody_is_granted_is_told_when_it_comes_and_goes(stick: Lab) -> None:
@@ -168,3 +169,4 @@ def test_what_nobody_is_granted_is_told_when_it_comes_and_goes(stick: Lab) -> No
     stick.wait_for("grep -q 'unplugged 2-1 46f4:0001' /tmp/serve.log")
     plug(stick)
     stick.wait_for("[ $(grep -c ': plugged 2-1' /tmp/serve.log) = 2 ]")
+    assert "exported" not in stick.run("cat /tmp/serve.log")
