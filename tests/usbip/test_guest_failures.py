@@ -150,7 +150,10 @@ def test_the_kernels_take_sockets_that_are_not_tcp(stick: Lab, engine: str, addr
 
 def test_a_host_that_is_a_str_can_be_connected_to(lab: Lab) -> None:
     """The interpreter takes such a host through a codec that a trimmed library may lack."""
-    program = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(socket.create_connection(s.getsockname()).getpeername()[0])"
+    program = (
+        "import socket; server = socket.create_server(('127.0.0.1', 0)); "
+        "print(socket.create_connection(server.getsockname()).getpeername()[0])"
+    )
     assert lab.run(f'python3 -I -S -c "{program}"') == "127.0.0.1\n"
 
 
