@@ -89,9 +89,8 @@ def test_a_server_killed_under_a_file_system_loses_nothing_that_fsync_acknowledg
     stick.start("exec router-usbip keep-attached 127.0.0.1", "/tmp/keep.log")
     disk = stick.wait_for(ROUTED).strip()
     stick.wait_for(f"[ -b /dev/{disk} ]")
-    stick.run(
-        f"modprobe crc32c_generic; modprobe ext4; mke2fs /dev/{disk} >/dev/null 2>&1; mkdir -p /mnt; mount -t ext4 /dev/{disk} /mnt"
-    )
+    stick.run(f"modprobe crc32c_generic; modprobe ext4; mke2fs /dev/{disk} >/dev/null 2>&1")
+    stick.run(f"mkdir -p /mnt; mount -t ext4 /dev/{disk} /mnt")
     program = base64.b64encode(WRITER.encode()).decode()
     stick.run(f"rm -f /tmp/acknowledged; echo {program} | base64 -d >/tmp/writer.py")
     writer = stick.start("exec python3 -I -S /tmp/writer.py", "/tmp/writer.log")
