@@ -194,11 +194,10 @@ static uint32_t copy_in(const struct virtq_chain *chain, uint32_t skip, const st
 /* The finished checksum over everything from byte `start` on, which is even in a frame with a head. */
 static uint32_t checksum(const struct content *of, uint32_t start)
 {
-    if (start >= of->head_length) {
-        start -= of->head_length;
-        return ~inet_sum(0, of->body + start, of->body_length - start);
-    }
-    return ~inet_sum(inet_sum(0, of->head + start, of->head_length - start), of->body, of->body_length);
+    uint32_t in_head = start < of->head_length ? of->head_length - start : 0;
+    uint32_t skip = start < of->head_length ? 0 : start - of->head_length;
+    uint32_t sum = in_head != 0 ? inet_sum(0, of->head + start, in_head) : 0;
+    return ~inet_sum(sum, of->body + skip, of->body_length - skip);
 }
 
 /* Writes a frame into the guest's buffers: as many as it takes with mergeable buffers, else one. Returns how
@@ -299,12 +298,10 @@ static bool receive(struct virtio_net *net, const struct netq_frame *frame)
         return give_segments(net, frame, data);
     }
     const struct content content = {NULL, 0, data, frame->length};
-    const struct header h = {.flags = frame->flags,
-                             .gso_type = frame->gso_type,
-                             .hdr_len = frame->hdr_len,
-                             .gso_size = frame->gso_size,
-                             .csum_start = frame->csum_start,
-                             .csum_offset = frame->csum_offset};
+    struct header h = {.flags = frame->flags, .gso_type = frame->gso_type, .hdr_len = frame->hdr_len};
+    h.gso_size = frame->gso_size;
+    h.csum_start = frame->csum_start;
+    h.csum_offset = frame->csum_offset;
     return give(net, h, &content);
 }
 

@@ -33,9 +33,10 @@ struct vmm {
     uint64_t restart_at;  /* when a guest that is down is started again, or TIMER_NEVER */
     uint64_t next_report; /* of breaches: when there are as many */
     struct backoff backoff;
-    struct account traps; /* time of the monitor that the guest's traps have taken */
-    bool behind;          /* so much that its vCPUs run after all others' */
-    uint32_t drain_calls; /* of vCPUs that wait for the end of an interrupt to arrive */
+    struct account traps;   /* time of the monitor that the guest's traps have taken */
+    uint32_t consoles_wait; /* consoles (bit set) that have something to do once that is paid */
+    bool behind;            /* so much that its vCPUs run after all others' */
+    uint32_t drain_calls;   /* of vCPUs that wait for the end of an interrupt to arrive */
 };
 
 extern struct vmm vmm;

@@ -80,7 +80,8 @@ def run_devices(
                     report(rows[-1])
     version = ".".join(map(str, find_qemu().version))
     return rows, (
-        f"QEMU {version}, split run, TCG; cortex-a53, 1 vCPU and 512 MiB a guest; USB controller qemu-xhci",
+        f"QEMU {version}, split run, TCG; cortex-a53, 512 MiB a guest; 1 vCPU in the server, 2 in the client",
+        "USB controller of the server: qemu-xhci",
         f"Debian's kernel {kernel} in both guests; MTU 1500 between them",
     )
 

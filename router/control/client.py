@@ -28,7 +28,7 @@ def choose(system: str | None) -> str:
         hint = f"running: {', '.join(names)}" if names else "router run FILE starts one"
         raise DescriptionError(f"no system '{system}' runs", hint=hint, where="--system")
     if not names:
-        raise DescriptionError("no system runs", hint="router run FILE starts one")
+        raise DescriptionError("no system runs", hint="router run FILE starts one; for a board: --on BOARD")
     if len(names) > 1:
         raise DescriptionError(f"{len(names)} systems run", hint=f"choose by --system: {', '.join(names)}")
     return names[0]

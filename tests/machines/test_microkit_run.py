@@ -178,6 +178,14 @@ def test_an_old_qemu_is_refused_with_what_to_install() -> None:
     assert "ROUTER_QEMU" in str(caught.value.hint)
 
 
+def test_several_cores_are_refused_where_nothing_starts_them() -> None:
+    plan = replace(plan_of(shipped("maaxboard")), config="smp-release")
+    with pytest.raises(HostError, match="starts no other") as caught:
+        check_version(plan, Qemu("/usr/bin/qemu-system-aarch64", (11, 1, 3)))
+    assert "write 'config: release'" in str(caught.value.hint)
+    check_version(replace(plan_of(shipped("qemu")), config="smp-release"), Qemu("qemu", (7, 2, 0)))
+
+
 def test_router_qemu_names_the_program(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start("")
     monkeypatch.setenv("ROUTER_QEMU", str(tmp_path / "qemu"))

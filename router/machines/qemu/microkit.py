@@ -69,6 +69,12 @@ def emulated(plan: SystemPlan) -> EmulatedBoard:
 def check_version(plan: SystemPlan, qemu: Qemu) -> None:
     """HostError when this QEMU's model of the board cannot run the system."""
     model = emulated(plan)
+    if model.firmware is not None and plan.config.startswith("smp-"):
+        raise HostError(
+            f"in QEMU, what stands in for the firmware of the board '{plan.board.name}' starts no other core, and"
+            f" '{plan.config}' is for several",
+            hint=f"write 'config: {plan.config.removeprefix('smp-')}' for this run; qemu.yaml runs on several cores",
+        )
     if qemu.version[:2] < model.oldest:
         machine, oldest = model.machine.split(",")[0], ".".join(map(str, model.oldest))
         raise HostError(

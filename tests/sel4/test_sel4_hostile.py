@@ -1,0 +1,167 @@
+"""On seL4, a guest's kernel that throws garbage at its monitor harms nobody, and neither does one that crashes.
+
+The attacker is tests/sel4/c/hostile.c, at EL1 without an operating system. What a process of a guest could do to the
+monitor is a part of that: it reaches no register that its kernel does not.
+
+ROUTER_HOSTILE_SECONDS (8) is how long each of two attacks lasts, ROUTER_HOSTILE_SEED what the first one begins with;
+`pytest -s` shows what the other guests noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import hostile_guest
+import pytest
+from end_to_end import Booted, MiB
+from needs import need_qemu, need_sdk
+
+from router.machines.qemu.session import microkit_run
+from router.machines.qemu.usb import parse_plugs
+from router.machines.timeline import Timeline
+
+SEED = int(os.environ.get("ROUTER_HOSTILE_SEED", "20261"))
+SECONDS = int(os.environ.get("ROUTER_HOSTILE_SECONDS", "8"))
+"""Of attack with each of two seeds, this one and the next."""
+STALL = 4000.0
+"""Milliseconds that an answer between the other two guests may take on a loaded machine."""
+LOSS = 10
+"""Per cent of pings that may be lost: the attacker may talk to the server, too, and takes receive buffers there."""
+SERVER = "10.77.0.2"
+ATTACKER = hostile_guest.NAME
+
+pytestmark = pytest.mark.timeout(2 * SECONDS + 300)
+
+
+@dataclass
+class Attack:
+    """What was seen while it lasted."""
+
+    booted: Booted
+    logs: Path
+    reads: list[str] = field(default_factory=list)
+    """Checksums of the routed disk, read by the client again and again."""
+    ping: str = ""
+
+    def said(self) -> str:
+        """The attacker's console so far."""
+        self.booted.system.pump()
+        return (self.logs / f"{ATTACKER}.console.log").read_text(errors="replace")
+
+    def wait_said(self, text: str, seconds: float) -> None:
+        """Until the attacker's console has the text."""
+        end = time.monotonic() + seconds
+        while text not in self.said() and time.monotonic() < end:
+            self.booted.system.poll(0.2)
+        assert text in self.said(), self.said()[-2000:]
+
+
+@pytest.fixture(scope="module")
+def attack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attack]:
+    """Three guests after the attack with both seeds: the client has read a disk of the server's all along."""
+    need_sdk()
+    need_qemu()
+    folder = tmp_path_factory.mktemp("hostile")
+    disk = folder / "disk.img"
+    disk.write_bytes(os.urandom(4 * MiB))
+    built = hostile_guest.build(folder, seed=SEED, seconds=SECONDS)
+    with microkit_run(built, parse_plugs([f"storage:{disk}"]), folder / "logs", Timeline()) as system:
+        system.wait_ready(150)
+        seen = Attack(Booted(system, disk), folder / "logs")
+        seen.booted.run("client", f"(ping -i 0.2 -W 5 {SERVER} >/tmp/ping 2>&1 </dev/null &); sleep 1")
+        system.give_keyboard(ATTACKER)
+        system.guests[ATTACKER].console.send(b"\n")
+        end, slowest = time.monotonic() + 2 * SECONDS + 100, 0.0
+        while "hostile: crashes now" not in seen.said() and time.monotonic() < end:
+            start = time.monotonic()
+            shown = seen.booted.run("client", "echo 3 >/proc/sys/vm/drop_caches; sha256sum /dev/sda", 60)
+            slowest = max(slowest, time.monotonic() - start)
+            seen.reads.append(shown.split()[0])
+        seen.booted.run("client", "kill -INT $(pidof ping); sleep 0.5")
+        seen.ping = seen.booted.run("client", "cat /tmp/ping")
+        print(f"\n{len(seen.reads)} reads of 4 MiB, the slowest in {slowest:.1f} s; {seen.ping[-150:]}\n{seen.said()}")
+        yield seen
+
+
+def test_the_other_guests_traffic_goes_on_unharmed(attack: Attack) -> None:
+    assert attack.reads
+    assert set(attack.reads) == {hashlib.sha256(attack.booted.disk.read_bytes()).hexdigest()}
+    lost = re.search(r"(\d+)% packet loss", attack.ping)
+    assert lost is not None
+    assert int(lost[1]) <= LOSS, attack.ping[-500:]
+    slowest = float(attack.ping.split(" = ")[1].split("/")[2].split()[0])
+    assert slowest < STALL, attack.ping[-500:]
+
+
+def test_the_attacker_is_refused_and_can_talk_afterwards(attack: Attack) -> None:
+    said = attack.said()
+    for seed in (SEED, SEED + 1):
+        found = re.search(rf"hostile: seed {seed} rounds (\d+) aborts (\d+) undefined (\d+)", said)
+        assert found is not None, said[-2000:]
+        rounds, aborts, _ = map(int, found.groups())
+        assert rounds > 20
+        assert aborts > 20
+    assert said.count("hostile: talks again") == 2
+
+
+def test_the_monitor_counts_and_reports_what_no_driver_does(attack: Attack) -> None:
+    reports = re.findall(
+        rf"vmm {ATTACKER}: (\d+) bad register accesses, (\d+) broken queues, (\d+) bad frames,"
+        r" (\d+) accesses to nothing, (\d+) unknown traps so far",
+        attack.said(),
+    )
+    assert all(int(count) > 0 for count in reports[-1][:4]), reports
+    assert 2 <= len(reports) < 40  # each tells of twice as much as the one before
+    quiet = (attack.logs / "client.console.log").read_text(errors="replace")
+    assert "bad register accesses" not in quiet
+
+
+def test_a_guest_that_crashes_at_once_waits_longer_each_time(attack: Attack) -> None:
+    attack.wait_said("hostile: lives on", 60)
+    timeline = attack.booted.system.timeline
+    ends, starts = timeline.seen(ATTACKER, "stopped"), timeline.seen(ATTACKER, "restarting")
+    assert [event.detail for event in ends] == ["crashed", "crashed", "reset itself"]
+    delays = [start.seconds - end.seconds for start, end in zip(starts, ends, strict=True)]
+    # The first life may have been long, so that nothing was waited for after it.
+    assert delays[1] > 0.9
+    assert delays[2] > delays[1] + 0.9
+    assert "hostile: lives on and talks" in attack.said()
+
+
+def test_an_access_to_nothing_ends_the_process_and_not_the_guest(attack: Attack) -> None:
+    shown = attack.booted.run("client", "busybox devmem 0x0ff00000; echo it ended with $?")
+    assert f"it ended with {128 + signal.SIGBUS}" in shown
+    attack.booted.run("client", "sha256sum /dev/sda >/dev/null", 60)
+
+
+def functions(attack: Attack) -> list[int]:
+    """The command registers of the functions that are on the PCI bus, read from outside the system."""
+    monitor = attack.booted.system.guests["server"].qmp
+    found = []
+    for device in range(4):
+        shown = monitor.execute("human-monitor-command", command_line=f"xp /2wx {0x3F000000 + (device << 15):#x}")
+        identity, command = (int(word, 16) for word in shown.split(":")[1].split())
+        if identity != 0xFFFFFFFF:
+            found.append(command & 0xFFFF)
+    return found
+
+
+def test_the_devices_of_a_guest_that_has_ended_do_not_write_into_its_memory(attack: Attack) -> None:
+    system = attack.booted.system
+    masters = 1 << 2
+    assert any(command & masters for command in functions(attack))
+    attack.booted.run("server", "(sleep 1; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 </dev/null &")
+    end = time.monotonic() + 30
+    while not system.timeline.seen("server", "stopped") and time.monotonic() < end:
+        system.poll(0.05)
+    # It takes Linux more than a second to come to its devices again.
+    assert not any(command & masters for command in functions(attack))
+    attack.booted.wait("client", "sha256sum /dev/sd?", 120)
+    assert any(command & masters for command in functions(attack))
