@@ -36,6 +36,8 @@ class UsbfsDevice:
         self.device = device
         self.session: UserSession | None = None
         self.broken = False
+        # Whoever had it before, a daemon that was killed for instance, may have left it in the middle of a transfer.
+        self._unknown = True
         self._loop = loop
         self._claims = Claims(path, device)
         self._fd = self._claims.fd
@@ -49,7 +51,11 @@ class UsbfsDevice:
 
     def start(self) -> None:
         """A session begins: the device is as after a reset. OSError if it does not answer."""
-        self._claims.take()
+        if self._unknown:
+            self._claims.reset()
+            self._unknown = False
+        else:
+            self._claims.take()
 
     def close(self) -> None:
         """Ends the session and gives the device back to its drivers."""
