@@ -30,6 +30,17 @@ def start_qemu(switch: SwitchProcess, name: str, near: Path) -> subprocess.Popen
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
+def link_to(near: Path) -> Link:
+    """A link to a socket that QEMU is about to make: its name is there a moment before it listens."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return Link(near)
+        except (FileNotFoundError, ConnectionRefusedError):
+            assert time.monotonic() < end, near.with_suffix(".log").read_text()
+            time.sleep(0.02)
+
+
 @contextlib.contextmanager
 def two_guests(switch: SwitchProcess, folder: Path) -> Iterator[list[Link]]:
     """What stands for the guests in the QEMUs of server and client."""
@@ -40,11 +51,7 @@ def two_guests(switch: SwitchProcess, folder: Path) -> Iterator[list[Link]]:
             process = start_qemu(switch, name, near)
             stack.callback(process.wait, PATIENCE)
             stack.callback(process.terminate)
-            end = time.monotonic() + PATIENCE
-            while not near.exists():
-                assert time.monotonic() < end, near.with_suffix(".log").read_text()
-                time.sleep(0.02)
-            ends.append(stack.enter_context(contextlib.closing(Link(near))))
+            ends.append(stack.enter_context(contextlib.closing(link_to(near))))
         wait_for(switch, lambda ports: ports["server"].connected and ports["client"].connected)
         yield ends
 
