@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from deploy_lab import LabOfOne
 
 SSHD = "/usr/sbin/sshd"
 
@@ -143,3 +144,18 @@ def _wait(port: int) -> None:
             return
         time.sleep(0.05)
     raise AssertionError("sshd did not start")
+
+
+def through(one: LabOfOne, host: Host, *words: str, data: str = "") -> subprocess.CompletedProcess[str]:
+    """Run our command with that lab and that host's way in; what it said is printed for the report of a failure."""
+    done = subprocess.run(
+        one.command(*words),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+        env={**one.environment(), **host.environment},
+        input=data,
+    )
+    print(done.args, done.returncode, done.stdout, done.stderr, sep="\n")
+    return done

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from deploy_lab import LabOfOne, MakeLab, write_build
-from deploy_ssh import Host, keygen, lab_host
+from deploy_ssh import Host, keygen, lab_host, through
 from fakeboard import FakeBoard, Faults
 
 from router.errors import HostError
@@ -33,20 +33,6 @@ def host(tmp_path: Path) -> Iterator[Host]:
     folder.mkdir()
     with lab_host(folder) as one:
         yield one
-
-
-def run(one: LabOfOne, host: Host, *arguments: str, data: str = "") -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        one.command(*arguments),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=90,
-        env={**one.environment(), **host.environment},
-        input=data,
-    )
-    print(done.args, done.returncode, done.stdout, done.stderr, sep="\n")
-    return done
 
 
 def part_of(host: Host, data: bytes) -> Path:
@@ -70,20 +56,20 @@ def test_a_board_behind_a_lab_host_comes_up_and_files_are_uploaded_once(
 ) -> None:
     with FakeBoard() as board:
         one = lab(board, via="bench")
-        done = run(one, host, "deploy", str(build))
+        done = through(one, host, "deploy", str(build))
         assert done.returncode == 0
         assert "● client up" in done.stdout
         assert board.memory[0x50000000] == (build / "loader.img").read_bytes()
         assert lock_is_free(host, monkeypatch)
         assert "client| up" in (build / "logs" / "console-desk.log").read_text()
     with FakeBoard() as board:
-        again = run(lab(board, via="bench"), host, "deploy", str(build))
+        again = through(lab(board, via="bench"), host, "deploy", str(build))
         assert again.returncode == 0 and "everything was there already" in again.stdout
 
 
 def test_an_error_on_the_lab_host_is_the_users_error(build: Path, lab: MakeLab, host: Host) -> None:
     with FakeBoard(Faults(corrupt=True)) as board:
-        done = run(lab(board, via="bench"), host, "deploy", str(build))
+        done = through(lab(board, via="bench"), host, "deploy", str(build))
         assert done.returncode == 4
         assert "loader.img arrived damaged" in done.stderr and "Traceback" not in done.stderr
 
@@ -94,7 +80,7 @@ def test_a_broken_upload_goes_on_where_it_stopped(build: Path, lab: MakeLab, hos
     part.write_bytes(data[:123_456])
     inode = part.stat().st_ino
     with FakeBoard() as board:
-        assert run(lab(board, via="bench"), host, "deploy", str(build)).returncode == 0
+        assert through(lab(board, via="bench"), host, "deploy", str(build)).returncode == 0
     whole = part.with_suffix("")
     assert whole.stat().st_ino == inode and whole.read_bytes() == data
 
@@ -104,7 +90,7 @@ def test_what_a_broken_upload_left_is_not_trusted(build: Path, lab: MakeLab, hos
     part = part_of(host, data)
     part.write_bytes(bytes(1000))
     with FakeBoard() as board:
-        assert run(lab(board, via="bench"), host, "deploy", str(build)).returncode == 0
+        assert through(lab(board, via="bench"), host, "deploy", str(build)).returncode == 0
         assert board.memory[0x50000000] == data
 
 
@@ -112,7 +98,7 @@ def test_a_file_that_changed_on_the_lab_host_is_not_deployed(build: Path, lab: M
     data = (build / "loader.img").read_bytes()
     part_of(host, data).with_suffix("").write_bytes(bytes(len(data)))
     with FakeBoard() as board:
-        done = run(lab(board, via="bench"), host, "deploy", str(build))
+        done = through(lab(board, via="bench"), host, "deploy", str(build))
         assert done.returncode == 2 and board.commands == []
         assert "the file has changed since it was built" in done.stderr
 
@@ -157,12 +143,12 @@ def test_a_client_that_died_is_resumed(build: Path, lab: MakeLab, host: Host, tm
         with started(one, host, build) as process:
             process.kill()
             process.communicate()
-        busy = run(one, host, "deploy", str(build))
+        busy = through(one, host, "deploy", str(build))
         assert busy.returncode == 4 and re.search(
             r"board 'desk' is held by \S+ \(process \d+, deploying demo\)", busy.stderr
         )
         gate.touch()
-        resumed = run(one, host, "deploy", str(build), "--resume")
+        resumed = through(one, host, "deploy", str(build), "--resume")
         assert resumed.returncode == 0 and "● loader" in resumed.stdout and "● client up" in resumed.stdout
 
 
@@ -180,7 +166,7 @@ def test_ctrl_c_ends_the_deployment_on_the_lab_host_too(
 def test_a_host_whose_key_is_not_known_is_refused(build: Path, lab: MakeLab, host: Host) -> None:
     (host.client / ".ssh" / "known_hosts").write_text("")
     with FakeBoard() as board:
-        done = run(lab(board, via="bench"), host, "deploy", str(build))
+        done = through(lab(board, via="bench"), host, "deploy", str(build))
         assert done.returncode == 3 and "the host key of bench is not known" in done.stderr
 
 
@@ -189,14 +175,14 @@ def test_a_host_whose_key_has_changed_is_refused(build: Path, lab: MakeLab, host
     other = " ".join((tmp_path / "other.pub").read_text().split()[:2])
     (host.client / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{host.cable.port} {other}\n")
     with FakeBoard() as board:
-        done = run(lab(board, via="bench"), host, "deploy", str(build))
+        done = through(lab(board, via="bench"), host, "deploy", str(build))
         assert done.returncode == 3 and "the host key of bench is not the known one" in done.stderr
 
 
 def test_a_host_that_does_not_know_us_is_said(build: Path, lab: MakeLab, host: Host) -> None:
     (host.home.parent / "authorized_keys").write_text("")
     with FakeBoard() as board:
-        done = run(lab(board, via="bench"), host, "deploy", str(build))
+        done = through(lab(board, via="bench"), host, "deploy", str(build))
         assert done.returncode == 3 and "bench does not let us in" in done.stderr
 
 
@@ -207,12 +193,12 @@ def test_power_boards_console_and_undeploy_work_through_the_lab_host(
     power = {"cycle": f"echo cycle $ROUTER_BOARD >> {marks}", "off": f"echo off >> {marks}"}
     with FakeBoard() as board:
         one = lab(board, via="bench", power=power)
-        assert run(one, host, "power", "cycle", "--on", "desk").returncode == 0
-        listed = run(one, host, "boards")
+        assert through(one, host, "power", "cycle", "--on", "desk").returncode == 0
+        listed = through(one, host, "boards")
         assert listed.returncode == 0 and "via bench  ready" in listed.stdout
-        typed = run(one, host, "console", "--on", "desk", data="printenv board\r")
+        typed = through(one, host, "console", "--on", "desk", data="printenv board\r")
         assert typed.returncode == 0 and "board=qemu-arm" in typed.stdout
-        assert run(one, host, "undeploy", str(build)).returncode == 0
+        assert through(one, host, "undeploy", str(build)).returncode == 0
     assert marks.read_text().split() == ["cycle", "desk", "off"]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from deploy_lab import FACTS, LabOfOne, MakeLab, write_build
-from deploy_ssh import Host, lab_host
+from deploy_ssh import lab_host, through
 from running_board import RunningBoard
 
 from router.machines.board import state
@@ -206,17 +206,3 @@ def test_a_board_behind_a_lab_host_is_reached_as_one_on_this_desk(
         assert not (tmp_path / "state").exists(), "nothing is noted on this side"
         monkeypatch.setenv("ROUTER_LOCK_DIR", str(folder / "locks"))
         assert is_free()
-
-
-def through(one: LabOfOne, host: Host, *words: str, data: str = "") -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        one.command(*words),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=90,
-        env={**one.environment(), **host.environment},
-        input=data,
-    )
-    print(done.args, done.returncode, done.stdout, done.stderr, sep="\n")
-    return done
