@@ -93,6 +93,11 @@ bool netq_sleep(struct netq_end *end)
     return waiting != 0 && waiting <= NETQ_ENTRIES;
 }
 
+bool netq_awaited(const struct netq_end *end)
+{
+    return load(&end->ring->asleep) != 0;
+}
+
 void netq_pool_init(struct netq_pool *pool, uint32_t size)
 {
     memset(pool, 0, sizeof(*pool));

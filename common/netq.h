@@ -79,6 +79,9 @@ void netq_put(struct netq_end *end, const struct netq_frame *frame);
 bool netq_show(struct netq_end *end);
 bool netq_await_room(struct netq_end *end);
 
+/* Producer: whether the consumer says that it waits for an entry. */
+bool netq_awaited(const struct netq_end *end);
+
 /* Consumer: looks at the next entry; takes it; shows the free room and says whether the producer waits for
  * it; goes to sleep, true if something came in meanwhile. */
 bool netq_look(struct netq_end *end, struct netq_frame *frame);

@@ -55,10 +55,13 @@ void bus_reset(void)
 void bus_run_net(void)
 {
     const struct vmm_net *net = &vmm_config.net;
+    uint64_t start = timer_now();
     if (virtio_net_run(&vmm.net)) {
         microkit_notify(net->channel);
     }
-    vmm.stuck_until = virtio_net_deadline(&vmm.net, timer_now());
+    uint64_t now = timer_now();
+    virtio_net_took(&vmm.net, now - start);
+    vmm.net_due = virtio_net_deadline(&vmm.net, now);
     gic_set_line(&vmm.gic, 0, net->intid, virtio_line(&vmm.net.dev));
 }
 

@@ -98,9 +98,12 @@ static void charge(uint64_t start)
 /* The end of every event. */
 static void settle(void)
 {
+    if (virtio_net_pending(&vmm.net)) {
+        bus_run_net();
+    }
     uint64_t next = vmm.state == GUEST_UP ? run_vcpus() : TIMER_NEVER;
     log_breaches();
-    next = min_u64(next, min_u64(vmm.restart_at, vmm.stuck_until));
+    next = min_u64(next, min_u64(vmm.restart_at, vmm.net_due));
     arm(vmm.behind ? min_u64(next, account_due(&vmm.traps, owed_for_trust())) : next);
 }
 
@@ -138,8 +141,8 @@ static void on_timer(void)
             vcpu_wake(v);
         }
     }
-    if (vmm.stuck_until <= now) {
-        virtio_net_give_up(&vmm.net);
+    if (vmm.net_due <= now) {
+        virtio_net_due(&vmm.net, now);
         bus_run_net();
     }
 }
@@ -353,7 +356,7 @@ void notified(microkit_channel channel)
 void init(void)
 {
     vmm.timer_armed = TIMER_NEVER;
-    vmm.stuck_until = TIMER_NEVER;
+    vmm.net_due = TIMER_NEVER;
     vmm.restart_at = TIMER_NEVER;
     account_init(&vmm.traps, TRAPS_LIMIT(timer_frequency()), TRAPS_PART);
     bus_init();

@@ -13,6 +13,14 @@
  * the long run for a tenth of the time, for 1 ms with each frame and for 1 ms with every 2 KiB that it takes:
  * one that takes a thousand frames or 2 MiB a second may wait all the time. After that, a frame without a
  * buffer is dropped.
+ *
+ * Of all that a small frame costs, traps are most: the guest's doorbell, and three for an interrupt that
+ * tells it what was sent. So once a guest has sent something, it need not ring again: its transmit queue is
+ * looked at whenever its monitor runs anyway, as it does when the guest goes to sleep. And it hears of what
+ * was sent together with the next frame that it receives, or when a quarter of its queue is sent. Both end
+ * when it has sent nothing for 128 times as long as a run of the device takes (about 0.4 ms where that is 3
+ * µs), 20 ms at most: so much may be added to a frame if the guest does not trap for any other reason
+ * meanwhile.
  */
 
 #include "account.h"
@@ -61,7 +69,14 @@ struct virtio_net {
     uint64_t stuck_since;    /* counter value since when a frame waits uncharged, or VIRTIO_NET_NEVER */
     uint64_t millisecond;    /* in ticks of the counter */
     struct account patience; /* of the time that frames have waited for the guest */
-    uint32_t segment;        /* of the frame at the front, the first that the guest does not have yet */
+    uint64_t rx_due; /* when the patience ends with the guest for which a frame waits, or VIRTIO_NET_NEVER */
+    uint32_t tx_untold; /* descriptors of sent frames, since the guest was last considered for an interrupt */
+    bool tx_seen;       /* the last run took frames from the guest */
+    bool polling; /* the guest need not ring for the next ones: its transmit queue is looked at anyway */
+    uint64_t poll_until; /* when that ends if there are none */
+    uint64_t cost;       /* of a run on average, in ticks */
+    bool starved;        /* the last run found no room for a frame of the guest's */
+    uint32_t segment;    /* of the frame at the front, the first that the guest does not have yet */
     struct virtio_net_counters counters;
 };
 
@@ -75,8 +90,18 @@ void virtio_net_init(struct virtio_net *net, const struct guest_ram *ram, const 
 /* Moves what can be moved in both directions. True when the switch has to be notified. */
 bool virtio_net_run(struct virtio_net *net);
 
-/* After each run: when the guest has let a frame wait for too long, or VIRTIO_NET_NEVER when none waits. */
+/* Whether there are frames that the guest did not ring for. */
+bool virtio_net_pending(struct virtio_net *net);
+
+/* After each run: that it took so many ticks. */
+void virtio_net_took(struct virtio_net *net, uint64_t ticks);
+
+/* After each run: when something is due, or VIRTIO_NET_NEVER when nothing is. */
 uint64_t virtio_net_deadline(struct virtio_net *net, uint64_t now);
 
-/* The deadline has passed: the next run drops frames for the guest until it gives a buffer again. */
+/* Does what is due at `now`; a run has to follow. */
+void virtio_net_due(struct virtio_net *net, uint64_t now);
+
+/* The guest has let a frame wait for too long: the next run drops frames for it until it gives a buffer
+ * again. */
 void virtio_net_give_up(struct virtio_net *net);

@@ -132,6 +132,11 @@ enum virtq_result virtq_peek_at(struct virtq *q, uint16_t ahead, struct virtq_ch
     return VIRTQ_CHAIN;
 }
 
+bool virtq_waiting(const struct virtq *q)
+{
+    return q->ready && !q->broken && load16(q->avail + 2) != q->next_avail;
+}
+
 enum virtq_result virtq_peek(struct virtq *q, struct virtq_chain *chain)
 {
     return virtq_peek_at(q, 0, chain);
@@ -158,7 +163,7 @@ void virtq_publish(struct virtq *q, uint16_t count)
 
 bool virtq_wants_interrupt(struct virtq *q)
 {
-    if (!q->ready || q->broken || (q->told && q->signalled_used == q->next_used)) {
+    if (!q->ready || q->broken || q->signalled_used == q->next_used) {
         return false;
     }
     /* Our index must be visible before the guest's wish is read, or both sides could fall asleep. */

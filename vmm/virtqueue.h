@@ -63,6 +63,9 @@ bool virtq_start(struct virtq *q);
 enum virtq_result virtq_peek(struct virtq *q, struct virtq_chain *chain);
 void virtq_advance(struct virtq *q);
 
+/* Whether there is a next available chain. */
+bool virtq_waiting(const struct virtq *q);
+
 /* The same with `ahead` chains skipped, for frames that need several buffers before any is given back. */
 enum virtq_result virtq_peek_at(struct virtq *q, uint16_t ahead, struct virtq_chain *chain);
 

@@ -23,7 +23,7 @@ struct vmm {
     struct virtio_console console[VMM_CONSOLES];
     uint64_t irq_busy;    /* pass-through interrupts (bit: index in the configuration) not yet acknowledged */
     uint64_t timer_armed; /* the deadline that the timer knows, or TIMER_NEVER */
-    uint64_t stuck_until; /* when frames for a guest without receive buffers are given up, or TIMER_NEVER */
+    uint64_t net_due;     /* when the network device has something to do by itself, or TIMER_NEVER */
     uint64_t stray_accesses; /* to guest-physical addresses where nothing is */
     uint64_t unknown_traps;
     uint64_t smc_passed; /* calls to the firmware that it answered, and those that it never saw */

@@ -130,6 +130,16 @@ static bool forward_from(struct forward *f, uint32_t port)
     return any;
 }
 
+static bool returns_matter(const struct forward *f)
+{
+    for (uint32_t p = 0; p < f->config->port_count; p++) {
+        if (f->front[p].to != 0 || netq_awaited(&f->tx_done[p])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 uint64_t forward_run(struct forward *f)
 {
     uint64_t wake = 0;
@@ -149,10 +159,13 @@ uint64_t forward_run(struct forward *f)
             netq_release(&f->rx_done[p]);
             wake |= peer ? 1ULL << p : 0;
         }
-        /* Before sleeping, say so and look again: a frame may have come between. */
+        /* Before sleeping, say so and look again: a frame may have come between. Returned frames are a reason
+         * to wake up only when one waits for a receiver's ring, or an owner for its bytes (it notifies us of
+         * that). */
+        bool returns = returns_matter(f);
         for (uint32_t p = 0; p < f->config->port_count && !again; p++) {
             bool blocked = f->front[p].to != 0;
-            again = (netq_sleep(&f->tx[p]) && !blocked) || netq_sleep(&f->rx_done[p]);
+            again = (netq_sleep(&f->tx[p]) && !blocked) || (returns && netq_sleep(&f->rx_done[p]));
         }
     } while (again);
     return wake;

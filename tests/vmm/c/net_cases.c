@@ -13,7 +13,6 @@ CASE(a_frame_reaches_the_switch_once_and_its_buffer_comes_back)
     netq_take(&tx);
     CHECK(!netq_look(&tx, &frame));
     EQUAL(used_index(VIRTIO_NET_TX), 1);
-    CHECK(virtio_line(&net.dev));
 }
 
 CASE(the_switch_is_notified_only_while_it_sleeps)
@@ -252,6 +251,118 @@ CASE(a_broken_queue_asks_for_a_reset_and_nothing_else_stops)
     EQUAL(net.counters.tx_frames, 1);
 }
 
+/* Whether the guest is to ring for its next frame: the flag in the used ring of a driver without event
+ * indices. */
+static bool rings(void)
+{
+    return (get16(used_of(VIRTIO_NET_TX)) & 1) == 0;
+}
+
+/* One run at `now` that took `took` ticks; when the device wants to be called again. */
+static uint64_t run(uint64_t now, uint64_t took)
+{
+    virtio_net_run(&net);
+    virtio_net_took(&net, took);
+    return virtio_net_deadline(&net, now);
+}
+
+CASE(who_sends_need_not_ring_again_and_hears_of_it_when_it_pauses)
+{
+    struct netq_frame frame;
+    start(0);
+    EQUAL(run(0, 0), VIRTIO_NET_NEVER);
+    CHECK(rings() && !virtio_line(&net.dev));
+    send(0, plain, 60);
+    CHECK(!virtio_net_pending(&net)); /* this one it has to ring for */
+    uint64_t due = run(100, 8);
+    CHECK(!rings() && !virtio_line(&net.dev));
+    EQUAL(used_index(VIRTIO_NET_TX), 1);
+    CHECK(due > 100 && due <= 100 + 128 * 8);
+    send(1, plain, 60);
+    CHECK(virtio_net_pending(&net));
+    EQUAL(run(due - 1, 8) > due, true);
+    CHECK(!virtio_net_pending(&net) && !rings() && !virtio_line(&net.dev));
+    CHECK(netq_look(&tx, &frame));
+    netq_take(&tx);
+    CHECK(netq_look(&tx, &frame));
+    due = virtio_net_deadline(&net, due - 1);
+    virtio_net_due(&net, due - 1);
+    CHECK(!virtio_line(&net.dev));
+    virtio_net_due(&net, due);
+    EQUAL(run(due, 8), VIRTIO_NET_NEVER);
+    CHECK(rings() && virtio_line(&net.dev));
+}
+
+CASE(a_guest_hears_of_what_it_sent_with_what_it_receives)
+{
+    start(0);
+    give_buffers(1, 2048);
+    send(0, plain, 60);
+    run(0, 8);
+    CHECK(!virtio_line(&net.dev));
+    arrive((struct netq_frame){.length = 60});
+    run(1, 8);
+    CHECK(virtio_line(&net.dev));
+    EQUAL(net.tx_untold, 0);
+    virtio_mmio_write(&net.dev, 0x64, 4, 1);
+    uint64_t due = run(2, 8);
+    virtio_net_due(&net, due);
+    run(due, 8);
+    CHECK(!virtio_line(&net.dev)); /* once is enough */
+}
+
+CASE(a_guest_hears_of_a_quarter_of_its_queue_at_once)
+{
+    start(0);
+    for (uint16_t i = 0; i < SIZE / 4; i++) {
+        CHECK(!virtio_line(&net.dev));
+        send(i, plain, 60);
+        run(0, 8);
+    }
+    CHECK(virtio_line(&net.dev));
+}
+
+CASE(a_slow_run_adds_twenty_milliseconds_to_a_frame_at_most)
+{
+    start(0);
+    for (uint16_t i = 0; i < SIZE; i++) {
+        send(i, plain, 60);
+        run(0, SECOND);
+    }
+    CHECK(virtio_net_deadline(&net, 0) <= SECOND / 50);
+}
+
+CASE(a_device_that_is_reset_waits_for_the_doorbell_again)
+{
+    start(0);
+    send(0, plain, 60);
+    run(0, 8);
+    CHECK(!rings());
+    bring_up(&net.dev, 0, SIZE);
+    EQUAL(run(1, 8), VIRTIO_NET_NEVER);
+    CHECK(rings() && !virtio_line(&net.dev));
+}
+
+CASE(the_switch_hears_of_a_guest_that_waits_for_the_bytes_of_its_frames)
+{
+    static const uint8_t header[12] = {1, 1, 54, 0, 0xb4, 5, 34, 0, 16, 0};
+    struct netq_frame frame;
+    start(F_CSUM | F_HOST_TSO4);
+    memcpy(at(DATA), header, 12);
+    for (uint16_t i = 0; i < 10; i++) {
+        describe(VIRTIO_NET_TX, i, DATA, 12 + 14 + 60000, 0, 0);
+        offer(VIRTIO_NET_TX, SIZE, i);
+    }
+    CHECK(virtio_net_run(&net)); /* though the switch does not sleep on a ring */
+    CHECK(netq_awaited(&tx_done));
+    while (netq_look(&tx, &frame)) {
+        netq_take(&tx);
+        netq_put(&tx_done, &frame);
+    }
+    CHECK(netq_show(&tx_done));
+    CHECK(!netq_awaited(&tx_done));
+}
+
 CASE(the_configuration_space_holds_mac_and_mtu)
 {
     start(0);
@@ -281,6 +392,12 @@ static const struct test_case cases[] = {
     NAMED(a_ticket_that_is_not_out_cannot_be_returned),
     NAMED(when_the_pool_is_full_frames_wait_in_the_guests_queue),
     NAMED(a_broken_queue_asks_for_a_reset_and_nothing_else_stops),
+    NAMED(who_sends_need_not_ring_again_and_hears_of_it_when_it_pauses),
+    NAMED(a_guest_hears_of_what_it_sent_with_what_it_receives),
+    NAMED(a_guest_hears_of_a_quarter_of_its_queue_at_once),
+    NAMED(a_slow_run_adds_twenty_milliseconds_to_a_frame_at_most),
+    NAMED(a_device_that_is_reset_waits_for_the_doorbell_again),
+    NAMED(the_switch_hears_of_a_guest_that_waits_for_the_bytes_of_its_frames),
     NAMED(the_configuration_space_holds_mac_and_mtu),
     {NULL, NULL},
 };

@@ -185,6 +185,35 @@ CASE(sleeping_ports_are_woken)
     EQUAL(forward_run(&forward), 0);
 }
 
+CASE(the_switch_is_woken_for_returned_frames_only_when_somebody_waits_for_them)
+{
+    struct netq_frame frame;
+    start_switch();
+    compose(0, 1);
+    for (uint16_t ticket = 0; ticket < 3; ticket++) {
+        submit(0, ticket);
+        forward_run(&forward);
+        CHECK(netq_look(&rx[1], &frame));
+        netq_take(&rx[1]);
+        netq_put(&rx_done[1], &frame);
+        if (ticket < 2) {
+            CHECK(!netq_show(&rx_done[1]));
+        }
+    }
+    for (uint16_t ticket = 0; ticket < 2; ticket++) {
+        CHECK(netq_look(&tx_done[0], &frame));
+        EQUAL(frame.ticket, ticket);
+        netq_take(&tx_done[0]);
+    }
+    /* The sender has no more bytes, sleeps, and tells the switch so. */
+    CHECK(!netq_sleep(&tx_done[0]));
+    forward_run(&forward);
+    CHECK(netq_show(&rx_done[1])); /* now the receiver wakes the switch */
+    EQUAL(forward_run(&forward), 1);
+    CHECK(netq_look(&tx_done[0], &frame));
+    EQUAL(frame.ticket, 2);
+}
+
 CASE(lies_of_a_monitor_are_counted_and_touch_nobody_else)
 {
     struct netq_frame frame;
@@ -407,6 +436,7 @@ static const struct test_case cases[] = {
     NAMED(an_allowed_frame_is_passed_on_by_reference),
     NAMED(a_forbidden_frame_goes_straight_back),
     NAMED(sleeping_ports_are_woken),
+    NAMED(the_switch_is_woken_for_returned_frames_only_when_somebody_waits_for_them),
     NAMED(lies_of_a_monitor_are_counted_and_touch_nobody_else),
     NAMED(a_full_receiver_loses_nothing_and_does_not_stop_other_senders),
     NAMED(lines_carry_the_name_of_their_console),
