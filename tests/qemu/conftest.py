@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from end_to_end import THREE_GUESTS, Booted, MiB, build_text
+from end_to_end import BOOT, THREE_GUESTS, Booted, MiB, build_text
 
 from router.build.pipeline import Built
 from router.control.place import Claim
@@ -47,7 +47,7 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
         claim = stack.enter_context(Claim(built.plan.name))
         system = stack.enter_context(split_run(built, plugs, folder / "logs", Timeline()))
         stack.enter_context(ControlServer(claim, system, "split"))
-        system.wait_ready(120)
+        system.wait_ready(BOOT)
         yield Booted(system, disk)
 
 

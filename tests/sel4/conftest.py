@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from end_to_end import THREE_GUESTS, Booted, MiB, build_text
+from end_to_end import BOOT, THREE_GUESTS, Booted, MiB, build_text
 from needs import need_qemu, need_sdk
 
 from router.machines.qemu.session import microkit_run
@@ -35,5 +35,5 @@ def on_sel4(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
     built = build_text(text, folder, boot_image=True)
     plugs = parse_plugs([f"storage:{disk}", "keyboard", "mouse"])
     with microkit_run(built, plugs, folder / "logs", Timeline()) as system:
-        system.wait_ready(150)
+        system.wait_ready(BOOT)
         yield Booted(system, disk)
