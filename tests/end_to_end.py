@@ -112,6 +112,27 @@ def build_text(text: str, folder: Path, *, boot_image: bool = False, emulated: b
     return build(planned, folder / "build", files.cache_folder(), lambda _: None, boot_image=boot_image)
 
 
+class Shared(contextlib.ExitStack):
+    """What the tests of a folder share. It ends with the last of them, so as not to weigh on those of other folders."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._left = 0
+
+    def among(self, items: list[pytest.Item]) -> list[pytest.Item]:
+        """Those of a run's tests that are of the folder, which are counted."""
+        mine = [item for item in items if self._folder in item.path.parents]
+        self._left = len(mine)
+        return mine
+
+    def one_less(self) -> None:
+        """One of them is over."""
+        self._left -= 1
+        if not self._left:
+            self.close()
+
+
 @dataclass
 class Booted:
     """The running system and the image of the disk that is plugged into its server guest."""
