@@ -6,6 +6,7 @@ The wanted ratios are 1.5, 1, 2 and 10; the first two are near the noise of a bu
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import pytest
@@ -40,6 +41,13 @@ def report() -> bench.Report:
             break
         time.sleep(PAUSE)
     return found
+
+
+def test_every_transfer_of_ours_arrives(report: bench.Report) -> None:
+    """What fails has no figure, which would look as if there were nothing to compare with."""
+    clients = [client for client in ("curl", "atftp") if shutil.which(client)]
+    ours = [row for row in report.rows if row.server == "ours" and row.client in clients]
+    assert len(ours) >= 2 and all(row.megabytes_s for row in ours), bench.render(report)
 
 
 def test_it_is_quicker_than_partftpy(report: bench.Report) -> None:
