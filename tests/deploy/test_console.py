@@ -16,6 +16,7 @@ from deploy_lab import MakeLab
 from fakeboard import FakeBoard
 from patience import PATIENCE, processor_seconds, slowness, wait_until
 
+from router.machines.board import attach
 from router.machines.board.lock import BoardLock, holder_of
 
 
@@ -36,6 +37,30 @@ def test_the_users_terminal_is_raw_meanwhile_and_restored_afterwards(build: Path
         finally:
             os.close(master)
             os.close(slave)
+
+
+class LateLine:
+    """The line of a lab host that takes its time to start what serves it."""
+
+    def __init__(self) -> None:
+        self.opened = False
+        self._reads = 0
+
+    def read(self, _: float) -> bytes:
+        self._reads += 1
+        self.opened = self._reads > 50
+        return b"the answer" if self._reads == 55 else b""
+
+    def write(self, data: bytes) -> None:
+        raise AssertionError(f"nothing is typed: {data!r}")
+
+
+def test_a_line_that_opens_late_is_not_a_silent_one(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.setattr(attach, "LAST", 1.0)
+    attach.attach(LateLine())
+    assert capfdbinary.readouterr().out == b"the answer"
 
 
 def test_a_board_that_is_in_use_can_be_waited_for(lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
