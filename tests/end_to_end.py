@@ -113,24 +113,32 @@ def build_text(text: str, folder: Path, *, boot_image: bool = False, emulated: b
 
 
 class Shared(contextlib.ExitStack):
-    """What the tests of a folder share. It ends with the last of them, so as not to weigh on those of other folders."""
+    """What the tests of a folder share by a fixture. It ends with the last of them, so as not to weigh on others."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fixture: str) -> None:
         super().__init__()
         self._folder = folder
+        self._fixture = fixture
         self._left = 0
 
     def among(self, items: list[pytest.Item]) -> list[pytest.Item]:
-        """Those of a run's tests that are of the folder, which are counted."""
-        mine = [item for item in items if self._folder in item.path.parents]
-        self._left = len(mine)
-        return mine
+        """Those of a run's tests that are of the folder. Those that share are counted, and the marked ones put last."""
+        places = [place for place, item in enumerate(items) if self._shares(item)]
+        sharing = sorted((items[place] for place in places), key=lambda item: bool(item.get_closest_marker("last")))
+        for place, item in zip(places, sharing, strict=True):
+            items[place] = item
+        self._left = len(places)
+        return [item for item in items if self._folder in item.path.parents]
 
-    def one_less(self) -> None:
-        """One of them is over."""
-        self._left -= 1
-        if not self._left:
-            self.close()
+    def _shares(self, item: pytest.Item) -> bool:
+        return self._folder in item.path.parents and self._fixture in getattr(item, "fixturenames", ())
+
+    def over(self, item: pytest.Item) -> None:
+        """A test of the folder is over."""
+        if self._shares(item):
+            self._left -= 1
+            if not self._left:
+                self.close()
 
 
 @dataclass

@@ -17,7 +17,7 @@ from router.machines.qemu.session import split_run
 from router.machines.qemu.usb import parse_plugs
 from router.machines.timeline import Timeline
 
-shared = Shared(Path(__file__).parent)
+shared = Shared(Path(__file__).parent, "booted")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,8 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown() -> None:
-    shared.one_less()
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    shared.over(item)
 
 
 @pytest.fixture(scope="session")

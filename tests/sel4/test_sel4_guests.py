@@ -6,6 +6,7 @@ import hashlib
 import re
 import time
 
+import pytest
 from end_to_end import BOOT, LISTENS, Booted, MiB
 from patience import PATIENCE
 
@@ -95,6 +96,7 @@ def test_a_client_that_resets_is_started_again_and_has_its_disk_again(on_sel4: B
     assert float(on_sel4.run("server", "cat /proc/uptime").split()[0]) > uptime
 
 
+@pytest.mark.last
 def test_while_one_guest_crashes_and_starts_the_others_talk_on(on_sel4: Booted) -> None:
     on_sel4.run("client", "(ping -i 0.5 10.77.0.2 >/tmp/ping 2>&1 &); until grep -q seq= /tmp/ping; do sleep 0.1; done")
     uptime = float(on_sel4.run("client", "cat /proc/uptime").split()[0])
