@@ -6,7 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+# A computer that does other things for a while is no failure of what is tested, nor of its inputs' making.
+settings.register_profile(
+    "router", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("router")
 GOLDEN = Path(__file__).parent / "golden"
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
+from patience import PATIENCE
 
 from router import files
 from router.build.inputs import plan_loaded
@@ -15,6 +19,12 @@ from router.description.load import load
 from router.machines.qemu.running import Run
 
 MiB = 1 << 20
+BOOT = 400.0
+"""Seconds for guests to come up: it takes them 10 to 30 on a quiet computer."""
+LISTENS = "until cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ':08AE 0*:0000 0A'; do sleep 0.1; done"
+"""In a guest: wait until somebody listens on TCP port 2222 (proc(5))."""
+READ = "until ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q input/event0; do sleep 0.1; done"
+"""In a guest: wait until somebody reads its first input device, which keeps no events for who comes later."""
 
 THREE_GUESTS = """
 system: end-to-end
@@ -71,23 +81,27 @@ def router(*words: str | Path) -> list[str]:
     return [sys.executable, "-m", "router", *map(str, words)]
 
 
-def processes_with(text: str) -> list[int]:
-    """Other processes whose command line holds the text."""
+def processes_in(folder: Path) -> list[int]:
+    """The processes that work in a folder: those of a run that was started there."""
     found = []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and entry.name != str(os.getpid()):
-            try:
-                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if text in words:
-                found.append(int(entry.name))
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # it has ended meanwhile, or is another user's
+                if (entry / "cwd").readlink() == folder.resolve():
+                    found.append(int(entry.name))
     return found
 
 
-def folders() -> set[str]:
-    """The temporary folders of runs."""
-    return {entry.name for entry in Path(tempfile.gettempdir()).glob("router-*")}
+@contextlib.contextmanager
+def own_place() -> Iterator[Path]:
+    """Temporary files and control sockets of the runs that are started meanwhile are in a folder of their own.
+
+    Nobody else's run of a system of the same name is then in the way. Its path is short, for unix sockets in it.
+    """
+    with tempfile.TemporaryDirectory(prefix="run") as folder, pytest.MonkeyPatch.context() as environment:
+        for name in ("TMPDIR", "XDG_RUNTIME_DIR"):
+            environment.setenv(name, folder)
+        yield Path(folder)
 
 
 def build_text(text: str, folder: Path, *, boot_image: bool = False, emulated: bool = False) -> Built:
@@ -98,6 +112,35 @@ def build_text(text: str, folder: Path, *, boot_image: bool = False, emulated: b
     return build(planned, folder / "build", files.cache_folder(), lambda _: None, boot_image=boot_image)
 
 
+class Shared(contextlib.ExitStack):
+    """What the tests of a folder share by a fixture. It ends with the last of them, so as not to weigh on others."""
+
+    def __init__(self, folder: Path, fixture: str) -> None:
+        super().__init__()
+        self._folder = folder
+        self._fixture = fixture
+        self._left = 0
+
+    def among(self, items: list[pytest.Item]) -> list[pytest.Item]:
+        """Those of a run's tests that are of the folder. Those that share are counted, and the marked ones put last."""
+        places = [place for place, item in enumerate(items) if self._shares(item)]
+        sharing = sorted((items[place] for place in places), key=lambda item: bool(item.get_closest_marker("last")))
+        for place, item in zip(places, sharing, strict=True):
+            items[place] = item
+        self._left = len(places)
+        return [item for item in items if self._folder in item.path.parents]
+
+    def _shares(self, item: pytest.Item) -> bool:
+        return self._folder in item.path.parents and self._fixture in getattr(item, "fixturenames", ())
+
+    def over(self, item: pytest.Item) -> None:
+        """A test of the folder is over."""
+        if self._shares(item):
+            self._left -= 1
+            if not self._left:
+                self.close()
+
+
 @dataclass
 class Booted:
     """The running system and the image of the disk that is plugged into its server guest."""
@@ -105,25 +148,25 @@ class Booted:
     system: Run
     disk: Path
 
-    def run(self, guest: str, command: str, timeout: float = 60) -> str:
+    def run(self, guest: str, command: str, timeout: float = 3 * PATIENCE) -> str:
         """The output of a command that must succeed in a guest."""
         code, output = self.system.execute(guest, command, timeout)
         text = output.decode(errors="replace")
         assert code == 0, f"{guest}: {command}: exit code {code}: {text}"
         return text
 
-    def fails(self, guest: str, command: str, timeout: float = 60) -> str:
+    def fails(self, guest: str, command: str, timeout: float = 3 * PATIENCE) -> str:
         """The output of a command that must fail in a guest."""
         code, output = self.system.execute(guest, command, timeout)
         text = output.decode(errors="replace")
         assert code != 0, f"{guest}: {command}: succeeded: {text}"
         return text
 
-    def wait(self, guest: str, command: str, seconds: float = 15) -> str:
+    def wait(self, guest: str, command: str, seconds: float = PATIENCE) -> str:
         """Repeat a command in a guest until it succeeds."""
         tries = int(seconds * 4)
         loop = f"n=0; until ({command}) >/tmp/wait 2>&1; do n=$((n+1)); [ $n -lt {tries} ] || exit 1; sleep 0.25; done"
-        code, _ = self.system.execute(guest, loop, seconds + 30)
+        code, _ = self.system.execute(guest, loop, 5 * seconds)
         shown = self.run(guest, "cat /tmp/wait")
         assert code == 0, f"{guest}: not within {seconds} s: {command}: {shown}"
         return shown

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from patience import PATIENCE
+
 
 class Terminal:
     """The program's only standard streams and its controlling terminal; it is killed at exit if it still runs."""
@@ -44,7 +46,7 @@ class Terminal:
         os.close(self._slave)
         os.close(self._master)
         try:
-            self._process.wait(20)
+            self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -55,7 +57,7 @@ class Terminal:
     def send(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
-    def expect(self, pattern: str, seconds: float = 30) -> None:
+    def expect(self, pattern: str, seconds: float = 2 * PATIENCE) -> None:
         """Wait for something to be shown after what was found before."""
         end = time.monotonic() + seconds
         while not (found := re.compile(pattern.encode()).search(self.shown, self._from)):
@@ -64,7 +66,7 @@ class Terminal:
             self._read(0.2)
         self._from = found.end()
 
-    def ended(self, seconds: float = 30) -> int:
+    def ended(self, seconds: float = 2 * PATIENCE) -> int:
         """The exit code, once the program has ended; the terminal's settings are then what they were."""
         end = time.monotonic() + seconds
         while self._process.poll() is None and time.monotonic() < end:

@@ -60,6 +60,8 @@ usb:
 SOUND_SOCKET = 2
 SOUND = f"plug{SOUND_SOCKET}"
 """QEMU's name of the audio back end that writes `Stand.sound`."""
+SLOW = 4
+"""How many times as long as the limits say, which are a quiet computer's, things may take before they count as hung."""
 PATHS = ("1-1", "2-1", "1-1.1", "3-1")
 """The first socket at either speed, what is behind a hub in it, and dummy_hcd's port."""
 ROLE = """. /usr/lib/router/lib
@@ -73,13 +75,13 @@ old=$(daemon)
 kill $old
 n=0
 until new=$(daemon) && [ -n "$new" ] && [ "$new" != "$old" ] && grep -q ':0CA8 00000000:0000 0A' /proc/net/tcp; do
-  n=$((n+1)); [ $n -lt 150 ] || exit 1; sleep 0.2
+  n=$((n+1)); [ $n -lt 600 ] || exit 1; sleep 0.2
 done
 """
 GONE = """
 n=0
 while ls -d /sys/devices/platform/vhci_hcd.0/usb*/*-*/idVendor >/dev/null 2>&1; do
-  n=$((n+1)); [ $n -lt 60 ] || exit 1; sleep 0.2
+  n=$((n+1)); [ $n -lt 240 ] || exit 1; sleep 0.2
 done
 """
 
@@ -174,7 +176,7 @@ class Stand:
         timeline.mute()
         system = split_run(self._built, self._plugs, self.folder / "logs", timeline)
         self._system = system.__enter__()
-        system.wait_ready(90)
+        system.wait_ready(60 * SLOW)
         assert system.usb is not None, "the server has a USB controller"
         for plug in self._plugs:
             system.usb.unplug(plug.socket)
@@ -206,7 +208,7 @@ class Stand:
 
     def run(self, guest: str, command: str, seconds: float = 20) -> str:
         """The output of a command that must succeed. MachineError says what it said last."""
-        code, output = self.system.execute(guest, command, seconds)
+        code, output = self.system.execute(guest, command, SLOW * seconds)
         text = output.decode(errors="replace")
         if code:
             last = (text.strip().splitlines() or [f"exit code {code}"])[-1]
@@ -222,7 +224,7 @@ class Stand:
         printed: list[bytes] = []
         command = shell(program, False, **{"MARK": "/vhci_hcd", **constants})
         try:
-            self.system.execute(guest, command, seconds, printed.append)
+            self.system.execute(guest, command, SLOW * seconds, printed.append)
         except MachineError as error:
             self._progress(error.message[:80])
         lines = b"".join(printed).decode(errors="replace").splitlines()
@@ -232,12 +234,12 @@ class Stand:
         """Start a program and wait for its `ready`; the function that is returned waits for the end, as `program`."""
         name = f"/tmp/bench-{hashlib.sha256(repr((program, constants, time.monotonic_ns())).encode()).hexdigest()[:12]}"
         command = shell(program, False, **{"MARK": "/vhci_hcd", "SECONDS": seconds, **constants})
-        patience = int(seconds * 5) + 25
+        patience = int(5 * SLOW * seconds) + 25
         self.run(
             guest,
             f"( ( {command} ) >{name}.out 2>&1; echo $? >{name}.code ) </dev/null >/dev/null 2>&1 & "
             f"n=0; until grep -q ready {name}.out 2>/dev/null || [ -e {name}.code ]; do "
-            f"n=$((n+1)); [ $n -lt 100 ] || exit 1; sleep 0.2; done",
+            f"n=$((n+1)); [ $n -lt 400 ] || exit 1; sleep 0.2; done",
             40,
         )
 
@@ -262,10 +264,10 @@ class Stand:
 
     def attached(self, device: str, driver: str = "", seconds: float = 20, settle: float = 6) -> Attached:
         """Wait for `vvvv:pppp` in the client, and for a driver on one of its interfaces; MachineError if it is not."""
-        words = {"DEVICE": device, "DRIVER": driver, "SECONDS": seconds, "SETTLE": settle}
+        words = {"DEVICE": device, "DRIVER": driver, "SECONDS": SLOW * seconds, "SETTLE": SLOW * settle}
         facts = self.program("client", programs.FACTS, seconds + settle + 20, **words)
         if facts is None:
-            raise MachineError(f"timed out: {device} did not appear in the client within {seconds:g} s")
+            raise MachineError(f"timed out: {device} did not appear in the client within {SLOW * seconds:g} s")
         self.seen = Attached(**facts)
         if driver and driver not in self.seen.drivers.values():
             raise MachineError(f"the driver {driver} did not bind")

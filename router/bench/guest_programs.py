@@ -32,18 +32,32 @@ while True:
 CLIENT = """
 import os, socket, time
 def connect(mode):
-    peer = socket.socket()
-    peer.connect((SERVER, PORT))
+    end = time.monotonic() + 60
+    while True:
+        peer = socket.socket()
+        try:
+            peer.connect((SERVER, PORT))
+            break
+        except OSError:
+            # The server's Python may be starting still.
+            peer.close()
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     peer.sendall(mode)
     return peer
+def some(count):
+    if not count:
+        raise EOFError("the server has closed the connection")
+    return count
 def echo(times):
     peer, taken = connect(b"e"), []
     for _ in range(times):
         start, got = time.monotonic(), 0
         peer.sendall(bytes(48))
         while got < 48:
-            got += len(peer.recv(48))
+            got += some(len(peer.recv(48)))
         taken.append(time.monotonic() - start)
     peer.close()
     for value in taken:
@@ -54,11 +68,11 @@ def counted(name):
 def tcp(size):
     peer, got, buffer = connect(b"s"), 0, bytearray(1 << 20)
     while got < 1 << 20:
-        got += peer.recv_into(buffer)
+        got += some(peer.recv_into(buffer))
     packets, octets = counted("packets"), counted("bytes")
     start, got = time.monotonic(), 0
     while got < size:
-        got += peer.recv_into(buffer)
+        got += some(peer.recv_into(buffer))
     taken = time.monotonic() - start
     print("frame", (counted("bytes") - octets) / (counted("packets") - packets))
     peer.close()

@@ -55,7 +55,7 @@ def measure(execute: Execute, plan: SystemPlan, *, rounds: int = 5, size: int = 
     """Measure in a running system whose switch lets the client reach tcp/5001 of the server. size: the disk's bytes."""
     grant = plan.grants[0]
     server, client = plan.guest(grant.source), plan.guest(grant.to)
-    execute(server.name, shell(TCP_SERVER, background=True, PORT=PORT) + " sleep 2", 30)
+    execute(server.name, shell(TCP_SERVER, background=True, PORT=PORT), 30)
     command = shell(ROUTE, SERVER=str(server.address), PORT=PORT, DISK="/dev/sda", ROUNDS=rounds, SIZE=size)
     code, output = execute(client.name, command, 600)
     if code:

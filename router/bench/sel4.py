@@ -117,7 +117,9 @@ def medians(system: Run, guest: str, program: str, **constants: str | int) -> di
 def offloads(system: Run, on: bool) -> None:
     """Switch everything that a network device does for the stack on or off, at both ends."""
     for guest in ("server", "client"):
-        system.execute(guest, shell(OFFLOADS, ON=int(on)), 60)
+        code, output = system.execute(guest, shell(OFFLOADS, ON=int(on)), 60)
+        if code:
+            raise MachineError(f"the offloads of '{guest}' stay as they are: {output.decode(errors='replace')[-300:]}")
 
 
 def plain_tcp(system: Run, found: Figures, rounds: int) -> None:
@@ -151,7 +153,9 @@ def throttled(system: Run, found: Figures, rounds: int) -> None:
     for rate in RATES:
         for plug in ("plug1", "plug2"):
             command = f"block_set_io_throttle {plug} {rate * MiB} 0 0 0 0 0"
-            system.guests["server"].qmp.execute("human-monitor-command", command_line=command)
+            # What is wrong with a command of people's monitor is told as what it prints.
+            if said := system.guests["server"].qmp.execute("human-monitor-command", command_line=command):
+                raise MachineError(f"QEMU refuses {command}: {said.strip()}")
         for name, guest in (("native", "server"), ("routed", "client")):
             seen = medians(system, guest, DISK_ONLY, DISK="/dev/sda", SIZE=DISK, ROUNDS=rounds)
             found.rates |= {f"{name} read {rate}": seen["disk"] / MiB, f"{name} write {rate}": seen["write"] / MiB}

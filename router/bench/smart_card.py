@@ -5,6 +5,7 @@ The protocol is libcacard's vscard_common.h: messages of type, reader and length
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -49,7 +50,9 @@ class SmartCard(threading.Thread):
         stream.sendall(struct.pack(">III", kind, 0, len(data)) + data)
 
     def close(self) -> None:
-        """Take the card out."""
-        if self._stream is not None:
-            self._stream.close()
+        """Take the card out: whatever the thread waits for ends."""
+        for each in (self._stream, self._server):
+            if each is not None:
+                with contextlib.suppress(OSError):  # it has ended already
+                    each.shutdown(socket.SHUT_RDWR)
         self._server.close()

@@ -144,7 +144,7 @@ class Bench:
         """Starts a server and waits until the disk can be had from it."""
         port = PORTS[engine]
         if engine == "C usbipd":
-            self.run("server", f"usbip bind -b {DISK} && usbipd -4 -D -t {port} -P/tmp/usbipd.pid; sleep 1")
+            self.run("server", f"usbip bind -b {DISK} && usbipd -4 -D -t {port} -P/tmp/usbipd.pid && sleep 1")
             return
         command = (
             f"router-usbip serve --engine {engine} --policy /tmp/policy --listen 0.0.0.0:{port} --control '' --release"
@@ -152,7 +152,8 @@ class Bench:
         self.take(f"{engine} ", "server", shell(LISTENING, COMMAND=command))
         self.run(
             "server",
-            f"n=0; until grep -q 'exported {DISK}' /tmp/serve.log; do n=$((n+1)); [ $n -lt 100 ]; usleep 100000; done",
+            f"n=0; until grep -q 'exported {DISK}' /tmp/serve.log; "
+            "do n=$((n+1)); [ $n -lt 200 ] || exit 1; usleep 100000; done",
         )
 
     def stop(self, engine: str) -> None:
@@ -189,7 +190,7 @@ class Bench:
             "client",
             f"router-usbip keep-attached {self.address}:{port} >/tmp/keep.log 2>&1 </dev/null & echo $! >/tmp/keep.pid",
         )
-        wait = "n=0; while ! ls /sys/block | grep -q sd; do n=$((n+1)); [ $n -lt 1000 ]; usleep 20000; done"
+        wait = "n=0; while ! ls /sys/block | grep -q sd; do n=$((n+1)); [ $n -lt 1500 ] || exit 1; usleep 20000; done"
         gone = wait.replace("while !", "while")
         self.run("client", wait)
         for _ in range(times):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LISTENING = """
-import os, time
+import os, sys, time
 try:
     os.unlink("/tmp/serve.log")
 except OSError:
@@ -18,6 +18,8 @@ while time.monotonic() < start + 30:
     except OSError:
         pass
     time.sleep(0.01)
+else:
+    sys.exit("it does not listen")
 print("listening", time.monotonic() - start)
 """
 """Starts a daemon with its output in /tmp/serve.log and its process in /tmp/serve.pid."""
@@ -109,7 +111,10 @@ def exchange(peer, request, size):
     peer.sendall(request)
     got = 0
     while got < size:
-        got += peer.recv_into(room)
+        count = peer.recv_into(room)
+        if not count:
+            raise EOFError("the server has closed the connection")
+        got += count
 def middle(values):
     return sorted(values)[len(values) // 2]
 def times(call, count=200):

@@ -79,13 +79,12 @@ class Lines:
         end = time.monotonic() + PATIENCE
         with self._sending:
             while view:
-                wait = end - time.monotonic()
-                if wait <= 0 or not self._wait(select.POLLOUT, wait):
-                    raise BrokenError("the other end takes nothing")
                 try:
                     view = view[self._stream.send(view, socket.MSG_DONTWAIT) :]
                 except BlockingIOError:
-                    continue
+                    # Only now the clock is looked at: it is the other end's time, not that which we were not running.
+                    if not self._wait(select.POLLOUT, max(0.0, end - time.monotonic())):
+                        raise BrokenError("the other end takes nothing") from None
                 except OSError as error:
                     raise BrokenError("the other end is gone") from error
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import stat
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -59,6 +60,10 @@ class Claim:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if _only_looked_at(handle):
+                    os.close(handle)
+                    time.sleep(0.01)
+                    continue
                 holder = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
                 os.close(handle)
                 raise HostError(
@@ -88,6 +93,15 @@ class Claim:
             return os.path.samestat(os.fstat(handle), self._path.stat())
         except FileNotFoundError:
             return False
+
+
+def _only_looked_at(handle: int) -> bool:
+    """Whether nobody runs the system: what was in the way of our lock was somebody's who looks (`running`)."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def running() -> list[str]:

@@ -46,6 +46,7 @@ class ControlServer:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._clients: dict[threading.Thread, Lines] = {}
+        self._retired = False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
 
@@ -80,6 +81,15 @@ class ControlServer:
         with self._lock:
             return len(self._clients)
 
+    def retire(self) -> bool:
+        """Take nobody any more, unless somebody is connected; whether it is so.
+
+        Who comes later is hung up on before a greeting, and can tell by that to look for another server.
+        """
+        with self._lock:
+            self._retired = not self._clients
+            return self._retired
+
     # Accepting
 
     def _accept(self) -> None:
@@ -101,8 +111,11 @@ class ControlServer:
         thread = threading.Thread(target=self._serve, args=(stream, lines), name="control-client", daemon=True)
         with self._lock:
             full = len(self._clients) >= MAX_CLIENTS
-            if not full:
+            if not full and not self._retired:
                 self._clients[thread] = lines
+        if self._retired:
+            stream.close()
+            return
         if full:
             with stream, contextlib.suppress(BrokenError):
                 lines.send(_failure(None, DescriptionError(f"more than {MAX_CLIENTS} clients at once", "try again")))

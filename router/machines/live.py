@@ -58,7 +58,7 @@ class LiveGuest:
 
     def tail(self) -> list[str]:
         """The last lines, oldest first."""
-        return [line for console in self.consoles for line in console.tail][-12:]
+        return [line for console in self.consoles for line in tuple(console.tail)][-12:]
 
 
 G = TypeVar("G", bound=LiveGuest)

@@ -14,6 +14,8 @@ UNLESS_ORPHAN = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
 """For the shell: the program, unless the parent ended before the kernel was told to end us with it."""
 GRACE = 3.0
 """Seconds that a process has to end after SIGTERM."""
+GONE = 60.0
+"""Seconds within which the kernel has ended a process after SIGKILL: freeing a guest's memory takes a busy one long."""
 
 
 class Child:
@@ -52,7 +54,7 @@ class Child:
                 self._process.wait(GRACE)
             except subprocess.TimeoutExpired:
                 self._process.kill()
-        return self._process.wait(GRACE)
+        return self._process.wait(GONE)
 
     def errors(self) -> str:
         """The last lines that it wrote to standard error."""

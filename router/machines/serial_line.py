@@ -121,10 +121,11 @@ class SerialLine(threading.Thread):
                 self._write(name, self._receive(far))
             if far in writable:
                 self._send(far, self._to_port[name])
-        if not self._send(self._stream, self._to_line):
-            return False
+        # A machine that has ended takes nothing any more, but what it said before may still be here to be read.
+        self._send(self._stream, self._to_line)
         self._return_keyboard()
-        return self._send(self._stream, self._to_line)
+        self._send(self._stream, self._to_line)
+        return True
 
     @staticmethod
     def _receive(stream: socket.socket) -> bytes:
@@ -136,17 +137,15 @@ class SerialLine(threading.Thread):
             return b""
 
     @staticmethod
-    def _send(stream: socket.socket, waiting: bytearray) -> bool:
-        """Send what the stream takes at once; False when its other end is gone."""
+    def _send(stream: socket.socket, waiting: bytearray) -> None:
+        """Send what the stream takes at once; what nobody is there for any more is dropped."""
         try:
             while waiting:
                 del waiting[: stream.send(waiting)]
         except BlockingIOError:
-            return True
+            return
         except OSError:
             waiting.clear()
-            return False
-        return True
 
     def _deliver(self, parts: list[tuple[str | None, bytes]]) -> None:
         for name, data in parts:

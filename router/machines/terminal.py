@@ -17,7 +17,7 @@ from types import FrameType
 
 END_KEY = b"\x1d"
 """Ctrl-], as telnet and virsh have it."""
-LAST = 1.0
+LAST = 3.0
 """Seconds of silence that end a conversation whose input has ended: what was typed may still be answered."""
 
 

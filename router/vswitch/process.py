@@ -19,8 +19,10 @@ from router.vswitch.render import render_host
 
 SOCKET_PATH_MAX = 107
 """Bytes that a unix socket's address holds (unix(7): sun_path is 108 with the final zero)."""
-START_TIMEOUT = 10.0
-STOP_TIMEOUT = 5.0
+START_TIMEOUT = 60.0
+"""Seconds until it listens; when it ends instead, that is noticed at once."""
+STOP_TIMEOUT = 20.0
+"""Seconds that it has to write its counters and end, before it is killed."""
 
 
 @dataclass(frozen=True)

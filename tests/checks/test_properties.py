@@ -92,13 +92,13 @@ def systems(draw: st.DrawFn) -> SystemPlan:
 
 
 @given(systems())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_invariant_is_broken_by_a_valid_system(plan: SystemPlan) -> None:
     assert [str(each) for each in check_plan(plan)] == []
 
 
 @given(systems())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_valid_system_renders_with_every_map_in_the_text(plan: SystemPlan) -> None:
     isolation = parse_isolation(render_system(plan))
     maps = sum(len(pd.maps) + (len(pd.vm.maps) if pd.vm else 0) for pd in plan.pds)
@@ -321,7 +321,7 @@ MUTATIONS = ALONE | TOGETHER
 
 @pytest.mark.parametrize("name", MUTATIONS)
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_change_is_caught_by_the_invariant_meant_for_it(name: str, data: st.DataObject) -> None:
     plan = data.draw(systems())
     assume(name in ALONE or len(plan.guests) > 1)

@@ -82,9 +82,11 @@ class FakeSockets:
 
 @dataclass
 class FakeGuest:
-    """A guest's turn, and what was run in it."""
+    """A guest's turn, how many wait for it, and what was run in it."""
 
     turn: threading.Lock = field(default_factory=threading.Lock)
+    asking: threading.Lock = field(default_factory=threading.Lock)
+    waiting: int = 0
     commands: list[str] = field(default_factory=list)
     running: int = 0
     most: int = 0
@@ -171,7 +173,11 @@ class FakeSystem:
         cancelled: Callable[[], bool] | None = None,
     ) -> tuple[int, bytes]:
         mine = self.guests[guest]
+        with mine.asking:
+            mine.waiting += 1
         with mine.turn:
+            with mine.asking:
+                mine.waiting -= 1
             mine.commands.append(command)
             mine.running += 1
             mine.most = max(mine.most, mine.running)

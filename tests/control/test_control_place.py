@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,17 @@ def test_the_lock_lasts_as_long_as_the_run() -> None:
         with Claim("desk"), pytest.raises(HostError), Claim("desk"):
             pass
     assert list(folder().iterdir()) == []
+
+
+def test_who_looks_what_runs_keeps_no_run_from_starting() -> None:
+    """Looking takes a lock for a moment, and somebody who looks may be stopped in just that moment."""
+    looking = os.open(folder() / "desk.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    timer = threading.Timer(0.2, os.close, (looking,))
+    timer.start()
+    with Claim("desk"), pytest.raises(HostError, match=f"in process {os.getpid()}"), Claim("desk"):
+        pass
+    timer.join()
 
 
 def test_without_a_runtime_folder_there_is_one_of_our_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

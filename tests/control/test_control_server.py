@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from patience import PATIENCE, wait_until
 from running import FakeSystem
 
 from router.control import lines, server
@@ -24,7 +23,7 @@ class Raw:
 
     def __init__(self) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(5)
+        self.socket.settimeout(PATIENCE)
         self.socket.connect(str(socket_path("desk")))
         self._file = self.socket.makefile("rb")
 
@@ -46,13 +45,6 @@ class Raw:
     def ask(self, text: str) -> dict[str, Any]:
         self.socket.sendall(text.encode() + b"\n")
         return self.line()
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 5) -> bool:
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.01)
-    return true()
 
 
 def test_the_greeting_tells_version_and_system(system: FakeSystem) -> None:
@@ -98,22 +90,18 @@ def test_commands_in_one_guest_take_turns_and_those_in_two_do_not_wait(system: F
         with Connection("desk") as mine:
             mine.execute(guest, "true")
 
-    def wait() -> None:
-        with Connection("desk") as mine, pytest.raises(MachineError, match="did not end within 1"):
-            mine.execute("client", "wait", 1.5)
-
-    with Connection("desk"):
-        blocked = threading.Thread(target=wait)
-        blocked.start()
+    threads = [threading.Thread(target=ask, args=("client",)) for _ in range(4)]
+    with Raw() as blocked:
+        blocked.line()
+        blocked.socket.sendall(b'{"op": "execute", "guest": "client", "command": "wait", "timeout": 600}\n')
         assert wait_until(lambda: system.guests["client"].running == 1)
-        start = time.monotonic()
-        ask("server")
-        assert time.monotonic() - start < 1
-        threads = [threading.Thread(target=ask, args=("client",)) for _ in range(4)]
         for thread in threads:
             thread.start()
-        for thread in [blocked, *threads]:
-            thread.join()
+        assert wait_until(lambda: system.guests["client"].waiting == 4)
+        ask("server")
+        assert system.guests["client"].commands == ["wait"], "it still runs, and nobody else's turn has come"
+    for thread in threads:
+        thread.join()
     assert system.guests["client"].commands == ["wait"] + ["true"] * 4
     assert system.guests["client"].most == 1
 
@@ -193,12 +181,12 @@ def test_a_line_without_an_end_ends_its_client_only(system: FakeSystem) -> None:
 
 
 def test_a_client_that_says_nothing_is_let_go(system: FakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "IDLE", 0.2)
-    monkeypatch.setattr(lines, "PATIENCE", 0.2)
-    with Raw() as client:
+    with monkeypatch.context() as short, Raw() as client:
+        short.setattr(server, "IDLE", 0.2)
         client.line()
         assert "nothing for too long" in client.line()["error"]["message"]
         assert client.line() == {}
+    monkeypatch.setattr(lines, "PATIENCE", 0.2)
     with Raw() as client:
         client.line()
         client.socket.sendall(b'{"op"')
@@ -212,7 +200,7 @@ def test_a_client_that_reads_nothing_does_not_hold_a_guest(system: FakeSystem, m
         client.socket.sendall(b'{"op": "execute", "guest": "client", "command": "flood", "timeout": 60}\n')
         assert wait_until(lambda: system.guests["client"].running == 1)
         with Connection("desk") as good:
-            assert good.execute("client", "true", timeout=5)[0] == 0
+            assert good.execute("client", "true", timeout=PATIENCE)[0] == 0
 
 
 def test_there_are_only_so_many_clients(system: FakeSystem) -> None:
@@ -242,18 +230,29 @@ def test_a_client_of_another_version_is_told(system: FakeSystem, monkeypatch: py
 def test_the_end_of_a_run_waits_for_nobody() -> None:
     system = FakeSystem()
     with Claim("desk") as claim:
-        with ControlServer(claim, system, "split"):
+        with ControlServer(claim, system, "split") as control:
             waiting, watching, silent = Raw(), Raw(), Raw()
             for client in (waiting, watching, silent):
                 client.line()
-            waiting.socket.sendall(b'{"op": "execute", "guest": "client", "command": "wait", "timeout": 60}\n')
+            waiting.socket.sendall(b'{"op": "execute", "guest": "client", "command": "wait", "timeout": 600}\n')
             watching.socket.sendall(b'{"op": "watch"}\n')
             assert wait_until(lambda: system.guests["client"].running == 1)
-            start = time.monotonic()
-        assert time.monotonic() - start < 3
+            assert control.clients == 3
+        assert control.clients == 0, "each was told to end, and did, while the server ended"
         assert not claim.socket.exists()
     for client in (waiting, watching, silent):
         client.__exit__()
+
+
+def test_a_server_that_leaves_takes_nobody_any_more_and_leaves_nobody_alone() -> None:
+    with Claim("desk") as claim, ControlServer(claim, FakeSystem(), "split") as control:
+        with Raw() as client:
+            client.line()
+            assert not control.retire()
+            assert client.ask('{"op": "state"}')["result"]["system"] == "desk"
+        assert wait_until(control.retire)
+        with Raw() as late:
+            assert late.line() == {}, "it is not greeted first and left alone then"
 
 
 def test_a_system_without_emulated_sockets_says_so(system: FakeSystem, connection: Connection) -> None:
@@ -282,16 +281,17 @@ def test_a_console_of_nobody_is_refused(connection: Connection) -> None:
         connection.console("cliend", lambda _: None)
 
 
-def test_who_does_not_read_a_console_loses_it_and_holds_nobody_up(system: FakeSystem) -> None:
+def test_who_does_not_read_a_console_loses_it_and_holds_nobody_up(
+    system: FakeSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "PATIENCE", 10 * PATIENCE)  # what waited for this client would not end in time
     with Raw() as client:
         client.line()
         assert client.ask('{"id": 1, "op": "console", "guest": "client"}')["console"] == "client"
         assert wait_until(lambda: bool(system.guests["client"].echoes))
         said = system.guests["client"].echoes[0]
-        start = time.monotonic()
         for _ in range(server.CONSOLE_PIECES + 200):
             said(b"x" * 1000)
-        assert time.monotonic() - start < 5
         assert wait_until(lambda: not system.guests["client"].echoes)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fakeboard import FakeBoard
+from patience import PATIENCE, free_port
 from running_board import RunningBoard
 
 from router.control.facts import GuestFacts, SystemFacts
@@ -52,13 +53,6 @@ def write_build(folder: Path, **changes: object) -> DeployPlan:
     return plan
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((SERVER, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class LabOfOne:
     """A lab file with the board `desk` on a fake board's line, and the command line that uses it."""
 
@@ -71,7 +65,7 @@ class LabOfOne:
             "board": "fake",
             "serial": board.device,
             "network": {"board": f"{CLIENT}/8", "server": SERVER},
-            "tftp": {"port": free_port()},
+            "tftp": {"port": free_port(socket.SOCK_DGRAM)},
         }
         self.write({"desk": entry | extra})
 
@@ -86,7 +80,7 @@ class LabOfOne:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "ROUTER_LOCK_DIR": str(self.locks), "ROUTER_LAB": str(self.file), "NO_COLOR": "1"}
 
-    def run(self, *arguments: str, timeout: float = 60, data: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, timeout: float = 2 * PATIENCE, data: str = "") -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             self.command(*arguments),
             capture_output=True,

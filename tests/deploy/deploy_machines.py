@@ -9,11 +9,13 @@ import re
 import shutil
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
+from patience import PATIENCE, wait_until
 
 UBOOT = Path("/usr/lib/u-boot/qemu_arm64/u-boot.bin")
 HOST, BOARD, PREFIX = "10.213.7.1", "10.213.7.2", 24
@@ -70,7 +72,7 @@ def qemu(net: Namespace, *options: str, memory: str = "1G", machine: str = "virt
     """Debian's U-Boot in QEMU; yields the serial line's pty. The machine is gone at exit."""
     if not UBOOT.exists() or not shutil.which("qemu-system-aarch64"):
         pytest.skip("u-boot-qemu or qemu-system-arm is not installed")
-    command = ["timeout", "200", "qemu-system-aarch64", "-machine", machine, "-cpu", "cortex-a53", "-m", memory]
+    command = ["timeout", "900", "qemu-system-aarch64", "-machine", machine, "-cpu", "cortex-a53", "-m", memory]
     command += ["-bios", str(UBOOT), "-display", "none", "-monitor", "none", "-serial", "pty"]
     command += ["-netdev", "tap,id=n,ifname=tap0,script=no,downscript=no", "-device", "virtio-net-device,netdev=n"]
     with net.popen(*command, *options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
@@ -78,7 +80,7 @@ def qemu(net: Namespace, *options: str, memory: str = "1G", machine: str = "virt
             yield _pty(process)
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(PATIENCE)
 
 
 def _pty(process: subprocess.Popen[str]) -> str:
@@ -104,30 +106,31 @@ def lab_file(folder: Path, serial: str, **extra: object) -> Path:
 
 
 def router(
-    net: Namespace | None, *arguments: str, timeout: float = 120, idle: float = 0.0, typed: str = "", **env: str
+    net: Namespace | None, *arguments: str, timeout: float = 5 * PATIENCE, until: str = "", **env: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user does, in the namespace when there is one. typed: its input.
+    """Run the command line as a user does, in the namespace when there is one.
 
-    idle: seconds its input stays open."""
+    until: its input, which is empty, stays open until this was shown.
+    """
     program = [sys.executable, "-c", "import sys; from router.cli import main; sys.exit(main())", *arguments]
     command = net.argv(*program) if net else program
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **env},
-    ) as process:
-        if typed and process.stdin is not None:
-            process.stdin.write(typed)
-            process.stdin.flush()
-        if idle:
-            time.sleep(idle)
+    with (
+        tempfile.TemporaryFile("w+") as out,
+        tempfile.TemporaryFile("w+") as err,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=err, env={**os.environ, **env}) as process,
+    ):
+
+        def said(file: IO[str]) -> str:
+            # By another descriptor than the child's, whose place in the file is the child's.
+            return Path(f"/proc/self/fd/{file.fileno()}").read_text(errors="replace")
+
         try:
-            out, err = process.communicate(timeout=timeout)
+            shown = wait_until(lambda: until in said(out) or process.poll() is not None, timeout, 0.1)
+            process.communicate(timeout=timeout)
         except BaseException:
             process.kill()
             raise
-    print(f"router {' '.join(arguments)}: {process.returncode}", out, err, sep="\n")
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
+        done = subprocess.CompletedProcess(command, process.returncode, said(out), said(err))
+    print(f"router {' '.join(arguments)}: {done.returncode}", done.stdout, done.stderr, sep="\n")
+    assert shown, f"not shown: {until}"
+    return done

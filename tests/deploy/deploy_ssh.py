@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from deploy_lab import LabOfOne
+from patience import PATIENCE, free_port, wait_until
 
 SSHD = "/usr/sbin/sshd"
 
@@ -106,8 +106,7 @@ def lab_host(folder: Path) -> Iterator[Host]:
     keygen(folder / "host_key")
     keygen(client / ".ssh" / "id_ed25519")
     shutil.copy(client / ".ssh" / "id_ed25519.pub", folder / "authorized_keys")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
+    port = free_port()
     # The base interpreter, not the environment's: what a host with Python and nothing else has.
     (folder / "bin").mkdir()
     (folder / "bin" / "python3").symlink_to(getattr(sys, "_base_executable", sys.executable))
@@ -126,7 +125,8 @@ def lab_host(folder: Path) -> Iterator[Host]:
     with subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=subprocess.DEVNULL) as process:
         cable = None
         try:
-            _wait(port)
+            assert wait_until(lambda: _answers(port) or process.poll() is not None)
+            assert process.poll() is None, "sshd did not start"
             cable = Cable(port)
             public = " ".join((folder / "host_key.pub").read_text().split()[:2])
             (client / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{cable.port} {public}\n")
@@ -138,12 +138,10 @@ def lab_host(folder: Path) -> Iterator[Host]:
             process.terminate()
 
 
-def _wait(port: int) -> None:
-    for _ in range(100):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.05)
-    raise AssertionError("sshd did not start")
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), PATIENCE):
+        return True
+    return False
 
 
 def through(one: LabOfOne, host: Host, *words: str, data: str = "") -> subprocess.CompletedProcess[str]:
@@ -153,7 +151,7 @@ def through(one: LabOfOne, host: Host, *words: str, data: str = "") -> subproces
         capture_output=True,
         text=True,
         check=False,
-        timeout=90,
+        timeout=3 * PATIENCE,
         env={**one.environment(), **host.environment},
         input=data,
     )

@@ -23,6 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from patience import PATIENCE, wait_until
+
 SIGN_ON = "\r\n\r\nU-Boot 2023.01 (Jan 01 2024 - 00:00:00 +0000)\r\n\r\nModel: Fake Board\r\nDRAM:  1 GiB\r\n"
 COUNTDOWN = "Hit any key to stop autoboot:  2 "
 
@@ -30,6 +32,8 @@ COUNTDOWN = "Hit any key to stop autoboot:  2 "
 @dataclass(frozen=True)
 class Faults:
     """What goes wrong. `reset` is the command during which the board resets, `unknown` are commands it lacks.
+
+    countdown: seconds after a reset in which it lets itself be stopped; autoboot: nothing stops it.
 
     gate: a file; after `boot` the rest of a good boot follows when it appears.
     """
@@ -40,6 +44,7 @@ class Faults:
     garbage: bool = False
     silent: bool = False
     autoboot: bool = False
+    countdown: float = PATIENCE
     reset: str = ""
     unknown: tuple[str, ...] = ()
     tftp: str = ""
@@ -90,12 +95,8 @@ class FakeBoard:
         os.write(self._master, data)
 
     def heard(self, data: bytes) -> bool:
-        """Whether exactly this has come in by now, or within some seconds."""
-        for _ in range(100):
-            if self.received == data:
-                return True
-            time.sleep(0.05)
-        return False
+        """Whether exactly this has come in by now, or comes soon."""
+        return wait_until(lambda: self.received == data)
 
     def terminal(self) -> list[Any]:
         """The line's settings now."""
@@ -155,7 +156,7 @@ class FakeBoard:
 
     def _reset(self) -> None:
         self._say(SIGN_ON + COUNTDOWN)
-        self._counting = time.monotonic() + 1.0
+        self._counting = time.monotonic() + self.faults.countdown
 
     def _line(self, line: str) -> None:
         for command in re.split(r";\s*", line):
@@ -252,7 +253,7 @@ def fetch(source: str, server: tuple[str, int], name: str, blksize: int = 1468) 
     """A small TFTP client that binds to `source`; the file, or the server's error text."""
     with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
         sock.bind((source, 0))
-        sock.settimeout(2)
+        sock.settimeout(PATIENCE)
         sock.sendto(b"\0\x01" + f"{name}\0octet\0blksize\0{blksize}\0".encode(), server)
         out, block = bytearray(), 0
         while True:

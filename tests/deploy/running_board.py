@@ -8,6 +8,7 @@ import threading
 from types import TracebackType
 
 import fake_qemu
+from patience import PATIENCE
 
 
 class RunningBoard:
@@ -30,7 +31,7 @@ class RunningBoard:
     ) -> None:
         self._listen.shutdown(socket.SHUT_RDWR)
         self.unplug()
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         self._listen.close()
 
     def speak(self, data: bytes) -> None:

@@ -18,6 +18,7 @@ import pytest
 from deploy_lab import LabOfOne, MakeLab, write_build
 from deploy_ssh import Host, keygen, lab_host, through
 from fakeboard import FakeBoard, Faults
+from patience import PATIENCE, wait_until
 
 from router.errors import HostError
 from router.machines.board import lock
@@ -44,11 +45,7 @@ def part_of(host: Host, data: bytes) -> Path:
 
 def lock_is_free(host: Host, monkeypatch: pytest.MonkeyPatch) -> bool:
     monkeypatch.setenv("ROUTER_LOCK_DIR", str(host.home.parent / "locks"))
-    for _ in range(50):
-        if lock.holder_of("desk") is None:
-            return True
-        time.sleep(0.1)
-    return False
+    return wait_until(lambda: lock.holder_of("desk") is None)
 
 
 def test_a_board_behind_a_lab_host_comes_up_and_files_are_uploaded_once(
@@ -122,21 +119,21 @@ def started(one: LabOfOne, host: Host, build: Path) -> subprocess.Popen[str]:
 def test_a_broken_connection_is_mended_and_the_deployment_goes_on(
     build: Path, lab: MakeLab, host: Host, tmp_path: Path
 ) -> None:
-    write_build(build, quiet_seconds=30.0, boot_seconds=30.0)
+    write_build(build, quiet_seconds=120.0, boot_seconds=120.0)
     gate = tmp_path / "gate"
     with FakeBoard(Faults(boot=("LDR|INFO: x",), gate=str(gate))) as board:
         with started(lab(board, via="bench"), host, build) as process:
             host.cable.cut()
             time.sleep(0.3)
             gate.touch()
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=2 * PATIENCE)
         assert process.returncode == 0, err
         assert "the connection to bench broke" in out and "● client up" in out
         assert host.cable.connections >= 2
 
 
 def test_a_client_that_died_is_resumed(build: Path, lab: MakeLab, host: Host, tmp_path: Path) -> None:
-    write_build(build, quiet_seconds=30.0, boot_seconds=30.0)
+    write_build(build, quiet_seconds=120.0, boot_seconds=120.0)
     gate = tmp_path / "gate"
     with FakeBoard(Faults(boot=("LDR|INFO: x",), gate=str(gate))) as board:
         one = lab(board, via="bench")
@@ -155,10 +152,10 @@ def test_a_client_that_died_is_resumed(build: Path, lab: MakeLab, host: Host, tm
 def test_ctrl_c_ends_the_deployment_on_the_lab_host_too(
     build: Path, lab: MakeLab, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_build(build, quiet_seconds=60.0, boot_seconds=60.0)
+    write_build(build, quiet_seconds=120.0, boot_seconds=120.0)
     with FakeBoard(Faults(boot=("LDR|INFO: x",))) as board, started(lab(board, via="bench"), host, build) as process:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
         assert lock_is_free(host, monkeypatch)
 

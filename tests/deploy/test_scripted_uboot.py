@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from deploy_lab import MILESTONES, SERVER, LabOfOne, MakeLab, write_build
 from fakeboard import FakeBoard, Faults
+from patience import PATIENCE
 
 from router.machines.board import lock
 from router.machines.board.plan import Milestone
@@ -113,7 +114,7 @@ FAULTS = {
         "the board reset while booting",
         "after 'loader'",
     ),
-    "hanging command": (Faults(hangs="setenv"), "no answer within 5 s", "its last line was"),
+    "hanging command": (Faults(hangs="setenv"), "no answer within 10 s", "its last line was"),
 }
 
 
@@ -124,7 +125,9 @@ def test_each_fault_has_its_error_and_leaves_nothing_behind(
     fault, message, hint = FAULTS[name]
     with FakeBoard(fault) as board:
         one = lab(board)
-        done = one.run("deploy", str(build), "--catch-timeout", "2")
+        # Those that never come to a prompt are not waited for as long as they are by default.
+        patience = ["--catch-timeout", "2"] if fault.silent or fault.garbage else []
+        done = one.run("deploy", str(build), *patience)
         assert done.returncode == 4
         assert message in done.stderr and hint in done.stderr
         assert left_in_order(one, monkeypatch)
@@ -132,8 +135,8 @@ def test_each_fault_has_its_error_and_leaves_nothing_behind(
 
 def test_an_autoboot_that_does_not_stop_is_said(build: Path, lab: MakeLab, tmp_path: Path) -> None:
     reset = tmp_path / "reset"
-    with FakeBoard(Faults(autoboot=True), reset) as board:
-        done = lab(board, power={"cycle": f"touch {reset}"}).run("deploy", str(build), "--catch-timeout", "5")
+    with FakeBoard(Faults(autoboot=True, countdown=1.0), reset) as board:
+        done = lab(board, power={"cycle": f"touch {reset}"}).run("deploy", str(build))
         assert done.returncode == 4
         assert "the board booted on: its autoboot was not stopped" in done.stderr
         assert "`stop_keys` in the lab file" in done.stderr
@@ -187,7 +190,7 @@ def test_a_board_in_use_names_its_holder_and_can_be_stolen(
             )
             assert "--steal" in second.stderr
             third = one.run("console", "--steal", "--on", "desk")
-            _, said = first.communicate(timeout=10)
+            _, said = first.communicate(timeout=PATIENCE)
             assert third.returncode == 0
             assert first.returncode == 130 and "stopped by SIGTERM" in said
         assert left_in_order(one, monkeypatch)
@@ -206,7 +209,7 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(build: Path, lab: MakeLab, 
             text=True,
             check=False,
             env=one.environment(),
-            timeout=60,
+            timeout=2 * PATIENCE,
         )
         if done.stderr.startswith("unshare:") or ("mount" in done.stderr and "ermission" in done.stderr):
             pytest.skip(f"no mount namespace with a small file system here: {done.stderr.strip()}")

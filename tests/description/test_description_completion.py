@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from router.cli import completion
 
@@ -33,7 +34,9 @@ COMP_CWORD={len(words) - 1}
 _shtab_router
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
-    done = subprocess.run(["bash", "-c", probe], cwd=folder, capture_output=True, text=True, timeout=20, check=True)
+    done = subprocess.run(
+        ["bash", "-c", probe], cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
     return set(done.stdout.split())
 
 

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.description.catalogue import Catalogue
@@ -20,11 +20,7 @@ ROOT = Path(__file__).parents[2]
 SEEDS = [path.read_bytes() for path in sorted((ROOT / "system-descriptions").glob("*.yaml"))]
 SEEDS += [path.read_bytes() for path in sorted((ROOT / "tests/errors").glob("*.yaml"))]
 
-RELAXED = settings(
-    max_examples=1000,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+MANY = settings(max_examples=1000)
 
 SHARDS = [
     b"0525", b"12:34", b"no", b"~", b"[", b"]", b"{", b"}", b": ", b"- ", b"&a ", b"*a", b"!!str ", b"<<: *a", b"\t",
@@ -93,7 +89,7 @@ def check_told_well(error: RouterError | None, raw: bytes) -> None:
         assert places == sorted(places)
 
 
-@RELAXED
+@MANY
 @given(raw=st.binary(max_size=200))
 def test_random_bytes_never_cause_a_traceback(raw: bytes, tmp_path: Path) -> None:
     error = read(tmp_path, raw)
@@ -101,7 +97,7 @@ def test_random_bytes_never_cause_a_traceback(raw: bytes, tmp_path: Path) -> Non
     check_told_well(error, raw)
 
 
-@RELAXED
+@MANY
 @given(seed=st.integers(0, 2**32), cuts=st.integers(1, 5))
 def test_a_mutated_description_never_causes_a_traceback(seed: int, cuts: int, tmp_path: Path) -> None:
     raw = mutated(seed, cuts)
@@ -110,7 +106,7 @@ def test_a_mutated_description_never_causes_a_traceback(seed: int, cuts: int, tm
     check_told_well(error, raw)
 
 
-@RELAXED
+@MANY
 @given(document=documents)
 def test_well_formed_yaml_of_any_shape_never_causes_a_traceback(document: str, tmp_path: Path) -> None:
     error = read(tmp_path, document.encode())

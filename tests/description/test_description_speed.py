@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE, processor_seconds, slowness
 
 from router.description.catalogue import Catalogue
 from router.description.load import load
@@ -45,8 +45,8 @@ def many(tmp_path: Path) -> Path:
 
 def test_thirty_guests_are_read_in_no_time(many: Path) -> None:
     assert len(load(many, CATALOGUE).description.guests) == GUESTS
-    best = min(timed(many) for _ in range(3))
-    assert best < LIMIT, f"{best * 1000:.0f} ms"
+    best = min(timed(many) for _ in range(5))
+    assert best < LIMIT * slowness(), f"{best * 1000:.0f} ms"
 
 
 def timed(file: Path) -> float:
@@ -55,21 +55,14 @@ def timed(file: Path) -> float:
     return time.process_time() - start
 
 
-def test_a_fresh_process_reads_thirty_guests_within_the_time_of_router_check(many: Path) -> None:
+def test_a_fresh_process_reads_thirty_guests_within_the_time_of_router_check(many: Path, tmp_path: Path) -> None:
     program = "import sys; from pathlib import Path; from router.description.load import load; load(Path(sys.argv[1]))"
-    best = min(process([sys.executable, "-c", program, str(many)]) for _ in range(3))
-    assert best < PROCESS_LIMIT, f"{best * 1000:.0f} ms"
-
-
-def process(command: list[str]) -> float:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, timeout=60)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    best = processor_seconds(sys.executable, "-c", program, str(many), PYTHONPYCACHEPREFIX=str(tmp_path / "pyc"))
+    assert best < PROCESS_LIMIT * slowness(), f"{best * 1000:.0f} ms"
 
 
 def test_reading_imports_nothing_that_it_does_not_need() -> None:
     heavy = ("fabric", "paramiko", "jinja2", "pyfdt", "serial", "shtab", "asyncio", "pydantic.v1")
     program = f"import sys; import router.description.load; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert done.stdout.strip() == "[]"

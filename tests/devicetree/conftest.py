@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from router.boards import board
 from router.devicetree import Tree, base_tree
@@ -42,7 +43,9 @@ def decompile() -> Decompile:
     """A blob as dtc prints it; dtc must accept it without an error."""
 
     def run(blob: bytes) -> str:
-        done = subprocess.run(["dtc", "-q", "-I", "dtb", "-O", "dts"], input=blob, capture_output=True, timeout=20)
+        done = subprocess.run(
+            ["dtc", "-q", "-I", "dtb", "-O", "dts"], input=blob, capture_output=True, timeout=PATIENCE
+        )
         assert done.returncode == 0, done.stderr.decode()
         # dtc 1.7 writes lists of strings apart where 1.6 writes \0: make both look alike.
         return done.stdout.decode().replace("\\0", '", "')
@@ -55,7 +58,7 @@ def warnings_of() -> Callable[[bytes], set[str]]:
     """What dtc warns about, without the file's name."""
 
     def run(blob: bytes) -> set[str]:
-        done = subprocess.run(["dtc", "-I", "dtb", "-O", "dts"], input=blob, capture_output=True, timeout=20)
+        done = subprocess.run(["dtc", "-I", "dtb", "-O", "dts"], input=blob, capture_output=True, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr.decode()
         return {line.partition("Warning ")[2] for line in done.stderr.decode().splitlines() if "Warning " in line}
 
@@ -70,7 +73,7 @@ def fdtget(tmp_path: Path) -> Callable[..., str]:
         file = tmp_path / "asked.dtb"
         file.write_bytes(blob)
         command = ["fdtget", "-t", kind, str(file), path, name]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr
         return done.stdout.rstrip("\n")
 

@@ -61,7 +61,7 @@ def nests(draw: st.DrawFn) -> tuple[Node, int]:
 
 
 @given(nests())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_nested_windows_add_up(nest: tuple[Node, int]) -> None:
     node, expected = nest
     assert registers(node) == (Registers(expected, 16),)

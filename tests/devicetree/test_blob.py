@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.devicetree import Node, Tree
@@ -59,7 +59,7 @@ def test_a_tree_from_dtc_comes_back_as_dtc_knows_it(toy_blob: bytes, decompile: 
 
 
 @given(trees())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 def test_any_tree_survives_writing_and_reading(tree: Tree) -> None:
     blob = tree.to_bytes()
     again = Tree.parse(blob, "again")
@@ -110,7 +110,7 @@ def test_every_truncation_is_refused_with_the_files_name(toy_blob: bytes) -> Non
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 def test_damage_gives_a_tree_or_a_clear_error_and_nothing_else(toy_blob: bytes, data: st.DataObject) -> None:
     damaged = bytearray(toy_blob)
     for _ in range(data.draw(st.integers(1, 4))):

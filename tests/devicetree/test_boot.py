@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from router.boards import board
 from router.devicetree import (
@@ -62,7 +63,7 @@ def boot(kernel: Path, tree: Tree, spec: GuestTreeSpec, folder: Path, *devices: 
     command += ["-smp", str(spec.vcpus), "-nographic", "-nic", "none", "-no-reboot", *devices]
     for file, address, more in loads:
         command += ["-device", f"loader,file={file},addr={address:#x},force-raw=on{more}"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=5 * PATIENCE)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

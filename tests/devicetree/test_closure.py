@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.devicetree import Closure, Gic, GuestTreeSpec, Span, Tree, conflicts, dependency_closure, server_tree
@@ -187,7 +187,7 @@ VALUES = st.one_of(
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 def test_a_tree_with_any_property_spoilt_gives_a_result_or_a_clear_error(toy: Tree, data: st.DataObject) -> None:
     tree = toy.copy()
     nodes = [node for node in tree.walk() if node.properties]

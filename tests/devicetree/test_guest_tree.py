@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.boards import board
@@ -192,7 +192,7 @@ def test_any_set_of_devices_gives_a_tree_without_loose_ends(toy: Tree, decompile
 
 
 @given(st.lists(st.integers(0, 18), min_size=1, max_size=6, unique=True))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 def test_random_choices_keep_members_and_nothing_but_members(toy: Tree, numbers: list[int]) -> None:
     candidates = passthrough_candidates(toy)
     closure = dependency_closure(toy, [candidates[number % len(candidates)] for number in numbers], "g")

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from router.boards import board
 from router.devicetree import Tree, base_tree, dependency_closure
@@ -34,7 +35,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Tree:
         pytest.skip("qemu-system-aarch64 is missing (package qemu-system-arm)")
     file = tmp_path_factory.mktemp("qemu") / "virt.dtb"
     command = [qemu, "-machine", f"{MACHINE},dumpdtb={file}", "-cpu", "cortex-a53", "-m", "2G", "-display", "none"]
-    subprocess.run([*command, "-nic", "none"], check=True, capture_output=True, timeout=60)
+    subprocess.run([*command, "-nic", "none"], check=True, capture_output=True, timeout=2 * PATIENCE)
     return Tree.read(file)
 
 

@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE, wait_until
 
+from router.errors import MachineError
 from router.guests import GuestImage, build_overlay
 from router.machines.agent import AgentChannel
 
 pytestmark = [pytest.mark.qemu, pytest.mark.packages]
 QEMU = "qemu-system-aarch64"
-BOOT_SECONDS = 60.0
+BOOT_SECONDS = 300.0
 
 
 class Console:
@@ -48,7 +50,7 @@ class Console:
 
     def join(self) -> None:
         """Waits until the guest has closed the console."""
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
     def _gather(self) -> None:
         with contextlib.suppress(ConnectionResetError):
@@ -61,11 +63,10 @@ class Console:
 class Guest:
     """A running guest: its console, its control channel, and the QEMU process."""
 
-    def __init__(self, console: Console, agent: AgentChannel, process: subprocess.Popen[bytes], began: float) -> None:
+    def __init__(self, console: Console, agent: AgentChannel, process: subprocess.Popen[bytes]) -> None:
         self.console = console
         self.agent = agent
         self.process = process
-        self.began = began
 
 
 def machine(image: GuestImage, initrd: Path, arguments: str) -> list[str]:
@@ -100,21 +101,20 @@ def running(image: GuestImage, files: dict[str, bytes], folder: Path, devices: l
             listener = stack.enter_context(socket.socket(socket.AF_UNIX))
             listener.bind(str(folder / name))
             listener.listen(1)
-            listener.settimeout(20)
+            listener.settimeout(PATIENCE)
             listeners.append(listener)
             words += ["-chardev", f"socket,id={name},path={folder / name}"]
             words += ["-device", f"virtio-serial-device,id=s{slot},max_ports=1,bus=virtio-mmio-bus.{slot}"]
             words += ["-device", f"virtconsole,chardev={name},bus=s{slot}.0"]
-        began = time.monotonic()
-        process = stack.enter_context(subprocess.Popen(["timeout", "120", *words], stdin=subprocess.DEVNULL))
+        process = stack.enter_context(subprocess.Popen(["timeout", "500", *words], stdin=subprocess.DEVNULL))
         stack.callback(process.terminate)
         connections = [stack.enter_context(listener.accept()[0]) for listener in listeners]
         console = Console(connections[0])
         try:
-            yield Guest(console, AgentChannel(connections[1], image.name), process, began)
+            yield Guest(console, AgentChannel(connections[1], image.name), process)
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(PATIENCE)
             console.join()
 
 
@@ -142,41 +142,43 @@ def test_the_server_comes_up_and_its_daemon_exports_the_disk(server: Guest) -> N
 
 def test_the_agent_runs_commands_while_the_console_stays_a_shell(server: Guest) -> None:
     assert server.agent.hello(BOOT_SECONDS) == "server"
-    assert server.agent.run("cat /sys/class/net/eth0/mtu", 20) == (0, b"1400\n")
+    assert server.agent.run("cat /sys/class/net/eth0/mtu", PATIENCE) == (0, b"1400\n")
     server.console.send("echo $((6 * 7))-on-console\n")
-    server.console.expect("42-on-console", 20)
+    server.console.expect("42-on-console", PATIENCE)
 
 
 def test_no_class_driver_has_taken_the_disk_and_it_can_be_loaded_to_measure(server: Guest) -> None:
-    code, loaded = server.agent.run("lsmod", 20)
+    code, loaded = server.agent.run("lsmod", PATIENCE)
     assert code == 0
     assert b"usb_storage" not in loaded
-    assert server.agent.run("modprobe usb-storage && lsmod | grep -c '^usb_storage'", 20) == (0, b"1\n")
+    assert server.agent.run("modprobe usb-storage && lsmod | grep -c '^usb_storage'", PATIENCE) == (0, b"1\n")
 
 
 def test_the_daemon_comes_back_when_it_dies(server: Guest) -> None:
     server.console.expect("usbipd listening")
-    assert server.agent.run("kill -9 $(pidof python3)", 20) == (0, b"")
-    server.console.expect(r"usbipd ended(?s:.*)usbipd listening", 30)
+    assert server.agent.run("kill -9 $(pidof python3)", PATIENCE) == (0, b"")
+    server.console.expect(r"usbipd ended(?s:.*)usbipd listening", 2 * PATIENCE)
 
 
 def test_an_agent_that_dies_comes_back(server: Guest) -> None:
     # The agent's folder bears its process id.
-    code, first = server.agent.run("cd /run/router && ls -d agent.*", 20)
+    code, first = server.agent.run("cd /run/router && ls -d agent.*", PATIENCE)
     assert code == 0
     pid = int(first.decode().removeprefix("agent."))
-    server.agent.run(f"(sleep 0.3; kill -9 {pid}) >/dev/null 2>&1 &", 20)
-    time.sleep(2)
-    assert server.agent.hello(20) == "server"
-    code, second = server.agent.run("cd /run/router && ls -d agent.*", 20)
-    assert code == 0
-    assert second.startswith(b"agent.")
-    assert second != first
+    server.agent.run(f"(sleep 0.3; kill -9 {pid}) >/dev/null 2>&1 &", PATIENCE)
+
+    def another() -> bool:
+        with contextlib.suppress(MachineError):  # what is asked of the one that is killed meanwhile gets no answer
+            code, second = server.agent.run("cd /run/router && ls -d agent.*", 5)
+            return code == 0 and second.startswith(b"agent.") and second != first
+        return False
+
+    assert wait_until(another, 2 * PATIENCE, 0.2)
 
 
 def test_poweroff_ends_the_machine(server: Guest) -> None:
     server.console.send("poweroff\n")
-    assert server.process.wait(30) == 0
+    assert server.process.wait(2 * PATIENCE) == 0
 
 
 def test_the_client_comes_up_and_keeps_looking_for_its_server(
@@ -187,13 +189,15 @@ def test_the_client_comes_up_and_keeps_looking_for_its_server(
         guest.console.expect(r"router: guest client: userspace up")
         assert guest.agent.hello(BOOT_SECONDS) == "client"
         code, modules = guest.agent.run(
-            "for i in $(seq 100); do lsmod | grep -q ^sd_mod && break; sleep 0.1; done; lsmod", 30
+            "for i in $(seq 100); do lsmod | grep -q ^sd_mod && break; sleep 0.1; done; lsmod", 2 * PATIENCE
         )
         assert code == 0
         assert b"vhci_hcd" in modules
         assert b"sd_mod" in modules
-        assert guest.agent.run("ls /sys/devices/platform/vhci_hcd.0/attach", 20)[0] == 0
-        assert guest.agent.run("mount -t vfat none /mnt; grep -c vfat /proc/filesystems", 20)[1].endswith(b"\n1\n")
+        assert guest.agent.run("ls /sys/devices/platform/vhci_hcd.0/attach", PATIENCE)[0] == 0
+        assert guest.agent.run("mount -t vfat none /mnt; grep -c vfat /proc/filesystems", PATIENCE)[1].endswith(
+            b"\n1\n"
+        )
 
 
 def test_without_virtio_consoles_the_shell_is_on_the_kernels_console(
@@ -201,7 +205,7 @@ def test_without_virtio_consoles_the_shell_is_on_the_kernels_console(
 ) -> None:
     image = guest_image("usb-server")
     command = [*machine(image, image.initramfs, "console=ttyAMA0 quiet"), "-serial", "stdio"]
-    process = subprocess.Popen(["timeout", "60", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(["timeout", "300", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
     with process:
@@ -213,7 +217,7 @@ def test_without_virtio_consoles_the_shell_is_on_the_kernels_console(
                 break
         else:
             pytest.fail("the shell on the serial line did not answer")
-        assert process.wait(30) == 0
+        assert process.wait(2 * PATIENCE) == 0
 
 
 def test_a_guest_without_its_configuration_still_gives_a_shell(
@@ -222,4 +226,4 @@ def test_a_guest_without_its_configuration_still_gives_a_shell(
     with running(guest_image("usb-server"), {}, tmp_path, []) as guest:
         guest.console.expect("userspace up")
         guest.console.send("echo $((40 + 2))-shell\n")
-        guest.console.expect("42-shell", 20)
+        guest.console.expect("42-shell", PATIENCE)

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from router.errors import HostError
 from router.guests import python
@@ -81,7 +82,7 @@ def test_the_zipapp_of_our_programs_runs_and_keeps_its_help(tmp_path: Path) -> N
     file.write_bytes(python.make_zipapp(sources, python.compiler_for(VERSION, never)))
     for verb in ("--help", "serve"):
         words = [sys.executable, "-I", "-S", str(file), verb, *([] if verb == "--help" else ["--help"])]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=2 * PATIENCE)
         assert (done.returncode, done.stderr) == (0, "")
         assert "usage: usbip" in done.stdout
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import fake_qemu
 import pytest
+from patience import PATIENCE, alive, wait_until
 from systems import plan_of, shipped
 
 from router.control.facts import facts_of
@@ -52,15 +52,9 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     return make
 
 
-def poll_until(system: MicrokitRun, met: Callable[[], bool], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not met() and time.monotonic() < end:
-        system.poll(0.1)
-
-
 def test_a_system_that_comes_up_is_ready_and_has_a_time_line(start: Start, tmp_path: Path) -> None:
     with start(UP) as system:
-        system.wait_ready(20)
+        system.wait_ready(PATIENCE)
         stages = [event.name for event in system.timeline.events if event.guest == "seL4"]
     assert stages == ["loader", "kernel", "monitor"]
     assert [event.detail for event in system.timeline.seen("client", "kernel")] == ["6.1.0"]
@@ -72,40 +66,39 @@ def test_a_system_that_comes_up_is_ready_and_has_a_time_line(start: Start, tmp_p
 
 def test_commands_run_in_the_guest_that_is_named_and_long_output_is_whole(start: Start) -> None:
     with start(UP) as system:
-        system.wait_ready(20)
-        code, output = system.execute("client", "seq 1000; exit 7", 20)
+        system.wait_ready(PATIENCE)
+        code, output = system.execute("client", "seq 1000; exit 7", PATIENCE)
         assert (code, output) == (7, b"".join(b"%d\n" % n for n in range(1, 1001)))
-        assert system.guests["server"].agent.hello(10) == "server"
-        assert system.execute("server", "exit 0", 20) == (0, b"")
+        assert system.guests["server"].agent.hello(PATIENCE) == "server"
+        assert system.execute("server", "exit 0", PATIENCE) == (0, b"")
 
 
 def test_commands_do_not_wait_for_the_thread_that_runs_it_all(start: Start) -> None:
     with start(UP) as system:
-        system.wait_ready(20)
+        system.wait_ready(PATIENCE)
         over = threading.Event()
 
         def look_after() -> None:
             while not over.is_set():
-                system.poll(0.5)
+                system.poll(10 * PATIENCE)
 
         thread = threading.Thread(target=look_after)
         thread.start()
-        began = time.monotonic()
         for _ in range(8):
-            assert system.execute("client", "exit 3", 20) == (3, b"")
-        took = time.monotonic() - began
+            assert system.execute("client", "exit 3", PATIENCE) == (3, b"")
+        assert thread.is_alive()
         over.set()
+        system.give_keyboard("client")
+        system.guests["client"].console.send(b"ls\n")  # a line comes, so that it looks up
         thread.join()
-    assert took < 8 * 0.4, "each would take half a second and more"
 
 
 def test_what_is_typed_into_a_console_arrives_there(start: Start) -> None:
     with start(UP) as system:
-        system.wait_ready(20)
+        system.wait_ready(PATIENCE)
         system.give_keyboard("client")
         system.guests["client"].console.send(b"ls\n")
-        poll_until(system, lambda: "typed ls" in system.guests["client"].tail())
-        assert "typed ls" in system.guests["client"].tail()
+        assert wait_until(lambda: "typed ls" in system.guests["client"].tail())
         assert "typed ls" not in system.guests["server"].tail()
 
 
@@ -124,10 +117,13 @@ def test_a_machine_that_ends_is_an_error(start: Start, end: str) -> None:
     assert str(caught.value.hint).startswith("logs: ")
 
 
-def test_a_fault_of_a_protection_domain_is_shown_with_what_it_said(start: Start) -> None:
+def test_a_fault_of_a_protection_domain_is_shown_with_what_it_said(start: Start, tmp_path: Path) -> None:
     fault = "MON|ERROR: received message 0x00000006  badge: 0x0000000000000003  tcb cap: 0x000000000000000d\n"
     fault += "MON|ERROR: faulting PD: vmm_client\nRegisters:\npc : 0x0000000000200000"
     with start(f"{UP}{fault}") as system, pytest.raises(MachineError) as caught:
+        # What matters here is what is shown, not how long the rest of a fault may take to come.
+        log = tmp_path / "logs/system.log"
+        assert wait_until(lambda: log.exists() and "pc :" in log.read_text())
         while True:
             system.poll(0.1)
     assert caught.value.message.startswith("a protection domain or the kernel has failed: MON|ERROR: received message")
@@ -142,15 +138,15 @@ def test_a_guest_that_stays_down_before_it_is_up_is_named(start: Start) -> None:
         for name, guest in system.guests.items():
             guest.plan = system.plan.guest(name)
         with pytest.raises(MachineError, match="guest 'client' is down") as caught:
-            system.wait_ready(20)
+            system.wait_ready(PATIENCE)
     assert "vmm client: the guest has crashed" in str(caught.value.hint)
 
 
 def test_a_run_leaves_no_process_behind(start: Start) -> None:
     with start(UP) as system:
-        system.wait_ready(20)
+        system.wait_ready(PATIENCE)
         pid = system.pid
-    assert not Path(f"/proc/{pid}").exists()
+    assert not alive(pid)
 
 
 def test_ports_are_in_the_multiplexers_order() -> None:
@@ -203,14 +199,11 @@ def test_the_run_ends_when_router_is_killed(tmp_path: Path, start: Start) -> Non
         "from router.machines.qemu.tool import Qemu\nfrom router.machines.timeline import Timeline\n"
         "folder = Path(sys.argv[1])\n"
         "with MicrokitRun(plan_of(shipped('qemu')), folder, Qemu(str(folder / 'qemu'), (11, 0, 0)), folder / 'logs', "
-        "Timeline()) as system:\n    print(system.pid, flush=True)\n    time.sleep(60)\n"
+        "Timeline()) as system:\n    print(system.pid, flush=True)\n    time.sleep(600)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent.parent)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         pid = int(run.stdout.readline())
         run.kill()
-    end = time.monotonic() + 5
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{pid}").exists()
+    assert wait_until(lambda: not alive(pid))

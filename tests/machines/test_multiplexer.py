@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from router.machines.multiplexer import PIECE, Demultiplexer, select_port, typed
 from router.machines.serial_line import SerialLine
@@ -120,9 +120,9 @@ def line(tmp_path: Path) -> Iterator[tuple[SerialLine, socket.socket]]:
     near, far = socket.socketpair()
     carried = SerialLine(near, PORTS, "server.control", tmp_path / "serial.log")
     carried.start()
-    far.settimeout(5)
+    far.settimeout(PATIENCE)
     for name in (*PORTS, None):
-        carried.port(name).settimeout(5)
+        carried.port(name).settimeout(PATIENCE)
     yield carried, far
     carried.close()
     near.close()
@@ -167,7 +167,6 @@ def test_a_person_who_types_has_the_keyboard_back_after_a_program(line: tuple[Se
 
 def test_a_port_that_nobody_reads_holds_no_other_up(line: tuple[SerialLine, socket.socket]) -> None:
     carried, far = line
-    far.settimeout(20)
     far.sendall(b"".join(b"client.control| " + b"z" * 200 + b"\r\n" for _ in range(8000)) + b"server| alive\r\n")
     assert read(carried.port("server"), 6) == b"alive\n"
 
@@ -175,7 +174,19 @@ def test_a_port_that_nobody_reads_holds_no_other_up(line: tuple[SerialLine, sock
 def test_the_ports_end_when_the_line_does(line: tuple[SerialLine, socket.socket]) -> None:
     carried, far = line
     far.sendall(b"client| half")
-    time.sleep(0.1)
     far.shutdown(socket.SHUT_RDWR)
     assert read(carried.port("client"), 100) == b"half"
     assert carried.port("server").recv(10) == b""
+
+
+def test_what_a_machine_said_before_it_ended_is_read_though_it_takes_nothing_any_more(tmp_path: Path) -> None:
+    near, far = socket.socketpair()
+    carried = SerialLine(near, PORTS, "server.control", tmp_path / "serial.log")
+    with near, carried.port("server") as console:
+        console.settimeout(PATIENCE)
+        carried.port("client.control").sendall(b"anybody there?\n")
+        far.sendall(b"client| Booting\r\n" + b"server| last words\r\n" * 500)
+        far.close()
+        carried.start()
+        assert read(console, 500 * 11) == b"last words\n" * 500
+        carried.close()

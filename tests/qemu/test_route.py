@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from end_to_end import Booted, MiB
+from end_to_end import READ, Booted, MiB
 
 
 def test_the_disk_that_the_client_reads_is_the_one_in_the_server(booted: Booted) -> None:
@@ -30,7 +30,7 @@ def test_a_rule_with_a_port_gets_that_port(booted: Booted) -> None:
 
 
 def test_keys_typed_in_the_server_arrive_in_the_client(booted: Booted) -> None:
-    booted.run("client", "rm -f /tmp/keys; (timeout 20 cat /dev/input/event0 >/tmp/keys 2>/dev/null &) ; sleep 1")
+    booted.run("client", f"rm -f /tmp/keys; (timeout 120 cat /dev/input/event0 >/tmp/keys 2>/dev/null &); {READ}")
     monitor = booted.system.guests["server"].qmp
     for key in ("a", "b"):
         monitor.execute("send-key", keys=[{"type": "qcode", "data": key}])

@@ -8,28 +8,39 @@ import os
 import signal
 import struct
 import subprocess
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from end_to_end import MiB, describe_two, folders, processes_with, router
+from end_to_end import BOOT, MiB, describe_two, own_place, processes_in, router
+from patience import PATIENCE
 
 from router.control.place import Claim
 
 
-def finished(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    """A `router` that runs in a folder to its end."""
-    return subprocess.run(router(*words), cwd=folder, capture_output=True, text=True, timeout=150, check=False)
+@pytest.fixture(autouse=True)
+def place() -> Iterator[Path]:
+    """Where the runs of a test have their temporary files."""
+    with own_place() as folder:
+        yield folder
 
 
-def test_exec_is_a_complete_test(tmp_path: Path) -> None:
+def finished(
+    folder: Path, path: Path, *words: str, how: str = "split", seconds: float = BOOT
+) -> subprocess.CompletedProcess[str]:
+    """A `router run` in a folder, to its end; it waits so long for the guests."""
+    command = router("run", path, "--how", how, "--timeout", f"{seconds:g}", *words)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=BOOT + PATIENCE, check=False)
+
+
+def test_exec_is_a_complete_test(tmp_path: Path, place: Path) -> None:
     disk = tmp_path / "disk.img"
     disk.write_bytes(os.urandom(4 * MiB))
-    before = folders()
     path = describe_two(tmp_path, "exec-codes")
     run = finished(
         tmp_path,
-        *("run", path, "--how", "split", "--usb", f"storage:{disk}"),
+        path,
+        *("--usb", f"storage:{disk}"),
         *("--exec", "client: dd if=/dev/sda bs=1M count=4 2>/dev/null | sha256sum"),
         *("--exec", "client: echo trouble >&2; exit 7"),
         *("--exec", "server: exit 9"),
@@ -39,13 +50,13 @@ def test_exec_is_a_complete_test(tmp_path: Path) -> None:
     assert "trouble" in run.stdout
     assert "device attached: 2-1 port 1" in run.stderr
     assert "Linux version" in (tmp_path / "build/exec-codes/logs/client.early.log").read_text()
-    assert processes_with("exec-codes") == []
-    assert folders() == before
+    assert processes_in(tmp_path) == []
+    assert list(place.glob("router-*")) == []
 
 
 def test_events_and_results_are_json_lines(tmp_path: Path) -> None:
     path = describe_two(tmp_path, "as-json")
-    run = finished(tmp_path, "run", path, "--how", "split", "--json", "--exec", "client: uname -m")
+    run = finished(tmp_path, path, "--json", "--exec", "client: uname -m")
     assert run.returncode == 0, run.stderr
     rows = [json.loads(line) for line in run.stdout.splitlines()]
     assert {row["guest"] for row in rows if row["event"] == "userspace"} == {"server", "client"}
@@ -53,8 +64,7 @@ def test_events_and_results_are_json_lines(tmp_path: Path) -> None:
     assert (rows[-1]["code"], rows[-1]["output"]) == (0, "aarch64\n")
 
 
-def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
-    before = folders()
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, place: Path) -> None:
     path = describe_two(tmp_path, "interrupted")
     with subprocess.Popen(
         router("run", path, "--how", "split"), cwd=tmp_path, stderr=subprocess.PIPE, text=True
@@ -63,21 +73,22 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
         for line in run.stderr:
             if "user space up" in line:
                 break
-        assert processes_with("interrupted") != [run.pid]
+        assert len(processes_in(tmp_path)) > 1
+        assert list(place.glob("router-*")) != []
         run.send_signal(signal.SIGINT)
         rest = run.stderr.read()
-        assert run.wait(20) == 130
+        assert run.wait(PATIENCE) == 130
     assert "Traceback" not in rest
-    assert processes_with("build/interrupted") == []
-    assert folders() == before
+    assert processes_in(tmp_path) == []
+    assert list(place.glob("router-*")) == []
 
 
 def test_a_guest_that_panics_is_named_with_its_last_lines(tmp_path: Path) -> None:
     path = describe_two(tmp_path, "panics", more="bootargs: rdinit=/no/such/init")
-    run = finished(tmp_path, "run", path, "--how", "split")
+    run = finished(tmp_path, path)
     assert run.returncode == 4
     assert "error: guest 'server' is gone: kernel panic: VFS: Unable to mount root fs" in run.stderr
-    assert processes_with("build/panics") == []
+    assert processes_in(tmp_path) == []
 
 
 def endless_image() -> bytes:
@@ -89,10 +100,8 @@ def test_a_guest_that_goes_quiet_is_not_waited_for_for_ever(tmp_path: Path) -> N
     (tmp_path / "Image").write_bytes(endless_image())
     (tmp_path / "initramfs").write_bytes(bytes(4))
     path = describe_two(tmp_path, "quiet", server="{kernel: Image, initramfs: initramfs, role: server}")
-    start = time.monotonic()
-    run = finished(tmp_path, "run", path, "--how", "split", "--timeout", "12")
+    run = finished(tmp_path, path, seconds=12)
     assert run.returncode == 4
-    assert time.monotonic() - start < 60
     assert "not up after 12 s: guest 'server' is not up" in run.stderr
 
 
@@ -100,7 +109,7 @@ def test_microkit_without_an_image_says_what_to_do(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(Path("~/.cache").expanduser()))
     path = describe_two(tmp_path, "no-image")
-    run = finished(tmp_path, "run", path, "--how", "microkit")
+    run = finished(tmp_path, path, how="microkit")
     assert run.returncode == 3
     assert "there is no loader.img to boot" in run.stderr
     assert "--how split" in run.stderr
@@ -109,14 +118,7 @@ def test_microkit_without_an_image_says_what_to_do(tmp_path: Path, monkeypatch: 
 def test_a_system_runs_once_at_a_time(tmp_path: Path) -> None:
     path = describe_two(tmp_path, "only-once")
     with Claim("only-once"):
-        run = subprocess.run(
-            router("run", path, "--how", "split"),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=150,
-            check=False,
-        )
+        run = finished(tmp_path, path)
     assert run.returncode == 3
     assert f"the system 'only-once' runs already, in process {os.getpid()}" in run.stderr
-    assert processes_with("build/only-once") == []
+    assert processes_in(tmp_path) == []

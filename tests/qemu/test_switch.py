@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from end_to_end import Booted
+from end_to_end import LISTENS, Booted
 
 
 def dropped(booted: Booted, port: str) -> dict[str, int]:
@@ -26,7 +26,7 @@ def test_guests_without_a_rule_do_not_reach_each_other(booted: Booted) -> None:
 
 
 def test_another_port_of_the_server_is_closed(booted: Booted) -> None:
-    booted.run("server", "(timeout 20 nc -l -p 2222 >/dev/null 2>&1 &); sleep 0.5")
+    booted.run("server", f"(timeout 120 nc -l -p 2222 >/dev/null 2>&1 &); {LISTENS}")
     booted.fails("client", "nc -w 2 10.77.0.2 2222 </dev/null")
     assert sum(dropped(booted, "client").values()) > 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from end_to_end import Booted, describe_two, processes_with, router
+from end_to_end import BOOT, Booted, describe_two, own_place, processes_in, router
 from terminal_user import Terminal, use_a_shell
 
 
@@ -20,10 +20,11 @@ def test_a_guest_of_a_running_system_has_a_console_that_can_be_left(booted: Boot
 
 def test_a_run_with_a_console_ends_when_it_is_left(tmp_path: Path) -> None:
     path = describe_two(tmp_path, "at-a-terminal")
-    with Terminal(router("run", path, "--how", "split", "--console", "client"), tmp_path) as terminal:
-        terminal.expect("console of client; Ctrl-\\] ends the run", 60)
-        terminal.expect("userspace up", 60)
+    command = router("run", path, "--how", "split", "--console", "client")
+    with own_place(), Terminal(command, tmp_path) as terminal:
+        terminal.expect("console of client; Ctrl-\\] ends the run", BOOT)
+        terminal.expect("userspace up", BOOT)
         use_a_shell(terminal)
         terminal.send("\x1d")
         assert terminal.ended() == 0
-    assert processes_with("build/at-a-terminal") == []
+    assert processes_in(tmp_path) == []

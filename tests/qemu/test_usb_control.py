@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from end_to_end import Booted
+from patience import PATIENCE
 
 from router.control.client import Connection
 from router.errors import MachineError
@@ -146,12 +147,12 @@ def test_a_command_that_nobody_waits_for_any_more_is_ended(booted: Booted) -> No
 
         def run() -> None:
             with pytest.raises(MachineError, match="has stopped"):
-                connection.execute("client", "echo go; sleep 77", 60, lambda _: began.set())
+                connection.execute("client", "echo go; sleep 777", 600, lambda _: began.set())
 
         thread = threading.Thread(target=run)
         thread.start()
-        assert began.wait(10)
+        assert began.wait(PATIENCE)
         connection.hang_up()
-        thread.join(10)
-    booted.wait("client", "! ps | grep '[s]leep 77'", 10)
+        thread.join(PATIENCE)
+    booted.wait("client", "! ps | grep '[s]leep 777'")
     assert booted.run("client", "echo still here") == "still here\n"

@@ -7,20 +7,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from end_to_end import THREE_GUESTS, Booted, MiB, build_text
+from end_to_end import BOOT, THREE_GUESTS, Booted, MiB, Shared, build_text
 from needs import need_qemu, need_sdk
 
 from router.machines.qemu.session import microkit_run
 from router.machines.qemu.usb import parse_plugs
 from router.machines.timeline import Timeline
 
+shared = Shared(Path(__file__).parent, "on_sel4")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder needs an SDK, and guests' packages."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.sel4)
-            item.add_marker(pytest.mark.packages)
+    for item in shared.among(items):
+        item.add_marker(pytest.mark.sel4)
+        item.add_marker(pytest.mark.packages)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    shared.over(item)
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +40,9 @@ def on_sel4(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
     text = THREE_GUESTS.replace("  stranger:\n", "  stranger:\n    on_exit: stop\n")
     built = build_text(text, folder, boot_image=True)
     plugs = parse_plugs([f"storage:{disk}", "keyboard", "mouse"])
-    with microkit_run(built, plugs, folder / "logs", Timeline()) as system:
-        system.wait_ready(150)
+    try:
+        system = shared.enter_context(microkit_run(built, plugs, folder / "logs", Timeline()))
+        system.wait_ready(BOOT)
         yield Booted(system, disk)
+    finally:
+        shared.close()

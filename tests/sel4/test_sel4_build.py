@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from end_to_end import build_text
 from needs import need_sdk
+from patience import slowness
 
 from router import files
 from router.build.inputs import Planned, plan_loaded
@@ -67,9 +68,12 @@ def test_a_second_build_does_nothing_and_takes_no_time(tmp_path: Path) -> None:
     build(plan(path), tmp_path / "build", files.cache_folder(), lambda _: None)
     before = {each: each.stat().st_mtime_ns for each in (tmp_path / "build").rglob("*") if each.is_file()}
     steps: list[str] = []
-    start = time.process_time()
-    build(plan(path), tmp_path / "build", files.cache_folder(), steps.append)
-    assert time.process_time() - start < 1
+    took = []
+    for _ in range(3):
+        start = time.process_time()
+        build(plan(path), tmp_path / "build", files.cache_folder(), steps.append)
+        took.append(time.process_time() - start)
+    assert min(took) < 1 * slowness(), took
     assert {each: each.stat().st_mtime_ns for each in before} == before
     assert not [step for step in steps if "compil" in step or "loader.img" in step]
 
@@ -164,7 +168,7 @@ def router(folder: Path, *words: str, home: Path) -> subprocess.CompletedProcess
     environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(files.cache_folder().parent)}
     command = [sys.executable, "-m", "router", "build", str(folder / "small.yaml"), *words]
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=250, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500, check=False
     )
 
 

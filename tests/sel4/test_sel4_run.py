@@ -6,10 +6,13 @@ import hashlib
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
-from end_to_end import MiB, folders, processes_with, router
+import pytest
+from end_to_end import BOOT, MiB, own_place, processes_in, router
 from needs import need_qemu, need_sdk
+from patience import PATIENCE
 
 TWO = """
 system: {name}
@@ -38,7 +41,7 @@ def routed(path: Path, folder: Path, *words: str) -> subprocess.CompletedProcess
     return subprocess.run(
         [
             *router("run", path, "--how", "microkit", "--usb", f"storage:{disk}", "--usb", "keyboard", *words),
-            *("--timeout", "180", "--exec-timeout", "30"),  # so that the run itself tells what was missing
+            *("--timeout", f"{BOOT:g}", "--exec-timeout", "50"),  # so that the run itself tells what was missing
             *("--exec", "client: dd if=/dev/sda bs=1M count=4 2>/dev/null | sha256sum"),
             *("--exec", "client: grep Name /proc/bus/input/devices"),
             *("--exec", "server: echo trouble >&2; exit 7"),
@@ -46,7 +49,7 @@ def routed(path: Path, folder: Path, *words: str) -> subprocess.CompletedProcess
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=290,
+        timeout=590,
         check=False,
     )
 
@@ -60,39 +63,47 @@ def checked(run: subprocess.CompletedProcess[str], folder: Path) -> None:
     assert "trouble" in run.stdout
 
 
-def test_the_oldest_sdk_routes_too_and_exit_codes_arrive(tmp_path: Path) -> None:
+@pytest.fixture(autouse=True)
+def place() -> Iterator[Path]:
+    """Where the runs of a test have their temporary files."""
+    with own_place() as folder:
+        yield folder
+
+
+def test_the_oldest_sdk_routes_too_and_exit_codes_arrive(tmp_path: Path, place: Path) -> None:
     need_sdk("2.0.1")
     need_qemu()
-    before = folders()
     run = routed(describe(tmp_path, "oldest", sdk="2.0.1"), tmp_path)
     checked(run, tmp_path)
     assert "the kernel starts" in run.stderr
     assert "Linux version" in (tmp_path / "build/oldest/logs/client.console.log").read_text()
-    assert processes_with("build/oldest") == []
-    assert folders() == before
+    assert processes_in(tmp_path) == []
+    assert list(place.glob("router-*")) == []
 
 
-def test_ctrl_c_stops_a_release_system_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_ctrl_c_stops_a_release_system_and_leaves_nothing_behind(tmp_path: Path, place: Path) -> None:
     need_sdk(config="release")
     need_qemu()
-    before = folders()
     path = describe(tmp_path, "stopped", config="release")
-    with subprocess.Popen(router("run", path), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(
+        router("run", path, "--timeout", f"{BOOT:g}"), cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as run:
         assert run.stderr is not None
         head = []
         for line in run.stderr:
             head.append(line)
             if "up; Ctrl-C stops it" in line:
                 break
-        assert processes_with("build/stopped/loader.img") != []
+        assert len(processes_in(tmp_path)) > 1
+        assert list(place.glob("router-*")) != []
         run.send_signal(signal.SIGINT)
         rest = run.stderr.read()
-        assert run.wait(20) == 130
+        assert run.wait(PATIENCE) == 130
     assert any("microkit run" in line for line in head)
     assert any("client     user space up" in line for line in head)
     assert "Traceback" not in rest
-    assert processes_with("build/stopped") == []
-    assert folders() == before
+    assert processes_in(tmp_path) == []
+    assert list(place.glob("router-*")) == []
 
 
 def test_the_maaxboards_image_routes_on_the_emulated_board(tmp_path: Path) -> None:

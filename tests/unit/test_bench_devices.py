@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from router.bench.device_models import FAILS, ISSUES, UNTRIED, WORKS, Device, Outcome, Trial, trial
 from router.bench.device_stand import Attached, value_of
@@ -138,7 +139,7 @@ def test_a_card_answers_its_reader(tmp_path: Path) -> None:
     card = SmartCard(tmp_path / "card")
     with socket.socket(socket.AF_UNIX) as reader:
         reader.connect(str(tmp_path / "card"))
-        reader.settimeout(5)
+        reader.settimeout(PATIENCE)
         with reader.makefile("rb") as file:
             messages = []
             for _ in range(3):
@@ -148,6 +149,13 @@ def test_a_card_answers_its_reader(tmp_path: Path) -> None:
             assert messages[2] == (5, RESET)
             reader.sendall(struct.pack(">III", APDU, 0, 3) + b"abc")
             assert file.read(12 + 5) == struct.pack(">III", APDU, 0, 5) + b"cba\x90\x00"
+        card.close()
+        card.join(PATIENCE)
+        assert not card.is_alive()
+
+
+def test_a_card_that_no_reader_asked_for_can_be_taken_out(tmp_path: Path) -> None:
+    card = SmartCard(tmp_path / "card")
     card.close()
-    card.join(5)
+    card.join(PATIENCE)
     assert not card.is_alive()

@@ -7,10 +7,14 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from patience import PATIENCE
+
 from router.usbip.loop import Loop
+from router.usbip.net import Address
 from router.usbip.sysfs import Sysfs
 
 DEVICE_DESCRIPTOR = 18
@@ -217,7 +221,20 @@ def _shut(sock: socket.socket) -> None:
     sock.close()
 
 
-def run_until(loop: Loop, true: Callable[[], object], seconds: float = 5.0) -> None:
+@contextmanager
+def unused_address() -> Iterator[Address]:
+    """An address on loopback where nobody listens, nor will but who asks for just that one.
+
+    A port that was only asked for and given back may become anybody's: even that of a connection to itself.
+    """
+    with socket.socket() as keeper:
+        # Our servers set the same option, so that they may listen there as long as nobody else does.
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind(("127.0.0.1", 0))
+        yield Address("tcp", "127.0.0.1", keeper.getsockname()[1])
+
+
+def run_until(loop: Loop, true: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Runs the loop until the condition holds; AssertionError if that takes too long."""
     end = time.monotonic() + seconds
     while not true():
@@ -226,6 +243,9 @@ def run_until(loop: Loop, true: Callable[[], object], seconds: float = 5.0) -> N
 
 
 def run_for(loop: Loop, seconds: float) -> None:
+    """Runs the loop so long, and a few turns of it in any case: time may pass without us."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    turns = 0
+    while time.monotonic() < end or turns < 5:
         loop.run_once(0.02)
+        turns += 1

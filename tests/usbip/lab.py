@@ -14,10 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE
+
 from router.guests import build_image, build_overlay, extend_definitions, regular
 from router.machines.agent import AgentChannel
 
 QEMU = "qemu-system-aarch64"
+BOOT = 400.0
+"""Seconds; on a quiet computer it takes the guest about ten."""
 PROGRAM = "router-usbip"
 IMAGE = """\
 summary: both halves of USB/IP in one guest
@@ -66,18 +70,18 @@ class Lab:
             self._qmp_file.readline()
             self.qmp("qmp_capabilities")
             self.agent = AgentChannel(self._control, "lab")
-            self.agent.hello(90)
+            self.agent.hello(BOOT)
         except BaseException:
             self.close()
             raise
 
     def _connect(self, name: str) -> socket.socket:
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE
         while True:
             sock = socket.socket(socket.AF_UNIX)
             try:
                 sock.connect(str(self._sockets / name))
-                sock.settimeout(20)
+                sock.settimeout(PATIENCE)
                 return sock
             except OSError:
                 sock.close()
@@ -94,20 +98,21 @@ class Lab:
             if "return" in answer:
                 return answer["return"]
 
-    def run(self, command: str, timeout: float = 30) -> str:
+    def run(self, command: str, timeout: float = 3 * PATIENCE) -> str:
         """The command's output; AssertionError unless it ends with 0."""
         code, output = self.agent.run(command, timeout)
         text = output.decode("utf-8", "replace")
         assert code == 0, f"{command}: exit code {code}\n{text}"
         return text
 
-    def code(self, command: str, timeout: float = 30) -> tuple[int, str]:
+    def code(self, command: str, timeout: float = 3 * PATIENCE) -> tuple[int, str]:
         code, output = self.agent.run(command, timeout)
         return code, output.decode("utf-8", "replace")
 
     def start(self, command: str, log: str) -> int:
         """Starts a background command in the guest, its output in a file there; the process id."""
-        process = int(self.run(f"{{ {command}; }} >{log} 2>&1 </dev/null & echo $!"))
+        # Without what an earlier one wrote there: who waits for a line would find that.
+        process = int(self.run(f"rm -f {log}; {{ {command}; }} >{log} 2>&1 </dev/null & echo $!"))
         self._started.append(process)
         return process
 
@@ -120,10 +125,10 @@ class Lab:
             )
         self._started.clear()
 
-    def wait_for(self, command: str, timeout: float = 12) -> str:
+    def wait_for(self, command: str, timeout: float = PATIENCE) -> str:
         """Polls a command in the guest until it succeeds; its output. AssertionError with the logs if it does not."""
         loop = f"n=0; until {command}; do n=$((n+1)); [ $n -lt {int(timeout * 10)} ] || exit 9; usleep 100000; done"
-        code, output = self.code(loop, timeout + 10)
+        code, output = self.code(loop, 5 * timeout)
         if code:
             _, logs = self.code("tail -n 15 /tmp/*.log; dmesg | tail -n 15")
             raise AssertionError(f"not within {timeout} s: {command}\n{logs}")

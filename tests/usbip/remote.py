@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from patience import PATIENCE
+
 from router.usbip import net, urb, wire
 from router.usbip.device import Device
 from router.usbip.exchange import import_steps, run_steps
@@ -43,7 +45,7 @@ class Remote:
     """An imported device."""
 
     def __init__(self, address: Address, busid: str) -> None:
-        self.sock = net.connect(address, 5)
+        self.sock = net.connect(address, PATIENCE)
         try:
             self.device: Device = run_steps(self.sock, wire.pack_import_request(busid), import_steps(busid))
         except BaseException:

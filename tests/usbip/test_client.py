@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fakes import FakeKernel, run_for, run_until
+from fakes import FakeKernel, run_for, run_until, unused_address
+from patience import PATIENCE
 
 from router.errors import DescriptionError, HostError
 from router.usbip import client as client_module
@@ -100,14 +101,16 @@ def test_a_port_without_a_rule_avoids_those_that_rules_ask_for(
 
 
 def test_a_device_that_is_plugged_in_later_appears_by_itself(
-    loop: Loop, host: FakeKernel, serve: Serve, keep: Keep
+    loop: Loop, host: FakeKernel, serve: Serve, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("POLL_SECONDS", "CHECK_SECONDS"):
+        monkeypatch.setattr(client_module, name, 10 * PATIENCE)  # it is told, and does not have to ask
     server, address = serve(ALL)
     keeper = keep(address)
-    run_for(loop, 0.1)
+    run_until(loop, server.watchers)
     host.plug("1-1")
     server.rescan()
-    run_until(loop, lambda: keeper.held, 0.5)
+    run_until(loop, lambda: keeper.held)
     assert attached(keeper) == {"1-1": 1}
 
 
@@ -129,7 +132,7 @@ def test_an_unplugged_device_goes_and_a_replugged_one_takes_its_port_again(
     guest.disconnect(4)
     host.plug("1-1", devnum=3)
     server.rescan()
-    run_until(loop, lambda: keeper.held, 1.0)
+    run_until(loop, lambda: keeper.held)
     assert [line for line in capfd.readouterr().out.splitlines() if "tached" in line] == [
         "router-usbip: attached 1-1 port 5",
         "router-usbip: detached 1-1 port 5",
@@ -140,19 +143,24 @@ def test_an_unplugged_device_goes_and_a_replugged_one_takes_its_port_again(
 def test_a_client_that_starts_before_its_server_finds_it(
     loop: Loop, host: FakeKernel, keep: Keep, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = Address("tcp", "127.0.0.1", probe.getsockname()[1])
-    keeper = keep(address)
-    run_for(loop, 0.4)
-    host.plug("1-1")
-    server = Server(loop, [KernelEngine(loop, host)], parse_policy(ALL))
-    server.listen(address)
-    server.rescan()
-    run_until(loop, lambda: keeper.held)
+    said: list[str] = []
+
+    def complaints() -> int:
+        said.append(capfd.readouterr().err)
+        return "".join(said).count("Connection refused")
+
+    with unused_address() as address:
+        keeper = keep(address)
+        run_until(loop, complaints)
+        run_for(loop, 0.6)
+        host.plug("1-1")
+        server = Server(loop, [KernelEngine(loop, host)], parse_policy(ALL))
+        server.listen(address)
+        server.rescan()
+        run_until(loop, lambda: keeper.held)
     server.close()
     assert attached(keeper) == {"1-1": 1}
-    assert capfd.readouterr().err.count("Connection refused") == 1, "a lasting trouble is told once"
+    assert complaints() == 1, "a lasting trouble is told once"
 
 
 def test_devices_stay_attached_while_the_server_restarts(
@@ -190,6 +198,7 @@ def test_a_restarted_client_adopts_what_is_attached(
     run_until(loop, lambda: first.held)
     first.close()
     second = keep(address)
+    run_until(loop, lambda: second.held)
     run_for(loop, 0.3)
     assert attached(second) == {"1-1": 1}
     assert server.exports["1-1"].session, "the session that it holds was not taken for a dead one"
@@ -205,9 +214,9 @@ def test_a_super_speed_device_is_left_alone_by_a_usb_2_controller(
     host.plug("1-1", speed="5000")
     _, address = serve(ALL)
     keeper = keep(address, usb=2)
+    run_until(loop, lambda: "1-1: is a super-speed device" in capfd.readouterr().err)
     run_for(loop, 0.3)
     assert not keeper.held
-    assert "1-1: is a super-speed device" in capfd.readouterr().err
 
 
 def test_ports_beyond_the_limit_are_not_used(loop: Loop, host: FakeKernel, serve: Serve, keep: Keep) -> None:
@@ -215,6 +224,7 @@ def test_ports_beyond_the_limit_are_not_used(loop: Loop, host: FakeKernel, serve
         host.plug(f"1-{number}", devnum=number + 1)
     _, address = serve(ALL)
     keeper = keep(address, limit=2)
+    run_until(loop, lambda: len(keeper.held) == 2)
     run_for(loop, 0.5)
     assert sorted(attached(keeper).values()) == [1, 2]
 
@@ -227,7 +237,7 @@ class OtherServer:
         self.listener = net.listen(Address("tcp", "127.0.0.1", 0))
         self.kept: list[socket.socket] = []
         self.requests: list[int] = []
-        self.listener.settimeout(5)
+        self.listener.settimeout(PATIENCE)
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
 
@@ -244,7 +254,7 @@ class OtherServer:
             self.answer(sock)
 
     def answer(self, sock: socket.socket) -> None:
-        sock.settimeout(5)
+        sock.settimeout(PATIENCE)
         _, code, _ = wire.unpack_common(net.receive_exactly(sock, 8))
         self.requests.append(code)
         if code == 0x8005:
@@ -369,10 +379,8 @@ def test_super_speed_plus_is_attached_as_super_speed(guest: FakeKernel, vhci: Vh
 
 
 def test_a_dead_server_is_an_error_that_names_it(vhci: Vhci) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = Address("tcp", "127.0.0.1", probe.getsockname()[1])
-    with pytest.raises(HostError, match=r"cannot connect to 127\.0\.0\.1:\d+: Connection refused"):
+    refused = r"cannot connect to 127\.0\.0\.1:\d+: Connection refused"
+    with unused_address() as address, pytest.raises(HostError, match=refused):
         attach(address, "1-1", vhci)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fakes import run_for, run_until
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import Between, World, header
 
@@ -23,7 +23,7 @@ from router.usbip.virtual_disk import Disk
 from router.usbip.virtual_keyboard import Keyboard
 from router.usbip.virtual_serial import Serial
 
-fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = settings(max_examples=150)
 commands = st.one_of(
     st.binary(max_size=120),
     st.builds(

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("router.guests")
 
 from lab import QEMU, Lab
+from patience import PATIENCE
 
 pytestmark = [
     pytest.mark.qemu,
@@ -65,7 +66,7 @@ def stick(lab: Lab) -> Iterator[Lab]:
 
 
 def plug(lab: Lab) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE
     while True:
         try:
             lab.qmp("device_add", driver="usb-storage", bus="xhci.0", port="1", drive="medium", id="stick")
@@ -97,7 +98,7 @@ def test_a_server_killed_under_a_file_system_loses_nothing_that_fsync_acknowledg
     stick.wait_for("[ -s /tmp/acknowledged ] && [ $(cat /tmp/acknowledged) -gt 20 ]")
     stick.run(f"kill -9 {server}")
     # The file system finds its disk gone in the middle of a write.
-    stick.wait_for(f"! kill -0 {writer} 2>/dev/null", 30)
+    stick.wait_for(f"! kill -0 {writer} 2>/dev/null")
     said = stick.run("cat /tmp/writer.log")
     assert "OSError" in said and "No space" not in said
     acknowledged = int(stick.run("cat /tmp/acknowledged"))
@@ -105,11 +106,11 @@ def test_a_server_killed_under_a_file_system_loses_nothing_that_fsync_acknowledg
     stick.run("umount -l /mnt")
     stick.start(f"{SERVE} usbfs --listen 127.0.0.1", "/tmp/serve.log")
     # By itself: nobody tells the client that the server is back.
-    stick.wait_for("[ $(grep -c 'attached 2-1' /tmp/keep.log) = 2 ]", 20)
+    stick.wait_for("[ $(grep -c 'attached 2-1' /tmp/keep.log) = 2 ]")
     disk = stick.wait_for(ROUTED).strip()
     stick.wait_for(f"[ -b /dev/{disk} ]")
     stick.run(f"mount -t ext4 -o ro /dev/{disk} /mnt")
-    found = stick.run(f"cd /mnt; n=0; while [ $n -lt {acknowledged} ]; do sha256sum $n; n=$((n+1)); done", 120)
+    found = stick.run(f"cd /mnt; n=0; while [ $n -lt {acknowledged} ]; do sha256sum $n; n=$((n+1)); done", 5 * PATIENCE)
     stick.run("umount /mnt")
     wanted = [f"{hashlib.sha256(b'%08d' % number * 4096).hexdigest()}  {number}" for number in range(acknowledged)]
     assert found.splitlines() == wanted
@@ -121,7 +122,7 @@ def test_a_disk_pulled_out_in_the_middle_of_a_read_comes_back_to_its_port(stick:
     stick.run("echo 'allow any path 2-1 port 3' >/tmp/policy")
     stick.start(f"{SERVE} {engine} --listen 127.0.0.1", "/tmp/serve.log")
     stick.start("exec router-usbip keep-attached 127.0.0.1", "/tmp/keep.log")
-    disk = stick.wait_for(ROUTED, 20).strip()
+    disk = stick.wait_for(ROUTED).strip()
     stick.wait_for(f"[ -b /dev/{disk} ]")
     reader = stick.start(
         f"dd if=/dev/{disk} of=/dev/null bs=64k iflag=direct; echo ended with $?; true", "/tmp/reader.log"
@@ -131,16 +132,16 @@ def test_a_disk_pulled_out_in_the_middle_of_a_read_comes_back_to_its_port(stick:
     stick.wait_for(f"[ $({sectors}) -gt {before + 500} ]")
     assert stick.code(f"kill -0 {reader}")[0] == 0, "it is still reading"
     stick.qmp("device_del", id="stick")
-    stick.wait_for("grep -q 'ended with' /tmp/reader.log", 30)
+    stick.wait_for("grep -q 'ended with' /tmp/reader.log")
     assert "ended with 1" in stick.run("cat /tmp/reader.log")
     stick.wait_for("grep -q 'detached 2-1 port 3' /tmp/keep.log && ! usbip port 2>/dev/null | grep -q '^Port'")
     throttle(stick, 0)
     plug(stick)
-    stick.wait_for("[ $(grep -c 'attached 2-1 port 3' /tmp/keep.log) = 2 ]", 20)
+    stick.wait_for("[ $(grep -c 'attached 2-1 port 3' /tmp/keep.log) = 2 ]")
     disk = stick.wait_for(ROUTED).strip()
     stick.wait_for(f"[ -b /dev/{disk} ]")
     content = hashlib.sha256((stick.folder / "disk.img").read_bytes()).hexdigest()
-    assert stick.run(f"sha256sum /dev/{disk}", 60).split()[0] == content
+    assert stick.run(f"sha256sum /dev/{disk}").split()[0] == content
     assert "Traceback" not in stick.run("cat /tmp/serve.log /tmp/keep.log")
 
 
@@ -153,10 +154,10 @@ def test_the_kernels_take_sockets_that_are_not_tcp(stick: Lab, engine: str, addr
     stick.start(f"{SERVE} {engine} --listen {address}", "/tmp/serve.log")
     stick.wait_for("grep -q 'exported 2-1' /tmp/serve.log")
     stick.start(f"exec router-usbip keep-attached {address}", "/tmp/keep.log")
-    disk = stick.wait_for(ROUTED, 20).strip()
+    disk = stick.wait_for(ROUTED).strip()
     stick.wait_for(f"[ -b /dev/{disk} ]")
     content = hashlib.sha256((stick.folder / "disk.img").read_bytes()).hexdigest()
-    assert stick.run(f"sha256sum /dev/{disk}", 60).split()[0] == content
+    assert stick.run(f"sha256sum /dev/{disk}").split()[0] == content
 
 
 def test_a_host_that_is_a_str_can_be_connected_to(lab: Lab) -> None:

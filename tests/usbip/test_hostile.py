@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import resource
+import select
 import socket
 import struct
 import time
@@ -11,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes import FakeKernel, run_for, run_until
+from fakes import FakeKernel, run_until
+from patience import PATIENCE
 from remote import Remote, closed, running
 from world import Between, header, serving
 
@@ -117,7 +119,7 @@ def test_cve_2018_5814_devices_that_come_and_go_while_they_are_imported(loop: Lo
         loop.run_once(0.001)
     for sock in socks:
         sock.close()
-    run_for(loop, 0.5)
+    run_until(loop, lambda: not server.conversations)
     for busid in tuple(host.sockets):
         host.end_session(busid)
     server.rescan()
@@ -134,7 +136,7 @@ def test_cve_2021_29265_two_imports_at_once_hand_over_one_socket(loop: Loop, hos
     socks = [net.connect(address) for _ in range(8)]
     for sock in socks:
         sock.sendall(wire.pack_import_request("1-1"))
-    run_for(loop, 0.3)
+    run_until(loop, lambda: len(select.select(socks, [], [], 0)[0]) == len(socks))
     assert [name for name, _ in host.written].count("bus/usb/devices/1-1/usbip_sockfd") == 1
     assert sum(len(sock.recv(400)) == 320 for sock in socks) == 1
     for sock in socks:
@@ -334,7 +336,7 @@ def test_through_the_relay_a_whole_device_works(loop: Loop) -> None:
         remote = Remote.__new__(Remote)
         remote.sock, remote.seqnum, remote.sent, remote.unlinks = kernel, 0, {}, set()
         remote.device = type("D", (), {"devid": 1})()  # type: ignore[assignment]
-        kernel.settimeout(5)
+        kernel.settimeout(PATIENCE)
         assert len(remote.descriptor(2)) > 9
         remote.configure()
         for size in (1, 1000, 300000):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 from remote import Remote, running
 
 from router.usbip import net, urb, wire
@@ -118,7 +119,7 @@ def test_an_iso_answer_has_its_packets_after_its_data(host: Host) -> None:
 def test_a_list_request_with_a_status_and_a_later_close_is_answered(host: Host) -> None:
     """Some clients leave garbage in the request's status and wait for the server to close."""
     address = host.listen("127.0.0.1:0")
-    with running(host.loop), net.connect(address) as sock:
+    with running(host.loop), net.connect(address, PATIENCE) as sock:
         head = exchange(sock, struct.pack(">HHI", 0x0111, 0x8005, 0xDEADBEEF), 12)
         assert head == struct.pack(">HHII", 0x0111, 5, 0, 3)
         rest = b""
@@ -129,7 +130,7 @@ def test_a_list_request_with_a_status_and_a_later_close_is_answered(host: Host) 
 
 def test_version_0106_gets_an_answer_and_then_the_end(host: Host) -> None:
     address = host.listen("127.0.0.1:0")
-    with running(host.loop), net.connect(address) as sock:
+    with running(host.loop), net.connect(address, PATIENCE) as sock:
         assert exchange(sock, struct.pack(">HHI", 0x0106, 0x8005, 0), 8) == struct.pack(">HHI", 0x0111, 5, 1)
         assert sock.recv(1) == b""
 
@@ -138,7 +139,7 @@ def test_version_0106_gets_an_answer_and_then_the_end(host: Host) -> None:
 
 
 def listed(address: Address) -> list[str]:
-    with net.connect(address) as sock:
+    with net.connect(address, PATIENCE) as sock:
         return [device.busid for device in run_steps(sock, wire.pack_devlist_request(), devlist_steps())]
 
 
@@ -202,14 +203,14 @@ def test_the_pypi_packages_client_uses_our_devices(host: Host) -> None:
     usbip_host = pytest.importorskip("usbip.host", reason="the PyPI package usbip is not installed")
     address = host.listen("127.0.0.1:0")
     with running(host.loop):
-        with socket.create_connection((address.host, address.port), 5) as sock:
+        with socket.create_connection((address.host, address.port), PATIENCE) as sock:
             connection = usbip_host.Connection(sock)
             assert connection.import_device("90-1")["idVendor"] == 0x1209
             assert len(connection.control(0x80, 6, 0x0100, 0, 18)) == 18
             connection.control(0, 9, 1, 0, b"")
             assert connection.transfer_out(2, b"from another library") == 20
             assert bytes(connection.transfer_in(2, 512)) == b"from another library"
-        with socket.create_connection((address.host, address.port), 5) as sock:
+        with socket.create_connection((address.host, address.port), PATIENCE) as sock:
             connection = usbip_host.Connection(sock)
             connection.import_device("90-2")
             connection.control(0, 9, 1, 0, b"")

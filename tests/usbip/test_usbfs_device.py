@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from fakes import run_for, run_until
+from patience import PATIENCE
 
 from router.usbip import loop as events
 from router.usbip import net, urb, usbfs, usbfs_device
@@ -99,7 +100,7 @@ def device(loop: Loop, kernel: Kernel) -> Iterator[UsbfsDevice]:
 def client(loop: Loop, device: UsbfsDevice) -> Iterator[socket.socket]:
     ours, theirs = socket.socketpair()
     device.session = UserSession(loop, ours, device, lambda: None)
-    theirs.settimeout(5)
+    theirs.settimeout(PATIENCE)
     yield theirs
     theirs.close()
 

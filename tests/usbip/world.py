@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fakes import run_for
+from patience import PATIENCE
 from remote import running
 
 from router.usbip import urb
@@ -80,7 +81,7 @@ class Between:
         self.over: list[int] = []
         self.relay = Relay(loop, server, kernel, lambda: self.over.append(1))
         for sock in (self.kernel, self.server):
-            sock.settimeout(5)
+            sock.settimeout(PATIENCE)
         self.alternates = bytes.fromhex(
             "09022000010100c032 0904000002ff000000 07058103640001 07058102000200".replace(" ", "")
         )
@@ -109,7 +110,7 @@ class Between:
         except BlockingIOError:
             return b""
         finally:
-            self.kernel.settimeout(5)
+            self.kernel.settimeout(PATIENCE)
 
     def configure(self, descriptors: bytes) -> None:
         """Lets the relay see a configuration descriptor go by, as a kernel asks for it."""

@@ -41,7 +41,7 @@ SEEDS = [
 ]
 
 
-@pytest.mark.timeout(FUZZ_SECONDS + 120)
+@pytest.mark.timeout(FUZZ_SECONDS + 600)
 @pytest.mark.skipif(FUZZ_SECONDS == 0, reason="ROUTER_FUZZ_SECONDS is 0")
 def test_the_fuzzer_breaks_no_promise(tmp_path: Path) -> None:
     """The promises are in c/invariants.h; the corpus starts from frames that pass. The fuzzer must get somewhere."""
@@ -73,7 +73,7 @@ UNWIND = "sum_of_drops.0:40,harness.0:7,harness.1:4,harness.2:4,harness.3:72,jud
 )
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_cbmc_proves_the_core_free_of_bad_accesses_and_true_to_its_promises(tmp_path: Path) -> None:
     command = [need("cbmc"), "--function", "harness", "-I", str(CORE), "-DVSWITCH_MAX_PORTS=3", "--slice-formula"]
     command += ["--bounds-check", "--pointer-check", "--pointer-overflow-check", "--div-by-zero-check"]

@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE, wait_until
 from vswitch_frames import ACK, CLIENT, CONFIG, OTHER, SERVER, arp, ethernet, mac, tcp_frame
-from vswitch_links import PATIENCE, Link, links, wait_for
+from vswitch_links import Link, links, wait_for
 
 from router.errors import HostError, MachineError
 from router.vswitch import SwitchProcess
@@ -142,10 +143,7 @@ def test_counters_come_by_socket_by_signal_and_at_the_end(switch: SwitchProcess)
         assert switch.counters()["client"].rx_frames == 1
         assert switch.pid is not None
         os.kill(switch.pid, signal.SIGUSR1)
-        end = time.monotonic() + PATIENCE
-        while not saved.exists():
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        assert wait_until(saved.exists)
         assert parse_counters(saved.read_text())["client"].rx_frames == 1
         client.send(HELLO)
         server.receive()
@@ -205,12 +203,9 @@ from vswitch_frames import CONFIG
 SwitchProcess(Path({str(host_program)!r}), CONFIG, Path({str(tmp_path / "run")!r})).start()
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    run = subprocess.run([sys.executable, "-c", text], timeout=60, check=False)
+    run = subprocess.run([sys.executable, "-c", text], timeout=PATIENCE, check=False)
     assert run.returncode == -signal.SIGKILL
-    end = time.monotonic() + PATIENCE
-    while (tmp_path / "run" / "control").exists():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    assert wait_until(lambda: not (tmp_path / "run" / "control").exists())
     assert parse_counters((tmp_path / "run" / "counters.json").read_text())["client"].connections == 0
 
 
@@ -288,7 +283,7 @@ def test_a_bad_configuration_is_refused_with_its_line(
     path = tmp_path / "switch.conf"
     path.write_text(text)
     command = [checked_program, "--config", path, "--sockets", tmp_path]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (run.returncode, run.stdout) == (2, "")
     assert complaint in run.stderr
     assert list(tmp_path.iterdir()) == [path]
@@ -299,7 +294,9 @@ def test_what_cannot_be_opened_is_said(checked_program: Path, tmp_path: Path) ->
     path.write_text(PORT)
 
     def complaint(*arguments: object) -> str:
-        run = subprocess.run([checked_program, *arguments], capture_output=True, text=True, timeout=60, check=False)
+        run = subprocess.run(
+            [checked_program, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
         assert run.returncode in (1, 2)
         return run.stderr
 

@@ -142,7 +142,7 @@ def test_the_core_agrees_with_the_model(core: Runner) -> None:
     """Same ports, same reason; over the run, most reasons and many passing frames must have come up."""
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=1200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=1200, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(configs(), st.data())
     def agree(config: SwitchConfig, data: st.DataObject) -> None:
         core.configure(config)

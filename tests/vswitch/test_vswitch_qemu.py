@@ -12,16 +12,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from patience import PATIENCE
 from vswitch_cc import need
 from vswitch_frames import ACK, CLIENT, CONFIG, SERVER, tcp_frame
-from vswitch_links import PATIENCE, Link, wait_for
+from vswitch_links import Link, wait_for
 
 from router.vswitch import SwitchProcess
 
 
 def start_qemu(switch: SwitchProcess, name: str, near: Path) -> subprocess.Popen[bytes]:
     """A QEMU with no machine in it; the test's end is the socket `near`."""
-    command = [need("timeout"), "120", need("qemu-system-aarch64"), "-M", "none", "-nodefaults", "-display", "none"]
+    command = [need("timeout"), "600", need("qemu-system-aarch64"), "-M", "none", "-nodefaults", "-display", "none"]
     command += ["-netdev", f"stream,id=switch,server=off,addr.type=unix,addr.path={switch.socket(name)}"]
     command += ["-netdev", f"stream,id=test,server=on,addr.type=unix,addr.path={near}"]
     for number, netdev in enumerate(("switch", "test")):

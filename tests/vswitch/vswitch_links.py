@@ -9,10 +9,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from router.vswitch import PortCounters, SwitchProcess
+from patience import PATIENCE
 
-PATIENCE = 20.0
-"""Seconds for anything that must happen; far more than it takes on a loaded machine."""
+from router.vswitch import PortCounters, SwitchProcess
 
 
 class Link:

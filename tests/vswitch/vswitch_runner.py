@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from patience import PATIENCE
+
 from router.vswitch import SwitchConfig, render_host
 
 
@@ -54,7 +56,7 @@ class Runner:
 
     def complaint(self) -> str:
         """Ends it; what it has written to standard error."""
-        return self._process.communicate(timeout=20)[1]
+        return self._process.communicate(timeout=PATIENCE)[1]
 
     def __enter__(self) -> Self:
         return self
@@ -62,4 +64,4 @@ class Runner:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.communicate(timeout=20)
+        self._process.communicate(timeout=PATIENCE)

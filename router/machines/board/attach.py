@@ -11,7 +11,10 @@ from router.machines.terminal import LAST, Keys, raw_terminal, show
 
 
 class Stream(Protocol):
-    """A board's console: a SerialLine, or a channel to a lab host."""
+    """A board's console: a SerialLine, or a channel to a lab host. `opened`: whether the line is there already."""
+
+    @property
+    def opened(self) -> bool: ...
 
     def read(self, seconds: float) -> bytes: ...
 
@@ -24,7 +27,7 @@ class ChannelStream:
     def __init__(self, channel: Any, failed: Callable[[str], Exception]) -> None:
         self._channel = channel
         self._failed = failed
-        self._opened = False
+        self.opened = False
 
     def read(self, seconds: float) -> bytes:
         """What came in; MachineError when the connection ended."""
@@ -33,8 +36,8 @@ class ChannelStream:
         data: bytes = self._channel.recv(65536)
         if not data:
             raise MachineError("the lab host closed the console")
-        if not self._opened:
-            self._opened = True
+        if not self.opened:
+            self.opened = True
             if not data.startswith(b"\n"):
                 raise self._failed(data.decode("utf-8", "replace"))
             data = data[1:]
@@ -46,7 +49,10 @@ class ChannelStream:
 
 
 def attach(stream: Stream) -> None:
-    """Connect this terminal until Ctrl-] or the end of standard input; its settings are restored."""
+    """Connect this terminal until Ctrl-], or until all is silent after standard input has ended.
+
+    Before the line is open there is nobody who could be silent. The terminal's settings are restored.
+    """
     keys, silent = Keys(), 0.0
     with raw_terminal():
         while not keys.left and silent < LAST:
@@ -55,4 +61,4 @@ def attach(stream: Stream) -> None:
             data = stream.read(0.02 if keys.open else 0.1)
             if data:
                 show(data)
-            silent = 0.0 if data or keys.open else silent + 0.1
+            silent = 0.0 if data or keys.open or not stream.opened else silent + 0.1

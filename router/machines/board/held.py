@@ -24,6 +24,8 @@ from router.machines.timeline import Timeline
 
 GREETING = 3.0
 """Seconds that the guests' agents have to answer before the first client is let in."""
+SIGN = 15.0
+"""Seconds within which something of the system has to be heard, else there is none."""
 BOOT = 60.0
 """Seconds after which an agent that has not answered is not waited for any more."""
 LINGER = 2.0
@@ -112,6 +114,8 @@ class BoardSystem(LiveSystem[LiveGuest]):
         for thread in asking:
             thread.join(max(0.0, end - time.monotonic()))
         assert self._line is not None, "the line is shared at the start"
+        while not self._line.heard and self._bridge.error is None and time.monotonic() < end - seconds + SIGN:
+            time.sleep(0.05)
         if not self._line.heard:
             raise MachineError(
                 f"nothing on the board's serial line is '{self.facts.system}'",
@@ -156,7 +160,7 @@ def hold(job: Job, ready: Callable[[], None]) -> None:
         with ControlServer(claim, system, system.how) as server:
             ready()
             served = time.monotonic()
-            while time.monotonic() - served < LINGER:
+            while time.monotonic() - served < LINGER or not server.retire():
                 system.poll(0.1)
                 if server.clients:
                     served = time.monotonic()

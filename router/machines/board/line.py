@@ -28,6 +28,7 @@ class SerialLine:
         self.device = device
         self.baud = baud
         self.last_heard = time.monotonic()
+        self.opened = False
         self.total_received = 0
         self.tap: Callable[[bytes], None] | None = None
         self._log_path = log
@@ -47,6 +48,7 @@ class SerialLine:
                 self._port = serial.Serial(self.device, self.baud, timeout=0, exclusive=True)
         except (serial.SerialException, OSError, ValueError) as error:
             raise _open_error(self.device, error) from None
+        self.opened = True
         if self._log_path is not None:
             self._log_path.parent.mkdir(parents=True, exist_ok=True)
             self._log = self._log_path.open("ab", buffering=0)

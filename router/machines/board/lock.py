@@ -24,8 +24,8 @@ from types import TracebackType
 from router.errors import HostError, MachineError
 from router.machines.board.records import RecordError, from_json
 
-MOMENT = 4.0
-"""Seconds that are waited for a holder that leaves by itself."""
+MOMENT = 8.0
+"""Seconds that are waited for a holder that leaves by itself, or that is just taking or leaving the board."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ class BoardLock:
             elif holder is not None and not told and self._told is not None and self._wait > 0:
                 told = True
                 self._told(holder)
-            if holder is not None and holder.leaves and not moment:
+            if (holder is None or holder.leaves) and not moment:
                 moment = True
                 deadline = max(deadline, time.monotonic() + MOMENT)
             if time.monotonic() >= deadline:

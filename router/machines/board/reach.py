@@ -18,6 +18,10 @@ from router.machines.board.job import Job, to_text
 from router.machines.board.state import place_name, recall, remember, state_folder
 
 LOG = "holder.log"
+GREETING = 30.0
+"""Seconds within which who serves a board greets, once it takes a connection."""
+TRIES = 3
+"""How often a process is started to serve the board: it leaves when nobody comes for a moment, and we may be slow."""
 
 
 def reach(job: Job) -> socket.socket:
@@ -32,21 +36,30 @@ def reach(job: Job) -> socket.socket:
         remember(name, job.plan)
     if (stream := _connect(name)) is not None:
         return stream
-    error = _start(job)
-    # Also after an error: somebody else may have been quicker.
-    if (stream := _connect(name)) is not None:
-        return stream
-    raise error or MachineError("the board's system was let go of at once", hint="try again", where=name)
+    for _ in range(TRIES):
+        error = _start(job)
+        # Also after an error: somebody else may have been quicker.
+        if (stream := _connect(name)) is not None:
+            return stream
+        if error is not None:
+            raise error
+    raise MachineError("the board's system was let go of at once", hint="try again", where=name)
 
 
 def _connect(board: str) -> socket.socket | None:
+    """A connection to who serves the board, or None: nobody does, or whoever did is just leaving."""
     stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         stream.connect(str(socket_path(place_name(board))))
+        stream.settimeout(GREETING)
+        # A connection that nobody takes any more ends without a greeting, which is left to be read.
+        if stream.recv(1, socket.MSG_PEEK):
+            stream.settimeout(None)
+            return stream
     except OSError:
-        stream.close()
-        return None
-    return stream
+        pass
+    stream.close()
+    return None
 
 
 def _start(job: Job) -> RouterError | None:

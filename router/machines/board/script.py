@@ -22,7 +22,7 @@ class Step:
     """One command. optional: its failure does not matter. seconds: how long it may take, quiet: how long in silence."""
 
     command: str
-    seconds: float = 5.0
+    seconds: float = 10.0
     quiet: float | None = None
     optional: bool = False
 

@@ -20,7 +20,7 @@ from router.machines.board.line import SerialLine
 
 CTRL_C = b"\x03"
 TYPED_AT_ONCE = 16  # bytes: the smallest UART FIFO around
-ECHO_SECONDS = 0.5
+ECHO_SECONDS = 2.0  # longer than any board takes; an echo that lacks something costs this once a line
 IDLE_SECONDS = 0.3
 AUTOBOOT = re.compile(r"(?i)(?:hit|press) .{0,40}?(?:to|for) (?:stop|abort|interrupt).{0,20}|autoboot in \d+")
 STARTED = re.compile(r"Starting kernel \.\.\.|## Starting application|Booting Linux on physical CPU|login: $")
@@ -189,6 +189,8 @@ class UBoot:
                 echo += re.sub(r"[\r\n\x07]", "", _text(self._line.read(left)))
             if at == 0 and not echo:
                 self._echoes = False  # this console does not echo: the markers alone must do
+            if self._echoes and len(echo) < sent:
+                break  # a byte was lost: the line is given up
         return echo
 
     def _drain(self, idle: float) -> bytes:

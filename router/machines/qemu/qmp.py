@@ -16,7 +16,7 @@ class Qmp:
     Any thread may use it.
     """
 
-    def __init__(self, stream: socket.socket, timeout: float = 10.0) -> None:
+    def __init__(self, stream: socket.socket, timeout: float = 60.0) -> None:
         self._stream = stream
         self._stream.settimeout(timeout)
         self._file = stream.makefile("rb")

@@ -17,8 +17,11 @@ from router.machines.qemu.usb import UsbPlug, granted_to
 from router.machines.timeline import Timeline
 from router.plan.models import GuestPlan, SystemPlan
 
+STARTS = 60.0
+"""Seconds within which a QEMU that does not end has connected: it is read from a disk that may be slow and busy."""
 QUIET = 60.0
-"""Seconds without a single console line, before everything is up, after which a guest counts as hung."""
+"""Seconds without a single console line, before everything is up, after which a guest counts as hung: at least so many,
+and half of the time that it may take to come up."""
 SETTLE = r"""
 n=0
 while [ $n -lt 60 ]; do
@@ -44,13 +47,12 @@ def listen(path: Path) -> socket.socket:
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(path))
     server.listen(1)
-    server.settimeout(10)
     return server
 
 
 def accept(server: socket.socket, child: Child) -> socket.socket:
-    """The connection of a child to our socket; MachineError when it ends before or takes more than 15 s."""
-    end = time.monotonic() + 15
+    """The connection of a child to our socket; MachineError when it ends before, or is not there after STARTS."""
+    end = time.monotonic() + STARTS
     server.settimeout(0.1)
     while True:
         try:
@@ -112,10 +114,11 @@ class Run(LiveSystem[RunningGuest]):
     def wait_ready(self, timeout: float) -> None:
         """Until `ready()` is empty and the disks are block devices; MachineError after `timeout` seconds or silence."""
         end = time.monotonic() + timeout
+        patience = max(QUIET, timeout / 2)
         while missing := self.ready():
             self.poll(0.2)
             now = time.monotonic()
-            quiet = [g for g in self.guests.values() if now - g.heard > QUIET]
+            quiet = [g for g in self.guests.values() if now - g.heard > patience]
             if quiet and self.timeline.seen(quiet[0].plan.name, "userspace"):
                 quiet = []
             gone = [g for g in self.guests.values() if self._stays_down(g)]

@@ -40,7 +40,7 @@ def find_qemu() -> Qemu:
 @cache
 def read_version(path: str) -> Qemu:
     """The QEMU at that path, asked for its version once."""
-    shown = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    shown = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=120, check=False)
     match = re.search(r"version (\d+)\.(\d+)\.(\d+)", shown.stdout)
     if shown.returncode or match is None:
         raise HostError(f"{path} --version failed: {shown.stderr.strip() or shown.stdout.strip()}", hint="reinstall it")

@@ -29,6 +29,8 @@ OURS = (
     "with TftpServer({p.name: p for p in Path(sys.argv[1]).iterdir()}, address='127.0.0.1', port=int(sys.argv[2])):\n"
     "    threading.Event().wait()"
 )
+START = 60.0
+"""Seconds that a server has to start, and to end."""
 PARTFTPY = (
     "import sys, logging; from partftpy.TftpServer import TftpServer; logging.disable()\n"
     "TftpServer(sys.argv[1]).listen('127.0.0.1', int(sys.argv[2]))"
@@ -161,18 +163,16 @@ def _server(name: str, folder: Path) -> Iterator[int | None]:
             yield port
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(START)
 
 
 def _wait_until_bound(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(100):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                return
-        if process.poll() is not None:
-            break
+    # Not by trying to bind to it: we might have it just when the server wants it.
+    end = time.monotonic() + START
+    while time.monotonic() < end and process.poll() is None:
+        rows = Path("/proc/net/udp").read_text().splitlines()[1:]
+        if any(row.split()[1].endswith(f":{port:04X}") for row in rows):
+            return
         time.sleep(0.05)
     raise HostError(f"a TFTP server did not start: {process.args!r:.120}")
 
