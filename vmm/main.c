@@ -161,11 +161,11 @@ static void on_memory_fault(uint32_t vcpu)
         if (access.write) {
             value = mmio_truncate(&access, vcpu_register(vcpu, access.reg));
             if (bus_write(vcpu, address, access.size, value)) {
-                vcpu_advance(vcpu, 4);
+                vcpu_advance(vcpu, access.advance);
                 return;
             }
         } else if (bus_read(vcpu, address, access.size, &value)) {
-            vcpu_set_register(vcpu, access.reg, mmio_extend(&access, value), 4);
+            vcpu_set_register(vcpu, access.reg, mmio_extend(&access, value), access.advance);
             return;
         }
     }
@@ -237,17 +237,16 @@ static void on_trap(uint32_t vcpu)
     switch (trap.kind) {
     case TRAP_WFX:
         if (trap.is_wfe || gic_has_work(&vmm.gic, vcpu)) {
-            vcpu_advance(vcpu, 4);
+            vcpu_advance(vcpu, trap.advance);
         } else {
-            vcpu_sleep(vcpu);
+            vcpu_sleep(vcpu, trap.advance);
         }
         break;
     case TRAP_HVC:
-        /* The preferred return address of HVC is behind it. */
-        on_call(vcpu, false, 0);
+        on_call(vcpu, false, trap.advance);
         break;
     case TRAP_SMC:
-        on_call(vcpu, true, 4);
+        on_call(vcpu, true, trap.advance);
         break;
     case TRAP_SYSREG:
         on_system_register(vcpu, &trap);

@@ -86,6 +86,19 @@ static struct psci_result cpu_on(struct psci *psci, uint64_t target, uint64_t en
                                 .context = context};
 }
 
+/* A guest without a vCPU that could start another one has ended, whatever it meant. */
+static struct psci_result cpu_off(struct psci *psci, uint32_t caller)
+{
+    bool any = false;
+    if (caller < psci->vcpus) {
+        psci->on[caller] = false;
+    }
+    for (uint32_t i = 0; i < psci->vcpus; i++) {
+        any = any || psci->on[i];
+    }
+    return (struct psci_result){.action = any ? PSCI_STOP_VCPU : PSCI_POWER_OFF};
+}
+
 static struct psci_result affinity_info(const struct psci *psci, uint64_t target, uint64_t level)
 {
     if (level != 0 || (target & MPIDR_AFFINITY) >= psci->vcpus) {
@@ -117,10 +130,7 @@ struct psci_result psci_call(struct psci *psci, uint32_t caller, const uint64_t 
     case CPU_SUSPEND:
         return (struct psci_result){.action = PSCI_SUSPEND, .value = SUCCESS};
     case CPU_OFF:
-        if (caller < psci->vcpus) {
-            psci->on[caller] = false;
-        }
-        return (struct psci_result){.action = PSCI_STOP_VCPU};
+        return cpu_off(psci, caller);
     case CPU_ON:
         return cpu_on(psci, a, b, c);
     case AFFINITY_INFO:

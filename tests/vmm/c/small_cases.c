@@ -96,6 +96,14 @@ CASE(psci_reports_off_reset_and_what_is_not_its_own)
     EQUAL(call(0, 0x80000000, 0, 0, 0).value, 0x10001);
 }
 
+CASE(psci_takes_the_last_vcpu_that_goes_off_for_a_power_off)
+{
+    psci_init(&psci, 2);
+    EQUAL(call(0, 0xc4000003, 1, 0x40080000, 0).action, PSCI_START_VCPU);
+    EQUAL(call(0, 0x84000002, 0, 0, 0).action, PSCI_STOP_VCPU);
+    EQUAL(call(1, 0x84000002, 0, 0, 0).action, PSCI_POWER_OFF);
+}
+
 static void header(uint8_t bytes[IMAGE_HEADER_BYTES], uint64_t text_offset, uint64_t image_size)
 {
     uint32_t magic = 0x644d5241;
@@ -193,6 +201,27 @@ CASE(a_load_and_a_store_are_read_from_the_syndrome)
     CHECK(!mmio_decode(load | 1u << 8, &access));       /* cache maintenance */
     CHECK(!mmio_decode(load | 1u << 7, &access));       /* a page table in device memory */
     CHECK(!mmio_decode(0x20ULL << 26 | 1u << 24, &access));
+}
+
+CASE(instructions_of_32_bit_processes_may_have_two_bytes)
+{
+    struct mmio_access access;
+    uint64_t load = 0x24ULL << 26 | 1u << 24 | 2u << 22 | 5u << 16;
+    CHECK(mmio_decode(load, &access));
+    EQUAL(access.advance, 2); /* Thumb's `ldr r5` */
+    CHECK(mmio_decode(load | 1u << 25, &access));
+    EQUAL(access.advance, 4);
+    EQUAL(trap_decode(0x01ULL << 26).advance, 2);
+    EQUAL(trap_decode(0x01ULL << 26 | 1u << 25).advance, 4);
+}
+
+CASE(an_exception_goes_to_the_vector_of_where_it_comes_from)
+{
+    EQUAL(exception_vector(0x3c4), 0x000); /* EL1 with the stack of EL0 */
+    EQUAL(exception_vector(0x3c5), 0x200);
+    EQUAL(exception_vector(0x60000000), 0x400);
+    EQUAL(exception_vector(0x60000010), 0x600); /* EL0 in AArch32, Arm */
+    EQUAL(exception_vector(0x00000030), 0x600); /* Thumb */
 }
 
 CASE(narrow_loads_are_extended_as_the_instruction_says)
@@ -370,10 +399,13 @@ static const struct test_case cases[] = {
     NAMED(psci_starts_a_vcpu_once),
     NAMED(psci_refuses_vcpus_that_do_not_exist),
     NAMED(psci_reports_off_reset_and_what_is_not_its_own),
+    NAMED(psci_takes_the_last_vcpu_that_goes_off_for_a_power_off),
     NAMED(an_image_without_magic_or_size_is_refused),
     NAMED(a_kernel_is_placed_by_its_header),
     NAMED(placements_that_overlap_or_do_not_fit_are_named),
     NAMED(a_load_and_a_store_are_read_from_the_syndrome),
+    NAMED(instructions_of_32_bit_processes_may_have_two_bytes),
+    NAMED(an_exception_goes_to_the_vector_of_where_it_comes_from),
     NAMED(narrow_loads_are_extended_as_the_instruction_says),
     NAMED(traps_are_told_apart),
     NAMED(the_early_console_takes_bytes_and_is_always_ready),
