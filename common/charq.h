@@ -44,11 +44,17 @@ static inline void charq_attach(struct charq_end *end, struct charq_ring *ring, 
     end->at = 0;
 }
 
+/* Producer: bytes that were not read yet, `size` if the peer's index makes no sense. */
+static inline uint32_t charq_used(const struct charq_end *end)
+{
+    uint32_t used = end->at - __atomic_load_n(&end->ring->tail, __ATOMIC_ACQUIRE);
+    return used > end->size ? end->size : used;
+}
+
 /* Producer: writes up to n bytes, returns how many fitted. */
 static inline uint32_t charq_write(struct charq_end *end, const uint8_t *from, uint32_t n)
 {
-    uint32_t used = end->at - __atomic_load_n(&end->ring->tail, __ATOMIC_ACQUIRE);
-    uint32_t room = used > end->size ? 0 : end->size - used;
+    uint32_t room = end->size - charq_used(end);
     n = n < room ? n : room;
     for (uint32_t i = 0; i < n; i++) {
         end->bytes[end->at++ & (end->size - 1)] = from[i];
@@ -63,7 +69,7 @@ static inline bool charq_await_room(struct charq_end *end)
 {
     __atomic_store_n(&end->ring->wants_room, 1, __ATOMIC_RELEASE);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    return end->at - __atomic_load_n(&end->ring->tail, __ATOMIC_ACQUIRE) < end->size;
+    return charq_used(end) < end->size;
 }
 
 /* Consumer: reads up to n bytes, returns how many there were. */

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from router.boards.model import Range
 from router.plan.domains import (
+    CONSOLE_DEADLINE,
     DRIVER_GUESTS,
     DRIVER_IRQ,
     TO_CONSOLE,
@@ -219,6 +220,7 @@ def console_source(plan: SystemPlan) -> str:
     fields = {
         "uart": pointer(map_of(pd, "uart").vaddr),
         "irq_channel": str(DRIVER_IRQ),
+        "timer_channel": str(CONSOLE_DEADLINE),
         "ports": str(len(ports)),
         "port": "port",
     }
@@ -232,7 +234,7 @@ def console_source(plan: SystemPlan) -> str:
 def timer_source(plan: SystemPlan) -> str:
     """`timer_config`."""
     pd = pd_of(plan, "timer")
-    clients = sum(1 << (guest.index + DRIVER_GUESTS) for guest in plan.guests)
+    clients = sum(1 << (guest.index + DRIVER_GUESTS) for guest in plan.guests) | 1 << CONSOLE_DEADLINE
     fields = {
         "registers": pointer(map_of(pd, "timer").vaddr) if plan.board.timer.registers else "0",
         "irq_channel": str(DRIVER_IRQ),

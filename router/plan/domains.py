@@ -42,6 +42,8 @@ GUEST_PRIORITY = 100
 TO_VSWITCH, TO_CONSOLE, TO_TIMER, FIRST_IRQ = 0, 1, 2, 8
 # In the drivers: the interrupt is 0, the guest with index i is i + 1. In the switch the guest with index i is i.
 DRIVER_IRQ, DRIVER_GUESTS = 0, 1
+# Between the console and the timer, in both: the last one that there is.
+CONSOLE_DEADLINE = 61
 
 RINGS_VADDR = 0x1_0000_0000
 CONSOLE_VADDR = 0x1_4000_0000
@@ -295,8 +297,14 @@ def drivers(board: Board, guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -
 
 
 def channels(guests: tuple[GuestPlan, ...]) -> tuple[Channel, ...]:
-    """Each monitor's channels to the switch, the console and the timer."""
-    planned = []
+    """Each monitor's channels to the switch, the console and the timer, and the console's to the timer."""
+    planned = [
+        Channel(
+            End("console", CONSOLE_DEADLINE, pp=True),
+            End("timer", CONSOLE_DEADLINE),
+            "how long input waits for a guest that does not read",
+        )
+    ]
     for guest in guests:
         me = f"vmm_{guest.name}"
         planned += [

@@ -144,6 +144,13 @@ def test_an_access_to_nothing_ends_the_process_and_not_the_guest(attack: Attack)
     attack.booted.run("client", "sha256sum /dev/sda >/dev/null", 60)
 
 
+def test_a_guest_that_never_reads_cannot_keep_the_keyboard(attack: Attack) -> None:
+    attack.booted.system.give_keyboard(ATTACKER)
+    attack.booted.system.guests[ATTACKER].console.send(b"nobody reads this " * 200)
+    assert attack.booted.run("client", "echo and yet", 60) == "and yet\n"
+    attack.wait_said("console: nobody reads what is typed here", 20)
+
+
 def functions(attack: Attack) -> list[int]:
     """The command registers of the functions that are on the PCI bus, read from outside the system."""
     monitor = attack.booted.system.guests["server"].qmp
