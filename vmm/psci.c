@@ -21,14 +21,16 @@ enum {
     NOT_SUPPORTED = -1,
     INVALID_PARAMETERS = -2,
     ALREADY_ON = -4,
+    INVALID_ADDRESS = -9,
 };
 
 #define SMCCC_VERSION 0x80000000u
 #define SMC64 0x40000000u
 #define MPIDR_AFFINITY 0xff00ffffffULL
 
-void psci_init(struct psci *psci, uint32_t vcpus)
+void psci_init(struct psci *psci, uint32_t vcpus, const struct guest_ram *ram)
 {
+    psci->ram = ram;
     psci->vcpus = vcpus > PSCI_MAX_VCPUS ? PSCI_MAX_VCPUS : vcpus;
     for (uint32_t i = 0; i < PSCI_MAX_VCPUS; i++) {
         psci->on[i] = i == 0;
@@ -77,6 +79,10 @@ static struct psci_result cpu_on(struct psci *psci, uint64_t target, uint64_t en
     }
     if (psci->on[target]) {
         return answer(ALREADY_ON);
+    }
+    /* It could not but fault, and where it has no exception vector yet. */
+    if (entry % 4 != 0 || ram_at(psci->ram, entry, 4) == NULL) {
+        return answer(INVALID_ADDRESS);
     }
     psci->on[target] = true;
     return (struct psci_result){.action = PSCI_START_VCPU,
