@@ -38,13 +38,19 @@ static void acknowledge(void)
     }
 }
 
-/* A deadline that comes to nothing costs one wake-up; taking it back would cost a call each time. */
+/*
+ * A deadline that comes to nothing costs one wake-up; taking it back would cost a call each time. One that
+ * has passed, and the timer has not said so, is set again: where the timer's alarm is a register that guests
+ * reach (see alarm_arm.c), any monitor that is awake so wakes all that should be.
+ */
 static void arm(uint64_t deadline)
 {
-    if (deadline < vmm.timer_armed) {
-        vmm.timer_armed = deadline;
-        microkit_mr_set(0, deadline);
+    uint64_t now = timer_now();
+    if (deadline < vmm.timer_armed || vmm.timer_armed <= now) {
+        vmm.timer_armed = min_u64(deadline, vmm.timer_armed);
+        microkit_mr_set(0, vmm.timer_armed);
         microkit_ppcall(vmm_config.timer_channel, microkit_msginfo_new(TIMER_SET, 1));
+        account_charge(&vmm.traps, now, timer_now());
     }
 }
 
@@ -84,7 +90,7 @@ static uint64_t owed_for_trust(void)
     return vmm.traps.limit / 4;
 }
 
-/* A trap took from `start` until now. */
+/* A trap, or what follows from one, took from `start` until now. */
 static void charge(uint64_t start)
 {
     bool was = vmm.behind;
@@ -95,11 +101,12 @@ static void charge(uint64_t start)
     }
 }
 
-/* The end of every event. */
-static void settle(void)
+/* The end of every event. `start`: when it began, if the guest is the cause, else TIMER_NEVER. */
+static void settle(uint64_t start)
 {
     uint64_t next = vmm.state == GUEST_UP ? run_vcpus() : TIMER_NEVER;
     log_breaches();
+    charge(start);
     next = min_u64(next, min_u64(vmm.restart_at, vmm.stuck_until));
     arm(vmm.behind ? min_u64(next, account_due(&vmm.traps, owed_for_trust())) : next);
 }
@@ -313,8 +320,7 @@ seL4_Bool fault(microkit_child child, microkit_msginfo msginfo, microkit_msginfo
         crash("a fault that no guest should cause, label", microkit_msginfo_get_label(msginfo));
         break;
     }
-    charge(start);
-    settle();
+    settle(start);
     if (vcpu_of(vcpu)->state != VCPU_RUNNING) {
         return seL4_False; /* asleep or off: there is nobody to answer */
     }
@@ -325,9 +331,10 @@ seL4_Bool fault(microkit_child child, microkit_msginfo msginfo, microkit_msginfo
 void notified(microkit_channel channel)
 {
     const struct vmm_config *c = &vmm_config;
-    if (channel == c->images_channel) {
-        guest_boot();
-    } else if (channel == c->timer_channel) {
+    uint64_t start = TIMER_NEVER;
+    if (channel == c->timer_channel) {
+        /* Whoever sets a timer causes what its end takes. */
+        start = timer_now();
         on_timer();
     } else if (c->net.present && channel == c->net.channel) {
         bus_run_net();
@@ -345,7 +352,7 @@ void notified(microkit_channel channel)
         }
     }
     if (vmm.state != GUEST_DRAINING) {
-        settle();
+        settle(start);
     }
 }
 
@@ -357,7 +364,5 @@ void init(void)
     account_init(&vmm.traps, TRAPS_LIMIT(timer_frequency()), TRAPS_PART);
     bus_init();
     vcpu_init(vmm_config.vcpus);
-    if (vmm_config.images_channel == VMM_NO_CHANNEL) {
-        guest_boot();
-    }
+    guest_boot();
 }

@@ -193,7 +193,6 @@ def monitor_source(plan: SystemPlan, guest: GuestPlan, loaded: Loaded) -> str:
         "smcs": str(len(guest.smc)),
         **({"smc": "smc"} if guest.smc else {}),
         "timer_channel": str(TO_TIMER),
-        "images_channel": "VMM_NO_CHANNEL",
         "on_crash": policy,
         "on_poweroff": "VMM_STAY_DOWN",
         "on_reset": policy,
