@@ -215,6 +215,12 @@ static void on_call(uint32_t vcpu, bool smc, uint32_t advance)
     }
 }
 
+/* Guests have none: they read as zero. Every kernel resets them when it boots. */
+static bool is_debug_register(uint32_t sysreg)
+{
+    return sysreg >> 16 == 2;
+}
+
 static void on_system_register(uint32_t vcpu, const struct trap *trap)
 {
     bool sgi =
@@ -222,7 +228,7 @@ static void on_system_register(uint32_t vcpu, const struct trap *trap)
     if (trap->write) {
         if (sgi && vmm_config.gic == GIC_V3) {
             gic_sgi1r(&vmm.gic, vcpu, vcpu_register(vcpu, trap->reg));
-        } else if (trap->sysreg != ICC_SRE_EL1) {
+        } else if (trap->sysreg != ICC_SRE_EL1 && !is_debug_register(trap->sysreg)) {
             vmm.unknown_traps++;
         }
         vcpu_advance(vcpu, 4);
@@ -231,7 +237,7 @@ static void on_system_register(uint32_t vcpu, const struct trap *trap)
     uint64_t value = 0;
     if (trap->sysreg == ICC_SRE_EL1) {
         value = 7; /* system register interface on, bypasses off: both cannot be changed */
-    } else {
+    } else if (!is_debug_register(trap->sysreg)) {
         vmm.unknown_traps++;
     }
     vcpu_set_register(vcpu, trap->reg, value, 4);
