@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "vmm.h"
 
-void console_byte(uint8_t byte)
+void console_early(uint8_t byte)
 {
     /* What finds no room is lost: the monitor must not wait for the console. */
     charq_write(&vmm.console[0].out, &byte, 1);

@@ -74,4 +74,4 @@ void log_decimal(const char *before, uint64_t value, const char *after);
 /* What the guest has done that no driver should, when there is twice as much of it as in the last report. */
 void log_breaches(void);
 /* A byte of the guest's early console. */
-void console_byte(uint8_t byte);
+void console_early(uint8_t byte);
