@@ -33,6 +33,7 @@ struct charq_end {
     struct charq_ring *ring;
     uint8_t *bytes;
     uint32_t size; /* a power of two */
+    uint32_t keep; /* producer: bytes that charq_write leaves free */
     uint32_t at;
 };
 
@@ -41,14 +42,27 @@ static inline void charq_attach(struct charq_end *end, struct charq_ring *ring, 
     end->ring = ring;
     end->bytes = bytes;
     end->size = size;
-    end->at = 0;
+    end->keep = end->at = 0;
 }
 
-/* Producer: writes up to n bytes, returns how many fitted. */
-static inline uint32_t charq_write(struct charq_end *end, const uint8_t *from, uint32_t n)
+/* Producer: bytes that were not read yet, `size` if the peer's index makes no sense. */
+static inline uint32_t charq_used(const struct charq_end *end)
 {
     uint32_t used = end->at - __atomic_load_n(&end->ring->tail, __ATOMIC_ACQUIRE);
-    uint32_t room = used > end->size ? 0 : end->size - used;
+    return used > end->size ? end->size : used;
+}
+
+static inline uint32_t charq_room(const struct charq_end *end, uint32_t keep)
+{
+    uint32_t taken = charq_used(end) + keep;
+    return taken < end->size ? end->size - taken : 0;
+}
+
+/* Producer: writes up to n bytes but for the last `keep` of the ring, returns how many fitted. */
+static inline uint32_t charq_write_keeping(struct charq_end *end, const uint8_t *from, uint32_t n,
+                                           uint32_t keep)
+{
+    uint32_t room = charq_room(end, keep);
     n = n < room ? n : room;
     for (uint32_t i = 0; i < n; i++) {
         end->bytes[end->at++ & (end->size - 1)] = from[i];
@@ -57,13 +71,18 @@ static inline uint32_t charq_write(struct charq_end *end, const uint8_t *from, u
     return n;
 }
 
+static inline uint32_t charq_write(struct charq_end *end, const uint8_t *from, uint32_t n)
+{
+    return charq_write_keeping(end, from, n, end->keep);
+}
+
 /* Producer: asks the consumer for a notification once it has read something; true if there is room already.
  */
 static inline bool charq_await_room(struct charq_end *end)
 {
     __atomic_store_n(&end->ring->wants_room, 1, __ATOMIC_RELEASE);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    return end->at - __atomic_load_n(&end->ring->tail, __ATOMIC_ACQUIRE) < end->size;
+    return charq_room(end, end->keep) != 0;
 }
 
 /* Consumer: reads up to n bytes, returns how many there were. */

@@ -7,12 +7,26 @@
 #include <microkit.h>
 
 #include "mux.h"
+#include "timer.h"
 #include "uart.h"
+
+#define PATIENCE 5u /* seconds that what is typed waits for a guest that does not read */
 
 static struct mux mux;
 static int held_out = -1; /* a byte that the transmitter did not take */
 static int held_in = -1;  /* a byte that the guest's ring did not take */
 static bool awaits_input, awaits_room;
+static uint64_t alarm = TIMER_NEVER; /* the deadline that the timer knows */
+
+/* As in the monitor: a deadline that comes to nothing costs one wake-up, no call. */
+static void arm(uint64_t deadline)
+{
+    if (deadline < alarm) {
+        alarm = deadline;
+        microkit_mr_set(0, deadline);
+        microkit_ppcall(console_config.timer_channel, microkit_msginfo_new(TIMER_SET, 1));
+    }
+}
 
 static void pump(void)
 {
@@ -23,8 +37,9 @@ static void pump(void)
         if (byte < 0) {
             break;
         }
-        if (!mux_input(&mux, (uint8_t)byte)) {
-            held_in = byte; /* the rest waits in the device until the guest has read */
+        if (!mux_input(&mux, (uint8_t)byte, timer_now())) {
+            held_in = byte; /* the rest waits in the device until the guest has read, or has not */
+            arm(mux_deadline(&mux));
             break;
         }
     }
@@ -57,7 +72,7 @@ static void pump(void)
 
 void init(void)
 {
-    mux_init(&mux);
+    mux_init(&mux, PATIENCE * timer_frequency());
     for (uint32_t i = 0; i < console_config.ports; i++) {
         const struct console_port *port = &console_config.port[i];
         mux_add(&mux, port->name, port->programs, port->ring);
@@ -74,6 +89,9 @@ void notified(microkit_channel channel)
         pump();
         microkit_irq_ack(channel);
     } else {
+        if (channel == console_config.timer_channel) {
+            alarm = TIMER_NEVER;
+        }
         pump();
     }
 }

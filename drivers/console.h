@@ -13,8 +13,9 @@ struct console_port {
 };
 
 struct console_config {
-    void *uart;          /* the device's registers, mapped uncached */
-    uint8_t irq_channel; /* its interrupt */
+    void *uart;            /* the device's registers, mapped uncached */
+    uint8_t irq_channel;   /* its interrupt */
+    uint8_t timer_channel; /* protected calls to the timer */
     uint32_t ports;
     const struct console_port *port; /* the first has the keyboard at the start */
 };

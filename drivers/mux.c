@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "mux.h"
 
-void mux_init(struct mux *mux)
+void mux_init(struct mux *mux, uint64_t patience)
 {
     memset(mux, 0, sizeof(*mux));
+    mux->patience = patience;
 }
 
 uint32_t mux_add(struct mux *mux, const char *name, bool programs, struct charq_port *ring)
@@ -14,9 +15,24 @@ uint32_t mux_add(struct mux *mux, const char *name, bool programs, struct charq_
     struct mux_port *port = &mux->port[mux->ports];
     port->name = name;
     port->programs = programs;
+    port->full_since = MUX_NEVER;
     charq_attach(&port->out, &ring->out, ring->out_bytes, CHARQ_OUT_BYTES);
     charq_attach(&port->in, &ring->in, ring->in_bytes, CHARQ_IN_BYTES);
     return mux->ports++;
+}
+
+/* Makes the next line one of our own, once the guest's unfinished one has ended. */
+static void put_notice(struct mux_port *port)
+{
+    static const char text[] = MUX_NOTICE;
+    _Static_assert(sizeof(text) - 1 < MUX_LINE, "fits a line");
+    if (port->length == 0) {
+        memcpy(port->line, text, sizeof(text) - 1);
+        port->length = sizeof(text) - 1;
+        port->notice = port->continues = false;
+    }
+    port->complete = true;
+    port->broken_line = false;
 }
 
 /* Reads until the end of a line or a full buffer. A carriage return before the end is left out, since line
@@ -26,6 +42,9 @@ static void collect(struct mux *mux, uint32_t index)
     struct mux_port *port = &mux->port[index];
     uint8_t byte;
     bool read = false;
+    if (port->notice && !port->complete) {
+        put_notice(port);
+    }
     while (!port->complete && charq_read(&port->out, &byte, 1) == 1) {
         read = true;
         if (byte == '\n') {
@@ -136,7 +155,24 @@ static void give_keyboard(struct mux *mux, uint32_t port)
     mux->focus = port;
 }
 
-bool mux_input(struct mux *mux, uint8_t byte)
+/* Gives a byte to a guest, or drops it; false when it has to wait. */
+static bool give(const struct mux *mux, struct mux_port *port, uint8_t byte, uint64_t now, bool *written)
+{
+    if (charq_used(&port->in) <= CHARQ_IN_BYTES / 2) {
+        port->full_since = MUX_NEVER;
+        port->deaf = false;
+    }
+    *written = !port->deaf && (charq_write(&port->in, &byte, 1) == 1 ||
+                               (charq_await_room(&port->in) && charq_write(&port->in, &byte, 1) == 1));
+    if (*written || port->deaf) {
+        return true;
+    }
+    port->full_since = min_u64(port->full_since, now);
+    port->deaf = port->notice = now - port->full_since >= mux->patience;
+    return port->deaf;
+}
+
+bool mux_input(struct mux *mux, uint8_t byte, uint64_t now)
 {
     if (mux->ports == 0) {
         return true;
@@ -150,14 +186,20 @@ bool mux_input(struct mux *mux, uint8_t byte)
         give_keyboard(mux, port_of_key(byte));
         return true;
     }
-    struct mux_port *port = &mux->port[mux->focus];
-    if (charq_write(&port->in, &byte, 1) == 0 &&
-        !(charq_await_room(&port->in) && charq_write(&port->in, &byte, 1) == 1)) {
+    bool written;
+    if (!give(mux, &mux->port[mux->focus], byte, now, &written)) {
         return false;
     }
     mux->escaped = false;
-    mux->to_wake_in |= 1ULL << mux->focus;
+    mux->to_wake_in |= written ? 1ULL << mux->focus : 0;
     return true;
+}
+
+uint64_t mux_deadline(const struct mux *mux)
+{
+    const struct mux_port *port = &mux->port[mux->focus];
+    bool waits = port->full_since != MUX_NEVER && !port->deaf;
+    return waits ? port->full_since + mux->patience : MUX_NEVER;
 }
 
 uint64_t mux_wakes(struct mux *mux)

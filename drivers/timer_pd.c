@@ -8,34 +8,27 @@
 #include <microkit.h>
 
 #include "alarm.h"
+#include "deadlines.h"
 #include "timer.h"
 
-static uint64_t deadline[MICROKIT_MAX_CHANNELS];
+static struct deadlines deadlines;
+static bool held; /* the interrupt waits for the next tick to be acknowledged */
 
-/* Notifies who is due and sets the alarm to the next deadline. */
-static void run(void)
+/* Notifies who is due and sets the alarm to the next deadline. False: nobody is. */
+static bool run(void)
 {
-    uint64_t next = TIMER_NEVER;
-    uint64_t now = timer_now();
-    for (uint32_t i = 0; i < MICROKIT_MAX_CHANNELS; i++) {
-        if (!((timer_config.clients >> i) & 1)) {
-            continue;
-        }
-        if (deadline[i] <= now) {
-            deadline[i] = TIMER_NEVER;
-            microkit_notify(i);
-        } else if (deadline[i] < next) {
-            next = deadline[i];
-        }
+    uint64_t next;
+    uint64_t due = deadlines_due(&deadlines, timer_now(), &next);
+    for (uint64_t rest = due; rest != 0; rest &= rest - 1) {
+        microkit_notify((microkit_channel)__builtin_ctzll(rest));
     }
     alarm_set(next);
+    return due != 0;
 }
 
 void init(void)
 {
-    for (uint32_t i = 0; i < MICROKIT_MAX_CHANNELS; i++) {
-        deadline[i] = TIMER_NEVER;
-    }
+    deadlines_init(&deadlines, timer_config.clients);
     alarm_start(timer_config.registers);
     microkit_irq_ack(timer_config.irq_channel);
 }
@@ -44,16 +37,26 @@ void notified(microkit_channel channel)
 {
     if (channel == timer_config.irq_channel) {
         alarm_clear();
-        run();
-        microkit_irq_ack(channel);
+        held = !deadlines_answer(&deadlines, run()) && timer_config.tick_channel != TIMER_NO_TICKS;
+        if (!held) {
+            microkit_irq_ack(channel);
+        }
+    } else if (channel == timer_config.tick_channel) {
+        deadlines_tick(&deadlines);
+        if (held || !alarm_is_set()) {
+            run();
+        }
+        if (held) {
+            held = false;
+            microkit_irq_ack(timer_config.irq_channel);
+        }
     }
 }
 
 microkit_msginfo protected(microkit_channel channel, microkit_msginfo msginfo)
 {
-    if (microkit_msginfo_get_label(msginfo) == TIMER_SET && microkit_msginfo_get_count(msginfo) == 1 &&
-        channel < MICROKIT_MAX_CHANNELS) {
-        deadline[channel] = microkit_mr_get(0);
+    if (microkit_msginfo_get_label(msginfo) == TIMER_SET && microkit_msginfo_get_count(msginfo) == 1) {
+        deadlines_set(&deadlines, channel, microkit_mr_get(0));
         run();
     }
     return microkit_msginfo_new(0, 0);

@@ -19,6 +19,17 @@ static void clean(const void *start, uint64_t size, bool program)
     __asm__ volatile("dsb sy" ::: "memory");
 }
 
+/* The kernel's memory behind its file (its BSS, its first page tables) is written with the caches off, too:
+ * what the guest's last life left of it in the cache would come over that later. */
+static void flush(const void *start, uint64_t size)
+{
+    for (uint64_t at = (uint64_t)(uintptr_t)start & ~63ULL; at < (uint64_t)(uintptr_t)start + size;
+         at += 64) {
+        __asm__ volatile("dc civac, %0" ::"r"(at) : "memory");
+    }
+    __asm__ volatile("dsb sy" ::: "memory");
+}
+
 static bool place(const struct vmm_blob *blob, uint64_t gpa)
 {
     if (blob->size == 0) {
@@ -62,13 +73,15 @@ void guest_boot(void)
         log_line("an image lies outside the guest's RAM; the guest stays down");
         return;
     }
+    uint64_t rest = image.image_size - c->kernel.size;
+    flush(ram_at(&vmm.ram, entry + c->kernel.size, rest), rest);
     if (c->overlay.size != 0 && c->overlay.gpa > c->initrd.gpa + c->initrd.size) {
         uint64_t gap = c->overlay.gpa - c->initrd.gpa - c->initrd.size;
         uint8_t *hole = ram_at(&vmm.ram, c->initrd.gpa + c->initrd.size, gap);
         memset(hole, 0, gap);
         clean(hole, gap, false);
     }
-    psci_init(&vmm.psci, c->vcpus);
+    psci_init(&vmm.psci, c->vcpus, &vmm.ram);
     vmm.state = GUEST_UP;
     vmm.started_at = timer_now();
     vcpu_start(0, entry, c->dtb.gpa);

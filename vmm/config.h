@@ -11,7 +11,6 @@
 #include "gic.h"
 #include "netq.h"
 
-#define VMM_NO_CHANNEL 0xffu
 #define VMM_CONSOLES 2u
 
 /* Part of the guest's start-up state: bytes in a read-only region that are copied to a guest address. */
@@ -99,9 +98,7 @@ struct vmm_config {
     uint32_t smcs; /* function identifiers that are passed on to the firmware; all others are refused */
     const uint32_t *smc;
 
-    uint8_t timer_channel;  /* protected calls to the timer */
-    uint8_t images_channel; /* notified once the images are in place, or VMM_NO_CHANNEL when they are from the
-                               start */
+    uint8_t timer_channel; /* protected calls to the timer */
 
     enum vmm_policy on_crash;
     enum vmm_policy on_poweroff;

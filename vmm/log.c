@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "vmm.h"
 
-void console_bytes(const uint8_t *bytes, uint32_t n)
+void console_early(uint8_t byte)
 {
     /* What finds no room is lost: the monitor must not wait for the console. */
-    charq_write(&vmm.console[0].out, bytes, n);
+    charq_write(&vmm.console[0].out, &byte, 1);
     microkit_notify(vmm_config.console[0].channel);
 }
 
@@ -14,7 +14,7 @@ static void text(const char *s)
     while (s[n] != 0) {
         n++;
     }
-    charq_write(&vmm.console[0].out, (const uint8_t *)s, n);
+    charq_write_keeping(&vmm.console[0].out, (const uint8_t *)s, n, 0);
 }
 
 static void begin(void)
@@ -26,7 +26,8 @@ static void begin(void)
 
 static void end(void)
 {
-    console_bytes((const uint8_t *)"\r\n", 2);
+    text("\r\n");
+    microkit_notify(vmm_config.console[0].channel);
 }
 
 static void decimal(uint64_t value)

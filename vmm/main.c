@@ -38,13 +38,19 @@ static void acknowledge(void)
     }
 }
 
-/* A deadline that comes to nothing costs one wake-up; taking it back would cost a call each time. */
+/*
+ * A deadline that comes to nothing costs one wake-up; taking it back would cost a call each time. One that
+ * has passed, and the timer has not said so, is set again: where the timer's alarm is a register that guests
+ * reach (see alarm_arm.c), any monitor that is awake so wakes all that should be.
+ */
 static void arm(uint64_t deadline)
 {
-    if (deadline < vmm.timer_armed) {
-        vmm.timer_armed = deadline;
-        microkit_mr_set(0, deadline);
+    uint64_t now = timer_now();
+    if (deadline < vmm.timer_armed || vmm.timer_armed <= now) {
+        vmm.timer_armed = min_u64(deadline, vmm.timer_armed);
+        microkit_mr_set(0, vmm.timer_armed);
         microkit_ppcall(vmm_config.timer_channel, microkit_msginfo_new(TIMER_SET, 1));
+        account_charge(&vmm.traps, now, timer_now());
     }
 }
 
@@ -84,7 +90,7 @@ static uint64_t owed_for_trust(void)
     return vmm.traps.limit / 4;
 }
 
-/* A trap took from `start` until now. */
+/* A trap, or what follows from one, took from `start` until now. */
 static void charge(uint64_t start)
 {
     bool was = vmm.behind;
@@ -95,14 +101,15 @@ static void charge(uint64_t start)
     }
 }
 
-/* The end of every event. */
-static void settle(void)
+/* The end of every event. `start`: when it began, if the guest is the cause, else TIMER_NEVER. */
+static void settle(uint64_t start)
 {
     if (virtio_net_pending(&vmm.net)) {
         bus_run_net();
     }
     uint64_t next = vmm.state == GUEST_UP ? run_vcpus() : TIMER_NEVER;
     log_breaches();
+    charge(start);
     next = min_u64(next, min_u64(vmm.restart_at, vmm.net_due));
     arm(vmm.behind ? min_u64(next, account_due(&vmm.traps, owed_for_trust())) : next);
 }
@@ -121,7 +128,8 @@ static void run_console(uint32_t index)
     charge(start);
 }
 
-static void on_timer(void)
+/* Returns when that began which is not charged yet: whoever sets a timer causes what its end takes. */
+static uint64_t on_timer(void)
 {
     uint64_t now = timer_now();
     vmm.timer_armed = TIMER_NEVER;
@@ -131,6 +139,7 @@ static void on_timer(void)
             run_console(i);
         }
     }
+    uint64_t start = timer_now();
     if (vmm.restart_at <= now) {
         guest_restart();
     }
@@ -145,6 +154,7 @@ static void on_timer(void)
         virtio_net_due(&vmm.net, now);
         bus_run_net();
     }
+    return start;
 }
 
 /* What the guest cannot know how to go on from. */
@@ -164,11 +174,11 @@ static void on_memory_fault(uint32_t vcpu)
         if (access.write) {
             value = mmio_truncate(&access, vcpu_register(vcpu, access.reg));
             if (bus_write(vcpu, address, access.size, value)) {
-                vcpu_advance(vcpu, 4);
+                vcpu_advance(vcpu, access.advance);
                 return;
             }
         } else if (bus_read(vcpu, address, access.size, &value)) {
-            vcpu_set_register(vcpu, access.reg, mmio_extend(&access, value), 4);
+            vcpu_set_register(vcpu, access.reg, mmio_extend(&access, value), access.advance);
             return;
         }
     }
@@ -211,6 +221,12 @@ static void on_call(uint32_t vcpu, bool smc, uint32_t advance)
     }
 }
 
+/* Guests have none: they read as zero. Every kernel resets them when it boots. */
+static bool is_debug_register(uint32_t sysreg)
+{
+    return sysreg >> 16 == 2;
+}
+
 static void on_system_register(uint32_t vcpu, const struct trap *trap)
 {
     bool sgi =
@@ -218,7 +234,7 @@ static void on_system_register(uint32_t vcpu, const struct trap *trap)
     if (trap->write) {
         if (sgi && vmm_config.gic == GIC_V3) {
             gic_sgi1r(&vmm.gic, vcpu, vcpu_register(vcpu, trap->reg));
-        } else if (trap->sysreg != ICC_SRE_EL1) {
+        } else if (trap->sysreg != ICC_SRE_EL1 && !is_debug_register(trap->sysreg)) {
             vmm.unknown_traps++;
         }
         vcpu_advance(vcpu, 4);
@@ -227,7 +243,7 @@ static void on_system_register(uint32_t vcpu, const struct trap *trap)
     uint64_t value = 0;
     if (trap->sysreg == ICC_SRE_EL1) {
         value = 7; /* system register interface on, bypasses off: both cannot be changed */
-    } else {
+    } else if (!is_debug_register(trap->sysreg)) {
         vmm.unknown_traps++;
     }
     vcpu_set_register(vcpu, trap->reg, value, 4);
@@ -240,17 +256,16 @@ static void on_trap(uint32_t vcpu)
     switch (trap.kind) {
     case TRAP_WFX:
         if (trap.is_wfe || gic_has_work(&vmm.gic, vcpu)) {
-            vcpu_advance(vcpu, 4);
+            vcpu_advance(vcpu, trap.advance);
         } else {
-            vcpu_sleep(vcpu);
+            vcpu_sleep(vcpu, trap.advance);
         }
         break;
     case TRAP_HVC:
-        /* The preferred return address of HVC is behind it. */
-        on_call(vcpu, false, 0);
+        on_call(vcpu, false, trap.advance);
         break;
     case TRAP_SMC:
-        on_call(vcpu, true, 4);
+        on_call(vcpu, true, trap.advance);
         break;
     case TRAP_SYSREG:
         on_system_register(vcpu, &trap);
@@ -317,8 +332,7 @@ seL4_Bool fault(microkit_child child, microkit_msginfo msginfo, microkit_msginfo
         crash("a fault that no guest should cause, label", microkit_msginfo_get_label(msginfo));
         break;
     }
-    charge(start);
-    settle();
+    settle(start);
     if (vcpu_of(vcpu)->state != VCPU_RUNNING) {
         return seL4_False; /* asleep or off: there is nobody to answer */
     }
@@ -329,10 +343,9 @@ seL4_Bool fault(microkit_child child, microkit_msginfo msginfo, microkit_msginfo
 void notified(microkit_channel channel)
 {
     const struct vmm_config *c = &vmm_config;
-    if (channel == c->images_channel) {
-        guest_boot();
-    } else if (channel == c->timer_channel) {
-        on_timer();
+    uint64_t start = TIMER_NEVER;
+    if (channel == c->timer_channel) {
+        start = on_timer();
     } else if (c->net.present && channel == c->net.channel) {
         bus_run_net();
     } else {
@@ -349,7 +362,7 @@ void notified(microkit_channel channel)
         }
     }
     if (vmm.state != GUEST_DRAINING) {
-        settle();
+        settle(start);
     }
 }
 
@@ -361,7 +374,5 @@ void init(void)
     account_init(&vmm.traps, TRAPS_LIMIT(timer_frequency()), TRAPS_PART);
     bus_init();
     vcpu_init(vmm_config.vcpus);
-    if (vmm_config.images_channel == VMM_NO_CHANNEL) {
-        guest_boot();
-    }
+    guest_boot();
 }

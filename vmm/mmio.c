@@ -9,12 +9,18 @@ enum {
     CLASS_DATA_ABORT_LOWER = 0x24,
 };
 
+#define LONG_INSTRUCTION (1u << 25) /* of 32 bits */
 #define ISS_VALID (1u << 24)
 #define ISS_SIGN (1u << 21)
 #define ISS_WIDE (1u << 15)
 #define ISS_WRITE (1u << 6)
 #define ISS_CACHE_MAINTENANCE (1u << 8)
 #define ISS_TABLE_WALK (1u << 7)
+
+static uint8_t instruction_bytes(uint64_t syndrome)
+{
+    return syndrome & LONG_INSTRUCTION ? 4 : 2;
+}
 
 bool mmio_decode(uint64_t syndrome, struct mmio_access *access)
 {
@@ -29,6 +35,7 @@ bool mmio_decode(uint64_t syndrome, struct mmio_access *access)
     access->reg = (iss >> 16) & 0x1f;
     access->sign_extend = (iss & ISS_SIGN) != 0;
     access->wide = (iss & ISS_WIDE) != 0;
+    access->advance = instruction_bytes(syndrome);
     return true;
 }
 
@@ -54,6 +61,7 @@ struct trap trap_decode(uint64_t syndrome)
 {
     struct trap trap = {.kind = TRAP_OTHER, .class = (uint32_t)(syndrome >> 26) & 0x3f};
     uint32_t iss = (uint32_t)syndrome & 0x1ffffff;
+    trap.advance = instruction_bytes(syndrome);
     switch (trap.class) {
     case CLASS_WFX:
         trap.kind = TRAP_WFX;
@@ -61,6 +69,7 @@ struct trap trap_decode(uint64_t syndrome)
         break;
     case CLASS_HVC64:
         trap.kind = TRAP_HVC;
+        trap.advance = 0; /* its preferred return address is behind it */
         break;
     case CLASS_SMC64:
         trap.kind = TRAP_SMC;
@@ -76,4 +85,13 @@ struct trap trap_decode(uint64_t syndrome)
         break;
     }
     return trap;
+}
+
+uint64_t exception_vector(uint64_t spsr)
+{
+    enum { MODE = 0xf, EL1_SP0 = 0x4, EL1 = 0xc, AARCH32 = 0x10 };
+    if ((spsr & EL1) != 0) {
+        return (spsr & MODE) == EL1_SP0 ? 0 : 0x200;
+    }
+    return spsr & AARCH32 ? 0x600 : 0x400;
 }

@@ -15,7 +15,8 @@ struct mmio_access {
     uint8_t size; /* bytes: 1, 2, 4 or 8 */
     uint8_t reg;  /* number of the general register */
     bool sign_extend;
-    bool wide; /* the destination is a 64-bit register */
+    bool wide;       /* the destination is a 64-bit register */
+    uint8_t advance; /* bytes of the instruction: 2 in a 32-bit process's Thumb code, else 4 */
 };
 
 /* Data abort from a lower level. False when the instruction is one that the syndrome does not describe, or no
@@ -37,6 +38,7 @@ struct trap {
     uint8_t reg;     /* TRAP_SYSREG: general register */
     uint32_t sysreg; /* TRAP_SYSREG: as SYSREG() makes it */
     uint32_t class;  /* exception class */
+    uint8_t advance; /* bytes of the instruction; of HVC, nothing is left of it */
 };
 
 #define SYSREG(op0, op1, crn, crm, op2)                                                                      \
@@ -44,3 +46,7 @@ struct trap {
      (uint32_t)(op2))
 
 struct trap trap_decode(uint64_t syndrome);
+
+/* Where the vector for a synchronous exception lies in the guest's table, from the state (SPSR) in which it
+ * happens. */
+uint64_t exception_vector(uint64_t spsr);

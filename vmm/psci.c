@@ -21,14 +21,16 @@ enum {
     NOT_SUPPORTED = -1,
     INVALID_PARAMETERS = -2,
     ALREADY_ON = -4,
+    INVALID_ADDRESS = -9,
 };
 
 #define SMCCC_VERSION 0x80000000u
 #define SMC64 0x40000000u
 #define MPIDR_AFFINITY 0xff00ffffffULL
 
-void psci_init(struct psci *psci, uint32_t vcpus)
+void psci_init(struct psci *psci, uint32_t vcpus, const struct guest_ram *ram)
 {
+    psci->ram = ram;
     psci->vcpus = vcpus > PSCI_MAX_VCPUS ? PSCI_MAX_VCPUS : vcpus;
     for (uint32_t i = 0; i < PSCI_MAX_VCPUS; i++) {
         psci->on[i] = i == 0;
@@ -78,12 +80,29 @@ static struct psci_result cpu_on(struct psci *psci, uint64_t target, uint64_t en
     if (psci->on[target]) {
         return answer(ALREADY_ON);
     }
+    /* It could not but fault, and where it has no exception vector yet. */
+    if (entry % 4 != 0 || ram_at(psci->ram, entry, 4) == NULL) {
+        return answer(INVALID_ADDRESS);
+    }
     psci->on[target] = true;
     return (struct psci_result){.action = PSCI_START_VCPU,
                                 .value = SUCCESS,
                                 .target = (uint32_t)target,
                                 .entry = entry,
                                 .context = context};
+}
+
+/* A guest without a vCPU that could start another one has ended, whatever it meant. */
+static struct psci_result cpu_off(struct psci *psci, uint32_t caller)
+{
+    bool any = false;
+    if (caller < psci->vcpus) {
+        psci->on[caller] = false;
+    }
+    for (uint32_t i = 0; i < psci->vcpus; i++) {
+        any = any || psci->on[i];
+    }
+    return (struct psci_result){.action = any ? PSCI_STOP_VCPU : PSCI_POWER_OFF};
 }
 
 static struct psci_result affinity_info(const struct psci *psci, uint64_t target, uint64_t level)
@@ -117,10 +136,7 @@ struct psci_result psci_call(struct psci *psci, uint32_t caller, const uint64_t 
     case CPU_SUSPEND:
         return (struct psci_result){.action = PSCI_SUSPEND, .value = SUCCESS};
     case CPU_OFF:
-        if (caller < psci->vcpus) {
-            psci->on[caller] = false;
-        }
-        return (struct psci_result){.action = PSCI_STOP_VCPU};
+        return cpu_off(psci, caller);
     case CPU_ON:
         return cpu_on(psci, a, b, c);
     case AFFINITY_INFO:

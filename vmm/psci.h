@@ -6,8 +6,7 @@
  * The core keeps which vCPUs are on, answers calls and says what has to be done.
  */
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "mem.h"
 
 #define PSCI_MAX_VCPUS 4u
 
@@ -22,6 +21,7 @@ enum psci_action {
 };
 
 struct psci {
+    const struct guest_ram *ram; /* where a vCPU may start */
     uint32_t vcpus;
     bool on[PSCI_MAX_VCPUS];
 };
@@ -35,7 +35,7 @@ struct psci_result {
 };
 
 /* vCPU 0 is on, the others are off. The affinity (MPIDR Aff0) of a vCPU is its number. */
-void psci_init(struct psci *psci, uint32_t vcpus);
+void psci_init(struct psci *psci, uint32_t vcpus, const struct guest_ram *ram);
 
 /* A call by vCPU `caller` with these values of x0 to x3. */
 struct psci_result psci_call(struct psci *psci, uint32_t caller, const uint64_t x[4]);

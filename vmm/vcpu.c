@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "vcpu.h"
 
+#include "mmio.h"
 #include "timer.h"
 
 #define SPSR_EL1H 0x5u
 #define SPSR_DAIF 0x3c0u
-#define SPSR_MODE 0xfu
 #define CNTV_ENABLE 1u
 #define CNTV_IMASK 2u
 #define MPIDR_RES1 (1ULL << 31)
@@ -101,7 +101,7 @@ void vcpu_off(uint32_t vcpu)
     vcpus[vcpu].deadline = TIMER_NEVER;
 }
 
-void vcpu_sleep(uint32_t vcpu)
+void vcpu_sleep(uint32_t vcpu, uint32_t advance)
 {
     struct vcpu *v = &vcpus[vcpu];
     seL4_UserContext context;
@@ -112,12 +112,12 @@ void vcpu_sleep(uint32_t vcpu)
         v->deadline = microkit_vcpu_arm_read_reg(vcpu, seL4_VCPUReg_CNTV_CVAL) +
                       microkit_vcpu_arm_read_reg(vcpu, seL4_VCPUReg_CNTVOFF);
         if (v->deadline <= timer_now()) {
-            vcpu_advance(vcpu, 4);
+            vcpu_advance(vcpu, advance);
             return;
         }
     }
     seL4_TCB_ReadRegisters(BASE_VM_TCB_CAP + vcpu, 1, 0, 1, &context);
-    v->sleeper_pc = context.pc + 4;
+    v->sleeper_pc = context.pc + advance;
     v->state = VCPU_ASLEEP;
 }
 
@@ -172,10 +172,7 @@ static bool take_exception(uint32_t vcpu, uint64_t class, uint64_t iss)
     seL4_UserContext context;
     read_context(vcpu, 3, &context);
     bool from_el1 = (context.spsr & 0xc) != 0;
-    bool on_sp0 = (context.spsr & SPSR_MODE) == 4;
-    uint64_t vector = microkit_vcpu_arm_read_reg(vcpu, seL4_VCPUReg_VBAR) + (!from_el1 ? 0x400
-                                                                             : on_sp0  ? 0
-                                                                                       : 0x200);
+    uint64_t vector = microkit_vcpu_arm_read_reg(vcpu, seL4_VCPUReg_VBAR) + exception_vector(context.spsr);
     if (context.pc == vector) {
         return false;
     }

@@ -30,8 +30,8 @@ void vcpu_off(uint32_t vcpu);
 /* Starts the program of drain.S at this address, with the interrupts that sit in list registers. */
 void vcpu_start_draining(uint32_t vcpu, uint64_t entry, uint64_t gicc, const uint16_t lr[GIC_MAX_LRS]);
 
-/* Puts a vCPU that executed WFI to sleep until vcpu_wake. */
-void vcpu_sleep(uint32_t vcpu);
+/* Puts a vCPU that executed a WFI of `advance` bytes to sleep until vcpu_wake. */
+void vcpu_sleep(uint32_t vcpu, uint32_t advance);
 void vcpu_wake(uint32_t vcpu);
 
 /* General registers of a vCPU in a fault: reads register n (31 reads as 0); writes it and moves on `advance`

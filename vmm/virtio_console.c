@@ -88,5 +88,6 @@ void virtio_console_init(struct virtio_console *console, const struct guest_ram 
     memset(console, 0, sizeof(*console));
     charq_attach(&console->out, &port->out, port->out_bytes, CHARQ_OUT_BYTES);
     charq_attach(&console->in, &port->in, port->in_bytes, CHARQ_IN_BYTES);
+    console->out.keep = VIRTIO_CONSOLE_KEEP;
     virtio_init(&console->dev, &ops, console, ram, VIRTIO_ID_CONSOLE, 2, 0, NULL, 0);
 }

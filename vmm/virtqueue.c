@@ -90,9 +90,10 @@ static bool walk(struct virtq *q, const uint8_t *table, uint32_t entries, uint32
         if (d.flags & DESC_INDIRECT) {
             const uint8_t *inner = ram_at(q->ram, d.addr, d.len);
             uint32_t inner_entries = d.len / DESC_BYTES;
-            /* 2.7.5.3: no table within a table, and no INDIRECT with NEXT. */
+            /* 2.7.5.3: no table within a table, and no INDIRECT with NEXT; it may lie anywhere, and eight
+             * bytes are what we need to read its addresses in one piece. */
             if (indirect || !q->allow_indirect || (d.flags & DESC_NEXT) || inner == NULL ||
-                d.len % DESC_BYTES != 0 || inner_entries == 0 || d.addr % DESC_BYTES != 0) {
+                d.len % DESC_BYTES != 0 || inner_entries == 0 || d.addr % 8 != 0) {
                 return false;
             }
             return walk(q, inner, inner_entries, 0, chain, true);

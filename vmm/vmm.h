@@ -73,4 +73,5 @@ void log_hex(const char *text, uint64_t value);
 void log_decimal(const char *before, uint64_t value, const char *after);
 /* What the guest has done that no driver should, when there is twice as much of it as in the last report. */
 void log_breaches(void);
-void console_bytes(const uint8_t *bytes, uint32_t n);
+/* A byte of the guest's early console. */
+void console_early(uint8_t byte);

@@ -9,7 +9,7 @@ from router.description.models import Guest, ImageFiles, SdkVersion
 from router.description.parts import Finding, Parts
 from router.description.values import size_text
 
-RESERVED = ("monitor", "vswitch", "console", "timer", "images")
+RESERVED = ("monitor", "vswitch", "console", "timer", "ticker", "images")
 """Names of protection domains of ours, Microkit's own (`monitor`), and of folders in the build output."""
 
 LEAST_MEMORY = 32 << 20

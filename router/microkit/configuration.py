@@ -12,13 +12,17 @@ from dataclasses import dataclass
 
 from router.boards.model import Range
 from router.plan.domains import (
+    CONSOLE_DEADLINE,
     DRIVER_GUESTS,
     DRIVER_IRQ,
+    TICKS,
     TO_CONSOLE,
     TO_TIMER,
+    TO_TIMER_OF_TICKER,
     TO_VSWITCH,
     config_spaces,
     device_region_name,
+    has_ticker,
     payload_files,
 )
 from router.plan.features import sdk_features
@@ -192,7 +196,6 @@ def monitor_source(plan: SystemPlan, guest: GuestPlan, loaded: Loaded) -> str:
         "smcs": str(len(guest.smc)),
         **({"smc": "smc"} if guest.smc else {}),
         "timer_channel": str(TO_TIMER),
-        "images_channel": "VMM_NO_CHANNEL",
         "on_crash": policy,
         "on_poweroff": "VMM_STAY_DOWN",
         "on_reset": policy,
@@ -219,6 +222,7 @@ def console_source(plan: SystemPlan) -> str:
     fields = {
         "uart": pointer(map_of(pd, "uart").vaddr),
         "irq_channel": str(DRIVER_IRQ),
+        "timer_channel": str(CONSOLE_DEADLINE),
         "ports": str(len(ports)),
         "port": "port",
     }
@@ -232,13 +236,19 @@ def console_source(plan: SystemPlan) -> str:
 def timer_source(plan: SystemPlan) -> str:
     """`timer_config`."""
     pd = pd_of(plan, "timer")
-    clients = sum(1 << (guest.index + DRIVER_GUESTS) for guest in plan.guests)
+    clients = sum(1 << (guest.index + DRIVER_GUESTS) for guest in plan.guests) | 1 << CONSOLE_DEADLINE
     fields = {
         "registers": pointer(map_of(pd, "timer").vaddr) if plan.board.timer.registers else "0",
         "irq_channel": str(DRIVER_IRQ),
+        "tick_channel": str(TICKS) if has_ticker(plan.board) else "TIMER_NO_TICKS",
         "clients": number(clients),
     }
     return source('#include "timer_pd.h"\n', f"const struct timer_config timer_config = {struct(fields, '')};\n")
+
+
+def ticker_source() -> str:
+    """`ticker_channel`."""
+    return source('#include "ticker.h"\n', f"const uint8_t ticker_channel = {TO_TIMER_OF_TICKER};\n")
 
 
 def vswitch_source(plan: SystemPlan) -> str:
@@ -288,9 +298,11 @@ def images_source(plan: SystemPlan) -> str:
 
 
 def render_configuration(plan: SystemPlan, loaded: Mapping[str, Loaded]) -> dict[str, str]:
-    """The C files by name (`vmm_GUEST.c`, `console.c`, `timer.c`, `vswitch.c`, `images.c`). `loaded`: by guest."""
+    """The C files by name: `vmm_GUEST.c`, and those of the other domains that the plan has. `loaded`: by guest."""
     files = {f"vmm_{guest.name}.c": monitor_source(plan, guest, loaded[guest.name]) for guest in plan.guests}
     files |= {"console.c": console_source(plan), "timer.c": timer_source(plan), "vswitch.c": vswitch_source(plan)}
+    if has_ticker(plan.board):
+        files["ticker.c"] = ticker_source()
     if not sdk_features(plan.sdk).prefill:
         files["images.c"] = images_source(plan)
     return files

@@ -12,6 +12,7 @@ from router import files
 from router.errors import HostError
 from router.microkit.compile import Sizes, compile_programs, digest, sizes
 from router.microkit.configuration import Loaded, render_configuration
+from router.microkit.guard import CODE, guarded
 from router.microkit.sdk import Sdk
 from router.plan.models import SystemPlan
 
@@ -63,7 +64,7 @@ def build_boot_image(
     stamp = folder / "objects" / f"{IMAGE}.inputs"
     used = [folder / f"{plan.name}.system", *built.values(), *payloads(plan, folder), sdk.tool]
     used += sorted((board_dir / "elf").iterdir())
-    inputs = digest([str(sdk.path), *(part for path in used for part in (str(path), files.sha256(path)))])
+    inputs = digest([str(sdk.path), str(CODE), *(part for path in used for part in (str(path), files.sha256(path)))])
     if not (image.is_file() and stamp.is_file() and stamp.read_text() == inputs):
         progress(f"making {IMAGE} with Microkit SDK {sdk.version}")
         stamp.unlink(missing_ok=True)
@@ -104,6 +105,7 @@ def run_tool(plan: SystemPlan, sdk: Sdk, folder: Path) -> None:
             f"the microkit tool of SDK {sdk.version} fails: {first_error(run.stderr or run.stdout, run.returncode)}",
             hint=f"all it says: {log}",
         )
+    image.write_bytes(guarded(image.read_bytes()))
     image.replace(folder / IMAGE)
     report.replace(folder / REPORT)
 

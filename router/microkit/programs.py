@@ -48,7 +48,13 @@ def program_of(name: str, board: Board) -> Program:
     drivers = ("drivers", "common")
     match name:
         case "timer":
-            return Program(name, drivers, ("drivers/timer_pd.c", ALARMS[TimerKind(board.timer.kind)], MEMORY))
+            return Program(
+                name,
+                drivers,
+                ("drivers/timer_pd.c", "drivers/deadlines.c", ALARMS[TimerKind(board.timer.kind)], MEMORY),
+            )
+        case "ticker":
+            return Program(name, drivers, ("drivers/ticker.c",))
         case "console":
             uart = UART_DRIVERS[UartKind(board.uart.kind)]
             return Program(name, drivers, ("drivers/console.c", "drivers/mux.c", uart, MEMORY))

@@ -20,6 +20,7 @@ SECTIONS = (
 )
 ROLES = {
     "timer": "wakes monitors at their guests' deadlines",
+    "ticker": "has the timer look after its alarm, which guests' kernels reach on this board",
     "console": "shares the serial port between the guests",
     "vswitch": "the virtual Ethernet: lets the allowed conversations through and nothing else",
     "images": "fills the image regions before any monitor runs, which this SDK version cannot do at build time",

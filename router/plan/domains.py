@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from router.boards.model import Board
+from router.boards.model import Board, TimerKind
 from router.description.models import Description
 from router.plan.features import SdkFeatures
 from router.plan.guests import round_up
@@ -33,6 +33,7 @@ from router.plan.models import (
 # Priorities: who is called or woken is above who calls or wakes, so that a queue is drained before it fills.
 IMAGES_PRIORITY = 250
 TIMER_PRIORITY = 240
+TICKER_PRIORITY = 235
 CONSOLE_PRIORITY = 230
 VSWITCH_PRIORITY = 220
 MONITOR_PRIORITY = 210
@@ -42,6 +43,11 @@ GUEST_PRIORITY = 100
 TO_VSWITCH, TO_CONSOLE, TO_TIMER, FIRST_IRQ = 0, 1, 2, 8
 # In the drivers: the interrupt is 0, the guest with index i is i + 1. In the switch the guest with index i is i.
 DRIVER_IRQ, DRIVER_GUESTS = 0, 1
+# Between the console and the timer, in both: the last one that there is. From the ticker, in the timer.
+CONSOLE_DEADLINE, TICKS = 61, 60
+TO_TIMER_OF_TICKER = 0
+TICK_BUDGET, TICK_PERIOD = 1000, 10_000
+"""Microseconds. The period is how late others' deadlines may be while a guest disturbs the alarm."""
 
 RINGS_VADDR = 0x1_0000_0000
 CONSOLE_VADDR = 0x1_4000_0000
@@ -259,8 +265,13 @@ def device_regions(board: Board, guests: tuple[GuestPlan, ...]) -> list[MemoryRe
     return regions
 
 
+def has_ticker(board: Board) -> bool:
+    """Whether guests' kernels reach the registers of the timer's alarm, so that a clock of the kernel's watches it."""
+    return board.timer.kind == TimerKind.ARM_PHYSICAL
+
+
 def drivers(board: Board, guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -> list[ProtectionDomain]:
-    """The domains that serve all guests: timer, console, switch."""
+    """The domains that serve all guests: timer, ticker, console, switch."""
     uart = [Map("uart", DEVICE_VADDR, "rw", cached=False)] if board.uart.registers else []
     timer = [Map("timer", DEVICE_VADDR, "rw", cached=False)] if board.timer.registers else []
     return [
@@ -270,6 +281,11 @@ def drivers(board: Board, guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -
             TIMER_PRIORITY,
             maps=tuple(timer),
             irqs=(Irq(board.timer.irq, DRIVER_IRQ, board.timer.edge),),
+        ),
+        *(
+            [ProtectionDomain("ticker", "ticker.elf", TICKER_PRIORITY, budget=TICK_BUDGET, period=TICK_PERIOD)]
+            if has_ticker(board)
+            else []
         ),
         ProtectionDomain(
             "console",
@@ -294,9 +310,23 @@ def drivers(board: Board, guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -
     ]
 
 
-def channels(guests: tuple[GuestPlan, ...]) -> tuple[Channel, ...]:
-    """Each monitor's channels to the switch, the console and the timer."""
-    planned = []
+def channels(board: Board, guests: tuple[GuestPlan, ...]) -> tuple[Channel, ...]:
+    """Each monitor's channels to the switch, the console and the timer, and the console's and ticker's to the timer."""
+    planned = [
+        Channel(
+            End("console", CONSOLE_DEADLINE, pp=True),
+            End("timer", CONSOLE_DEADLINE),
+            "how long input waits for a guest that does not read",
+        )
+    ]
+    if has_ticker(board):
+        planned.append(
+            Channel(
+                End("ticker", TO_TIMER_OF_TICKER),
+                End("timer", TICKS, notify=False),
+                "time to look after the alarm, which guests' kernels reach",
+            )
+        )
     for guest in guests:
         me = f"vmm_{guest.name}"
         planned += [
@@ -338,4 +368,4 @@ def plan_domains(
         for guest in guests
     ]
     regions = [*ram, *device_regions(board, guests), *shared_regions(guests, vswitch), *payloads.values()]
-    return Domains(tuple(regions), tuple(domains), channels(guests))
+    return Domains(tuple(regions), tuple(domains), channels(board, guests))

@@ -102,6 +102,9 @@ class ProtectionDomain:
     vm: VirtualMachine | None = None
     smc: bool = False
     cpu: int | None = None
+    budget: int | None = None
+    """Microseconds in each period."""
+    period: int | None = None
 
 
 @dataclass(frozen=True)

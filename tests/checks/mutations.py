@@ -29,6 +29,11 @@ def with_pd(plan: SystemPlan, name: str, /, **changes: Any) -> SystemPlan:
     return plan.but(pds=tuple(replace(each, **changes) if each.name == name else each for each in plan.pds))
 
 
+def with_spare(plan: SystemPlan) -> SystemPlan:
+    """One more protection domain, which does nothing."""
+    return plan.but(pds=(*plan.pds, ProtectionDomain("spare", "spare.elf", 1)))
+
+
 def pd_of(plan: SystemPlan, name: str) -> ProtectionDomain:
     return next(each for each in plan.pds if each.name == name)
 

@@ -21,6 +21,7 @@ CORES = [
     *(ROOT / "vmm" / f"{name}.c" for name in ("account", "backoff", "pci")),
     ROOT / "common" / "netq.c",
     ROOT / "drivers" / "mux.c",
+    ROOT / "drivers" / "deadlines.c",
     *(ROOT / "vswitch" / "core" / f"{name}.c" for name in ("vswitch", "init")),
     ROOT / "vswitch" / "pd" / "forward.c",
 ]

@@ -377,6 +377,8 @@ struct vswitch_verdict vswitch_decide(const struct vswitch_config *config, struc
     judged.out = in_port;
     judged.length = length;
     copy_head(judged.head, frame, length);
+    /* The compiler must not read the frame again where it finds no register for a copied byte. */
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
 
     uint64_t ports = 0;
     struct vswitch_counters *counters = &state->counters[in_port];

@@ -3,9 +3,11 @@
  * reaches everything that a guest's kernel can: every register at any width, queues anywhere, calls to
  * firmware, system registers, the CPU interface of the interrupt controller.
  *
- * It attacks for SECONDS with each of two seeds, then sets its network up as a good driver does and asks for
- * its peer's hardware address. In its further lives it crashes, each time in another way, until it has run
- * out of ways. The count of lives is in RAM, which a restart leaves alone where no image lies.
+ * It sets a watchpoint for everybody's memory, disturbs the alarm that the others' timers hang on for SECONDS
+ * in each of two ways, attacks for SECONDS with each of two seeds, then sets its network up as a good driver
+ * does and asks for its peer's hardware address. In its further lives it crashes, each time in another way,
+ * until it has run out of ways. The count of lives is in RAM, which a restart leaves alone where no image
+ * lies.
  *
  * The addresses of the machine come from the plan, as macros. What it says goes to the early console.
  */
@@ -220,6 +222,45 @@ static void flood(void)
     }
 }
 
+/* For all that runs at EL0 and touches its first 2 GiB of addresses, as every protection domain does. Where
+ * these registers are ours, the next one to run on this core meets it, and ends. */
+static void set_a_watchpoint(void)
+{
+    enum {
+        ENABLE = 1,
+        AT_EL0 = 2 << 1,
+        LOADS_AND_STORES = 3 << 3,
+        ALL_BYTES = 0xff << 5,
+        TWO_GIB = 31 << 24
+    };
+    uint64_t control = ENABLE | AT_EL0 | LOADS_AND_STORES | ALL_BYTES | TWO_GIB;
+    uint64_t state;
+    say("hostile: sets a watchpoint\n");
+    __asm__ volatile("msr oslar_el1, xzr\nisb\n"
+                     "msr dbgwvr0_el1, xzr\n"
+                     "msr dbgwcr0_el1, %1\n"
+                     "mrs %0, mdscr_el1\n"
+                     "orr %0, %0, #0x8000\n" /* MDE */
+                     "msr mdscr_el1, %0\nisb"
+                     : "=&r"(state)
+                     : "r"(control));
+}
+
+/* The timer's alarm is a register of the processor that nobody keeps from us, where the kernel leaves it to
+ * user level: first it never comes, then it comes without end. Nothing of this traps. */
+static void disturb_the_alarm(void)
+{
+    say("hostile: stops the alarm\n");
+    for (uint64_t end = now() + SECONDS * hertz(); now() < end;) {
+        __asm__ volatile("msr cntp_ctl_el0, %0" ::"r"(2UL));
+    }
+    say("hostile: lets it ring\n");
+    for (uint64_t end = now() + SECONDS * hertz(); now() < end;) {
+        __asm__ volatile("msr cntp_cval_el0, xzr\nmsr cntp_ctl_el0, %0" ::"r"(1UL));
+    }
+    say("hostile: leaves the alarm alone\n");
+}
+
 static void attack(uint64_t seed)
 {
     random_state = seed;
@@ -282,6 +323,8 @@ void main(void)
     switch (life) {
     case 0:
         await_key();
+        set_a_watchpoint();
+        disturb_the_alarm();
         attack(SEED);
         attack(SEED + 1);
         say("hostile: crashes now\n");

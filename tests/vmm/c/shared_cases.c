@@ -1,6 +1,5 @@
-/* The rings between domains, the switch around them, and the console multiplexer. */
+/* The rings between domains, and the switch around them. */
 #include "case.h"
-#include "mux.h"
 #include "netq.h"
 #include "three_ports.h"
 
@@ -276,152 +275,6 @@ CASE(a_full_receiver_loses_nothing_and_does_not_stop_other_senders)
     CHECK(freed >= 1000 - NETQ_ENTRIES);
 }
 
-static struct mux mux;
-static struct charq_port lines[3];
-static struct charq_end guest_out[3], guest_in[3];
-static char serial[8192];
-
-static void start_mux(void)
-{
-    static const char *const names[3] = {"server", "server.control", "client"};
-    memset(lines, 0, sizeof(lines));
-    mux_init(&mux);
-    for (uint32_t i = 0; i < 3; i++) {
-        EQUAL(mux_add(&mux, names[i], i == 1, &lines[i]), i);
-        charq_attach(&guest_out[i], &lines[i].out, lines[i].out_bytes, CHARQ_OUT_BYTES);
-        charq_attach(&guest_in[i], &lines[i].in, lines[i].in_bytes, CHARQ_IN_BYTES);
-    }
-}
-
-static void print(uint32_t port, const char *text)
-{
-    EQUAL(charq_write(&guest_out[port], (const uint8_t *)text, (uint32_t)strlen(text)), strlen(text));
-}
-
-static const char *shown(void)
-{
-    uint32_t n = 0;
-    for (int byte = mux_next(&mux); byte >= 0 && n < sizeof(serial) - 1; byte = mux_next(&mux)) {
-        serial[n++] = (char)byte;
-    }
-    serial[n] = 0;
-    return serial;
-}
-
-CASE(lines_carry_the_name_of_their_console)
-{
-    start_mux();
-    print(2, "hello\r\nworld\n");
-    CHECK(strcmp(shown(), "client| hello\r\nclient| world\r\n") == 0);
-}
-
-CASE(a_line_is_never_torn)
-{
-    start_mux();
-    print(1, "half");
-    print(2, "whole\n");
-    CHECK(strcmp(shown(), "client| whole\r\n") == 0);
-    print(1, " line\n");
-    CHECK(strcmp(shown(), "server.control| half line\r\n") == 0);
-}
-
-CASE(a_prompt_appears_at_once_and_again_after_an_interruption)
-{
-    start_mux();
-    print(0, "/ # ");
-    CHECK(strcmp(shown(), "server| / # ") == 0);
-    print(2, "boot\n");
-    CHECK(strcmp(shown(), "\r\nclient| boot\r\nserver| / # ") == 0);
-    print(0, "ls\n");
-    CHECK(strcmp(shown(), "ls\r\n") == 0);
-}
-
-CASE(carriage_returns_within_a_line_stay_and_those_before_its_end_go)
-{
-    start_mux();
-    print(0, "/ # ls");
-    CHECK(strcmp(shown(), "server| / # ls") == 0);
-    print(0, "\r/ # id\r");
-    CHECK(strcmp(shown(), "\r/ # id\r") == 0);
-    print(0, "\n/ # \r\r\n");
-    CHECK(strcmp(shown(), "\r\nserver| / # \r\r\n") == 0);
-    print(2, "50 %\r100 %\r\n\r\n");
-    CHECK(strcmp(shown(), "client| 50 %\r100 %\r\nclient| \r\n") == 0);
-}
-
-CASE(a_long_line_is_cut_into_marked_pieces)
-{
-    char text[MUX_LINE + 11];
-    start_mux();
-    memset(text, 'x', sizeof(text));
-    text[MUX_LINE + 9] = '\n';
-    text[MUX_LINE + 10] = 0;
-    print(2, text);
-    const char *out = shown();
-    CHECK(strncmp(out, "client| xxx", 11) == 0);
-    CHECK(strstr(out, "\r\nclient+ xxxxxxxxx\r\n") != NULL);
-}
-
-static void type(const char *keys)
-{
-    for (; *keys != 0; keys++) {
-        CHECK(mux_input(&mux, (uint8_t)*keys));
-    }
-}
-
-CASE(the_keyboard_goes_where_it_was_sent)
-{
-    uint8_t got[16] = {0};
-    start_mux();
-    type("ab\x1c"
-         "2cd\x1c\x1c"
-         "\x1c"
-         "9e");
-    EQUAL(charq_read(&guest_in[0], got, 16), 2);
-    CHECK(memcmp(got, "ab", 2) == 0);
-    EQUAL(charq_read(&guest_in[2], got, 16), 4); /* there is no console 9: the keyboard stays */
-    CHECK(memcmp(got,
-                 "cd\x1c"
-                 "e",
-                 4) == 0);
-    EQUAL(mux_wakes(&mux), 5);
-    EQUAL(mux_wakes(&mux), 0);
-}
-
-CASE(a_guest_that_does_not_read_refuses_keys_until_it_does)
-{
-    uint8_t byte;
-    start_mux();
-    for (uint32_t i = 0; i < CHARQ_IN_BYTES; i++) {
-        CHECK(mux_input(&mux, 'x'));
-    }
-    CHECK(!mux_input(&mux, 'y'));
-    EQUAL(charq_read(&guest_in[0], &byte, 1), 1);
-    CHECK(charq_made_room(&guest_in[0]));
-    CHECK(mux_input(&mux, 'y'));
-}
-
-CASE(a_producer_that_waits_for_room_is_woken)
-{
-    static uint8_t text[CHARQ_OUT_BYTES];
-    start_mux();
-    memset(text, 'a', sizeof(text));
-    EQUAL(charq_write(&guest_out[2], text, sizeof(text)), sizeof(text));
-    CHECK(!charq_await_room(&guest_out[2]));
-    shown();
-    EQUAL(mux_wakes(&mux), 4);
-}
-
-CASE(a_console_ring_with_a_senseless_index_is_empty_or_full)
-{
-    uint8_t byte;
-    start_mux();
-    lines[2].out.head = CHARQ_OUT_BYTES + 1;
-    CHECK(strcmp(shown(), "") == 0);
-    lines[2].in.tail = 77;
-    EQUAL(charq_write(&mux.port[2].in, &byte, 1), 0);
-}
-
 #define NAMED(name)                                                                                          \
     {                                                                                                        \
 #name, name                                                                                          \
@@ -439,15 +292,6 @@ static const struct test_case cases[] = {
     NAMED(the_switch_is_woken_for_returned_frames_only_when_somebody_waits_for_them),
     NAMED(lies_of_a_monitor_are_counted_and_touch_nobody_else),
     NAMED(a_full_receiver_loses_nothing_and_does_not_stop_other_senders),
-    NAMED(lines_carry_the_name_of_their_console),
-    NAMED(a_line_is_never_torn),
-    NAMED(a_prompt_appears_at_once_and_again_after_an_interruption),
-    NAMED(carriage_returns_within_a_line_stay_and_those_before_its_end_go),
-    NAMED(a_long_line_is_cut_into_marked_pieces),
-    NAMED(the_keyboard_goes_where_it_was_sent),
-    NAMED(a_guest_that_does_not_read_refuses_keys_until_it_does),
-    NAMED(a_producer_that_waits_for_room_is_woken),
-    NAMED(a_console_ring_with_a_senseless_index_is_empty_or_full),
     {NULL, NULL},
 };
 

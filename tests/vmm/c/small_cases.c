@@ -1,11 +1,12 @@
-/* PSCI, image placement, syndrome decoding, the early console, the console device and the transport. */
+/* PSCI, image placement, syndrome decoding, the early console, PCI functions. */
 #include "driver.h"
 #include "guest_image.h"
 #include "mmio.h"
 #include "pci.h"
 #include "pl011_early.h"
 #include "psci.h"
-#include "virtio_console.h"
+
+#define ENTRY (RAM_BASE + 0x80000)
 
 static struct psci psci;
 
@@ -48,7 +49,7 @@ static struct psci_result call(uint32_t caller, uint64_t x0, uint64_t x1, uint64
 
 CASE(psci_says_version_1_0_and_its_features)
 {
-    psci_init(&psci, 2);
+    psci_init(&psci, 2, &ram);
     EQUAL(call(0, 0x84000000, 0, 0, 0).value, 0x10000);
     EQUAL(call(0, 0x8400000a, 0xc4000003, 0, 0).value, 0);
     EQUAL(call(0, 0x8400000a, 0x84000009, 0, 0).value, 0);
@@ -59,12 +60,12 @@ CASE(psci_says_version_1_0_and_its_features)
 
 CASE(psci_starts_a_vcpu_once)
 {
-    psci_init(&psci, 2);
+    psci_init(&psci, 2, &ram);
     EQUAL(call(0, 0xc4000004, 1, 0, 0).value, 1);
-    struct psci_result result = call(0, 0xc4000003, 1, 0x40080000, 7);
+    struct psci_result result = call(0, 0xc4000003, 1, ENTRY, 7);
     EQUAL(result.action, PSCI_START_VCPU);
     EQUAL(result.target, 1);
-    EQUAL(result.entry, 0x40080000);
+    EQUAL(result.entry, ENTRY);
     EQUAL(result.context, 7);
     EQUAL((int64_t)call(0, 0xc4000003, 1, 0, 0).value, -4);
     EQUAL(call(0, 0xc4000004, 1, 0, 0).value, 0);
@@ -74,7 +75,7 @@ CASE(psci_starts_a_vcpu_once)
 
 CASE(psci_refuses_vcpus_that_do_not_exist)
 {
-    psci_init(&psci, 2);
+    psci_init(&psci, 2, &ram);
     EQUAL((int64_t)call(0, 0xc4000003, 2, 0, 0).value, -2);
     EQUAL((int64_t)call(0, 0xc4000003, 0x100, 0, 0).value, -2);
     EQUAL((int64_t)call(0, 0xc4000003, ~0ULL, 0, 0).value, -2);
@@ -85,7 +86,7 @@ CASE(psci_refuses_vcpus_that_do_not_exist)
 
 CASE(psci_reports_off_reset_and_what_is_not_its_own)
 {
-    psci_init(&psci, 1);
+    psci_init(&psci, 1, &ram);
     EQUAL(call(0, 0x84000008, 0, 0, 0).action, PSCI_POWER_OFF);
     EQUAL(call(0, 0x84000009, 0, 0, 0).action, PSCI_RESET);
     EQUAL(call(0, 0x84000012, 0, 0, 0).action, PSCI_RESET);
@@ -94,6 +95,25 @@ CASE(psci_reports_off_reset_and_what_is_not_its_own)
     EQUAL(call(0, 0, 0, 0, 0).action, PSCI_NOT_PSCI);
     EQUAL(call(0, 0x84000005, 0, 0, 0).action, PSCI_ANSWER);
     EQUAL(call(0, 0x80000000, 0, 0, 0).value, 0x10001);
+}
+
+CASE(psci_starts_no_vcpu_where_no_memory_is)
+{
+    psci_init(&psci, 2, &ram);
+    EQUAL((int64_t)call(0, 0xc4000003, 1, RAM_BASE - 4, 0).value, -9);
+    EQUAL((int64_t)call(0, 0xc4000003, 1, RAM_BASE + RAM_BYTES, 0).value, -9);
+    EQUAL((int64_t)call(0, 0xc4000003, 1, ~3ULL, 0).value, -9);
+    EQUAL((int64_t)call(0, 0xc4000003, 1, ENTRY + 2, 0).value, -9);
+    EQUAL(call(0, 0xc4000004, 1, 0, 0).value, 1);
+    EQUAL(call(0, 0x84000003, 1, ENTRY, 0).action, PSCI_START_VCPU);
+}
+
+CASE(psci_takes_the_last_vcpu_that_goes_off_for_a_power_off)
+{
+    psci_init(&psci, 2, &ram);
+    EQUAL(call(0, 0xc4000003, 1, ENTRY, 0).action, PSCI_START_VCPU);
+    EQUAL(call(0, 0x84000002, 0, 0, 0).action, PSCI_STOP_VCPU);
+    EQUAL(call(1, 0x84000002, 0, 0, 0).action, PSCI_POWER_OFF);
 }
 
 static void header(uint8_t bytes[IMAGE_HEADER_BYTES], uint64_t text_offset, uint64_t image_size)
@@ -195,6 +215,27 @@ CASE(a_load_and_a_store_are_read_from_the_syndrome)
     CHECK(!mmio_decode(0x20ULL << 26 | 1u << 24, &access));
 }
 
+CASE(instructions_of_32_bit_processes_may_have_two_bytes)
+{
+    struct mmio_access access;
+    uint64_t load = 0x24ULL << 26 | 1u << 24 | 2u << 22 | 5u << 16;
+    CHECK(mmio_decode(load, &access));
+    EQUAL(access.advance, 2); /* Thumb's `ldr r5` */
+    CHECK(mmio_decode(load | 1u << 25, &access));
+    EQUAL(access.advance, 4);
+    EQUAL(trap_decode(0x01ULL << 26).advance, 2);
+    EQUAL(trap_decode(0x01ULL << 26 | 1u << 25).advance, 4);
+}
+
+CASE(an_exception_goes_to_the_vector_of_where_it_comes_from)
+{
+    EQUAL(exception_vector(0x3c4), 0x000); /* EL1 with the stack of EL0 */
+    EQUAL(exception_vector(0x3c5), 0x200);
+    EQUAL(exception_vector(0x60000000), 0x400);
+    EQUAL(exception_vector(0x60000010), 0x600); /* EL0 in AArch32, Arm */
+    EQUAL(exception_vector(0x00000030), 0x600); /* Thumb */
+}
+
 CASE(narrow_loads_are_extended_as_the_instruction_says)
 {
     struct mmio_access access = {.size = 1};
@@ -234,132 +275,6 @@ CASE(the_early_console_takes_bytes_and_is_always_ready)
     EQUAL(pl011_early_read(0xfff8, 8), 0);
 }
 
-static struct virtio_console console;
-static struct charq_port ring;
-static struct charq_end from_guest, to_guest;
-
-static void start_console(void)
-{
-    memset(&ring, 0, sizeof(ring));
-    virtio_console_init(&console, &ram, &ring);
-    charq_attach(&from_guest, &ring.out, ring.out_bytes, CHARQ_OUT_BYTES);
-    charq_attach(&to_guest, &ring.in, ring.in_bytes, CHARQ_IN_BYTES);
-    bring_up(&console.dev, 0, 16);
-}
-
-CASE(console_output_arrives_whole_even_when_the_ring_is_small)
-{
-    static uint8_t got[10000];
-    uint32_t n = 0;
-    start_console();
-    for (uint32_t i = 0; i < 10000; i++) {
-        *at(DATA + i) = (uint8_t)(i * 7);
-    }
-    describe(VIRTIO_CONSOLE_TX, 0, DATA, 6000, NEXT, 1);
-    describe(VIRTIO_CONSOLE_TX, 1, DATA + 6000, 4000, 0, 0);
-    offer(VIRTIO_CONSOLE_TX, 16, 0);
-    CHECK(virtio_console_run(&console));
-    EQUAL(used_index(VIRTIO_CONSOLE_TX), 0);
-    while (n < 10000) {
-        uint32_t more = charq_read(&from_guest, got + n, 1000);
-        CHECK(more != 0);
-        n += more;
-        charq_made_room(&from_guest);
-        virtio_console_run(&console);
-    }
-    EQUAL(used_index(VIRTIO_CONSOLE_TX), 1);
-    CHECK(memcmp(got, at(DATA), 10000) == 0);
-}
-
-CASE(console_input_waits_for_a_buffer)
-{
-    start_console();
-    EQUAL(charq_write(&to_guest, (const uint8_t *)"hello", 5), 5);
-    virtio_console_run(&console);
-    EQUAL(used_index(VIRTIO_CONSOLE_RX), 0);
-    describe(VIRTIO_CONSOLE_RX, 0, DATA, 3, WRITE, 0);
-    describe(VIRTIO_CONSOLE_RX, 1, DATA + 100, 100, WRITE, 0);
-    offer(VIRTIO_CONSOLE_RX, 16, 0);
-    offer(VIRTIO_CONSOLE_RX, 16, 1);
-    virtio_console_run(&console);
-    EQUAL(used_index(VIRTIO_CONSOLE_RX), 2);
-    CHECK(memcmp(at(DATA), "hel", 3) == 0);
-    CHECK(memcmp(at(DATA + 100), "lo", 2) == 0);
-    EQUAL(used_length(VIRTIO_CONSOLE_RX, 16, 1), 2);
-}
-
-CASE(an_input_buffer_without_room_holds_up_no_one)
-{
-    start_console();
-    EQUAL(charq_write(&to_guest, (const uint8_t *)"x", 1), 1);
-    describe(VIRTIO_CONSOLE_RX, 0, DATA, 3, 0, 0); /* readable only */
-    offer(VIRTIO_CONSOLE_RX, 16, 0);
-    virtio_console_run(&console);
-    EQUAL(used_index(VIRTIO_CONSOLE_RX), 0);
-}
-
-CASE(a_driver_cannot_skip_the_steps_of_the_handshake)
-{
-    start_console();
-    struct virtio_device *dev = &console.dev;
-    virtio_mmio_write(dev, 0x70, 4, 0);
-    EQUAL(virtio_mmio_read(dev, 0x70, 4), 0);
-    EQUAL(virtio_mmio_read(dev, 0x44, 4), 0);
-    virtio_mmio_write(dev, 0x70, 4, VIRTIO_DRIVER_OK);
-    EQUAL(virtio_mmio_read(dev, 0x70, 4), 0);
-    virtio_mmio_write(dev, 0x44, 4, 1); /* a queue before FEATURES_OK */
-    EQUAL(virtio_mmio_read(dev, 0x44, 4), 0);
-    virtio_mmio_write(dev, 0x70, 4, 3);
-    virtio_mmio_write(dev, 0x70, 4, 3 | VIRTIO_FEATURES_OK); /* without VERSION_1 */
-    EQUAL(virtio_mmio_read(dev, 0x70, 4), 3);
-    virtio_mmio_write(dev, 0x20, 4, 1u << 7); /* a feature that was not offered */
-    virtio_mmio_write(dev, 0x24, 4, 1);
-    virtio_mmio_write(dev, 0x20, 4, 1);
-    virtio_mmio_write(dev, 0x70, 4, 3 | VIRTIO_FEATURES_OK);
-    EQUAL(virtio_mmio_read(dev, 0x70, 4), 3);
-}
-
-CASE(a_ready_queue_cannot_be_moved)
-{
-    start_console();
-    struct virtio_device *dev = &console.dev;
-    uint64_t bad = dev->bad_accesses;
-    virtio_mmio_write(dev, 0x30, 4, 0);
-    virtio_mmio_write(dev, 0x80, 4, 0x1000);
-    virtio_mmio_write(dev, 0x38, 4, 4);
-    EQUAL(dev->bad_accesses, bad + 2);
-    EQUAL(dev->queue[0].desc_gpa, RING(0));
-    EQUAL(dev->queue[0].size, 16);
-}
-
-CASE(wild_accesses_to_the_transport_are_counted)
-{
-    start_console();
-    struct virtio_device *dev = &console.dev;
-    uint64_t bad = dev->bad_accesses;
-    virtio_mmio_write(dev, 0x50, 4, 9); /* a doorbell of no queue */
-    virtio_mmio_write(dev, 0x71, 1, 0);
-    virtio_mmio_write(dev, 0x70, 2, 0);
-    virtio_mmio_write(dev, 0x200, 4, 0);
-    virtio_mmio_write(dev, ~3ULL, 4, 0);
-    virtio_mmio_write(dev, 0x100, 4, 0); /* the configuration cannot be written */
-    EQUAL(virtio_mmio_read(dev, 0x0c8, 4), 0);
-    EQUAL(dev->bad_accesses, bad + 7);
-    EQUAL(virtio_mmio_read(dev, 0x70, 4), 0xf);
-    virtio_mmio_write(dev, 0x30, 4, 0xffffffff);
-    EQUAL(virtio_mmio_read(dev, 0x34, 4), 0);
-    EQUAL(virtio_mmio_read(dev, 0x44, 4), 0);
-}
-
-CASE(the_transport_identifies_itself)
-{
-    start_console();
-    EQUAL(virtio_mmio_read(&console.dev, 0, 4), 0x74726976);
-    EQUAL(virtio_mmio_read(&console.dev, 4, 4), 2);
-    EQUAL(virtio_mmio_read(&console.dev, 8, 4), VIRTIO_ID_CONSOLE);
-    EQUAL(virtio_mmio_read(&console.dev, 0xb0, 4), 0xffffffff);
-}
-
 #define NAMED(name)                                                                                          \
     {                                                                                                        \
 #name, name                                                                                          \
@@ -370,20 +285,17 @@ static const struct test_case cases[] = {
     NAMED(psci_starts_a_vcpu_once),
     NAMED(psci_refuses_vcpus_that_do_not_exist),
     NAMED(psci_reports_off_reset_and_what_is_not_its_own),
+    NAMED(psci_starts_no_vcpu_where_no_memory_is),
+    NAMED(psci_takes_the_last_vcpu_that_goes_off_for_a_power_off),
     NAMED(an_image_without_magic_or_size_is_refused),
     NAMED(a_kernel_is_placed_by_its_header),
     NAMED(placements_that_overlap_or_do_not_fit_are_named),
     NAMED(a_load_and_a_store_are_read_from_the_syndrome),
+    NAMED(instructions_of_32_bit_processes_may_have_two_bytes),
+    NAMED(an_exception_goes_to_the_vector_of_where_it_comes_from),
     NAMED(narrow_loads_are_extended_as_the_instruction_says),
     NAMED(traps_are_told_apart),
     NAMED(the_early_console_takes_bytes_and_is_always_ready),
-    NAMED(console_output_arrives_whole_even_when_the_ring_is_small),
-    NAMED(console_input_waits_for_a_buffer),
-    NAMED(an_input_buffer_without_room_holds_up_no_one),
-    NAMED(a_driver_cannot_skip_the_steps_of_the_handshake),
-    NAMED(a_ready_queue_cannot_be_moved),
-    NAMED(wild_accesses_to_the_transport_are_counted),
-    NAMED(the_transport_identifies_itself),
     {NULL, NULL},
 };
 

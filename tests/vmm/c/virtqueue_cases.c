@@ -144,6 +144,16 @@ CASE(an_indirect_table_may_end_a_chain)
     EQUAL(chain.readable_len, 12);
 }
 
+CASE(an_indirect_table_need_not_lie_on_a_descriptors_boundary)
+{
+    start(); /* 2.7.5.3 asks for no alignment, and not every allocator of Linux gives 16 bytes */
+    describe_at(DATA + 8, 0, DATA + 0x1000, 7, 0, 0);
+    describe(0, 0, DATA + 8, 16, INDIRECT, 0);
+    offer(0, 8, 0);
+    EQUAL(virtq_peek(&q, &chain), VIRTQ_CHAIN);
+    EQUAL(chain.readable_len, 7);
+}
+
 CASE(malformed_indirect_tables_break_the_queue)
 {
     start();
@@ -151,6 +161,9 @@ CASE(malformed_indirect_tables_break_the_queue)
     expect_broken();
     start();
     describe(0, 0, DATA, 0, INDIRECT, 0); /* empty */
+    expect_broken();
+    start();
+    describe(0, 0, DATA + 4, 16, INDIRECT, 0); /* its addresses could not be read in one piece */
     expect_broken();
     start();
     describe(0, 0, DATA, 16, INDIRECT | NEXT, 1); /* 2.7.5.3.1 */
@@ -283,6 +296,7 @@ static const struct test_case cases[] = {
     NAMED(more_entries_than_the_ring_has_break_the_queue),
     NAMED(an_indirect_table_is_followed),
     NAMED(an_indirect_table_may_end_a_chain),
+    NAMED(an_indirect_table_need_not_lie_on_a_descriptors_boundary),
     NAMED(malformed_indirect_tables_break_the_queue),
     NAMED(a_chain_of_too_many_pieces_breaks_the_queue),
     NAMED(pieces_of_one_chain_may_overlap),
