@@ -129,7 +129,7 @@ bool bus_write(uint32_t vcpu, uint64_t gpa, uint32_t size, uint64_t value)
     if (within(gpa, c->pl011_gpa, PL011_LENGTH)) {
         uint8_t byte;
         if (pl011_early_write(gpa - c->pl011_gpa, size, value, &byte) && c->console[0].present) {
-            console_bytes(&byte, 1);
+            console_early(byte);
         }
         return true;
     }

@@ -101,6 +101,7 @@ static void settle(void)
     uint64_t next = vmm.state == GUEST_UP ? run_vcpus() : TIMER_NEVER;
     log_breaches();
     next = min_u64(next, min_u64(vmm.restart_at, vmm.stuck_until));
+    next = min_u64(next, vmm.early_due);
     arm(vmm.behind ? min_u64(next, account_due(&vmm.traps, owed_for_trust())) : next);
 }
 
@@ -127,6 +128,9 @@ static void on_timer(void)
         if ((vmm.consoles_wait >> i) & 1) {
             run_console(i);
         }
+    }
+    if (vmm.early_due <= now) {
+        console_tell();
     }
     if (vmm.restart_at <= now) {
         guest_restart();
@@ -355,6 +359,7 @@ void init(void)
     vmm.timer_armed = TIMER_NEVER;
     vmm.stuck_until = TIMER_NEVER;
     vmm.restart_at = TIMER_NEVER;
+    vmm.early_due = TIMER_NEVER;
     account_init(&vmm.traps, TRAPS_LIMIT(timer_frequency()), TRAPS_PART);
     bus_init();
     vcpu_init(vmm_config.vcpus);

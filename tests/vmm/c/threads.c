@@ -4,6 +4,7 @@
  * one that waits longer than PATIENCE has lost a notification.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <time.h>
 
@@ -13,8 +14,9 @@
 #include "three_ports.h"
 
 #ifndef ROUNDS
-#define ROUNDS 60000u
+#define ROUNDS 20000u
 #endif
+#define HANDSHAKES (10 * ROUNDS)
 #define PATIENCE 20 /* seconds */
 
 static void notify(sem_t *side)
@@ -61,7 +63,8 @@ static void *produce_frames(void *unused)
     (void)unused;
     netq_attach(&end, &frames);
     for (uint32_t n = 0; n < ROUNDS;) {
-        for (uint32_t batch = 1 + some(&seed, some(&seed, 4) == 0 ? 400 : 2); batch > 0 && n < ROUNDS && netq_room(&end) != 0; batch--) {
+        for (uint32_t batch = 1 + some(&seed, some(&seed, 4) == 0 ? 400 : 2);
+             batch > 0 && n < ROUNDS && netq_room(&end) != 0; batch--) {
             netq_put(&end, &(struct netq_frame){.offset = n, .length = ~n, .ticket = (uint16_t)n});
             n++;
         }
@@ -268,13 +271,133 @@ CASE(frames_cross_the_switch_between_four_threads)
     }
 }
 
-#define NAMED(name) {#name, name}
+/*
+ * The four handshakes, each alone and with both sides at once: one side puts or takes, the other is about to
+ * sleep. Either the sleeper sees what came or the other is told to notify it. A processor that lets a load
+ * pass an earlier store, as all do, makes both miss it where a full fence is missing.
+ */
+static uint32_t arrived;
+static bool told, saw;
+
+static void meet(uint32_t *round)
+{
+    *round += 2;
+    __atomic_fetch_add(&arrived, 1, __ATOMIC_ACQ_REL);
+    for (uint32_t i = 0; __atomic_load_n(&arrived, __ATOMIC_ACQUIRE) < *round; i++) {
+        if (i > 1000) {
+            sched_yield();
+        }
+    }
+}
+
+enum handshake { FRAME, FRAME_ROOM, BYTE_ROOM };
+
+struct sides {
+    enum handshake which;
+    struct netq_end producer, consumer;
+    struct charq_end writer, reader;
+};
+
+static void *meet_the_sleeper(void *argument)
+{
+    struct sides *s = argument;
+    struct netq_frame frame = {0};
+    uint8_t byte;
+    for (uint32_t n = 0, round = 0; n < HANDSHAKES; n++) {
+        meet(&round);
+        switch (s->which) {
+        case FRAME:
+            netq_put(&s->producer, &frame);
+            told = netq_show(&s->producer);
+            break;
+        case FRAME_ROOM:
+            CHECK(netq_look(&s->consumer, &frame));
+            netq_take(&s->consumer);
+            told = netq_release(&s->consumer);
+            break;
+        case BYTE_ROOM:
+            EQUAL(charq_read(&s->reader, &byte, 1), 1);
+            told = charq_made_room(&s->reader);
+            break;
+        }
+        meet(&round);
+        meet(&round);
+    }
+    return NULL;
+}
+
+static void handshakes(enum handshake which)
+{
+    static struct netq_ring ring;
+    static struct charq_port port;
+    static struct sides s;
+    const struct netq_frame frame = {0};
+    struct netq_frame taken;
+    pthread_t other;
+    s.which = which;
+    netq_attach(&s.producer, &ring);
+    netq_attach(&s.consumer, &ring);
+    charq_attach(&s.writer, &port.in, port.in_bytes, CHARQ_IN_BYTES);
+    charq_attach(&s.reader, &port.in, port.in_bytes, CHARQ_IN_BYTES);
+    while (which == FRAME_ROOM && netq_room(&s.producer) != 0) {
+        netq_put(&s.producer, &frame);
+    }
+    netq_show(&s.producer);
+    while (which == BYTE_ROOM && charq_write(&s.writer, (const uint8_t *)"x", 1) == 1) {
+    }
+    start(&other, meet_the_sleeper, &s);
+    for (uint32_t n = 0, round = 0; n < HANDSHAKES; n++) {
+        meet(&round);
+        saw = which == FRAME        ? netq_sleep(&s.consumer)
+              : which == FRAME_ROOM ? netq_await_room(&s.producer)
+                                    : charq_await_room(&s.writer);
+        meet(&round);
+        CHECK(saw || told);
+        /* As before: awake, the ring empty or full. */
+        ring.asleep = ring.wants_room = port.in.wants_room = 0;
+        if (which == FRAME) {
+            CHECK(netq_look(&s.consumer, &taken));
+            netq_take(&s.consumer);
+            netq_release(&s.consumer);
+        } else if (which == FRAME_ROOM) {
+            netq_put(&s.producer, &frame);
+            netq_show(&s.producer);
+        } else {
+            EQUAL(charq_write(&s.writer, (const uint8_t *)"x", 1), 1);
+        }
+        meet(&round);
+    }
+    pthread_join(other, NULL);
+}
+
+CASE(who_is_about_to_sleep_sees_a_frame_or_is_notified)
+{
+    handshakes(FRAME);
+}
+
+CASE(who_is_about_to_wait_for_room_sees_some_or_is_notified)
+{
+    handshakes(FRAME_ROOM);
+}
+
+CASE(who_is_about_to_wait_for_room_for_bytes_sees_some_or_is_notified)
+{
+    handshakes(BYTE_ROOM);
+}
+
+#define NAMED(name)                                                                                          \
+    {                                                                                                        \
+#name, name                                                                                          \
+    }
 int main(int argc, char **argv)
 {
     static const struct test_case cases[] = {
         NAMED(frames_cross_a_ring_between_two_threads),
         NAMED(bytes_cross_a_ring_between_two_threads),
         NAMED(frames_cross_the_switch_between_four_threads),
+        NAMED(who_is_about_to_sleep_sees_a_frame_or_is_notified),
+        NAMED(who_is_about_to_wait_for_room_sees_some_or_is_notified),
+        NAMED(who_is_about_to_wait_for_room_for_bytes_sees_some_or_is_notified),
         {NULL, NULL},
     };
     return run_case(cases, argc, argv);
