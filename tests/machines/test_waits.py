@@ -5,11 +5,19 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from systems import plan_of, shipped
 
+from router.build.inputs import Planned
+from router.build.pipeline import Built
+from router.cli.run import caveats
 from router.errors import HostError
+from router.machines.qemu.session import on_several_cores
 from router.machines.qemu.tool import Qemu, find_qemu
 from router.machines.qemu.waits import VERSIONS, branch, build_plugin, loops, takes, wait_loops, yielding
 from router.microkit.sdk import installed_sdks
@@ -97,3 +105,28 @@ def test_a_program_that_takes_no_plugin_is_no_hang_and_says_so(tmp_path: Path) -
     kernel.write_bytes(elf([NOP]))
     with pytest.raises(HostError, match=r"QEMU 7\.2\.0 takes no plugin"):
         yielding(false, kernel, tmp_path)
+
+
+def test_without_the_plugin_the_run_goes_on_and_says_what_to_expect(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some_qemu()
+    kernel = tmp_path / "sel4.elf"
+    kernel.write_bytes(elf([NOP]))
+    false = Qemu(shutil.which("false") or "/bin/false", (7, 2, 0))
+    plan = plan_of(shipped("qemu"))
+    for config, noted in (("release", False), ("smp-release", True)):
+        fields = {"plan": replace(plan, config=config), "boot_image": SimpleNamespace(kernel=kernel)}
+        built = cast(Built, SimpleNamespace(folder=tmp_path, **fields))
+        assert on_several_cores(built, false) == []
+        assert ("will hardly get anywhere" in capsys.readouterr().err) == noted
+
+
+@pytest.mark.parametrize(
+    ("config", "how", "notes"), [("smp-debug", "microkit", 1), ("smp-debug", "split", 0), ("debug", "microkit", 0)]
+)
+def test_a_run_on_several_emulated_cores_says_that_it_is_slower(config: str, how: str, notes: int) -> None:
+    plan = replace(plan_of(shipped("qemu")), config=config)
+    said = caveats(cast(Planned, SimpleNamespace(plan=plan, board=plan.board)), how)
+    assert len(said) == notes
+    assert all("slower than one core" in line for line in said)
