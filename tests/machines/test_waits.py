@@ -107,6 +107,21 @@ def test_a_program_that_takes_no_plugin_is_no_hang_and_says_so(tmp_path: Path) -
         yielding(false, kernel, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("false", "false cannot build the plugin for QEMU: exit code 1"),
+        ("/none", "the plugin for QEMU cannot be built"),
+    ],
+)
+def test_a_compiler_that_builds_no_plugin_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, message: str
+) -> None:
+    monkeypatch.setenv("CC", command)
+    with pytest.raises(HostError, match=message):
+        build_plugin(tmp_path, 1)
+
+
 def test_without_the_plugin_the_run_goes_on_and_says_what_to_expect(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,7 +74,7 @@ def wait_loops(elf: bytes) -> list[range]:
 
 def build_plugin(folder: Path, version: int) -> Path:
     """The plugin for that version of QEMU's interface, compiled unless it is there; HostError when it cannot be."""
-    compiler = find_compiler()
+    compiler = find_compiler("the plugin for QEMU")
     key = hashlib.sha256(SOURCE.read_bytes() + repr((compiler, FLAGS)).encode()).hexdigest()[:16]
     plugin = folder / f"yield-{version}-{key}.so"
     if not plugin.is_file():
@@ -84,7 +84,8 @@ def build_plugin(folder: Path, version: int) -> Path:
             command = [*compiler, *FLAGS, f"-DAPI={version}", str(SOURCE), "-o", str(made)]
             run = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
             if run.returncode != 0:
-                raise HostError(f"{compiler[0]} cannot build a plugin for QEMU: {run.stderr.strip()[-200:]}")
+                why = run.stderr.strip()[-200:] or f"exit code {run.returncode}"
+                raise HostError(f"{compiler[0]} cannot build the plugin for QEMU: {why}")
             made.replace(plugin)
     return plugin
 
