@@ -140,8 +140,8 @@ def test_without_the_plugin_the_run_goes_on_and_says_what_to_expect(
 @pytest.mark.parametrize(
     ("config", "how", "notes"), [("smp-debug", "microkit", 1), ("smp-debug", "split", 0), ("debug", "microkit", 0)]
 )
-def test_a_run_on_several_emulated_cores_says_that_it_is_slower(config: str, how: str, notes: int) -> None:
+def test_a_run_on_several_emulated_cores_says_what_to_expect_of_its_speed(config: str, how: str, notes: int) -> None:
     plan = replace(plan_of(shipped("qemu")), config=config)
     said = caveats(cast(Planned, SimpleNamespace(plan=plan, board=plan.board)), how)
     assert len(said) == notes
-    assert all("slower than one core" in line for line in said)
+    assert all("emulated cores on the" in line for line in said)
