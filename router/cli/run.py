@@ -113,8 +113,8 @@ def caveats(planned: Planned, how: str) -> list[str]:
     slow = []
     if how == "microkit" and planned.plan.config.startswith("smp-"):
         slow = [
-            f"'{planned.plan.config}' runs {board.cores} emulated cores on the {os.cpu_count()} of this computer: it need"
-            " not be faster than one core here, and says nothing about the speed of a board"
+            f"'{planned.plan.config}' runs {board.cores} emulated cores on the {os.cpu_count()} of this computer: it"
+            " need not be faster than one core here, and says nothing about the speed of a board"
         ]
     if board.emulated is None or board.emulated.same_hardware:
         return slow
