@@ -1,11 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "timer.h"
 #include "vmm.h"
+
+#define EARLY_PART 100u /* of a second */
+
+void console_tell(void)
+{
+    vmm.early_due = TIMER_NEVER;
+    microkit_notify(vmm_config.console[0].channel);
+}
 
 void console_early(uint8_t byte)
 {
-    /* What finds no room is lost: the monitor must not wait for the console. */
-    charq_write(&vmm.console[0].out, &byte, 1);
-    microkit_notify(vmm_config.console[0].channel);
+    /* What finds no room is lost: the monitor must not wait for the console. A notification for each byte
+     * would cost more than all else that it takes, and the console is on another core than most guests. */
+    bool full = charq_write(&vmm.console[0].out, &byte, 1) == 0;
+    if (full || byte == '\n') {
+        console_tell();
+    } else if (vmm.early_due == TIMER_NEVER) {
+        vmm.early_due = timer_now() + timer_frequency() / EARLY_PART;
+    }
 }
 
 static void text(const char *s)
@@ -27,7 +41,7 @@ static void begin(void)
 static void end(void)
 {
     text("\r\n");
-    microkit_notify(vmm_config.console[0].channel);
+    console_tell();
 }
 
 static void decimal(uint64_t value)

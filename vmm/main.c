@@ -111,6 +111,7 @@ static void settle(uint64_t start)
     log_breaches();
     charge(start);
     next = min_u64(next, min_u64(vmm.restart_at, vmm.net_due));
+    next = min_u64(next, vmm.early_due);
     arm(vmm.behind ? min_u64(next, account_due(&vmm.traps, owed_for_trust())) : next);
 }
 
@@ -140,6 +141,9 @@ static uint64_t on_timer(void)
         }
     }
     uint64_t start = timer_now();
+    if (vmm.early_due <= now) {
+        console_tell();
+    }
     if (vmm.restart_at <= now) {
         guest_restart();
     }
@@ -371,6 +375,7 @@ void init(void)
     vmm.timer_armed = TIMER_NEVER;
     vmm.net_due = TIMER_NEVER;
     vmm.restart_at = TIMER_NEVER;
+    vmm.early_due = TIMER_NEVER;
     account_init(&vmm.traps, TRAPS_LIMIT(timer_frequency()), TRAPS_PART);
     bus_init();
     vcpu_init(vmm_config.vcpus);

@@ -35,6 +35,7 @@ struct vmm {
     struct backoff backoff;
     struct account traps;   /* time of the monitor that the guest's traps have taken */
     uint32_t consoles_wait; /* consoles (bit set) that have something to do once that is paid */
+    uint64_t early_due;     /* when the console is told of an unfinished line, or TIMER_NEVER */
     bool behind;            /* so much that its vCPUs run after all others' */
     uint32_t drain_calls;   /* of vCPUs that wait for the end of an interrupt to arrive */
 };
@@ -73,5 +74,6 @@ void log_hex(const char *text, uint64_t value);
 void log_decimal(const char *before, uint64_t value, const char *after);
 /* What the guest has done that no driver should, when there is twice as much of it as in the last report. */
 void log_breaches(void);
-/* A byte of the guest's early console. */
+/* A byte of the guest's early console. The console learns of it with the end of its line, or soon. */
 void console_early(uint8_t byte);
+void console_tell(void);

@@ -15,6 +15,7 @@ another terminal. Examples:
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,18 +102,25 @@ def run(args: argparse.Namespace) -> int:
         running = session.split_run(built, plugs, logs, timeline, options.capture)
     if not args.json:
         print(f"{planned.plan.name}: {how} run, logs in {logs}/", file=sys.stderr)
-        for line in caveats(planned):
+        for line in caveats(planned, how):
             print(f"note: {line}", file=sys.stderr)
     return session.run(running, options)
 
 
-def caveats(planned: Planned) -> list[str]:
-    """What the run cannot tell about the board."""
+def caveats(planned: Planned, how: str) -> list[str]:
+    """What the run cannot tell about the board. how: `microkit` or `split`."""
     board = planned.board
+    slow = []
+    if how == "microkit" and planned.plan.config.startswith("smp-"):
+        slow = [
+            f"'{planned.plan.config}' runs {board.cores} emulated cores on the {os.cpu_count()} of this computer: it"
+            " need not be faster than one core here, and says nothing about the speed of a board"
+        ]
     if board.emulated is None or board.emulated.same_hardware:
-        return []
+        return slow
     machine = board.emulated.machine.split(",")[0]
     return [
+        *slow,
         f"this is QEMU's {machine}, not the {board.title}: they share the addresses of what this system uses",
         "the guests' device trees for this run leave out clocks, PHYs, power domains and pins, which QEMU lacks:"
         " that devices work here does not say that they work on the board",

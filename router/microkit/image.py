@@ -17,6 +17,7 @@ from router.microkit.sdk import Sdk
 from router.plan.models import SystemPlan
 
 IMAGE = "loader.img"
+KERNEL = "sel4.elf"
 REPORT = "report.txt"
 """The tool's own account of the image: capabilities, addresses, who has what."""
 
@@ -32,6 +33,8 @@ class BootImage:
     """The boot loader's command that starts it."""
     programs: Mapping[str, Sizes]
     """By protection domain."""
+    kernel: Path
+    """seL4 as the SDK has it."""
 
     @property
     def size(self) -> int:
@@ -71,9 +74,9 @@ def build_boot_image(
         image.unlink(missing_ok=True)
         run_tool(plan, sdk, folder)
         stamp.write_text(inputs)
-    return BootImage(
-        image, sdk.version, plan.config, plan.board.start, {name: sizes(path) for name, path in built.items()}
-    )
+    programs = {name: sizes(path) for name, path in built.items()}
+    kernel = board_dir / "elf" / KERNEL
+    return BootImage(image, sdk.version, plan.config, plan.board.start, programs, kernel)
 
 
 def payloads(plan: SystemPlan, folder: Path) -> list[Path]:

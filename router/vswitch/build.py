@@ -17,14 +17,14 @@ SOURCES = Path(__file__).resolve().parents[2] / "vswitch"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra")
 
 
-def find_compiler() -> list[str]:
-    """The command of `CC`, or the first of cc, gcc and clang on the PATH; HostError when there is none."""
+def find_compiler(use: str = "the switch") -> list[str]:
+    """The command of `CC`, or the first of cc, gcc and clang on the PATH; HostError when there is none for that use."""
     wanted = shlex.split(os.environ.get("CC", ""))
     for command in [wanted] if wanted else [["cc"], ["gcc"], ["clang"]]:
         if path := shutil.which(command[0]):
             return [path, *command[1:]]
     name = f"'{wanted[0]}', which CC names, is not on the PATH" if wanted else "there is no C compiler"
-    raise HostError(f"{name}: the switch cannot be built", hint="apt-get install gcc libc6-dev")
+    raise HostError(f"{name}: {use} cannot be built", hint="apt-get install gcc libc6-dev")
 
 
 def switch_sources(folders: Sequence[str]) -> list[Path]:

@@ -38,7 +38,7 @@ REFUSED = "ffffffff"
 ALREADY_ON, INVALID_PARAMETERS = "fffffffc", "fffffffe"
 """QEMU's answers to CPU_ON of a core that runs, and of one that does not exist: they show who answers."""
 SECONDS = 240.0
-"""On a quiet machine it takes 10; four emulated cores that wait for each other on fewer real ones take their time."""
+"""On a quiet machine it takes 10; four emulated cores on fewer real ones may take their time."""
 
 
 def make_image(folder: Path) -> str:

@@ -6,6 +6,7 @@ import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,11 +33,16 @@ class Sockets:
 
 
 def system_command(
-    qemu: str, plan: SystemPlan, image: Path, sockets: Sockets, plugs: tuple[usb.UsbPlug, ...] | None = None
+    qemu: str,
+    plan: SystemPlan,
+    image: Path,
+    sockets: Sockets,
+    plugs: tuple[usb.UsbPlug, ...] | None = None,
+    more: Sequence[str] = (),
 ) -> list[str]:
     """The words that start the system on QEMU's model of the board.
 
-    plugs: the devices on its USB controller; None: it has none beside the board's own.
+    plugs: the devices on its USB controller; None: it has none beside the board's own. more: further words.
     """
     model = emulated(plan)
     cores = str(plan.board.cores) if plan.config.startswith("smp-") else "1"
@@ -53,7 +59,7 @@ def system_command(
         start = model.firmware.start
         out += ["-device", f"loader,file={usb.escape(sockets.firmware)},addr={start:#x},force-raw=on"]
     out += ["-device", f"loader,addr={start:#x},cpu-num=0"]
-    return out + (usb.arguments(plugs) if plugs is not None else [])
+    return [*out, *more, *(usb.arguments(plugs) if plugs is not None else [])]
 
 
 def emulated(plan: SystemPlan) -> EmulatedBoard:
@@ -86,7 +92,7 @@ def check_version(plan: SystemPlan, qemu: Qemu) -> None:
 
 
 class MicrokitRun(Run):
-    """The running system. `image`: its `loader.img`."""
+    """The running system. `image`: its `loader.img`; `more`: further words for QEMU."""
 
     how = "microkit"
 
@@ -98,9 +104,11 @@ class MicrokitRun(Run):
         logs: Path,
         timeline: Timeline,
         plugs: tuple[usb.UsbPlug, ...] = (),
+        more: Sequence[str] = (),
     ) -> None:
         super().__init__(plan, logs, timeline, plugs)
         check_version(plan, qemu)
+        self._more = tuple(more)
         self._image = image
         self._qemu = qemu.path
 
@@ -114,7 +122,7 @@ class MicrokitRun(Run):
         # QEMU's virt machine has the PCIe bridge that an emulated controller needs; other models may not.
         owned = any(guest.passthrough.selected for guest in self.plan.guests)
         plugs = self._plugs if self._plugs or (owned and emulated(self.plan).same_hardware) else None
-        command = system_command(self._qemu, self.plan, self._image, sockets, plugs)
+        command = system_command(self._qemu, self.plan, self._image, sockets, plugs, self._more)
         self._child = Child(f"QEMU of '{self.plan.name}'", command, self._logs / "qemu.log")
         self._stack.callback(self._child.stop)
         line, machine = (self._stack.enter_context(accept(server, self._child)) for server in servers)

@@ -14,13 +14,14 @@ from pathlib import Path
 from router.build.pipeline import Built
 from router.control.place import Claim
 from router.control.server import ControlServer
-from router.errors import DescriptionError, MachineError
+from router.errors import DescriptionError, HostError, MachineError
 from router.machines import terminal
 from router.machines.qemu.microkit import MicrokitRun
 from router.machines.qemu.running import Run
 from router.machines.qemu.split import SplitRun
-from router.machines.qemu.tool import find_qemu
+from router.machines.qemu.tool import Qemu, find_qemu
 from router.machines.qemu.usb import UsbPlug
+from router.machines.qemu.waits import yielding
 from router.machines.timeline import Timeline
 from router.vswitch import build_host_switch
 
@@ -83,7 +84,24 @@ def split_run(
 def microkit_run(built: Built, plugs: tuple[UsbPlug, ...], logs: Path, timeline: Timeline) -> MicrokitRun:
     """The boot image of a build folder, ready to be started as a context."""
     assert built.boot_image is not None, "a build with a boot image"
-    return MicrokitRun(built.plan, built.boot_image.path, find_qemu(), logs, timeline, plugs)
+    qemu = find_qemu()
+    return MicrokitRun(built.plan, built.boot_image.path, qemu, logs, timeline, plugs, on_several_cores(built, qemu))
+
+
+def on_several_cores(built: Built, qemu: Qemu) -> list[str]:
+    """QEMU's words for a kernel of several cores, whose emulated cores wait for each other in loops."""
+    assert built.boot_image is not None, "a build with a boot image"
+    if not built.plan.config.startswith("smp-"):
+        return []
+    try:
+        return yielding(qemu, built.boot_image.kernel, built.folder / "objects")
+    except HostError as error:
+        print(
+            f"note: {error.message}: emulated cores that wait for each other use up each other's time, and guests on"
+            f" different cores will hardly get anywhere unless this computer has {built.plan.board.cores} free cores",
+            file=sys.stderr,
+        )
+        return []
 
 
 def run(running: Run, options: Options) -> int:
