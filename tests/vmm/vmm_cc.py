@@ -16,8 +16,8 @@ WARNINGS = ["-std=gnu11", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werr
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
 CORES = [
     *(ROOT / "vmm" / f"{name}.c" for name in ("gic", "gic_dist", "gic_redist", "virtqueue", "virtio_mmio")),
-    *(ROOT / "vmm" / f"{name}.c" for name in ("virtio_net", "virtio_net_rx", "segment", "virtio_console", "psci", "mmio")),
-    *(ROOT / "vmm" / f"{name}.c" for name in ("guest_image", "pl011_early")),
+    *(ROOT / "vmm" / f"{name}.c" for name in ("virtio_net", "virtio_net_rx", "segment", "virtio_console")),
+    *(ROOT / "vmm" / f"{name}.c" for name in ("psci", "mmio", "guest_image", "pl011_early")),
     *(ROOT / "vmm" / f"{name}.c" for name in ("account", "backoff", "pci")),
     ROOT / "common" / "netq.c",
     ROOT / "drivers" / "mux.c",
