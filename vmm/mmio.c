@@ -19,7 +19,7 @@ enum {
 
 static uint8_t instruction_bytes(uint64_t syndrome)
 {
-    return syndrome & LONG_INSTRUCTION ? 4 : 2;
+    return (syndrome & LONG_INSTRUCTION) != 0 ? 4 : 2;
 }
 
 bool mmio_decode(uint64_t syndrome, struct mmio_access *access)

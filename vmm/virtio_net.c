@@ -2,6 +2,7 @@
 #include "virtio_net_parts.h"
 
 #define PATIENCE_PART 10u /* of a second at once, and of all time */
+#define GSO_LEAST 8u      /* bytes: Linux's shortest segment has 48, of which options may take 40 */
 #define POLL_RUNS 128u
 #define POLL_MOST 20u /* ms */
 
@@ -21,9 +22,9 @@ static bool acceptable(const struct virtio_net *net, const struct header *h, uin
     case GSO_TCPV4:
         /* 5.1.6.2: segmentation implies a checksum to be finished. hdr_len is a hint, gso_size the payload's
          * cut. */
-        return csum && has(net, F_HOST_TSO4) && h->gso_size != 0;
+        return csum && has(net, F_HOST_TSO4) && h->gso_size >= GSO_LEAST;
     case GSO_TCPV6:
-        return csum && has(net, F_HOST_TSO6) && h->gso_size != 0;
+        return csum && has(net, F_HOST_TSO6) && h->gso_size >= GSO_LEAST;
     default:
         return false;
     }

@@ -129,7 +129,6 @@ static bool give_segments(struct virtio_net *net, const struct netq_frame *frame
             return false;
         }
     }
-    net->segment = 0;
     net->counters.rx_segmented++;
     return true;
 }
@@ -172,6 +171,7 @@ void virtio_net_receive(struct virtio_net *net)
         } else if (receive(net, &frame)) {
             netq_put(&net->rx_done, &frame);
             netq_take(&net->rx);
+            net->segment = 0; /* also of a frame that was dropped half-way */
             again = true;
         } else if (!listening) {
             /* Ask for a doorbell, then try again: the guest may have given buffers meanwhile. */

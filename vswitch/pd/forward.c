@@ -92,14 +92,16 @@ static uint64_t unready(struct forward *f, uint64_t ports)
     return busy;
 }
 
-/* Judges the frame at the front of a port's ring, once. False when there is none that may be passed on. */
-static bool judge_front(struct forward *f, uint32_t port)
+/* Judges the frame at the front of a port's ring, once. False when there is none that may be passed on, or
+ * none within the budget of frames that are still to be taken from the ring. */
+static bool judge_front(struct forward *f, uint32_t port, uint32_t *budget)
 {
     struct forward_front *front = &f->front[port];
     while (front->to == 0) {
-        if (!netq_look(&f->tx[port], &front->frame)) {
+        if (*budget == 0 || !netq_look(&f->tx[port], &front->frame)) {
             return false;
         }
+        (*budget)--;
         netq_take(&f->tx[port]);
         if (!valid(f, port, &front->frame)) {
             f->breaches[port]++;
@@ -115,11 +117,13 @@ static bool judge_front(struct forward *f, uint32_t port)
     return true;
 }
 
-/* Forwards from one port until its ring is empty or a receiver of the next frame is full. */
+/* Forwards from one port until its ring is empty, a receiver of the next frame is full, or a whole ring of
+ * frames is taken: a monitor on another core may fill its ring as fast as it is emptied. */
 static bool forward_from(struct forward *f, uint32_t port)
 {
+    uint32_t budget = NETQ_ENTRIES;
     bool any = false;
-    while (judge_front(f, port)) {
+    while (judge_front(f, port, &budget)) {
         if (unready(f, f->front[port].to) != 0) {
             break;
         }
@@ -127,7 +131,7 @@ static bool forward_from(struct forward *f, uint32_t port)
         f->front[port].to = 0;
         any = true;
     }
-    return any;
+    return any || budget == 0;
 }
 
 static bool returns_matter(const struct forward *f)
@@ -140,33 +144,30 @@ static bool returns_matter(const struct forward *f)
     return false;
 }
 
-uint64_t forward_run(struct forward *f)
+bool forward_pass(struct forward *f, uint64_t *wake)
 {
-    uint64_t wake = 0;
-    bool again;
-    do {
-        again = false;
-        for (uint32_t p = 0; p < f->config->port_count; p++) {
-            again = collect_returns(f, p) || again;
-        }
-        for (uint32_t p = 0; p < f->config->port_count; p++) {
-            again = forward_from(f, p) || again;
-        }
-        for (uint32_t p = 0; p < f->config->port_count; p++) {
-            bool peer = netq_show(&f->rx[p]);
-            peer = netq_show(&f->tx_done[p]) || peer;
-            netq_release(&f->tx[p]);
-            netq_release(&f->rx_done[p]);
-            wake |= peer ? 1ULL << p : 0;
-        }
-        /* Before sleeping, say so and look again: a frame may have come between. Returned frames are a reason
-         * to wake up only when one waits for a receiver's ring, or an owner for its bytes (it notifies us of
-         * that). */
-        bool returns = returns_matter(f);
-        for (uint32_t p = 0; p < f->config->port_count && !again; p++) {
-            bool blocked = f->front[p].to != 0;
-            again = (netq_sleep(&f->tx[p]) && !blocked) || (returns && netq_sleep(&f->rx_done[p]));
-        }
-    } while (again);
-    return wake;
+    bool again = false;
+    *wake = 0;
+    for (uint32_t p = 0; p < f->config->port_count; p++) {
+        again = collect_returns(f, p) || again;
+    }
+    for (uint32_t p = 0; p < f->config->port_count; p++) {
+        again = forward_from(f, p) || again;
+    }
+    for (uint32_t p = 0; p < f->config->port_count; p++) {
+        bool peer = netq_show(&f->rx[p]);
+        peer = netq_show(&f->tx_done[p]) || peer;
+        netq_release(&f->tx[p]);
+        netq_release(&f->rx_done[p]);
+        *wake |= peer ? 1ULL << p : 0;
+    }
+    /* Before sleeping, say so and look again: a frame may have come between. Returned frames are a reason to
+     * wake up only when one waits for a receiver's ring, or an owner for its bytes (it notifies us of that).
+     */
+    bool returns = returns_matter(f);
+    for (uint32_t p = 0; p < f->config->port_count && !again; p++) {
+        bool blocked = f->front[p].to != 0;
+        again = (netq_sleep(&f->tx[p]) && !blocked) || (returns && netq_sleep(&f->rx_done[p]));
+    }
+    return again;
 }

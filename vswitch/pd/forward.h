@@ -48,5 +48,6 @@ struct forward {
 const char *forward_init(struct forward *f, const struct vswitch_config *config,
                          const struct forward_port *ports);
 
-/* Moves everything that can be moved; returns the ports (bit set) whose monitors have to be notified. */
-uint64_t forward_run(struct forward *f);
+/* Moves what is there to be moved, from each port a ring full at most, and gives the ports (bit set) whose
+ * monitors have to be notified. True: there may be more to do, else the switch may sleep. */
+bool forward_pass(struct forward *f, uint64_t *wake);

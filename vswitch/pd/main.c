@@ -11,12 +11,15 @@ static bool ready;
 
 static void run(void)
 {
-    uint64_t wake = forward_run(&forward);
-    while (wake != 0) {
-        uint32_t port = (uint32_t)__builtin_ctzll(wake);
-        wake &= wake - 1;
-        microkit_notify(vswitch_ports[port].channel);
-    }
+    bool again;
+    do {
+        uint64_t wake;
+        again = forward_pass(&forward, &wake);
+        /* At once: with senders on other cores there may always be more to do. */
+        for (; wake != 0; wake &= wake - 1) {
+            microkit_notify(vswitch_ports[(uint32_t)__builtin_ctzll(wake)].channel);
+        }
+    } while (again);
 }
 
 void init(void)

@@ -47,6 +47,20 @@ CASE(impossible_transmissions_are_counted_and_dropped)
     CHECK(!netq_look(&tx, &frame));
 }
 
+CASE(segments_of_hardly_any_bytes_are_refused)
+{
+    uint8_t header[12] = {1, 1, 54, 0, 7, 0, 34, 0, 16, 0};
+    start(F_CSUM | F_HOST_TSO4);
+    send(0, header, 600);
+    virtio_net_run(&net);
+    EQUAL(net.counters.tx_malformed, 1);
+    header[4] = 8;
+    send(1, header, 600);
+    virtio_net_run(&net);
+    EQUAL(net.counters.tx_malformed, 1);
+    EQUAL(net.counters.tx_frames, 1);
+}
+
 CASE(a_checksum_request_must_lie_within_the_frame)
 {
     struct netq_frame frame;
@@ -380,6 +394,7 @@ static const struct test_case cases[] = {
     NAMED(a_frame_reaches_the_switch_once_and_its_buffer_comes_back),
     NAMED(the_switch_is_notified_only_while_it_sleeps),
     NAMED(impossible_transmissions_are_counted_and_dropped),
+    NAMED(segments_of_hardly_any_bytes_are_refused),
     NAMED(a_checksum_request_must_lie_within_the_frame),
     NAMED(frames_above_the_mtu_are_refused_and_counted),
     NAMED(a_segmented_frame_of_64_kib_passes_in_both_directions),

@@ -213,6 +213,26 @@ CASE(the_switch_is_woken_for_returned_frames_only_when_somebody_waits_for_them)
     EQUAL(frame.ticket, 2);
 }
 
+CASE(a_pass_takes_a_ring_full_from_each_port_at_most_and_wakes_before_the_next)
+{
+    uint64_t wake;
+    struct netq_frame frame;
+    start_switch();
+    CHECK(!netq_sleep(&rx[1]));
+    compose(0, 1);
+    for (uint16_t ticket = 0; ticket < NETQ_ENTRIES; ticket++) {
+        submit(0, ticket);
+    }
+    CHECK(forward_pass(&forward, &wake)); /* the sender may have more meanwhile */
+    EQUAL(wake, 1u << 1);
+    for (uint16_t ticket = 0; ticket < NETQ_ENTRIES; ticket++) {
+        CHECK(netq_look(&rx[1], &frame));
+        netq_take(&rx[1]);
+    }
+    CHECK(!forward_pass(&forward, &wake));
+    EQUAL(wake, 0);
+}
+
 CASE(lies_of_a_monitor_are_counted_and_touch_nobody_else)
 {
     struct netq_frame frame;
@@ -290,6 +310,7 @@ static const struct test_case cases[] = {
     NAMED(a_forbidden_frame_goes_straight_back),
     NAMED(sleeping_ports_are_woken),
     NAMED(the_switch_is_woken_for_returned_frames_only_when_somebody_waits_for_them),
+    NAMED(a_pass_takes_a_ring_full_from_each_port_at_most_and_wakes_before_the_next),
     NAMED(lies_of_a_monitor_are_counted_and_touch_nobody_else),
     NAMED(a_full_receiver_loses_nothing_and_does_not_stop_other_senders),
     {NULL, NULL},

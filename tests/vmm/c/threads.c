@@ -193,9 +193,9 @@ static void *send_frames(void *unused)
             netq_put(&tx, &out);
             n++;
         } else if (!netq_sleep(&tx_done)) {
-            if (netq_show(&tx)) {
-                notify(&switch_side);
-            }
+            netq_show(&tx);
+            notify(
+                &switch_side); /* it collects bytes at once only when it knows that somebody waits for them */
             await(&monitors[0], "the sender");
         }
         if (n % 7 == 0 && netq_show(&tx)) {
@@ -245,9 +245,14 @@ static void *run_switch(void *unused)
 {
     (void)unused;
     while (__atomic_load_n(&finished, __ATOMIC_SEQ_CST) < PORTS - 1) {
-        for (uint64_t wake = forward_run(&forward); wake != 0; wake &= wake - 1) {
-            notify(&monitors[__builtin_ctzll(wake)]);
-        }
+        bool again;
+        do {
+            uint64_t wake;
+            again = forward_pass(&forward, &wake);
+            for (; wake != 0; wake &= wake - 1) {
+                notify(&monitors[__builtin_ctzll(wake)]);
+            }
+        } while (again);
         await(&switch_side, "the switch");
     }
     return NULL;

@@ -25,6 +25,18 @@ static const struct forward_port wires[PORTS] = {{&shared[0], pools[0], POOL_BYT
                                                  {&shared[2], pools[2], POOL_BYTES, 2}};
 static struct forward forward;
 
+/* The switch until it would sleep; the ports (bit set) that it notifies meanwhile. */
+static inline uint64_t forward_run(struct forward *f)
+{
+    uint64_t all = 0, wake;
+    bool again;
+    do {
+        again = forward_pass(f, &wake);
+        all |= wake;
+    } while (again);
+    return all;
+}
+
 /* Puts a frame of port 0 into its pool: 60 bytes, UDP to port 7 of `to`, or with -1 an ARP request to all. */
 static inline void compose(uint32_t offset, int to)
 {
