@@ -132,3 +132,12 @@ def test_a_guest_that_asks_for_a_taken_address_moves_nobody_and_is_told() -> Non
     assert found.invariant == "address-unique"
     assert found.subject == ("guests", "c", "address")
     assert found.hint == "write an 'address' for 'c' that no guest before it has"
+
+
+def test_what_a_description_tells_a_kernel_wins() -> None:
+    """Linux takes the last of two arguments with one name."""
+    guest = {"image": "usb-client", "memory": "32 MiB"}
+    loud = {**guest, "bootargs": "loglevel=7"}
+    plan = plan_of(described({"system": "asking", "board": "qemu", "guests": {"a": guest, "b": loud}}))
+    levels = [[word for word in each.bootargs.split() if word.startswith("loglevel=")][-1] for each in plan.guests]
+    assert levels == ["loglevel=6", "loglevel=7"]
