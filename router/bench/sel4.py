@@ -149,7 +149,7 @@ def throttled(system: Run, found: Figures, rounds: int) -> None:
     Both by one method: throttled alike, whole disk, empty caches, after a rest in which the throttle's bucket (0.1 s of
     the rate, QEMU's util/throttle.c) has emptied.
     """
-    system.execute("server", "modprobe usb-storage; modprobe sd_mod; while [ ! -b /dev/sda ]; do sleep 0.2; done", 30)
+    system.execute("server", "modprobe usb-storage; modprobe sd_mod; until true </dev/sda; do sleep 0.2; done", 30)
     for rate in RATES:
         for plug in ("plug1", "plug2"):
             command = f"block_set_io_throttle {plug} {rate * MiB} 0 0 0 0 0"

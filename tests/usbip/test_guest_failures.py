@@ -89,7 +89,7 @@ def test_a_server_killed_under_a_file_system_loses_nothing_that_fsync_acknowledg
     server = stick.start(f"{SERVE} usbfs --listen 127.0.0.1", "/tmp/serve.log")
     stick.start("exec router-usbip keep-attached 127.0.0.1", "/tmp/keep.log")
     disk = stick.wait_for(ROUTED).strip()
-    stick.wait_for(f"[ -b /dev/{disk} ]")
+    stick.wait_for(f"true </dev/{disk}")
     stick.run(f"modprobe crc32c_generic; modprobe ext4; mke2fs /dev/{disk} >/dev/null 2>&1")
     stick.run(f"mkdir -p /mnt; mount -t ext4 /dev/{disk} /mnt")
     program = base64.b64encode(WRITER.encode()).decode()
@@ -108,7 +108,7 @@ def test_a_server_killed_under_a_file_system_loses_nothing_that_fsync_acknowledg
     # By itself: nobody tells the client that the server is back.
     stick.wait_for("[ $(grep -c 'attached 2-1' /tmp/keep.log) = 2 ]")
     disk = stick.wait_for(ROUTED).strip()
-    stick.wait_for(f"[ -b /dev/{disk} ]")
+    stick.wait_for(f"true </dev/{disk}")
     stick.run(f"mount -t ext4 -o ro /dev/{disk} /mnt")
     found = stick.run(f"cd /mnt; n=0; while [ $n -lt {acknowledged} ]; do sha256sum $n; n=$((n+1)); done", 5 * PATIENCE)
     stick.run("umount /mnt")
@@ -123,7 +123,7 @@ def test_a_disk_pulled_out_in_the_middle_of_a_read_comes_back_to_its_port(stick:
     stick.start(f"{SERVE} {engine} --listen 127.0.0.1", "/tmp/serve.log")
     stick.start("exec router-usbip keep-attached 127.0.0.1", "/tmp/keep.log")
     disk = stick.wait_for(ROUTED).strip()
-    stick.wait_for(f"[ -b /dev/{disk} ]")
+    stick.wait_for(f"true </dev/{disk}")
     reader = stick.start(
         f"dd if=/dev/{disk} of=/dev/null bs=64k iflag=direct; echo ended with $?; true", "/tmp/reader.log"
     )
@@ -139,7 +139,7 @@ def test_a_disk_pulled_out_in_the_middle_of_a_read_comes_back_to_its_port(stick:
     plug(stick)
     stick.wait_for("[ $(grep -c 'attached 2-1 port 3' /tmp/keep.log) = 2 ]")
     disk = stick.wait_for(ROUTED).strip()
-    stick.wait_for(f"[ -b /dev/{disk} ]")
+    stick.wait_for(f"true </dev/{disk}")
     content = hashlib.sha256((stick.folder / "disk.img").read_bytes()).hexdigest()
     assert stick.run(f"sha256sum /dev/{disk}").split()[0] == content
     assert "Traceback" not in stick.run("cat /tmp/serve.log /tmp/keep.log")
@@ -155,7 +155,7 @@ def test_the_kernels_take_sockets_that_are_not_tcp(stick: Lab, engine: str, addr
     stick.wait_for("grep -q 'exported 2-1' /tmp/serve.log")
     stick.start(f"exec router-usbip keep-attached {address}", "/tmp/keep.log")
     disk = stick.wait_for(ROUTED).strip()
-    stick.wait_for(f"[ -b /dev/{disk} ]")
+    stick.wait_for(f"true </dev/{disk}")
     content = hashlib.sha256((stick.folder / "disk.img").read_bytes()).hexdigest()
     assert stick.run(f"sha256sum /dev/{disk}").split()[0] == content
 

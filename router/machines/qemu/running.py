@@ -25,12 +25,18 @@ and half of the time that it may take to come up."""
 SETTLE = r"""
 n=0
 while [ $n -lt 60 ]; do
-  disks=0; for d in /sys/block/sd*; do [ -e "$d" ] && disks=$((disks+1)); done
+  disks=0
+  for d in /sys/block/sd*; do
+    [ -e "$d" ] || continue
+    why=$(true 2>&1 <"/dev/${d##*/}") && why=
+    case $why in '' | *medium*) disks=$((disks+1)) ;; esac
+  done
   [ $disks -ge {disks} ] && exit 0
   n=$((n+1)); sleep 0.25
 done
 exit 1
 """
+"""Until so many disks can be opened, or have no medium: one is seen a moment before that."""
 
 
 @dataclass(kw_only=True)
