@@ -81,11 +81,11 @@ void alarm_set(uint64_t deadline)
     *reg(OCR1) = start + (uint32_t)ticks;
     *reg(IR) = OF1;
     /* The counter may have passed the compare value before it was written: then interrupt at the next chance.
-     */
-    while (*reg(CNT) - start >= ticks && !(*reg(SR) & OF1)) {
+     * Farther off each time, or a device that takes a while to notice a new value never would. */
+    for (uint32_t next = 64; *reg(CNT) - start >= ticks && !(*reg(SR) & OF1); next *= 2) {
         start = *reg(CNT);
-        ticks = 64;
-        *reg(OCR1) = start + 64;
+        ticks = next;
+        *reg(OCR1) = start + next;
     }
 }
 

@@ -15,7 +15,8 @@ enum {
     USR2 = 0x98,
     UTS = 0xb4
 };
-enum { URXD_CHARRDY = 1 << 15, URXD_ERR = 1 << 14 };
+enum { URXD_CHARRDY = 1 << 15, URXD_FRMERR = 1 << 12, URXD_BRK = 1 << 11, URXD_PRERR = 1 << 10 };
+#define URXD_NO_BYTE (URXD_FRMERR | URXD_BRK | URXD_PRERR)
 enum { UCR1_UARTEN = 1 << 0, UCR1_RRDYEN = 1 << 9, UCR1_TRDYEN = 1 << 13 };
 enum { UCR2_RXEN = 1 << 1, UCR2_TXEN = 1 << 2 };
 enum { UCR4_DREN = 1 << 0 };
@@ -58,8 +59,9 @@ int uart_get(void)
 {
     while (*reg(USR2) & USR2_RDR) {
         uint32_t data = *reg(URXD);
-        /* A break, or noise on the line, is no byte that somebody typed. */
-        if ((data & URXD_CHARRDY) && !(data & URXD_ERR)) {
+        /* A break, or noise on the line, is no byte that somebody typed. OVRRUN, and with it ERR, is set for
+         * the byte that fills the FIFO, which is as good as the others. */
+        if ((data & URXD_CHARRDY) && !(data & URXD_NO_BYTE)) {
             return (int)(data & 0xff);
         }
     }
