@@ -14,9 +14,6 @@ from pathlib import Path
 PATIENCE = 60.0
 """Seconds; far more than anything takes on a computer that is slow, busy with other work, or has just been started."""
 
-REFERENCE = 0.0105
-"""Processor seconds that `_work` takes on the computer on which the tests' limits of time were chosen."""
-
 
 def wait_until(true: Callable[[], object], seconds: float = PATIENCE, interval: float = 0.01) -> bool:
     """Ask every `interval` seconds until it is so; whether it became so within `seconds`."""
@@ -49,21 +46,6 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
             except OSError:
                 continue
         return port
-
-
-def _work() -> float:
-    """Processor seconds of a fixed piece of Python."""
-    start = time.process_time()
-    sum(number * number % 7 for number in range(200_000))
-    return time.process_time() - start
-
-
-def slowness() -> float:
-    """How many times slower than that of `REFERENCE` this computer is just now, by the quickest of some; 1 at least.
-
-    A limit of time times this asks the same of every computer, and no less of a quick one.
-    """
-    return max(1.0, min(_work() for _ in range(9)) / REFERENCE)
 
 
 def processor_seconds(*command: str, **environment: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -238,6 +239,8 @@ def test_the_end_of_a_run_waits_for_nobody() -> None:
             watching.socket.sendall(b'{"op": "watch"}\n')
             assert wait_until(lambda: system.guests["client"].running == 1)
             assert control.clients == 3
+            start = time.monotonic()
+        assert time.monotonic() - start < 3
         assert control.clients == 0, "each was told to end, and did, while the server ended"
         assert not claim.socket.exists()
     for client in (waiting, watching, silent):
@@ -290,8 +293,10 @@ def test_who_does_not_read_a_console_loses_it_and_holds_nobody_up(
         assert client.ask('{"id": 1, "op": "console", "guest": "client"}')["console"] == "client"
         assert wait_until(lambda: bool(system.guests["client"].echoes))
         said = system.guests["client"].echoes[0]
+        start = time.monotonic()
         for _ in range(server.CONSOLE_PIECES + 200):
             said(b"x" * 1000)
+        assert time.monotonic() - start < 5
         assert wait_until(lambda: not system.guests["client"].echoes)
 
 

@@ -20,7 +20,7 @@ from patience import PATIENCE, wait_until
 from running_board import RunningBoard
 
 from router.control.place import socket_path
-from router.machines.board import held, reach, state
+from router.machines.board import reach, state
 from router.machines.board.job import Job, Options
 from router.machines.board.lab import choose, load
 from router.machines.board.lock import BoardLock, holder_of
@@ -147,7 +147,7 @@ def test_a_line_without_the_system_is_said_and_soon(lab: MakeLab, plan: DeployPl
     with RunningBoard(silent=True) as board:
         start = time.monotonic()
         done = lab(board).run("exec", "--on", "desk", "client", "true")
-        assert time.monotonic() - start < held.BOOT, "a guest that boots would be waited for so long"
+        assert time.monotonic() - start < 40, "a guest that boots would be waited for longer"
     assert done.returncode == 4
     assert "nothing on the board's serial line is 'demo'" in done.stderr
 

@@ -23,7 +23,6 @@ from router.errors import HostError
 from router.machines.board.tftp import wire
 from router.machines.board.tftp.relay import Impairment, Relay
 from router.machines.board.tftp.server import REFUSALS_A_SECOND, TftpEvent, TftpServer
-from router.machines.board.tftp.transfer import GIVE_UP
 
 LOCAL = "127.0.0.1"
 Command = Callable[[int, Path, int], list[str]]
@@ -322,4 +321,4 @@ def test_closing_ends_running_transfers(image: Path) -> None:
             sock.settimeout(PATIENCE)
             assert sock.recv(2000)[:4] == b"\0\3\0\1"
             started = time.monotonic()
-        assert time.monotonic() - started < GIVE_UP / 2, "the client's silence is not waited for"
+        assert time.monotonic() - started < 2.0, "the client's silence is not waited for"

@@ -179,7 +179,7 @@ def test_no_agent_is_a_clear_error_within_the_time_given() -> None:
         began = time.monotonic()
         with pytest.raises(MachineError, match=r"no answer on the control channel within 0\.6 s"):
             AgentChannel(ours, "server").hello(0.6)
-        assert time.monotonic() - began < PATIENCE
+        assert time.monotonic() - began < 2
         assert theirs.recv(100).strip(b"\n") == b""
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from end_to_end import build_text
 from needs import need_sdk
-from patience import slowness
 
 from router import files
 from router.build.inputs import Planned, plan_loaded
@@ -73,7 +72,7 @@ def test_a_second_build_does_nothing_and_takes_no_time(tmp_path: Path) -> None:
         start = time.process_time()
         build(plan(path), tmp_path / "build", files.cache_folder(), steps.append)
         took.append(time.process_time() - start)
-    assert min(took) < 1 * slowness(), took
+    assert min(took) < 1, took
     assert {each: each.stat().st_mtime_ns for each in before} == before
     assert not [step for step in steps if "compil" in step or "loader.img" in step]
 

@@ -53,6 +53,15 @@ static void start(pthread_t *thread, void *(*run)(void *), void *argument)
     CHECK(pthread_create(thread, NULL, run, argument) == 0);
 }
 
+static void together(void *(*one)(void *), void *(*other)(void *))
+{
+    pthread_t threads[2];
+    start(&threads[0], one, NULL);
+    start(&threads[1], other, NULL);
+    pthread_join(threads[0], NULL);
+    pthread_join(threads[1], NULL);
+}
+
 static struct netq_ring frames;
 static sem_t producer, consumer;
 
@@ -106,11 +115,7 @@ static void *consume_frames(void *unused)
 
 CASE(frames_cross_a_ring_between_two_threads)
 {
-    pthread_t threads[2];
-    start(&threads[0], produce_frames, NULL);
-    start(&threads[1], consume_frames, NULL);
-    pthread_join(threads[0], NULL);
-    pthread_join(threads[1], NULL);
+    together(produce_frames, consume_frames);
 }
 
 static struct charq_port line;
@@ -160,11 +165,7 @@ static void *consume_bytes(void *unused)
 
 CASE(bytes_cross_a_ring_between_two_threads)
 {
-    pthread_t threads[2];
-    start(&threads[0], produce_bytes, NULL);
-    start(&threads[1], consume_bytes, NULL);
-    pthread_join(threads[0], NULL);
-    pthread_join(threads[1], NULL);
+    together(produce_bytes, consume_bytes);
 }
 
 static sem_t monitors[PORTS], switch_side;
