@@ -13,10 +13,10 @@ import pytest
 from patience import PATIENCE
 
 from router import files
-from router.build.inputs import plan_loaded
-from router.build.pipeline import Built, build
 from router.description.load import load
 from router.machines.qemu.running import Run
+from router.pipeline.build import Built, build
+from router.pipeline.inputs import plan_loaded
 
 MiB = 1 << 20
 BOOT = 400.0

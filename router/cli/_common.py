@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from router.build.inputs import Planned
     from router.description.load import LoadedDescription
+    from router.pipeline.inputs import Planned
 
 
 def colour(text: str, code: str, stream: TextIO | None = None) -> str:
@@ -69,7 +69,7 @@ def load(name: str) -> LoadedDescription:
 def plan(name: str, progress: Progress, *, emulated: bool = False) -> Planned:
     """Read, plan and check a description, for the board or for QEMU's model of it."""
     from router import files
-    from router.build.inputs import plan_loaded
+    from router.pipeline.inputs import plan_loaded
 
     try:
         return plan_loaded(load(name), files.cache_folder(), progress, emulated=emulated)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from router.cli import _common
 
 if TYPE_CHECKING:
-    from router.machines.board.events import Event
-    from router.machines.board.job import Job, Options
-    from router.machines.board.lab import LabBoard
-    from router.machines.board.plan import DeployPlan
+    from router.deploy.events import Event
+    from router.deploy.job import Job, Options
+    from router.deploy.plan import DeployPlan
+    from router.lab.file import LabBoard
 
 
 def add_system(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
@@ -40,8 +40,8 @@ def add_board(parser: argparse.ArgumentParser) -> None:
 
 def find_build(args: argparse.Namespace, progress: _common.Progress) -> tuple[Path, DeployPlan]:
     """The build folder and its deployment plan; a description is built first where that is needed."""
+    from router.deploy.plan import FILE_NAME, read_plan
     from router.errors import HostError
-    from router.machines.board.plan import FILE_NAME, read_plan
 
     folder = Path(args.file)
     if folder.is_dir():
@@ -66,7 +66,7 @@ def find_board(args: argparse.Namespace, kind: str | None) -> LabBoard:
     """The board that the command line means."""
     import dataclasses
 
-    from router.machines.board import lab
+    from router.lab import file as lab
 
     beside = Path(args.file).parent if getattr(args, "file", None) else Path()
     path = lab.find(args.lab, beside)
@@ -76,8 +76,8 @@ def find_board(args: argparse.Namespace, kind: str | None) -> LabBoard:
 
 def empty_job(board: LabBoard, options: Options | None = None, plan: DeployPlan | None = None) -> Job:
     """A job that loads nothing, for verbs that need the board alone."""
-    from router.machines.board import job
-    from router.machines.board.plan import DeployPlan
+    from router.deploy import job
+    from router.deploy.plan import DeployPlan
 
     plan = plan or DeployPlan(system="", board=board.board.kind, payloads=(), start="true")
     return job.Job(plan=plan, board=board.board, files={}, options=options or job.Options())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from router.control.client import Connection
-    from router.machines.board.plan import DeployPlan
+    from router.deploy.plan import DeployPlan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,18 +33,18 @@ def connector(args: argparse.Namespace, plan: DeployPlan | None = None) -> Itera
     if getattr(args, "system", None):
         raise DescriptionError("--system and --on exclude each other", hint="--on BOARD means a board of the lab file")
     from router.cli import _deployments
-    from router.machines.board.job import Options
+    from router.deploy.job import Options
 
     board = _deployments.find_board(args, plan.board if plan else None)
     options = Options(wait=getattr(args, "wait", 0.0), steal=getattr(args, "steal", False))
     job = _deployments.empty_job(board, options, plan)
     name = f"{plan.system} on {board.board.name}" if plan else f"system on {board.board.name}"
     if board.via is None:
-        from router.machines.board.reach import reach
+        from router.deploy.holder_client import reach
 
         yield lambda: Connection(name, reach(job))
         return
-    from router.machines.board.via import Lab, LabHost
+    from router.deploy.lab_host import Lab, LabHost
 
     with LabHost(board.via) as host:
         lab = Lab(host)

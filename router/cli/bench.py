@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from router.cli import _common
 
 if TYPE_CHECKING:
-    from router.bench.device_models import Trial
+    from bench.device_models import Trial
 
 NAME = "bench"
 HELP = "measure the system on this computer"
@@ -53,6 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from router import resources
+    from router.errors import HostError
+
+    top = resources.checkout()
+    if top is None:
+        raise HostError("the measurements come with the checkout only", hint="clone the repository and run it there")
+    # `bench/` is not part of what is installed; `router` started from elsewhere does not see it.
+    sys.path.insert(0, str(top))
     MEASUREMENTS[args.what](args)
     return 0
 
@@ -76,7 +84,7 @@ def show(rows: Iterable[tuple[str, str]]) -> None:
 
 def start(args: argparse.Namespace) -> None:
     """How long the user waits."""
-    from router.bench.start import waits
+    from bench.start import waits
 
     _common.say("conditions", conditions("qemu.yaml"))
     show(waits("qemu.yaml", args.cold))
@@ -84,7 +92,7 @@ def start(args: argparse.Namespace) -> None:
 
 def route(args: argparse.Namespace) -> None:
     """The disk's way against plain TCP."""
-    from router.bench.route import run_split_route
+    from bench.route import run_split_route
 
     _common.say("conditions", conditions("split run, QEMU TCG", "cortex-a53, 1 vCPU a guest", f"MTU {args.mtu}"))
     show(run_split_route(args.mtu, args.rounds).rows())
@@ -92,7 +100,7 @@ def route(args: argparse.Namespace) -> None:
 
 def usbip(args: argparse.Namespace) -> None:
     """The engines, the latency, hot-plug."""
-    from router.bench import usbip as bench
+    from bench import usbip as bench
 
     computer = conditions("split run, QEMU TCG", "cortex-a53, 1 vCPU a guest", f"MTU {args.mtu}")
     if not args.json:
@@ -107,7 +115,7 @@ def usbip(args: argparse.Namespace) -> None:
 
 def vswitch(args: argparse.Namespace) -> None:
     """The switch."""
-    from router.vswitch import bench
+    from bench import vswitch as bench
 
     _common.say("conditions", bench.conditions())
     print(bench.render(bench.run()))
@@ -115,7 +123,7 @@ def vswitch(args: argparse.Namespace) -> None:
 
 def sel4(args: argparse.Namespace) -> None:
     """seL4 beside the split run."""
-    from router.bench import sel4 as bench
+    from bench import sel4 as bench
 
     _common.say("conditions", conditions(*bench.conditions(), f"configuration {args.config}"))
     show(bench.compare(args.rounds, args.config))
@@ -123,7 +131,7 @@ def sel4(args: argparse.Namespace) -> None:
 
 def tftp(args: argparse.Namespace) -> None:
     """Our TFTP server beside others."""
-    from router.machines.board.tftp import bench
+    from bench import tftp as bench
 
     _common.say("conditions", conditions("loopback, 30 MB"))
     print(bench.render(bench.run()))
@@ -131,9 +139,9 @@ def tftp(args: argparse.Namespace) -> None:
 
 def devices(args: argparse.Namespace) -> None:
     """Every device over the route."""
+    from bench.device_table import as_json, render, verdict
+    from bench.devices import LEFT_OUT, choose, chosen_engines, run_devices
     from router import files
-    from router.bench.device_table import as_json, render, verdict
-    from router.bench.devices import LEFT_OUT, choose, chosen_engines, run_devices
 
     chosen = choose(args.only)
     engines = chosen_engines(args.engine)

@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     board = boards.board(args.name)
     from router import files
-    from router.build.inputs import base_device_tree
     from router.devicetree import passthrough_candidates
+    from router.pipeline.inputs import base_device_tree
 
     progress = _common.Progress(quiet=args.json)
     try:

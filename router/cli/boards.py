@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from router.cli import _common
 
 if TYPE_CHECKING:
-    from router.machines.board.lab import LabBoard
+    from router.lab.file import LabBoard
 
 NAME = "boards"
 HELP = "list and probe the boards of the lab file"
@@ -28,9 +28,9 @@ def run(args: argparse.Namespace) -> int:
     import json
     from pathlib import Path
 
+    from router.console.line import candidates
     from router.errors import DescriptionError
-    from router.machines.board import lab
-    from router.machines.board.line import candidates
+    from router.lab import file as lab
 
     try:
         path = lab.find(args.lab, Path())
@@ -53,11 +53,11 @@ def run(args: argparse.Namespace) -> int:
 def _probe(one: LabBoard) -> dict[str, Any]:
     from router.cli import _deployments
     from router.errors import RouterError
-    from router.machines.board.probe import probe
+    from router.lab.probe import probe
 
     if one.via is None:
         return probe(one.board)
-    from router.machines.board.via import LabHost, probe_via
+    from router.deploy.lab_host import LabHost, probe_via
 
     try:
         with LabHost(one.via) as host:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from router.cli import _common, check
 
 if TYPE_CHECKING:
-    from router.build.inputs import Planned
-    from router.build.pipeline import Built
+    from router.pipeline.build import Built
+    from router.pipeline.inputs import Planned
 
 NAME = "build"
 HELP = "build a description into a bootable system"
@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def make(planned: Planned, folder: Path, progress: _common.Progress, *, refresh: bool = False) -> Built:
     """Build, and write beside the boot image what a deployment needs of it."""
     from router import files
-    from router.build.pipeline import build
     from router.control.facts import facts_of
-    from router.machines.board.system import write_system
+    from router.deploy.system import write_system
+    from router.pipeline.build import build
 
     try:
         built = build(planned, folder, files.cache_folder(), progress, refresh=refresh)

@@ -66,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
 
 def summary(planned: object, closure: bool) -> None:
     """What was read and decided, a line each."""
-    from router.build.inputs import Planned
     from router.checks import INVARIANTS
+    from router.pipeline.inputs import Planned
 
     assert isinstance(planned, Planned)
     plan = planned.plan

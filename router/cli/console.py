@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from router.cli import _common, _deployments, _running
 
 if TYPE_CHECKING:
-    from router.machines.board.plan import DeployPlan
+    from router.deploy.plan import DeployPlan
 
 NAME = "console"
 HELP = "connect to a running board's console, or to a guest's"
@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
 def guests_console(args: argparse.Namespace, plan: DeployPlan | None) -> int:
     """The terminal is one guest's console."""
     from router.cli._deployments import find_board
+    from router.console import terminal
     from router.errors import DescriptionError, RouterError
-    from router.machines import terminal
 
     if plan is not None:
         if plan.facts is None or args.guest not in plan.facts.names:
@@ -81,16 +81,16 @@ def guests_console(args: argparse.Namespace, plan: DeployPlan | None) -> int:
 
 def whole_line(args: argparse.Namespace, plan: DeployPlan | None) -> int:
     """The terminal is the board's serial line."""
-    from router.machines.board import job as jobs
-    from router.machines.board.attach import ChannelStream, attach
-    from router.machines.board.events import Reporter
-    from router.machines.board.line import SerialLine
-    from router.machines.board.lock import BoardLock
+    from router.console.attach import ChannelStream, attach
+    from router.console.line import SerialLine
+    from router.deploy import job as jobs
+    from router.deploy.events import Reporter
+    from router.lab.lock import BoardLock
 
     board = _deployments.find_board(args, plan.board if plan else None)
     job = _deployments.empty_job(board, jobs.Options(wait=args.wait, steal=args.steal), plan)
     if board.via is not None:
-        from router.machines.board.via import Lab, LabHost
+        from router.deploy.lab_host import Lab, LabHost
 
         with LabHost(board.via) as host:
             lab = Lab(host)

@@ -29,12 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from router import files
-    from router.build.pipeline import build
     from router.cli import check
+    from router.control.timeline import Timeline
     from router.errors import MachineError
     from router.machines.qemu.session import split_run
     from router.machines.qemu.usb import parse_plugs
-    from router.machines.timeline import Timeline
+    from router.pipeline.build import build
 
     progress = _common.Progress()
     planned = _common.plan("qemu.yaml", progress)

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 from router.cli import _common, _deployments
 
 if TYPE_CHECKING:
-    from router.machines.board.events import Reporter
-    from router.machines.board.job import Job
+    from router.deploy.events import Reporter
+    from router.deploy.job import Job
 
 NAME = "deploy"
 HELP = "load a system onto a board and watch it boot"
@@ -50,11 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from router.deploy import job as jobs
+    from router.deploy import runner
+    from router.deploy.events import Reporter
+    from router.deploy.plan import with_patterns
     from router.errors import DescriptionError, RouterError
-    from router.machines.board import job as jobs
-    from router.machines.board import runner
-    from router.machines.board.events import Reporter
-    from router.machines.board.plan import with_patterns
 
     folder, plan = _deployments.find_build(args, _common.Progress(quiet=args.json or args.dry_run))
     plan = with_patterns(plan, tuple(args.until), tuple(args.fail_on))
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _through(target: str, job: Job, reporter: Reporter, resume: bool, log: Path) -> None:
     """Run the job on a lab host and follow it; Ctrl-C stops it there as well."""
-    from router.machines.board.via import Lab, LabHost
+    from router.deploy.lab_host import Lab, LabHost
 
     with LabHost(target) as host:
         lab = Lab(host)

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if not words:
         raise DescriptionError("which command?", hint=f"write for instance: router exec {args.guest} uname -a")
     command = words[0] if len(words) == 1 else shlex.join(words)
-    from router.machines.terminal import show
+    from router.console.terminal import show
 
     with _running.connector(args) as connect, connect() as system:
         code, output = system.execute(args.guest, command, args.timeout, None if args.json else show)

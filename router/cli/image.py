@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from router.deploy.sdcard import card_names, write_card
     from router.errors import HostError
-    from router.machines.board.sdcard import card_names, write_card
 
     folder, plan = _deployments.find_build(args, _common.Progress())
     out = Path(args.sdcard)

@@ -16,15 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from router.machines.board import job as jobs
-    from router.machines.board import power
-    from router.machines.board.events import Reporter
-    from router.machines.board.lock import BoardLock
+    from router.deploy import job as jobs
+    from router.deploy.events import Reporter
+    from router.lab import power
+    from router.lab.lock import BoardLock
 
     board = _deployments.find_board(args, None)
     power.commands(board.board, args.action)
     if board.via is not None:
-        from router.machines.board.via import Lab, LabHost
+        from router.deploy.lab_host import Lab, LabHost
 
         job = _deployments.empty_job(board, jobs.Options(wait=args.wait, steal=args.steal))
         with LabHost(board.via) as host:

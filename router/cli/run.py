@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 from router.cli import _common
 
 if TYPE_CHECKING:
-    from router.build.inputs import Planned
     from router.machines.qemu.running import Run
+    from router.pipeline.inputs import Planned
 
 NAME = "run"
 HELP = "boot a description in QEMU and watch it come up"
@@ -66,11 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from router import files
-    from router.build.pipeline import build
+    from router.control.timeline import Timeline
     from router.machines.qemu import session
     from router.machines.qemu.session import Options, parse_command
     from router.machines.qemu.usb import parse_plugs
-    from router.machines.timeline import Timeline
+    from router.pipeline.build import build
 
     progress = _common.Progress(quiet=args.json)
     planned = _common.plan(args.file, progress, emulated=True)

@@ -20,18 +20,19 @@ def run(args: argparse.Namespace) -> int:
     import contextlib
     import json
 
+    from router.deploy import job as jobs
+    from router.deploy import runner
+    from router.deploy.events import Reporter
     from router.errors import HostError
-    from router.machines.board import job as jobs
-    from router.machines.board import power, runner
-    from router.machines.board.events import Reporter
-    from router.machines.board.lock import BoardLock
+    from router.lab import power
+    from router.lab.lock import BoardLock
 
     _, plan = _deployments.find_build(args, _common.Progress())
     board = _deployments.find_board(args, plan.board)
     job = _deployments.empty_job(board, jobs.Options(wait=args.wait, steal=args.steal), plan)
     can_switch = power.can(board.board, "off")
     if board.via is not None:
-        from router.machines.board.via import Lab, LabHost
+        from router.deploy.lab_host import Lab, LabHost
 
         with LabHost(board.via) as host:
             lab = Lab(host)

@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 from router.control.facts import SystemFacts
-from router.machines.timeline import Timeline
-
-if TYPE_CHECKING:
-    from router.machines.qemu.usb import UsbPlug
+from router.control.timeline import Timeline
 
 MILESTONES = 50
 """So many of a guest's last milestones are told."""
 
 
+class Plug(Protocol):
+    """An emulated USB device that is plugged in."""
+
+    @property
+    def kind(self) -> str:
+        """Which device: a name that `plug` takes."""
+        ...
+
+    @property
+    def argument(self) -> Path | None:
+        """Its file or socket, where its kind takes one."""
+        ...
+
+    @property
+    def socket(self) -> int:
+        """The socket that it is in, from 1."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Where the server's Linux should see it: `1-1`."""
+        ...
+
+
 class Sockets(Protocol):
     """Emulated USB sockets of the guest that owns the controller. Any thread may use them."""
 
-    def plugged(self) -> list[UsbPlug]:
+    def plugged(self) -> Sequence[Plug]:
         """What is plugged in."""
         ...
 
-    def plug(self, text: str) -> UsbPlug:
+    def plug(self, text: str) -> Plug:
         """Plug `KIND[:ARGUMENT]` in; DescriptionError or MachineError when that cannot be."""
         ...
 
-    def unplug(self, socket: int) -> UsbPlug:
+    def unplug(self, socket: int) -> Plug:
         """Pull out what is in the socket; DescriptionError when there is nothing."""
         ...
 
@@ -115,7 +137,7 @@ def state(system: RunningSystem, how: str, pid: int) -> dict[str, Any]:
     }
 
 
-def plugged(plug: UsbPlug) -> dict[str, Any]:
+def plugged(plug: Plug) -> dict[str, Any]:
     """A plug as plain values; `path` is where the server's Linux should see it."""
     argument = None if plug.argument is None else str(plug.argument)
     return {"socket": plug.socket, "kind": plug.kind, "argument": argument, "path": plug.path}

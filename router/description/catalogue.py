@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from router import resources
 from router.description.diagnostics import nearest
 from router.description.source import parse, plain
 from router.description.text import read_text
@@ -26,17 +26,11 @@ class Catalogue:
     """Guest images and what they do for USB."""
 
 
-def folder(name: str) -> Path | None:
-    """A folder that the project ships, such as `guest-images`: in the checkout, or among an installation's data."""
-    roots = (Path(__file__).parents[2], Path(sys.prefix) / "share" / "router")
-    return next((root / name for root in roots if (root / name).is_dir()), None)
-
-
 def shipped_catalogue() -> Catalogue:
     """The boards and guest images that this installation knows."""
     from router.boards import names
 
-    return Catalogue(names(), image_roles(folder("guest-images")))
+    return Catalogue(names(), image_roles(resources.folder("guest-images")))
 
 
 def image_roles(images: Path | None) -> dict[str, Role]:
@@ -65,8 +59,8 @@ def image_fields(path: Path) -> dict[str, Any]:
 
 def shipped_descriptions() -> dict[str, Path]:
     """The descriptions under system-descriptions/, by file name."""
-    place = folder("system-descriptions")
-    return {path.name: path for path in sorted(place.glob("*.yaml"))} if place else {}
+    place = resources.folder("system-descriptions")
+    return {path.name: path for path in sorted(place.glob("*.yaml"))}
 
 
 def find_description(name: str) -> Path:
@@ -80,7 +74,7 @@ def find_description(name: str) -> Path:
     shipped = shipped_descriptions()
     found = shipped.get(name) or shipped.get(f"{name}.yaml")
     if found is None:
-        known = ", ".join(shipped) or "none in this installation"
+        known = ", ".join(shipped)
         here = sorted(other.name for other in Path().glob("*.yaml"))
         near = nearest(name, [*here, *shipped, *(other.removesuffix(".yaml") for other in shipped)])
         raise DescriptionError(

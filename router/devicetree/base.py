@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from router import resources
 from router.boards.model import KernelTree
 from router.devicetree.dtc import apply_overlay, compile_source
 from router.devicetree.node import Node
@@ -14,7 +15,7 @@ from router.devicetree.references import drop_property, references
 from router.devicetree.tree import Tree
 from router.errors import HostError
 
-SOURCES = Path(__file__).resolve().parents[2] / "dts"
+SOURCES = resources.root() / "dts"
 
 
 # Controllers of buses whose devices are the board's, not the SoC's.

@@ -11,9 +11,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from router import resources
 from router.errors import DescriptionError
 
-SHIPPED = Path(__file__).resolve().parents[2] / "guest-images"
+SHIPPED = resources.root() / "guest-images"
 
 
 class _Strict(BaseModel):

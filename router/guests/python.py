@@ -16,10 +16,11 @@ import zipfile
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
+from router import resources
 from router.errors import HostError
 
 _COMPILER = Path(__file__).with_name("_compile.py")
-_PROJECT = Path(__file__).resolve().parents[1]
+_PROJECT = resources.PACKAGE
 # Imported by the interpreter itself at start, or by its C code on the way to an error message.
 _ALWAYS = (
     "encodings",

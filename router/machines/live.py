@@ -18,13 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from router.console.consoles import Console
+from router.console.serial_line import SYSTEM, SerialLine, control, ports
 from router.control.facts import SystemFacts
 from router.control.system import Sockets
+from router.control.timeline import Timeline
 from router.errors import MachineError
 from router.machines.agent import AgentChannel
-from router.machines.consoles import Console
-from router.machines.serial_line import SYSTEM, SerialLine, control, ports
-from router.machines.timeline import Timeline
 
 STAGES = (
     ("loader", r"LDR\|INFO: +loader for seL4 starting", "the loader runs"),

@@ -7,13 +7,13 @@ each program (`router.microkit.configuration`) tells it its part of the plan.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from router import resources
 from router.boards.model import Board, TimerKind, UartKind
 from router.errors import HostError
 from router.plan.models import SystemPlan
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = resources.root()
 
 UART_DRIVERS = {UartKind.PL011: "drivers/pl011.c", UartKind.IMX: "drivers/imx_uart.c"}
 ALARMS = {TimerKind.ARM_PHYSICAL: "drivers/alarm_arm.c", TimerKind.IMX_GPT: "drivers/alarm_gpt.c"}

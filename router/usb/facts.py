@@ -14,7 +14,7 @@ SPEEDS = ("?", "1.5M", "12M", "480M", "480M", "5G", "10G")
 SUPER = 5
 USBIP_PORT = 3240
 MARK = "# at run time"
-"""How a rule ends that was added while the system ran (router.usbip.policy)."""
+"""How a rule ends that was added while the system ran (router.usbip.policy.file)."""
 
 
 @dataclass(frozen=True)

@@ -32,21 +32,21 @@ The server that runs here
 """
 
 VERBS = {
-    "serve": "verb_serve",
-    "keep-attached": "verb_keep_attached",
-    "list": "verb_list",
-    "attach": "verb_attach",
-    "detach": "verb_detach",
-    "port": "verb_port",
-    "bind": "verb_bind",
-    "unbind": "verb_bind",
-    "ports": "verb_ports",
-    "controllers": "verb_ports",
-    "status": "verb_status",
-    "stats": "verb_status",
-    "grant": "verb_status",
-    "revoke": "verb_status",
-    "reload": "verb_status",
+    "serve": "serve",
+    "keep-attached": "keep_attached",
+    "list": "list",
+    "attach": "attach",
+    "detach": "detach",
+    "port": "port",
+    "bind": "bind",
+    "unbind": "bind",
+    "ports": "ports",
+    "controllers": "ports",
+    "status": "status",
+    "stats": "status",
+    "grant": "status",
+    "revoke": "status",
+    "reload": "status",
 }
 
 
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"error: there is no verb {verb!r}\n  {', '.join(VERBS)}; see --help", file=sys.stderr)
         return 2
-    module = __import__(f"router.usbip.{VERBS[verb]}", fromlist=["run"])
+    module = __import__(f"router.usbip.commands.{VERBS[verb]}", fromlist=["run"])
     if "--help" in words or "-h" in words[1:]:
         print(module.USAGE, end="")
         return 0

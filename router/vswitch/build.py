@@ -11,9 +11,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from router import resources
 from router.errors import HostError
 
-SOURCES = Path(__file__).resolve().parents[2] / "vswitch"
+SOURCES = resources.root() / "vswitch"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra")
 
 

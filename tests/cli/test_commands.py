@@ -123,6 +123,6 @@ def test_the_documents_link_only_to_files_that_exist() -> None:
 @pytest.mark.packages
 def test_the_picture_in_the_readme_is_what_the_program_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Without an SDK the newest known one is planned for, whatever this computer has.
-    monkeypatch.setattr("router.build.inputs.find_sdk", lambda *_: None)
+    monkeypatch.setattr("router.pipeline.inputs.find_sdk", lambda *_: None)
     assert main(["check", "maaxboard.yaml", "--picture", str(tmp_path / "system.svg")]) == 0
     assert (tmp_path / "system.svg").read_text() == (ROOT / "docs/system.svg").read_text()

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, cast
 from systems import described, plan_of
 
 from router.control.facts import facts_of
+from router.control.timeline import Timeline
 from router.errors import DescriptionError, MachineError
 from router.machines.qemu.usb import UsbPlug, parse_plug
-from router.machines.timeline import Timeline
 from router.plan.models import SystemPlan
-from router.usbip import policy_edit
-from router.usbip.control import describe
-from router.usbip.device import Device
-from router.usbip.jsontext import dumps
-from router.usbip.policy import parse_policy
-from router.usbip.server import Export, Server
+from router.usbip.policy import edit as policy_edit
+from router.usbip.policy.file import parse_policy
+from router.usbip.protocol.device import Device
+from router.usbip.runtime.jsontext import dumps
+from router.usbip.server.control import describe
+from router.usbip.server.server import Export, Server
 
 if TYPE_CHECKING:
-    from router.usbip.server import Engine
+    from router.usbip.server.server import Engine
 
 HID = (3, 1, 1)
 DISK = (8, 6, 0x50)

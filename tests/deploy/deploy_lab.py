@@ -15,7 +15,7 @@ from patience import PATIENCE, free_port
 from running_board import RunningBoard
 
 from router.control.facts import GuestFacts, SystemFacts
-from router.machines.board.plan import DeployPlan, Milestone, payload, write_plan
+from router.deploy.plan import DeployPlan, Milestone, payload, write_plan
 
 ROUTER = (sys.executable, "-c", "import sys; from router.cli import main; sys.exit(main())")
 SERVER, CLIENT = "127.0.0.1", "127.0.0.2"

@@ -16,8 +16,8 @@ from deploy_lab import MakeLab
 from fakeboard import FakeBoard
 from patience import PATIENCE, processor_seconds, wait_until
 
-from router.machines.board import attach
-from router.machines.board.lock import BoardLock, holder_of
+from router.console import attach
+from router.lab.lock import BoardLock, holder_of
 
 
 def test_the_users_terminal_is_raw_meanwhile_and_restored_afterwards(build: Path, lab: MakeLab) -> None:

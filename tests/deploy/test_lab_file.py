@@ -8,8 +8,8 @@ import pytest
 
 from router.description.diagnostics import DescriptionErrors
 from router.errors import DescriptionError
-from router.machines.board import job as jobs
-from router.machines.board import lab
+from router.lab import file as lab
+from router.lab.board import Network
 
 GOOD = """\
 boards:
@@ -36,7 +36,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_a_lab_file_is_read(tmp_path: Path) -> None:
     desk, bench = lab.load(write(tmp_path, GOOD))
-    assert desk.board.network == jobs.Network(board="192.0.2.2/24", server="192.0.2.1")
+    assert desk.board.network == Network(board="192.0.2.2/24", server="192.0.2.1")
     assert (desk.board.tftp.port, desk.board.tftp.window, desk.via) == (6969, 8, None)
     assert (bench.board.baud, bench.board.load, bench.via) == (921600, "ymodem", "lab@bench")
 

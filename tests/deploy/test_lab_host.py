@@ -20,10 +20,10 @@ from deploy_ssh import Host, keygen, lab_host, through
 from fakeboard import FakeBoard, Faults
 from patience import PATIENCE, wait_until
 
+from router.deploy.archive import make_archive
+from router.deploy.remote import event_of
 from router.errors import HostError
-from router.machines.board import lock
-from router.machines.board.archive import make_archive
-from router.machines.board.remote import event_of
+from router.lab import lock
 
 pytestmark = pytest.mark.deploy
 

@@ -1,7 +1,7 @@
 """The numbers that the TFTP server is built for, side by side with others in one run on loopback.
 
 The wanted ratios are 1.5, 1, 2 and 10; the first two are near the noise of a busy machine and are held to less here.
-`python -m router.machines.board.tftp.bench` measures them properly.
+`python -m bench.tftp` measures them properly.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from router.machines.board.tftp import bench
+from bench import tftp as bench
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(1200)]
 

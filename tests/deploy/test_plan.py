@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from deploy_lab import FACTS, write_build
 
+from router.deploy import script
+from router.deploy.bootimage import wrap_for_booti
+from router.deploy.plan import Payload, parse_plan, read_plan, with_patterns
+from router.deploy.system import write_system
 from router.errors import DescriptionError
-from router.machines.board import script
-from router.machines.board.bootimage import wrap_for_booti
-from router.machines.board.plan import Payload, parse_plan, read_plan, with_patterns
-from router.machines.board.system import write_system
 
 
 def test_a_plan_is_read_as_it_was_written(build: Path) -> None:

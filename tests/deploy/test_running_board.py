@@ -20,12 +20,13 @@ from patience import PATIENCE, wait_until
 from running_board import RunningBoard
 
 from router.control.place import socket_path
-from router.machines.board import reach, state
-from router.machines.board.job import Job, Options
-from router.machines.board.lab import choose, load
-from router.machines.board.lock import BoardLock, holder_of
-from router.machines.board.plan import DeployPlan, read_plan
-from router.machines.board.state import place_name
+from router.deploy import holder_client as reach
+from router.deploy import state
+from router.deploy.job import Job, Options
+from router.deploy.plan import DeployPlan, read_plan
+from router.deploy.state import place_name
+from router.lab.file import choose, load
+from router.lab.lock import BoardLock, holder_of
 
 
 @pytest.fixture(autouse=True)

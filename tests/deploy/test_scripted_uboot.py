@@ -13,8 +13,8 @@ from deploy_lab import MILESTONES, SERVER, LabOfOne, MakeLab, write_build
 from fakeboard import FakeBoard, Faults
 from patience import PATIENCE
 
-from router.machines.board import lock
-from router.machines.board.plan import Milestone
+from router.deploy.plan import Milestone
+from router.lab import lock
 
 
 def left_in_order(lab: LabOfOne, monkeypatch: pytest.MonkeyPatch) -> bool:

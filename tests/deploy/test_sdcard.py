@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from deploy_lab import write_build
 
+from router.deploy import fat
+from router.deploy.plan import payload
+from router.deploy.sdcard import PARTITION_START, boot_commands, card_names, script_image, write_card
 from router.errors import DescriptionError
-from router.machines.board import fat
-from router.machines.board.plan import payload
-from router.machines.board.sdcard import PARTITION_START, boot_commands, card_names, script_image, write_card
 
 
 def tool(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,8 +15,8 @@ from deploy_lab import write_build
 from deploy_machines import BOARD, HOST, Namespace, lab_file, namespace, qemu, router
 from patience import PATIENCE
 
-from router.machines.board.bootimage import wrap_for_booti
-from router.machines.board.plan import DeployPlan, Milestone, payload, write_plan
+from router.deploy.bootimage import wrap_for_booti
+from router.deploy.plan import DeployPlan, Milestone, payload, write_plan
 from router.microkit.sdk import Sdk, installed_sdks
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(20 * PATIENCE)]

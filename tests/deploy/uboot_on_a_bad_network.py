@@ -15,11 +15,11 @@ import time
 import zlib
 from pathlib import Path
 
-from router.machines.board.line import SerialLine
-from router.machines.board.script import crc_of
-from router.machines.board.tftp.relay import Impairment, Relay
-from router.machines.board.tftp.server import TftpServer
-from router.machines.board.uboot import UBoot
+from router.console.line import SerialLine
+from router.deploy.script import crc_of
+from router.deploy.tftp.relay import Impairment, Relay
+from router.deploy.tftp.server import TftpServer
+from router.deploy.uboot import UBoot
 
 SIZE = 500_000
 

@@ -14,14 +14,14 @@ import pytest
 from patience import PATIENCE, alive, wait_until
 from systems import plan_of, shipped
 
+from router.console.serial_line import ports
 from router.control.facts import facts_of
+from router.control.timeline import Timeline
 from router.errors import HostError, MachineError
 from router.machines.qemu.microkit import MicrokitRun, check_version, system_command
 from router.machines.qemu.microkit import Sockets as Paths
 from router.machines.qemu.tool import Qemu, find_qemu
 from router.machines.qemu.usb import parse_plugs
-from router.machines.serial_line import ports
-from router.machines.timeline import Timeline
 
 UP = """
 LDR|INFO: loader for seL4 starting
@@ -196,7 +196,7 @@ def test_the_run_ends_when_router_is_killed(tmp_path: Path, start: Start) -> Non
     code = (
         "import sys, time; sys.path[:0] = sys.argv[2:]\nfrom pathlib import Path\n"
         "from systems import plan_of, shipped\nfrom router.machines.qemu.microkit import MicrokitRun\n"
-        "from router.machines.qemu.tool import Qemu\nfrom router.machines.timeline import Timeline\n"
+        "from router.machines.qemu.tool import Qemu\nfrom router.control.timeline import Timeline\n"
         "folder = Path(sys.argv[1])\n"
         "with MicrokitRun(plan_of(shipped('qemu')), folder, Qemu(str(folder / 'qemu'), (11, 0, 0)), folder / 'logs', "
         "Timeline()) as system:\n    print(system.pid, flush=True)\n    time.sleep(600)\n"

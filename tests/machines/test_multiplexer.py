@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE
 
-from router.machines.multiplexer import PIECE, Demultiplexer, select_port, typed
-from router.machines.serial_line import SerialLine
+from router.console.multiplexer import PIECE, Demultiplexer, select_port, typed
+from router.console.serial_line import SerialLine
 
 PORTS = ("server", "server.control", "client", "client.control")
 

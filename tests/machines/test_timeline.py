@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from router.machines.timeline import Timeline, match
+from router.control.timeline import Timeline, match
 
 
 @pytest.mark.parametrize(

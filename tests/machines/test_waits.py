@@ -13,14 +13,14 @@ from typing import cast
 import pytest
 from systems import plan_of, shipped
 
-from router.build.inputs import Planned
-from router.build.pipeline import Built
 from router.cli.run import caveats
 from router.errors import HostError
 from router.machines.qemu.session import on_several_cores
 from router.machines.qemu.tool import Qemu, find_qemu
 from router.machines.qemu.waits import VERSIONS, branch, build_plugin, loops, takes, wait_loops, yielding
 from router.microkit.sdk import installed_sdks
+from router.pipeline.build import Built
+from router.pipeline.inputs import Planned
 
 NOP, ACQUIRE, LOAD = 0xD503201F, 0xD50339BF, 0xB9400000
 BACK_CBNZ, BACK_B, BACK_BCOND = 0x35FFFFA0, 0x17FFFFFD, 0x54FFFFA1

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from end_to_end import BOOT, THREE_GUESTS, Booted, MiB, Shared, build_text, own_place
 
-from router.build.pipeline import Built
 from router.control.place import Claim
 from router.control.server import ControlServer
+from router.control.timeline import Timeline
 from router.machines.qemu.session import split_run
 from router.machines.qemu.usb import parse_plugs
-from router.machines.timeline import Timeline
+from router.pipeline.build import Built
 
 shared = Shared(Path(__file__).parent, "booted")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from router.bench.device_models import ENGINES, ISSUES, WORKS, Trial
-from router.bench.device_table import render
-from router.bench.devices import choose, run_devices
-from router.bench.usbtest import NATIVE
+from bench.device_models import ENGINES, ISSUES, WORKS, Trial
+from bench.device_table import render
+from bench.devices import choose, run_devices
+from bench.usbtest import NATIVE
 
 NAMES = ("usb-kbd", "usb-storage", "usb-serial", "gadget zero")
 

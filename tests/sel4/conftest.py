@@ -10,9 +10,9 @@ import pytest
 from end_to_end import BOOT, THREE_GUESTS, Booted, MiB, Shared, build_text
 from needs import need_qemu, need_sdk
 
+from router.control.timeline import Timeline
 from router.machines.qemu.session import microkit_run
 from router.machines.qemu.usb import parse_plugs
-from router.machines.timeline import Timeline
 
 shared = Shared(Path(__file__).parent, "on_sel4")
 

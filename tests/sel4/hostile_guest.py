@@ -9,10 +9,10 @@ from pathlib import Path
 from end_to_end import build_text
 
 from router import files
-from router.build.inputs import plan_loaded
-from router.build.pipeline import Built
 from router.description.load import load
 from router.microkit.toolchain import find_toolchain
+from router.pipeline.build import Built
+from router.pipeline.inputs import plan_loaded
 from router.plan.models import SystemPlan
 
 SOURCE = Path(__file__).parent / "c" / "hostile.c"

@@ -13,11 +13,11 @@ from end_to_end import build_text
 from needs import need_sdk
 
 from router import files
-from router.build.inputs import Planned, plan_loaded
-from router.build.pipeline import build
 from router.description.load import load
 from router.errors import HostError
 from router.microkit.image import first_error, run_tool
+from router.pipeline.build import build
+from router.pipeline.inputs import Planned, plan_loaded
 
 QEMU = """
 system: small

@@ -9,9 +9,9 @@ from pathlib import Path
 from end_to_end import Booted, MiB, build_text
 from needs import need_qemu, need_sdk
 
+from router.control.timeline import Timeline
 from router.machines.qemu.session import microkit_run
 from router.machines.qemu.usb import parse_plugs
-from router.machines.timeline import Timeline
 
 TEXT = """
 system: cores

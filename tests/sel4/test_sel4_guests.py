@@ -9,7 +9,7 @@ import pytest
 from end_to_end import BOOT, LISTENS, Booted, MiB
 from patience import PATIENCE
 
-from router.bench.sel4 import processes, processor_seconds
+from bench.sel4 import processes, processor_seconds
 
 IDLE = 15.0
 """Per cent of one core."""

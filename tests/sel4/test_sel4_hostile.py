@@ -25,9 +25,9 @@ from end_to_end import BOOT, Booted, MiB
 from needs import need_qemu, need_sdk
 from patience import PATIENCE
 
+from router.control.timeline import Timeline
 from router.machines.qemu.session import microkit_run
 from router.machines.qemu.usb import parse_plugs
-from router.machines.timeline import Timeline
 
 SEED = int(os.environ.get("ROUTER_HOSTILE_SEED", "20261"))
 SECONDS = int(os.environ.get("ROUTER_HOSTILE_SECONDS", "8"))

@@ -11,9 +11,9 @@ import pytest
 from end_to_end import build_text
 from needs import need_qemu, need_sdk
 
+from router.control.timeline import Timeline
 from router.machines.qemu.microkit import MicrokitRun
 from router.machines.qemu.session import microkit_run
-from router.machines.timeline import Timeline
 from router.microkit.toolchain import FLAGS, find_toolchain
 
 SOURCES = Path(__file__).parent / "probe"

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE
 
-from router.bench.device_models import FAILS, ISSUES, UNTRIED, WORKS, Device, Outcome, Trial, trial
-from router.bench.device_stand import Attached, value_of
-from router.bench.device_table import as_json, render
-from router.bench.devices import choose, reason_of
-from router.bench.exercises import in_order
-from router.bench.exercises_gadget import set_up
-from router.bench.smart_card import APDU, RESET, SmartCard
-from router.bench.usbtest import NATIVE, judge
+from bench.device_models import FAILS, ISSUES, UNTRIED, WORKS, Device, Outcome, Trial, trial
+from bench.device_stand import Attached, value_of
+from bench.device_table import as_json, render
+from bench.devices import choose, reason_of
+from bench.exercises import in_order
+from bench.exercises_gadget import set_up
+from bench.smart_card import APDU, RESET, SmartCard
+from bench.usbtest import NATIVE, judge
 from router.errors import DescriptionError, MachineError
 
 # A device descriptor, a configuration of one interface with an interrupt IN and a bulk OUT endpoint (USB 2.0, 9.6).

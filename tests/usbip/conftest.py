@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from fakes import FakeKernel
 
-from router.usbip.engine_kernel import KernelEngine
-from router.usbip.loop import Loop
-from router.usbip.net import Address
-from router.usbip.policy import parse_policy
-from router.usbip.server import Server
+from router.usbip.engines.kernel import KernelEngine
+from router.usbip.policy.file import parse_policy
+from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.net import Address
+from router.usbip.server.server import Server
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from patience import PATIENCE
 
-from router.usbip.loop import Loop
-from router.usbip.net import Address
-from router.usbip.sysfs import Sysfs
+from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.net import Address
+from router.usbip.runtime.sysfs import Sysfs
 
 DEVICE_DESCRIPTOR = 18
 

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 
 from patience import PATIENCE
 
-from router.usbip import net, urb, wire
-from router.usbip.device import Device
-from router.usbip.exchange import import_steps, run_steps
-from router.usbip.loop import Loop
-from router.usbip.net import Address
+from router.usbip.client.exchange import import_steps, run_steps
+from router.usbip.protocol import handshake, urb
+from router.usbip.protocol.device import Device
+from router.usbip.runtime import net
+from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.net import Address
 
 
 @contextmanager
@@ -47,7 +48,7 @@ class Remote:
     def __init__(self, address: Address, busid: str) -> None:
         self.sock = net.connect(address, PATIENCE)
         try:
-            self.device: Device = run_steps(self.sock, wire.pack_import_request(busid), import_steps(busid))
+            self.device: Device = run_steps(self.sock, handshake.pack_import_request(busid), import_steps(busid))
         except BaseException:
             self.sock.close()
             raise

@@ -12,20 +12,22 @@ from fakes import FakeKernel, run_for, run_until, unused_address
 from patience import PATIENCE
 
 from router.errors import DescriptionError, HostError
-from router.usbip import client as client_module
-from router.usbip import exchange, net, wire
 from router.usbip.__main__ import main
-from router.usbip.client import KeepAttached
-from router.usbip.device import Device
-from router.usbip.disks import deepen_read_ahead, raise_max_sectors
-from router.usbip.engine_kernel import KernelEngine
-from router.usbip.loop import Loop
-from router.usbip.net import Address
-from router.usbip.policy import parse_policy
-from router.usbip.server import Server
-from router.usbip.verb_attach import attach
-from router.usbip.verb_keep_attached import parse_attach, render_attach
-from router.usbip.vhci import Vhci
+from router.usbip.client import exchange
+from router.usbip.client import keep_attached as client_module
+from router.usbip.client.disks import deepen_read_ahead, raise_max_sectors
+from router.usbip.client.keep_attached import KeepAttached
+from router.usbip.client.vhci import Vhci
+from router.usbip.commands.attach import attach
+from router.usbip.commands.keep_attached import parse_attach, render_attach
+from router.usbip.engines.kernel import KernelEngine
+from router.usbip.policy.file import parse_policy
+from router.usbip.protocol import handshake
+from router.usbip.protocol.device import Device
+from router.usbip.runtime import net
+from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.net import Address
+from router.usbip.server.server import Server
 
 Serve = Callable[[str], tuple[Server, Address]]
 Keep = Callable[..., KeepAttached]
@@ -255,14 +257,14 @@ class OtherServer:
 
     def answer(self, sock: socket.socket) -> None:
         sock.settimeout(PATIENCE)
-        _, code, _ = wire.unpack_common(net.receive_exactly(sock, 8))
+        _, code, _ = handshake.unpack_common(net.receive_exactly(sock, 8))
         self.requests.append(code)
         if code == 0x8005:
-            sock.sendall(wire.pack_devlist_reply(self.devices))
+            sock.sendall(handshake.pack_devlist_reply(self.devices))
         if code == 0x8003:
-            busid = wire.unpack_import_busid(net.receive_exactly(sock, 32))
+            busid = handshake.unpack_import_busid(net.receive_exactly(sock, 32))
             (device,) = (device for device in self.devices if device.busid == busid)
-            sock.sendall(wire.pack_import_reply(device))
+            sock.sendall(handshake.pack_import_reply(device))
             self.kept.append(sock)
             return
         sock.close()
@@ -289,8 +291,8 @@ def test_a_server_without_watch_is_asked_for_its_list(loop: Loop, keep: Keep, mo
 def test_a_server_that_answers_for_another_device_is_refused(
     loop: Loop, guest: FakeKernel, vhci: Vhci, serve: Serve, host: FakeKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lie = wire.pack_import_reply(Device("1-2", 3, 1, 3, 1, 1))
-    with pytest.raises(wire.WireError, match="answered for 1-2 where 1-1 was asked for"):
+    lie = handshake.pack_import_reply(Device("1-2", 3, 1, 3, 1, 1))
+    with pytest.raises(handshake.WireError, match="answered for 1-2 where 1-1 was asked for"):
         steps = exchange.import_steps("1-1")
         next(steps)
         steps.send(lie[:8])
@@ -308,7 +310,7 @@ def test_what_a_person_detaches_stays_detached_until_it_is_attached_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(client_module, "CHECK_SECONDS", 0.1)
-    monkeypatch.setattr("router.usbip.verb_detach.Vhci", lambda *_: vhci)
+    monkeypatch.setattr("router.usbip.commands.detach.Vhci", lambda *_: vhci)
     host.plug("1-1")
     _, address = serve(ALL)
     keeper = keep(address)
@@ -331,7 +333,7 @@ def test_what_a_person_detached_comes_back_when_it_is_plugged_in_again(
     vhci: Vhci,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("router.usbip.verb_detach.Vhci", lambda *_: vhci)
+    monkeypatch.setattr("router.usbip.commands.detach.Vhci", lambda *_: vhci)
     host.plug("1-1", devnum=2)
     server, address = serve(ALL)
     keeper = keep(address)

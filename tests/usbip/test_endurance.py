@@ -14,14 +14,14 @@ from patience import wait_until
 from remote import Bot, Remote, closed, running
 from world import World, serving
 
-from router.usbip import urb
-from router.usbip.loop import Loop
-from router.usbip.net import Address
-from router.usbip.server import Server
-from router.usbip.verb_attach import attach
-from router.usbip.vhci import Vhci
-from router.usbip.virtual_keyboard import Keyboard
-from router.usbip.virtual_serial import Serial
+from router.usbip.client.vhci import Vhci
+from router.usbip.commands.attach import attach
+from router.usbip.protocol import urb
+from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.net import Address
+from router.usbip.server.server import Server
+from router.usbip.virtual.keyboard import Keyboard
+from router.usbip.virtual.serial import Serial
 
 
 def test_a_thousand_attachments_leak_nothing() -> None:

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import Between, World, header
 
-from router.usbip.loop import Loop
-from router.usbip.session import UserSession
-from router.usbip.sysfs import interfaces_of
-from router.usbip.uevent import parse_uevent
-from router.usbip.usb import parse_alternates
-from router.usbip.virtual import VirtualDevice
-from router.usbip.virtual_audio import Microphone
-from router.usbip.virtual_disk import Disk
-from router.usbip.virtual_keyboard import Keyboard
-from router.usbip.virtual_serial import Serial
+from router.usbip.engines.session import UserSession
+from router.usbip.protocol.descriptors import parse_alternates
+from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.sysfs import interfaces_of
+from router.usbip.runtime.uevent import parse_uevent
+from router.usbip.virtual.audio import Microphone
+from router.usbip.virtual.device import VirtualDevice
+from router.usbip.virtual.disk import Disk
+from router.usbip.virtual.keyboard import Keyboard
+from router.usbip.virtual.serial import Serial
 
 fuzz = settings(max_examples=150)
 commands = st.one_of(

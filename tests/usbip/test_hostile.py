@@ -17,20 +17,22 @@ from patience import PATIENCE
 from remote import Remote, closed, running
 from world import Between, header, serving
 
-from router.usbip import net, session, urb, wire
-from router.usbip.engine_kernel import KernelEngine
-from router.usbip.loop import Loop
-from router.usbip.net import Address
-from router.usbip.policy import parse_policy
-from router.usbip.relay import Relay
-from router.usbip.server import Server
-from router.usbip.session import UserSession
-from router.usbip.verb_port import port_data
-from router.usbip.vhci import Vhci
-from router.usbip.virtual_audio import Microphone
-from router.usbip.virtual_disk import Disk
-from router.usbip.virtual_keyboard import Keyboard
-from router.usbip.virtual_serial import Serial
+from router.usbip.client.relay import Relay
+from router.usbip.client.vhci import Vhci
+from router.usbip.commands.port import port_data
+from router.usbip.engines import session
+from router.usbip.engines.kernel import KernelEngine
+from router.usbip.engines.session import UserSession
+from router.usbip.policy.file import parse_policy
+from router.usbip.protocol import handshake, urb
+from router.usbip.runtime import net
+from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.net import Address
+from router.usbip.server.server import Server
+from router.usbip.virtual.audio import Microphone
+from router.usbip.virtual.disk import Disk
+from router.usbip.virtual.keyboard import Keyboard
+from router.usbip.virtual.serial import Serial
 
 ALL = "allow any all"
 
@@ -111,7 +113,7 @@ def test_cve_2018_5814_devices_that_come_and_go_while_they_are_imported(loop: Lo
             host.unplug(busid)
         elif action == 2:
             sock = net.connect(address)
-            sock.sendall(wire.pack_import_request(busid))
+            sock.sendall(handshake.pack_import_request(busid))
             socks.append(sock)
         elif socks:
             socks.pop(rng.randrange(len(socks))).close()
@@ -135,7 +137,7 @@ def test_cve_2021_29265_two_imports_at_once_hand_over_one_socket(loop: Loop, hos
     server.rescan()
     socks = [net.connect(address) for _ in range(8)]
     for sock in socks:
-        sock.sendall(wire.pack_import_request("1-1"))
+        sock.sendall(handshake.pack_import_request("1-1"))
     run_until(loop, lambda: len(select.select(socks, [], [], 0)[0]) == len(socks))
     assert [name for name, _ in host.written].count("bus/usb/devices/1-1/usbip_sockfd") == 1
     assert sum(len(sock.recv(400)) == 320 for sock in socks) == 1

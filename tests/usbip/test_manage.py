@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import HostError
-from router.usbip import controllers
 from router.usbip.__main__ import main
-from router.usbip.device import Device
-from router.usbip.loop import Loop
-from router.usbip.net import Address
-from router.usbip.policy import parse_policy
-from router.usbip.policy_edit import granted, revoked
-from router.usbip.server import Server
-from router.usbip.vhci import Vhci
+from router.usbip.client import controllers
+from router.usbip.client.vhci import Vhci
+from router.usbip.policy.edit import granted, revoked
+from router.usbip.policy.file import parse_policy
+from router.usbip.protocol.device import Device
+from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.net import Address
+from router.usbip.server.server import Server
 
 Serve = Callable[[str], tuple[Server, Address]]
 MOUSE = Device("1-3", 3, 1, 3, 0x0627, 1, interfaces=((3, 1, 2),), serial="M 1#", product="Mouse")
@@ -260,8 +260,8 @@ def test_there_are_no_more_controllers_than_the_kernel_has(vhci: Vhci) -> None:
 def test_the_verbs_tell_ports_and_controllers(
     vhci: Vhci, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("router.usbip.verb_ports.Sysfs", lambda _: vhci.sysfs)
-    monkeypatch.setattr("router.usbip.verb_ports.STATE_DIR", vhci.state_dir)
+    monkeypatch.setattr("router.usbip.commands.ports.Sysfs", lambda _: vhci.sysfs)
+    monkeypatch.setattr("router.usbip.commands.ports.STATE_DIR", vhci.state_dir)
     controllers.fit(vhci, 2, 3)
     assert main(["ports", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)

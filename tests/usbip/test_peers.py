@@ -11,16 +11,17 @@ import pytest
 from patience import PATIENCE
 from remote import Remote, running
 
-from router.usbip import net, urb, wire
-from router.usbip.engine_virtual import VirtualEngine
-from router.usbip.exchange import devlist_steps, run_steps
-from router.usbip.loop import Loop
-from router.usbip.net import Address, parse_address
-from router.usbip.policy import parse_policy
-from router.usbip.server import Server
-from router.usbip.virtual_audio import FRAME_BYTES, SAMPLES, Microphone
-from router.usbip.virtual_disk import Disk
-from router.usbip.virtual_serial import Serial
+from router.usbip.client.exchange import devlist_steps, run_steps
+from router.usbip.policy.file import parse_policy
+from router.usbip.protocol import handshake, urb
+from router.usbip.runtime import net
+from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.net import Address, parse_address
+from router.usbip.server.server import Server
+from router.usbip.virtual.audio import FRAME_BYTES, SAMPLES, Microphone
+from router.usbip.virtual.disk import Disk
+from router.usbip.virtual.engine import VirtualEngine
+from router.usbip.virtual.serial import Serial
 
 POLICY = """\
 allow 127.0.0.1 path 90-1
@@ -140,7 +141,7 @@ def test_version_0106_gets_an_answer_and_then_the_end(host: Host) -> None:
 
 def listed(address: Address) -> list[str]:
     with net.connect(address, PATIENCE) as sock:
-        return [device.busid for device in run_steps(sock, wire.pack_devlist_request(), devlist_steps())]
+        return [device.busid for device in run_steps(sock, handshake.pack_devlist_request(), devlist_steps())]
 
 
 def test_each_way_to_connect_is_a_client_of_its_own_to_the_policy(host: Host, tmp_path: Path) -> None:

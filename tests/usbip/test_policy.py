@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import DescriptionError
-from router.usbip.device import Device
-from router.usbip.policy import CLASSES, load_policy, parse_policy, render_policy
+from router.usbip.policy.file import CLASSES, load_policy, parse_policy, render_policy
+from router.usbip.protocol.device import Device
 
 KEYBOARD = Device("1-2", 2, 1, 3, 0x046D, 0xC31C, interfaces=((3, 1, 1), (3, 0, 0)))
 DISK = Device("1-1", 3, 1, 2, 0x0781, 0x5567, interfaces=((8, 6, 0x50),), serial="4C53 0001")

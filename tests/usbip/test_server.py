@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from fakes import FakeKernel, run_for, run_until
 
-from router.usbip import wire
-from router.usbip.exchange import devlist_steps, import_steps
-from router.usbip.loop import Loop
-from router.usbip.net import Address
-from router.usbip.policy import parse_policy
-from router.usbip.server import MAX_CONVERSATIONS_PER_CLIENT, Server
+from router.usbip.client.exchange import devlist_steps, import_steps
+from router.usbip.policy.file import parse_policy
+from router.usbip.protocol import handshake
+from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.net import Address
+from router.usbip.server.server import MAX_CONVERSATIONS_PER_CLIENT, Server
 
 Serve = Callable[[str], tuple[Server, Address]]
 ALL = "allow any all"
@@ -135,7 +135,7 @@ def test_the_list_shows_a_client_what_it_may_have_and_no_more(host: FakeKernel, 
     host.plug("1-2", vid=0x46D, pid=0xC31C, interfaces=[(3, 1, 1), (3, 0, 0)], devnum=3)
     _, address = serve("allow 127.0.0.1 class hid\nallow 10.77.0.3 class storage")
     client = peer(address)
-    client.send(wire.pack_devlist_request())
+    client.send(handshake.pack_devlist_request())
     devices = parse(devlist_steps(), client.end())
     assert [(device.busid, device.vidpid, device.interfaces) for device in devices] == [
         ("1-2", "046d:c31c", ((3, 1, 1), (3, 0, 0)))
@@ -148,7 +148,7 @@ def test_an_import_hands_the_socket_over_before_the_client_is_told(
     host.plug("1-1", devnum=7)
     _, address = serve(ALL)
     client = peer(address)
-    client.send(wire.pack_import_request("1-1"))
+    client.send(handshake.pack_import_request("1-1"))
     device = parse(import_steps("1-1"), client.receive(320))
     assert (device.devid, device.speed, device.vidpid) == (0x10007, 3, "46f4:0001")
     client.send(b"urb")
@@ -159,7 +159,7 @@ def test_bytes_after_an_import_are_left_to_the_engine(host: FakeKernel, serve: S
     host.plug("1-1")
     _, address = serve(ALL)
     client = peer(address)
-    client.send(wire.pack_import_request("1-1") + b"early")
+    client.send(handshake.pack_import_request("1-1") + b"early")
     client.receive(320)
     assert host.sockets["1-1"].recv(100) == b"early"
 
@@ -169,8 +169,8 @@ def test_what_is_not_granted_cannot_be_imported(host: FakeKernel, serve: Serve, 
     host.plug("1-1")
     _, address = serve("allow 10.77.0.3 all")
     client = peer(address)
-    client.send(wire.pack_import_request(busid))
-    assert client.end() == struct.pack(">HHI", 0x0111, 0x0003, wire.ST_NODEV)
+    client.send(handshake.pack_import_request(busid))
+    assert client.end() == struct.pack(">HHI", 0x0111, 0x0003, handshake.ST_NODEV)
     assert host.sockets == {}
 
 
@@ -181,7 +181,7 @@ def test_a_refused_import_is_logged_with_the_rule_that_refused_it(
     host.plug("1-2", devnum=3)
     _, address = serve("allow any path 1-2\nallow 10.77.0.3 path 1-1\ndeny any class storage")
     client = peer(address)
-    client.send(wire.pack_import_request("1-1"))
+    client.send(handshake.pack_import_request("1-1"))
     client.end()
     assert "line 3 denies it: deny any class storage" in capfd.readouterr().err
 
@@ -236,11 +236,11 @@ def test_a_device_in_use_is_busy_and_not_listed(host: FakeKernel, serve: Serve, 
     host.plug("1-1")
     _, address = serve(ALL)
     first, second, third = peer(address), peer(address), peer(address)
-    first.send(wire.pack_import_request("1-1"))
+    first.send(handshake.pack_import_request("1-1"))
     first.receive(320)
-    second.send(wire.pack_import_request("1-1"))
-    assert second.end() == struct.pack(">HHI", 0x0111, 0x0003, wire.ST_DEV_BUSY)
-    third.send(wire.pack_devlist_request())
+    second.send(handshake.pack_import_request("1-1"))
+    assert second.end() == struct.pack(">HHI", 0x0111, 0x0003, handshake.ST_DEV_BUSY)
+    third.send(handshake.pack_devlist_request())
     assert parse(devlist_steps(), third.end()) == []
 
 
@@ -249,8 +249,8 @@ def test_a_refused_hand_over_is_answered_with_an_error(host: FakeKernel, serve: 
     _, address = serve(ALL)
     host.set_status("1-1", 3)
     client = peer(address)
-    client.send(wire.pack_import_request("1-1"))
-    assert client.end() == struct.pack(">HHI", 0x0111, 0x0003, wire.ST_DEV_ERR)
+    client.send(handshake.pack_import_request("1-1"))
+    assert client.end() == struct.pack(">HHI", 0x0111, 0x0003, handshake.ST_DEV_ERR)
 
 
 def test_a_device_comes_back_after_its_client_has_gone(
@@ -259,7 +259,7 @@ def test_a_device_comes_back_after_its_client_has_gone(
     host.plug("1-1")
     server, address = serve(ALL)
     client = peer(address)
-    client.send(wire.pack_import_request("1-1"))
+    client.send(handshake.pack_import_request("1-1"))
     client.receive(320)
     client.sock.close()
     run_for(loop, 0.1)
@@ -267,7 +267,7 @@ def test_a_device_comes_back_after_its_client_has_gone(
     host.end_session("1-1")
     run_until(loop, lambda: not server.exports["1-1"].session)
     again = peer(address)
-    again.send(wire.pack_import_request("1-1"))
+    again.send(handshake.pack_import_request("1-1"))
     assert parse(import_steps("1-1"), again.receive(320)).busid == "1-1"
 
 
@@ -277,7 +277,7 @@ def test_a_device_that_the_stub_calls_unusable_is_bound_again(
     host.plug("1-1")
     server, address = serve(ALL)
     client = peer(address)
-    client.send(wire.pack_import_request("1-1"))
+    client.send(handshake.pack_import_request("1-1"))
     client.receive(320)
     host.end_session("1-1", status=3)
     run_until(loop, lambda: not server.exports["1-1"].session)
@@ -310,7 +310,7 @@ def test_a_device_unplugged_in_its_clients_hands_can_be_bound_when_it_is_back(
     host.plug("1-1", devnum=2)
     server, address = serve(ALL)
     client = peer(address)
-    client.send(wire.pack_import_request("1-1"))
+    client.send(handshake.pack_import_request("1-1"))
     client.receive(320)
     # The connection ends before the hot-plug message is read.
     host.unplug("1-1")
@@ -329,7 +329,7 @@ def test_a_device_without_a_number_is_being_reset_and_stays(
     host.plug("1-1", devnum=2)
     server, address = serve(ALL)
     client = peer(address)
-    client.send(wire.pack_import_request("1-1"))
+    client.send(handshake.pack_import_request("1-1"))
     client.receive(320)
     (host.tree / "bus/usb/devices/1-1/devnum").write_text("0\n")
     server.rescan()
@@ -370,14 +370,14 @@ def test_an_old_peer_gets_an_answer_that_it_can_print(serve: Serve, peer: Connec
     _, address = serve(ALL)
     client = peer(address)
     client.send(struct.pack(">HHI", 0x0106, 0x8003, 0) + b"1-1".ljust(32, b"\0"))
-    assert client.end() == struct.pack(">HHI", 0x0111, 0x0003, wire.ST_NA)
+    assert client.end() == struct.pack(">HHI", 0x0111, 0x0003, handshake.ST_NA)
 
 
 def test_an_unknown_request_is_refused(serve: Serve, peer: Connect) -> None:
     _, address = serve(ALL)
     client = peer(address)
     client.send(struct.pack(">HHI", 0x0111, 0x8077, 0))
-    assert client.end() == struct.pack(">HHI", 0x0111, 0x0077, wire.ST_NA)
+    assert client.end() == struct.pack(">HHI", 0x0111, 0x0077, handshake.ST_NA)
 
 
 def test_a_request_of_one_byte_at_a_time_is_understood(
@@ -386,7 +386,7 @@ def test_a_request_of_one_byte_at_a_time_is_understood(
     host.plug("1-1")
     _, address = serve(ALL)
     client = peer(address)
-    for byte in wire.pack_import_request("1-1"):
+    for byte in handshake.pack_import_request("1-1"):
         client.send(bytes([byte]))
         loop.run_once(0.02)
     assert parse(import_steps("1-1"), client.receive(320)).busid == "1-1"
@@ -398,7 +398,7 @@ def test_a_client_that_stops_in_the_middle_is_let_go(
     peer: Connect,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("router.usbip.conversation.PATIENCE", 0.1)
+    monkeypatch.setattr("router.usbip.server.conversation.PATIENCE", 0.1)
     server, address = serve(ALL)
     client = peer(address)
     client.send(b"\x01\x11\x80")
@@ -427,24 +427,26 @@ def test_a_watching_client_is_told_grants_ports_and_changes(
     host.plug("1-1")
     server, address = serve("allow 127.0.0.1 path 1-1 port 4\nallow 127.0.0.1 path 1-2")
     watcher = peer(address)
-    watcher.send(wire.pack_watch_request([]))
-    assert watcher.receive(12) == wire.pack_watch_reply()
+    watcher.send(handshake.pack_watch_request([]))
+    assert watcher.receive(12) == handshake.pack_watch_reply()
 
     def heard() -> list[tuple[str, int, int]]:
-        length = wire.unpack_watch_length(watcher.receive(4))
-        return [(device.busid, port, state) for device, port, state in wire.unpack_watch_list(watcher.receive(length))]
+        length = handshake.unpack_watch_length(watcher.receive(4))
+        return [
+            (device.busid, port, state) for device, port, state in handshake.unpack_watch_list(watcher.receive(length))
+        ]
 
-    assert heard() == [("1-1", 4, wire.WATCH_AVAILABLE)]
+    assert heard() == [("1-1", 4, handshake.WATCH_AVAILABLE)]
     host.plug("1-2", devnum=3)
     server.rescan()
-    assert heard() == [("1-1", 4, wire.WATCH_AVAILABLE), ("1-2", 0, wire.WATCH_AVAILABLE)]
+    assert heard() == [("1-1", 4, handshake.WATCH_AVAILABLE), ("1-2", 0, handshake.WATCH_AVAILABLE)]
     client = peer(address)
-    client.send(wire.pack_import_request("1-1"))
+    client.send(handshake.pack_import_request("1-1"))
     client.receive(320)
-    assert heard()[0] == ("1-1", 4, wire.WATCH_YOURS)
+    assert heard()[0] == ("1-1", 4, handshake.WATCH_YOURS)
     host.unplug("1-2")
     server.rescan()
-    assert heard() == [("1-1", 4, wire.WATCH_YOURS)]
+    assert heard() == [("1-1", 4, handshake.WATCH_YOURS)]
 
 
 def test_a_client_back_from_a_crash_frees_what_it_held(
@@ -455,10 +457,10 @@ def test_a_client_back_from_a_crash_frees_what_it_held(
     server, address = serve(ALL)
     for busid in ("1-1", "1-2"):
         client = peer(address)
-        client.send(wire.pack_import_request(busid))
+        client.send(handshake.pack_import_request(busid))
         client.receive(320)
     watcher = peer(address)
-    watcher.send(wire.pack_watch_request([0x10003]))
+    watcher.send(handshake.pack_watch_request([0x10003]))
     run_until(loop, lambda: not server.exports["1-1"].session)
     assert (set(host.sockets), bool(server.exports["1-2"].session)) == ({"1-2"}, True)
 
@@ -469,7 +471,7 @@ def test_a_new_policy_ends_only_what_it_denies(loop: Loop, host: FakeKernel, ser
     server, address = serve(ALL)
     for busid in ("1-1", "1-2"):
         client = peer(address)
-        client.send(wire.pack_import_request(busid))
+        client.send(handshake.pack_import_request(busid))
         client.receive(320)
     server.set_policy(parse_policy("allow 127.0.0.1 path 1-2"))
     run_until(loop, lambda: set(host.sockets) == {"1-2"})
@@ -488,7 +490,7 @@ def test_a_device_goes_out_with_keepalive_and_without_delay(host: FakeKernel, se
     host.plug("1-1")
     _, address = serve(ALL)
     client = peer(address)
-    client.send(wire.pack_import_request("1-1"))
+    client.send(handshake.pack_import_request("1-1"))
     client.receive(320)
     sock = host.sockets["1-1"]
     tcp = socket.IPPROTO_TCP

@@ -12,13 +12,16 @@ import pytest
 from fakes import run_for, run_until
 from patience import PATIENCE
 
-from router.usbip import loop as events
-from router.usbip import net, urb, usbfs, usbfs_device
-from router.usbip.device import Device
-from router.usbip.loop import Loop
-from router.usbip.session import UserSession
-from router.usbip.usb import BULK
-from router.usbip.usbfs_device import UsbfsDevice
+from router.usbip.engines import usbfs_device
+from router.usbip.engines import usbfs_ioctl as usbfs
+from router.usbip.engines.session import UserSession
+from router.usbip.engines.usbfs_device import UsbfsDevice
+from router.usbip.protocol import urb
+from router.usbip.protocol.descriptors import BULK
+from router.usbip.protocol.device import Device
+from router.usbip.runtime import loop as events
+from router.usbip.runtime import net
+from router.usbip.runtime.loop import Loop
 
 DEVICE = Device("1-1", 3, 1, 2, 0x46F4, 1)
 

@@ -13,9 +13,9 @@ import pytest
 from fakes import FakeKernel, run_until
 
 from router.usbip.__main__ import VERBS, main
-from router.usbip.loop import Loop
-from router.usbip.net import Address
-from router.usbip.server import Server
+from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.net import Address
+from router.usbip.server.server import Server
 
 Serve = Callable[[str], tuple[Server, Address]]
 
@@ -64,7 +64,7 @@ def test_binding_and_unbinding(
     host: FakeKernel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     host.plug("1-1")
-    monkeypatch.setattr("router.usbip.verb_bind.Sysfs", lambda _: host)
+    monkeypatch.setattr("router.usbip.commands.bind.Sysfs", lambda _: host)
     assert main(["bind", "-b", "1-1"]) == 0
     assert host.link("bus/usb/devices/1-1/driver") == "usbip-host"
     assert capsys.readouterr().err == "usbip: info: bind device on busid 1-1: complete\n"
@@ -88,8 +88,8 @@ def test_attach_port_and_detach(
     _, address = serve("allow any all")
     background()
     for verb in ("attach", "port", "detach"):
-        monkeypatch.setattr(f"router.usbip.verb_{verb}.Sysfs", lambda _: guest)
-        monkeypatch.setattr(f"router.usbip.verb_{verb}.STATE_DIR", str(tmp_path))
+        monkeypatch.setattr(f"router.usbip.commands.{verb}.Sysfs", lambda _: guest)
+        monkeypatch.setattr(f"router.usbip.commands.{verb}.STATE_DIR", str(tmp_path))
     capsys.readouterr()
     assert main(["attach", "-r", "127.0.0.1", "-b", "1-1", "-t", str(address.port), "-p", "2"]) == 0
     assert main(["port"]) == 0
@@ -140,7 +140,7 @@ def test_the_daemons_start_without_heavy_modules() -> None:
     """Importing costs a guest's daemon most of its start; none of these may come back by the way."""
     heavy = ["asyncio", "json", "re", "logging", "dataclasses", "typing", "subprocess", "argparse", "pathlib", "ctypes"]
     code = (
-        "import sys; import router.usbip.__main__, router.usbip.verb_serve, router.usbip.verb_keep_attached;"
+        "import sys; import router.usbip.__main__, router.usbip.commands.serve, router.usbip.commands.keep_attached;"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     root = Path(__file__).parents[2]

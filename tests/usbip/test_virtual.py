@@ -11,17 +11,17 @@ import pytest
 from remote import Bot, Remote, running
 
 from router.errors import HostError
-from router.usbip import urb
-from router.usbip.engine_virtual import VirtualEngine, make_device
-from router.usbip.loop import Loop
-from router.usbip.net import Address
-from router.usbip.policy import parse_policy
-from router.usbip.server import Server
-from router.usbip.virtual import utf16
-from router.usbip.virtual_audio import FRAME, FRAME_BYTES, SAMPLES, Microphone
-from router.usbip.virtual_disk import Disk
-from router.usbip.virtual_keyboard import KEYS, Keyboard
-from router.usbip.virtual_serial import Serial
+from router.usbip.policy.file import parse_policy
+from router.usbip.protocol import urb
+from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.net import Address
+from router.usbip.server.server import Server
+from router.usbip.virtual.audio import FRAME, FRAME_BYTES, SAMPLES, Microphone
+from router.usbip.virtual.device import utf16
+from router.usbip.virtual.disk import Disk
+from router.usbip.virtual.engine import VirtualEngine, make_device
+from router.usbip.virtual.keyboard import KEYS, Keyboard
+from router.usbip.virtual.serial import Serial
 
 Attach = Callable[..., Remote]
 

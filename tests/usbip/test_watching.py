@@ -16,21 +16,23 @@ from hypothesis import strategies as st
 from remote import Remote, running
 
 from router.errors import HostError
-from router.usbip import control, jsontext, names, urb
 from router.usbip.__main__ import main
-from router.usbip.capture import Capture, PduLog, Taps
-from router.usbip.control import Control
-from router.usbip.device import Device
-from router.usbip.engine_kernel import KernelEngine
-from router.usbip.engine_virtual import VirtualEngine
-from router.usbip.loop import Loop
-from router.usbip.net import Address
-from router.usbip.policy import parse_policy
-from router.usbip.server import Server
-from router.usbip.statistics import Statistics, table
-from router.usbip.virtual_audio import FRAME_BYTES, Microphone
-from router.usbip.virtual_keyboard import Keyboard
-from router.usbip.virtual_serial import Serial
+from router.usbip.engines.kernel import KernelEngine
+from router.usbip.policy.file import parse_policy
+from router.usbip.protocol import names, urb
+from router.usbip.protocol.device import Device
+from router.usbip.runtime import jsontext
+from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.net import Address
+from router.usbip.server import control
+from router.usbip.server.capture import Capture, PduLog, Taps
+from router.usbip.server.control import Control
+from router.usbip.server.server import Server
+from router.usbip.server.statistics import Statistics, table
+from router.usbip.virtual.audio import FRAME_BYTES, Microphone
+from router.usbip.virtual.engine import VirtualEngine
+from router.usbip.virtual.keyboard import Keyboard
+from router.usbip.virtual.serial import Serial
 
 needs_tshark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
 
@@ -115,15 +117,15 @@ def test_tshark_reads_the_capture_as_usb_packets(loop: Loop, watched: Watched, t
 @needs_tshark
 def test_tshark_reads_what_is_on_the_wire(loop: Loop, watched: Watched, tmp_path: Path) -> None:
     """The handshake and every PDU, as bytes of a TCP stream, through tshark's dissector of USB/IP."""
-    from router.usbip import wire
+    from router.usbip.protocol import handshake
 
     disk = Device("1-1", 3, 1, 2, 0x1234, 0x5678, interfaces=((8, 6, 0x50),), path="/sys/x")
     submit = urb.Submit(1, disk.devid, urb.IN, 0, 18, setup=bytes.fromhex("8006000100001200"))
     conversations = {
-        "list": [(0, wire.pack_devlist_request()), (1, wire.pack_devlist_reply([disk]))],
+        "list": [(0, handshake.pack_devlist_request()), (1, handshake.pack_devlist_reply([disk]))],
         "import": [
-            (0, wire.pack_import_request("1-1")),
-            (1, wire.pack_import_reply(disk)),
+            (0, handshake.pack_import_request("1-1")),
+            (1, handshake.pack_import_reply(disk)),
             (0, urb.pack_submit(submit)),
             (1, urb.pack_return(1, 0, 18) + bytes(18)),
             (0, urb.pack_unlink(urb.Unlink(2, disk.devid, 1))),
@@ -203,7 +205,7 @@ def test_prometheus_gets_its_text_format(loop: Loop, watched: Watched) -> None:
 
 
 def test_percentiles_are_right_to_a_fifth() -> None:
-    from router.usbip.statistics import Endpoint
+    from router.usbip.server.statistics import Endpoint
 
     endpoint = Endpoint(2)
     for number in range(1, 1001):

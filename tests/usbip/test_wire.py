@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.usbip import wire
-from router.usbip.device import Device, valid_busid
-from router.usbip.exchange import devlist_steps, import_steps, watch_steps
+from router.usbip.client.exchange import devlist_steps, import_steps, watch_steps
+from router.usbip.protocol import handshake
+from router.usbip.protocol.device import Device, valid_busid
 
 DISK = Device(
     "1-1.2",
@@ -29,19 +29,19 @@ DISK = Device(
 
 
 def test_sizes_are_those_of_the_protocol() -> None:
-    assert len(wire.pack_devlist_request()) == 8
-    assert len(wire.pack_devlist_reply([DISK])) == 12 + 312 + 2 * 4
-    assert len(wire.pack_devlist_reply([])) == 12
-    assert len(wire.pack_import_request("1-1")) == 40
-    assert len(wire.pack_import_reply(DISK)) == 320
+    assert len(handshake.pack_devlist_request()) == 8
+    assert len(handshake.pack_devlist_reply([DISK])) == 12 + 312 + 2 * 4
+    assert len(handshake.pack_devlist_reply([])) == 12
+    assert len(handshake.pack_import_request("1-1")) == 40
+    assert len(handshake.pack_import_reply(DISK)) == 320
 
 
 def test_an_import_request_is_byte_for_byte_that_of_linux() -> None:
-    assert wire.pack_import_request("1-1.2") == bytes.fromhex("0111 8003 00000000") + b"1-1.2" + bytes(27)
+    assert handshake.pack_import_request("1-1.2") == bytes.fromhex("0111 8003 00000000") + b"1-1.2" + bytes(27)
 
 
 def test_an_import_replys_fields_are_where_linux_reads_them() -> None:
-    data = wire.pack_import_reply(DISK)
+    data = handshake.pack_import_reply(DISK)
     assert data[:8] == bytes.fromhex("0111 0003 00000000")
     assert data[8:].startswith(DISK.path.encode() + b"\0")
     assert data[0x108:].startswith(b"1-1.2\0")
@@ -53,11 +53,11 @@ def test_an_import_replys_fields_are_where_linux_reads_them() -> None:
 
 def test_super_speed_plus_is_told_as_super_speed() -> None:
     fast = Device("1-1", 6, 1, 2, 1, 1)
-    assert struct.unpack_from(">I", wire.pack_device(fast), 296) == (5,)
+    assert struct.unpack_from(">I", handshake.pack_device(fast), 296) == (5,)
 
 
 def test_long_names_end_with_a_nul_as_c_peers_need_it() -> None:
-    data = wire.pack_device(Device("1-1", 3, 1, 2, 1, 1, path="/sys/" + "x" * 400))
+    data = handshake.pack_device(Device("1-1", 3, 1, 2, 1, 1, path="/sys/" + "x" * 400))
     assert (len(data), data[255], data[256:259]) == (312, 0, b"1-1")
 
 
@@ -75,17 +75,21 @@ def drive(steps, data: bytes):
 
 
 def test_a_list_survives_the_wire() -> None:
-    devices = drive(devlist_steps(), wire.pack_devlist_reply([DISK, DISK]))
+    devices = drive(devlist_steps(), handshake.pack_devlist_reply([DISK, DISK]))
     assert devices == [DISK, DISK]
 
 
 def test_a_watch_list_survives_the_wire() -> None:
-    heard: list[list[wire.Grant]] = []
+    heard: list[list[handshake.Grant]] = []
     bare = Device(DISK.busid, 5, 1, 7, 0x0781, 0x5567, 0x0126, path=DISK.path)
-    data = wire.pack_watch_reply() + wire.pack_watch_list([(bare, 3, wire.WATCH_BUSY)]) + wire.pack_watch_list([])
+    data = (
+        handshake.pack_watch_reply()
+        + handshake.pack_watch_list([(bare, 3, handshake.WATCH_BUSY)])
+        + handshake.pack_watch_list([])
+    )
     with pytest.raises(EOFError):
         drive(watch_steps(heard.append), data)
-    assert heard == [[(bare, 3, wire.WATCH_BUSY)], []]
+    assert heard == [[(bare, 3, handshake.WATCH_BUSY)], []]
 
 
 def reply(**changes: int | bytes) -> bytes:
@@ -121,22 +125,22 @@ def reply(**changes: int | bytes) -> bytes:
     ],
 )
 def test_a_lying_import_reply_is_refused(changes: dict[str, int | bytes], text: str) -> None:
-    with pytest.raises(wire.WireError, match=text):
+    with pytest.raises(handshake.WireError, match=text):
         drive(import_steps("1-1"), reply(**changes))
 
 
 def test_a_server_of_another_version_is_named() -> None:
-    with pytest.raises(wire.VersionError, match="the server speaks USB/IP version 0x0106"):
+    with pytest.raises(handshake.VersionError, match="the server speaks USB/IP version 0x0106"):
         drive(import_steps("1-1"), struct.pack(">HHI", 0x0106, 3, 0) + bytes(312))
 
 
 def test_an_answer_to_another_question_is_refused() -> None:
-    with pytest.raises(wire.WireError, match="code 0x0005 where 0x0003 was due"):
-        drive(import_steps("1-1"), wire.pack_devlist_reply([]))
+    with pytest.raises(handshake.WireError, match="code 0x0005 where 0x0003 was due"):
+        drive(import_steps("1-1"), handshake.pack_devlist_reply([]))
 
 
 def test_a_list_of_millions_is_not_believed() -> None:
-    with pytest.raises(wire.WireError, match="4294967295 devices"):
+    with pytest.raises(handshake.WireError, match="4294967295 devices"):
         drive(devlist_steps(), struct.pack(">HHII", 0x0111, 5, 0, 0xFFFFFFFF))
 
 
@@ -163,7 +167,7 @@ def test_a_client_survives_any_answer(data: bytes, kind: str) -> None:
     for stream in (data, struct.pack(">HHI", 0x0111, head, 0) + data):
         try:
             result = drive(steps[kind](), stream)
-        except (wire.MachineError, EOFError):
+        except (handshake.MachineError, EOFError):
             continue
         assert result is not None
 
@@ -186,4 +190,4 @@ def test_a_client_survives_any_answer(data: bytes, kind: str) -> None:
     )
 )
 def test_any_device_survives_the_wire(device: Device) -> None:
-    assert drive(devlist_steps(), wire.pack_devlist_reply([device])) == [device]
+    assert drive(devlist_steps(), handshake.pack_devlist_reply([device])) == [device]

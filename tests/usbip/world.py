@@ -11,14 +11,14 @@ from fakes import run_for
 from patience import PATIENCE
 from remote import running
 
-from router.usbip import urb
-from router.usbip.engine_virtual import VirtualEngine
-from router.usbip.loop import Loop
-from router.usbip.net import Address
-from router.usbip.policy import parse_policy
-from router.usbip.relay import Relay
-from router.usbip.server import Server
-from router.usbip.virtual import VirtualDevice
+from router.usbip.client.relay import Relay
+from router.usbip.policy.file import parse_policy
+from router.usbip.protocol import urb
+from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.net import Address
+from router.usbip.server.server import Server
+from router.usbip.virtual.device import VirtualDevice
+from router.usbip.virtual.engine import VirtualEngine
 
 ALL = "allow any all"
 

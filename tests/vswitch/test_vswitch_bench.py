@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.vswitch.bench import BenchRow, conditions, render, run
+from bench.vswitch import BenchRow, conditions, render, run
 
 
 def test_the_benchmark_has_a_row_for_each_case_beside_what_it_is_compared_with() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from router.build.layout import GuestFiles, Layout
 from router.machines.qemu import usb
+from router.pipeline.layout import GuestFiles, Layout
 from router.plan.models import GuestPlan, VirtioDevice
 
 RAM_START = 0x4000_0000

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from router.boards.model import EmulatedBoard
+from router.control.timeline import Timeline
 from router.errors import HostError, MachineError
 from router.machines.process import Child
 from router.machines.qemu import usb
@@ -19,7 +20,6 @@ from router.machines.qemu.hotplug import UsbSockets
 from router.machines.qemu.qmp import Qmp
 from router.machines.qemu.running import Run, RunningGuest, accept, listen
 from router.machines.qemu.tool import Qemu
-from router.machines.timeline import Timeline
 from router.plan.models import SystemPlan
 
 

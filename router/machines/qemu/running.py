@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from router.control.facts import facts_of
+from router.control.timeline import Timeline
 from router.errors import MachineError
 from router.machines.live import LiveGuest, LiveSystem
 from router.machines.process import Child
 from router.machines.qemu.qmp import Qmp
 from router.machines.qemu.usb import UsbPlug, granted_to
-from router.machines.timeline import Timeline
 from router.plan.models import GuestPlan, SystemPlan
 
 STARTS = 60.0

@@ -11,18 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from router.build.pipeline import Built
+from router.console import terminal
 from router.control.place import Claim
 from router.control.server import ControlServer
+from router.control.timeline import Timeline
 from router.errors import DescriptionError, HostError, MachineError
-from router.machines import terminal
 from router.machines.qemu.microkit import MicrokitRun
 from router.machines.qemu.running import Run
 from router.machines.qemu.split import SplitRun
 from router.machines.qemu.tool import Qemu, find_qemu
 from router.machines.qemu.usb import UsbPlug
 from router.machines.qemu.waits import yielding
-from router.machines.timeline import Timeline
+from router.pipeline.build import Built
 from router.vswitch import build_host_switch
 
 START = 120.0

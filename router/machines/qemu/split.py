@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from router import files
-from router.build.layout import GuestFiles
+from router.control.timeline import Timeline
 from router.errors import MachineError
 from router.machines.agent import AgentChannel
 from router.machines.process import Child
@@ -23,7 +23,7 @@ from router.machines.qemu.qmp import Qmp
 from router.machines.qemu.running import Run, RunningGuest, accept, listen
 from router.machines.qemu.stub import boot_stub
 from router.machines.qemu.usb import UsbPlug
-from router.machines.timeline import Timeline
+from router.pipeline.layout import GuestFiles
 from router.plan.models import GuestPlan, SystemPlan
 from router.vswitch import SwitchProcess, switch_config
 

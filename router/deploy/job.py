@@ -1,0 +1,54 @@
+"""A deployment job: the plan, the board it goes to and how to go about it. It travels to lab hosts as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from router.deploy.plan import DeployPlan, Payload
+from router.errors import DescriptionError
+from router.lab.board import Board
+from router.lab.records import RecordError, from_json, to_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to go about it. wait: seconds for the board's lock. power: use the hook. save: keep settings (saveenv)."""
+
+    wait: float = 0.0
+    steal: bool = False
+    power: bool = True
+    save: bool = False
+    catch_seconds: float = 30.0
+    boot_seconds: float | None = None
+    quiet_seconds: float | None = None
+    log: str | None = None
+    owner: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Everything the runner needs. files: path on this host of each payload's `file`."""
+
+    plan: DeployPlan
+    board: Board
+    files: dict[str, str]
+    options: Options = Options()
+
+    def path(self, item: Payload) -> Path:
+        """Where the payload is on this host."""
+        return Path(self.files[item.file])
+
+
+def to_text(job: Job) -> str:
+    """The job as JSON."""
+    return json.dumps(to_json(job))
+
+
+def from_text(text: str) -> Job:
+    """The job of its JSON; DescriptionError when it does not fit this version of the program."""
+    try:
+        return from_json(Job, json.loads(text))
+    except (RecordError, ValueError) as error:
+        raise DescriptionError(f"not a job of this version: {error}") from None

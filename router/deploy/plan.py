@@ -1,0 +1,194 @@
+"""What a deployment consists of: files, addresses, commands and what the console must then say. Pure data.
+
+`router build` writes it as `deploy.json` into the build folder; `router deploy` reads it. Standard library only: the
+runner on a lab host reads it as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from router.control.facts import SystemFacts
+from router.errors import DescriptionError
+from router.lab.records import RecordError, from_json, to_json
+
+FILE_NAME = "deploy.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """One file that is loaded into the board's memory before the start command.
+
+    file: path relative to the build folder, with forward slashes. address: where it goes, in bytes. size in bytes,
+    crc32 (zlib's, which is U-Boot's) and sha256 (hex) are those of the file.
+    """
+
+    file: str
+    address: int
+    size: int
+    crc32: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Milestone:
+    """A point of the boot that shows on the console: `pattern` is a regular expression searched in each line.
+
+    One that is not required (a device that may not be plugged in) is waited for a little, and missed with a warning.
+    """
+
+    name: str
+    pattern: str
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployPlan:
+    """Everything that the deployment of one system needs to know about the system and its kind of board.
+
+    system, board: names, as in the description. baud: of the console. prompt: U-Boot's, literally. prepare: U-Boot
+    commands between loading and starting. start: the command that does not return. milestones: the required
+    ones must be seen for the deployment to succeed. failures: regular expressions that mean the boot has failed.
+    identity: regular expression that must match the board's sign-on or its `board*` environment (None: not checked).
+    facts: the system's guests, as they share the serial line (None: they do not; nothing is known of them).
+    boot_seconds: from the start command to the last milestone. quiet_seconds: the longest silence allowed meanwhile.
+    """
+
+    system: str
+    board: str
+    payloads: tuple[Payload, ...]
+    start: str
+    baud: int = 115200
+    prompt: str = "=> "
+    prepare: tuple[str, ...] = ()
+    milestones: tuple[Milestone, ...] = ()
+    failures: tuple[str, ...] = ()
+    identity: str | None = None
+    facts: SystemFacts | None = None
+    boot_seconds: float = 120.0
+    quiet_seconds: float = 30.0
+
+
+def payload(folder: Path, file: str, address: int) -> Payload:
+    """Describe one file of the build folder that is to be loaded at `address`."""
+    digest = hashlib.sha256()
+    crc = size = 0
+    with (folder / file).open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+            crc = zlib.crc32(chunk, crc)
+            size += len(chunk)
+    return Payload(file=file, address=address, size=size, crc32=crc, sha256=digest.hexdigest())
+
+
+def write_plan(folder: Path, plan: DeployPlan) -> Path:
+    """Write `deploy.json` into the build folder (aside, then renamed) and return its path."""
+    _check(plan, FILE_NAME)
+    path = folder / FILE_NAME
+    aside = path.with_suffix(".json.new")
+    aside.write_text(json.dumps({"format": FORMAT} | to_json(plan), indent=2, ensure_ascii=False) + "\n")
+    aside.replace(path)
+    return path
+
+
+def read_plan(folder: Path) -> DeployPlan:
+    """Read the plan of a build folder and see that its files are the ones that it was made for.
+
+    DescriptionError: no plan there, a plan that does not hold together, or files that are missing or have changed.
+    """
+    path = folder / FILE_NAME
+    try:
+        raw = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise DescriptionError(
+            f"no {FILE_NAME} in {folder}", hint="build the system first: router build FILE", where=str(folder)
+        ) from None
+    except ValueError as error:
+        raise DescriptionError(f"not JSON: {error}", hint="build the system again", where=str(path)) from None
+    plan = parse_plan(raw, str(path))
+    for item in plan.payloads:
+        verify_file(folder, item)
+    return plan
+
+
+def parse_plan(raw: Any, where: str) -> DeployPlan:
+    """The plan that decoded JSON stands for; DescriptionError names the field that is wrong."""
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
+        raise DescriptionError(
+            f"plan format {found!r}, this program reads {FORMAT}", hint="build the system again", where=where
+        )
+    try:
+        plan = from_json(DeployPlan, {key: value for key, value in raw.items() if key != "format"})
+    except RecordError as error:
+        raise DescriptionError(str(error), hint="build the system again", where=where) from None
+    _check(plan, where)
+    return plan
+
+
+def verify_file(folder: Path, item: Payload) -> None:
+    """See that the file is there and is the one that the plan describes; DescriptionError otherwise."""
+    path = folder / item.file
+    try:
+        found = payload(folder, item.file, item.address)
+    except OSError as error:
+        raise DescriptionError(
+            f"cannot read: {error.strerror}", hint="build the system again", where=str(path)
+        ) from None
+    if found != item:
+        raise DescriptionError(
+            f"the file has changed since it was built ({found.size} bytes, {item.size} expected)",
+            hint="build the system again",
+            where=str(path),
+        )
+
+
+def _check(plan: DeployPlan, where: str) -> None:
+    """What types alone do not say."""
+
+    def wrong(message: str) -> DescriptionError:
+        return DescriptionError(message, hint="build the system again", where=where)
+
+    if not plan.payloads:
+        raise wrong("the plan loads no file")
+    taken: list[Payload] = []
+    for item in plan.payloads:
+        parts = item.file.split("/")
+        if item.file.startswith("/") or ".." in parts or "" in parts:
+            raise wrong(f"payload {item.file!r} leaves the build folder")
+        if item.size <= 0 or item.address < 0:
+            raise wrong(f"payload {item.file!r} has {item.size} bytes at {item.address:#x}")
+        for other in taken:
+            if item.address < other.address + other.size and other.address < item.address + item.size:
+                raise wrong(
+                    f"{item.file} [{item.address:#x}, {item.address + item.size:#x}) overlaps "
+                    f"{other.file} [{other.address:#x}, {other.address + other.size:#x})"
+                )
+        taken.append(item)
+    for text in (plan.start, *plan.prepare):
+        if not text.strip() or "\n" in text or "\r" in text:
+            raise wrong(f"{text!r} is not one U-Boot command")
+    for pattern in (*plan.failures, *(m.pattern for m in plan.milestones), plan.identity or ""):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise wrong(f"pattern {pattern!r}: {error}") from None
+    names = [m.name for m in plan.milestones]
+    if len(set(names)) != len(names):
+        raise wrong("two milestones have one name")
+
+
+def with_patterns(plan: DeployPlan, until: tuple[str, ...], failures: tuple[str, ...]) -> DeployPlan:
+    """The plan with the user's own completion and error patterns added."""
+    extra = tuple(Milestone(name=f"'{pattern}'", pattern=pattern) for pattern in until)
+    plan = dataclasses.replace(plan, milestones=(*plan.milestones, *extra), failures=(*plan.failures, *failures))
+    _check(plan, "the command line")
+    return plan

@@ -1,0 +1,275 @@
+"""What a lab host runs, as `python3 router-runner-….pyz VERB FOLDER`: the runner, detached from the connection.
+
+A deployment writes its events into FOLDER/events.jsonl and lives in a session of its own, so that a broken connection
+neither ends it nor leaves the board half-way; `follow` streams the file from any line on, as often as it takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from router.console.line import SerialLine
+from router.deploy import holder as held
+from router.deploy import runner
+from router.deploy.events import Event, Reporter
+from router.deploy.holder_client import reach
+from router.deploy.job import Job, from_text
+from router.errors import HostError, RouterError
+from router.lab import power
+from router.lab.lock import BoardLock
+from router.lab.probe import probe
+
+EVENTS, JOB, PID, LOG, CONSOLE = "events.jsonl", "job.json", "pid", "runner.log", "console.log"
+NOT_ADMITTED = 5  # an exit code that no error of ours has
+KEPT_RUNS = 20
+KEPT_BLOB_SECONDS = 30 * 24 * 3600.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit code is the error's."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verbs: dict[str, Callable[[Path, list[str]], int]] = {
+        "admit": admit,
+        "latest": latest,
+        "start": start,
+        "work": work,
+        "follow": follow,
+        "stop": stop,
+        "power": switch,
+        "probe": examine,
+        "withdraw": withdraw,
+        "console": console,
+        "connect": connect,
+        "hold": hold,
+    }
+    if len(arguments) < 2 or arguments[0] not in verbs:
+        print(f"usage: runner {{{','.join(verbs)}}} FOLDER [ARGUMENT]", file=sys.stderr)
+        return 2
+    try:
+        return verbs[arguments[0]](Path(arguments[1]).expanduser(), arguments[2:])
+    except RouterError as error:
+        print(json.dumps({"error": type(error).__name__, **_facts(error)}), flush=True)
+        return error.exit_code
+
+
+def admit(file: Path, arguments: list[str]) -> int:
+    """Whether an uploaded file has the SHA-256 that it should have: 0 or NOT_ADMITTED."""
+    with file.open("rb") as stream:
+        return 0 if hashlib.file_digest(stream, "sha256").hexdigest() == arguments[0] else NOT_ADMITTED
+
+
+def latest(runs: Path, arguments: list[str]) -> int:
+    """Print the name of a board's run that is under way, else of the latest that got hold of the board."""
+    events = sorted(runs.glob(f"*-{arguments[0]}-????/{EVENTS}"))
+    found = [path.parent for path in events if '"event": "step"' in path.read_text() or _alive(path.parent)]
+    if not found:
+        raise HostError(f"no earlier deployment to '{arguments[0]}' on this host", hint="deploy without --resume")
+    print(next((folder for folder in reversed(found) if _alive(folder)), found[-1]).name)
+    return 0
+
+
+def start(folder: Path, _: list[str]) -> int:
+    """Begin the job of a folder in the background."""
+    _tidy(folder)
+    (folder / EVENTS).touch()
+    with (folder / LOG).open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, sys.argv[0], "work", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    while process.poll() is None and not _alive(folder):
+        time.sleep(0.02)
+    return 0
+
+
+def work(folder: Path, _: list[str]) -> int:
+    """The job itself, in the foreground; every event becomes a line of the file."""
+    job = _job(folder)
+    with (folder / PID).open("w") as mine, (folder / EVENTS).open("a", buffering=1) as events:
+        mine.write(str(os.getpid()))
+        mine.flush()
+        fcntl.flock(mine, fcntl.LOCK_EX)  # what `_alive` asks for: a number alone may be a zombie's or a stranger's
+
+        def keep(event: Event) -> None:
+            events.write(event.to_line() + "\n")
+
+        reporter = Reporter(keep)
+        try:
+            runner.deploy(job, reporter)
+        except RouterError as error:
+            reporter.failed(error)
+            return error.exit_code
+        except Exception as error:
+            reporter.failed(HostError(f"the runner failed: {error!r}", hint=f"see {folder / LOG} on the lab host"))
+            raise
+    return 0
+
+
+def follow(folder: Path, arguments: list[str]) -> int:
+    """Print the events from line number `arguments[0]` (0: all) until the result; 0 whatever the result is."""
+    skip = int(arguments[0]) if arguments else 0
+    try:
+        stream = (folder / EVENTS).open()
+    except FileNotFoundError:
+        raise HostError(
+            "the lab host knows no such run", hint="it may have been tidied away", where=str(folder)
+        ) from None
+    with stream:
+        rest, number = "", 0
+        while True:
+            alive = _alive(folder)  # asked before reading: what is written before the end is read after it
+            rest += stream.readline()
+            if not rest.endswith("\n"):
+                if not alive:
+                    raise HostError("the runner ended without a result", hint=f"see {folder / LOG} on the lab host")
+                time.sleep(0.05)
+                continue
+            number += 1
+            if number > skip:
+                sys.stdout.write(rest)
+                sys.stdout.flush()
+            if json.loads(rest)["event"] == "result":
+                return 0
+            rest = ""
+
+
+def stop(folder: Path, _: list[str]) -> int:
+    """Ask a running job to end; it leaves the board at its prompt."""
+    if _alive(folder):
+        os.kill(int((folder / PID).read_text()), signal.SIGTERM)
+    return 0
+
+
+def switch(folder: Path, arguments: list[str]) -> int:
+    """Switch the board's power."""
+    job = _job(folder)
+    with BoardLock(job.board.name, f"power {arguments[0]}", wait=job.options.wait, steal=job.options.steal):
+        power.switch(job.board, arguments[0])
+    return 0
+
+
+def examine(folder: Path, _: list[str]) -> int:
+    """Print what the board's probe found, as JSON."""
+    print(json.dumps(probe(_job(folder).board)))
+    return 0
+
+
+def withdraw(folder: Path, _: list[str]) -> int:
+    """Take the job's files out of the TFTP folder; print their names."""
+    print(json.dumps(runner.withdraw(_job(folder))))
+    return 0
+
+
+def console(folder: Path, _: list[str]) -> int:
+    """Standard input to the board, the board to standard output, until the input ends."""
+    job = _job(folder)
+    board = job.board
+    doing = BoardLock(board.name, "console", wait=job.options.wait, steal=job.options.steal)
+    with doing, SerialLine(board.serial, board.baud or job.plan.baud) as line:
+        sys.stdout.write("\n")  # tells the other side that the line is open
+        sys.stdout.flush()
+        while True:
+            if select.select([0], [], [], 0)[0]:
+                typed = os.read(0, 4096)
+                if not typed:
+                    return 0
+                line.write(typed)
+            if data := line.read(0.02):
+                os.write(1, data)
+
+
+def connect(_: Path, arguments: list[str]) -> int:
+    """Standard input and output to the control socket of the system on a board; the job is the first line of input."""
+    text = b""
+    while not text.endswith(b"\n"):
+        if not (byte := os.read(0, 1)):
+            return 0
+        text += byte
+    with reach(from_text(text.decode())) as stream:
+        os.write(1, b"\n")  # tells the other side that there is a connection
+        while True:
+            readable = select.select([0, stream.fileno()], [], [])[0]
+            if 0 in readable:
+                if not (data := os.read(0, 65536)):
+                    return 0
+                stream.sendall(data)
+            if stream.fileno() in readable:
+                if not (data := stream.recv(65536)):
+                    return 0
+                sys.stdout.buffer.write(data)
+                sys.stdout.buffer.flush()
+
+
+def hold(_: Path, arguments: list[str]) -> int:
+    """Serve a board's system as long as somebody is connected, in the background; the job is standard input."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+
+    def ready() -> None:
+        print(json.dumps({"ready": True}), flush=True)
+
+    held.hold(from_text(sys.stdin.read()), ready)
+    return 0
+
+
+def _job(folder: Path) -> Job:
+    return from_text((folder / JOB).read_text())
+
+
+def _alive(folder: Path) -> bool:
+    try:
+        with (folder / PID).open() as theirs:
+            fcntl.flock(theirs, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def _facts(error: RouterError) -> dict[str, object]:
+    return {"message": error.message, "hint": error.hint, "where": error.where, "exit_code": error.exit_code}
+
+
+def _tidy(folder: Path) -> None:
+    """Forget old runs, and payloads that were not used for a month."""
+    runs = sorted(path for path in folder.parent.iterdir() if path.is_dir())
+    for old in runs[:-KEPT_RUNS]:
+        if not _alive(old):
+            for path in old.iterdir():
+                path.unlink()
+            old.rmdir()
+    blobs = folder.parent.parent / "blobs"
+    for blob in blobs.iterdir() if blobs.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # two runs may tidy at once
+            if time.time() - blob.stat().st_mtime > KEPT_BLOB_SECONDS:
+                blob.unlink()
+
+
+def event_of(line: str) -> Event | RouterError:
+    """A line of ours on the other side: an event, or the error that ended a verb."""
+    from router.deploy.events import error_of, from_line
+
+    raw = json.loads(line)
+    if isinstance(raw, dict) and "error" in raw and "event" not in raw:
+        return error_of(Event("result", 0.0, raw)) or RouterError(line)
+    return from_line(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

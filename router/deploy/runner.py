@@ -1,0 +1,318 @@
+"""The deployment itself, on the machine that the board is wired to: lock, prompt, load, verify, start, watch."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import ipaddress
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from router.console.line import SerialLine
+from router.deploy import script, state
+from router.deploy.advice import explain
+from router.deploy.boot import Watcher
+from router.deploy.events import Reporter, stoppable
+from router.deploy.job import Job
+from router.deploy.plan import Payload, verify_file
+from router.deploy.tftp.server import TftpEvent, TftpServer
+from router.deploy.uboot import UBoot
+from router.deploy.ymodem import Sender
+from router.errors import HostError, MachineError, RouterError
+from router.lab import power
+from router.lab.board import Board
+from router.lab.lock import BoardLock, Holder
+
+TFTP_TRIES = 3  # unanswered requests (`T `) after which a boot loader is not asking the port that it was told
+
+
+def deploy(job: Job, reporter: Reporter) -> None:
+    """Bring the job's board up; raises a RouterError when it does not come up. The lock and the line are freed."""
+    with stoppable("the board's lock and serial line are free"), _locked(job, reporter):
+        _check_files(job)
+        plan = job.plan
+        board = job.board
+        with SerialLine(board.serial, board.baud or plan.baud, _log(job)) as line:
+            uboot = UBoot(
+                line,
+                board.prompt or plan.prompt,
+                board.stop_keys.encode(),
+                lambda text: reporter.say("command", text=text),
+            )
+            _reach(job, uboot, reporter)
+            state.forget(board.name)
+            try:
+                with _tftp(job, reporter) as tftp:
+                    _prepare(job, uboot, reporter, tftp)
+                    for item in plan.payloads:
+                        _load(job, item, uboot, line, reporter, tftp)
+                    for command in plan.prepare:
+                        uboot.check(command)
+                    if job.options.save:
+                        uboot.check("saveenv", 30)
+            except RouterError:
+                with contextlib.suppress(MachineError):  # the first error is the one to tell
+                    uboot.abandon()
+                raise
+            _watch(job, uboot, line, reporter)
+    reporter.say("result", ok=True)
+
+
+def dry_run(job: Job) -> list[str]:
+    """Every command that `deploy` would send, and what it would do beside them, one line each."""
+    board, plan = job.board, job.plan
+    lines = [f"# board {board.name} ({board.kind}) on {board.serial} at {board.baud or plan.baud} baud"]
+    if job.options.power and power.can(board, "cycle"):
+        lines += [f"$ {command}" for command in power.commands(board, "cycle")]
+    else:
+        lines.append("# uses the prompt if one answers, else asks for a reset")
+    if board.load == "tftp":
+        for item in plan.payloads:
+            place = f"{board.tftp.root}/" if board.tftp.root else f"tftp port {board.tftp.port}: "
+            lines.append(f"# serves {place}{script.served_name(item)} ({item.size} bytes)")
+    for section, steps in script.all_steps(job):
+        lines.append(f"# {section}")
+        lines += [f"=> {step.command}" for step in steps]
+    lines += [f"# waits for '{item.name}': {item.pattern}" for item in plan.milestones]
+    return lines
+
+
+def _reach(job: Job, uboot: UBoot, reporter: Reporter) -> None:
+    board = job.board
+    with reporter.step("prompt") as said:
+        if job.options.power and power.can(board, "cycle"):
+            power.switch(board, "cycle")
+            uboot.catch(job.options.catch_seconds)
+            said.append("after a power cycle")
+        elif uboot.at_prompt(2.0):
+            said.append("was there already")
+        elif job.options.power and power.can(board, "on"):
+            power.switch(board, "on")
+            uboot.catch(job.options.catch_seconds)
+            said.append("after switching it on")
+        else:
+            reporter.say("ask", text=f"reset the board '{board.name}' now (its reset button, or its power)")
+            uboot.catch(job.options.catch_seconds)
+            said.append("after a reset")
+
+
+class _Tftp:
+    """How the files are offered: our server or a folder of another, and what has been asked of ours."""
+
+    def __init__(self, port: int, server: TftpServer | None) -> None:
+        self.port = port
+        self.server = server
+        self.requests = threading.Event()
+
+
+@contextlib.contextmanager
+def _tftp(job: Job, reporter: Reporter) -> Iterator[_Tftp | None]:
+    board = job.board
+    if board.load != "tftp" or board.network is None:
+        yield None
+        return
+    files = {script.served_name(item): job.path(item) for item in job.plan.payloads}
+    if board.tftp.root is not None:
+        _publish(Path(board.tftp.root), files)
+        yield _Tftp(69, None)
+        return
+    handle: list[_Tftp] = []
+
+    def listener(event: TftpEvent) -> None:
+        if event.kind == "request":
+            handle[0].requests.set()
+            reporter.say("note", text=f"TFTP {event.name}: {event.size} bytes, {event.text or 'no options'}")
+        elif event.kind == "progress":
+            reporter.say("progress", name=event.name, done=event.done, size=event.size)
+        elif event.kind == "sent":
+            rate = event.size / max(event.seconds, 1e-6) / 1e6
+            also = f", {event.text}" if event.text else ""
+            reporter.say("note", text=f"TFTP sent {event.size} bytes in {event.seconds:.2f} s, {rate:.1f} MB/s{also}")
+        else:
+            reporter.say("warning", text=f"TFTP {event.kind} {event.peer} {event.name} {event.text}".strip())
+
+    peers = frozenset[str]()
+    if board.network.board != "dhcp":
+        peers = frozenset({str(ipaddress.IPv4Interface(board.network.board).ip)})
+    server = TftpServer(
+        files,
+        address=board.network.server,
+        port=board.tftp.port,
+        peers=peers,
+        listener=listener,
+        max_blksize=board.tftp.blksize,
+        max_window=board.tftp.window,
+    )
+    with server:
+        handle.append(_Tftp(server.port, server))
+        yield handle[0]
+
+
+def _publish(root: Path, files: dict[str, Path]) -> None:
+    """Copy the files into the folder of a TFTP server that runs already: aside first, then renamed."""
+    for name, path in files.items():
+        target, aside = root / name, root / f".{name}.part"
+        try:
+            shutil.copyfile(path, aside)
+            aside.chmod(0o644)
+            aside.replace(target)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise HostError(
+                f"cannot put the file into the TFTP folder: {error.strerror}",
+                hint="is it writable for you, and is there room? `df` and `ls -ld` tell",
+                where=str(target),
+            ) from None
+
+
+def withdraw(job: Job) -> list[str]:
+    """Take the deployment's files out of an existing TFTP folder again; their names."""
+    root = job.board.tftp.root
+    gone = []
+    for item in job.plan.payloads if root is not None else ():
+        target = Path(root or "") / script.served_name(item)
+        if target.exists():
+            target.unlink()
+            gone.append(str(target))
+    return gone
+
+
+def _prepare(job: Job, uboot: UBoot, reporter: Reporter, tftp: _Tftp | None) -> None:
+    plan = job.plan
+    with reporter.step("board") as said:
+        if plan.identity is not None:
+            text = uboot.banner + "\n" + uboot.run(script.IDENTIFY).output
+            if not re.search(plan.identity, text):
+                shown = next((line for line in text.splitlines() if line.startswith(("board", "Model", "U-Boot"))), "")
+                raise MachineError(
+                    f"this is another board: nothing it says matches {plan.identity!r}"
+                    + (f" ({shown[:80]})" if shown else ""),
+                    hint=f"the system was built for '{plan.board}'; is `serial` the right device?",
+                    where=job.board.name,
+                )
+        memory = uboot.run(script.MEMORY)
+        if memory.status == 0:
+            script.check_memory(memory.output, plan.payloads)
+        said.append(plan.board)
+    if tftp is None:
+        return
+    with reporter.step("network"):
+        for step in script.network_steps(job.board, tftp.port):
+            uboot.check(step.command, step.seconds)
+        if tftp.server is not None and job.board.network is not None and job.board.network.board == "dhcp":
+            found = re.search(r"(\d+\.\d+\.\d+\.\d+)", uboot.check("printenv ipaddr"))
+            tftp.server.peers = frozenset({found.group(1)} if found else ())
+
+
+def _load(job: Job, item: Payload, uboot: UBoot, line: SerialLine, reporter: Reporter, tftp: _Tftp | None) -> None:
+    step = script.load_step(job.board, item)
+    with reporter.step(f"load {item.file}") as said:
+        sent = False
+
+        def upload(output: str) -> None:
+            nonlocal sent
+            if tftp is not None:
+                deaf = tftp.server is not None and tftp.port != 69 and not tftp.requests.is_set()
+                if deaf and output.count("T ") >= TFTP_TRIES:
+                    uboot.abandon()
+                    raise _load_error("Retry count exceeded", step.command, job.board, tftp)
+                if "Retry count exceeded" in output or "Not retrying" in output:
+                    uboot.abandon()
+                    raise _load_error(output, step.command, job.board, tftp)
+                return
+            if sent or not re.search(r"Ready for binary.*[\r\n]", output):
+                return
+            sent = True
+            heard = re.split(r"[\r\n]", output)[-1].encode()
+            sender = Sender(
+                line, lambda done: reporter.say("progress", name=item.file, done=done, size=item.size), heard
+            )
+            data = job.path(item).read_bytes()
+            if job.board.load == "ymodem":
+                sender.ymodem(script.served_name(item), data)
+            else:
+                sender.xmodem(data)
+
+        reply = uboot.run(step.command, step.seconds, quiet=step.quiet, watch=upload)
+        loaded = script.bytes_of(reply.output)
+        if reply.status != 0 or (loaded is not None and loaded < item.size):
+            raise _load_error(reply.output, step.command, job.board, tftp)
+        said.append(f"{item.size} bytes")
+    with reporter.step(f"verify {item.file}") as said:
+        said.append(_verify(item, uboot, loaded))
+
+
+def _load_error(output: str, command: str, board: Board, tftp: _Tftp | None) -> MachineError:
+    error = explain(output, command)
+    network = board.network
+    if tftp is None or tftp.server is None or network is None or tftp.requests.is_set() or "tim" not in error.message:
+        return error
+    if tftp.port != 69:
+        hint = f"no request reached port {tftp.port}: a firewall, or a boot loader that ignores tftpdstp (use port 69)"
+    else:
+        hint = f"no request reached {network.server} port 69: cable, addresses, or a firewall on this host"
+    return MachineError(error.message, hint=hint, where=error.where)
+
+
+def _verify(item: Payload, uboot: UBoot, loaded: int | None) -> str:
+    step = script.verify_step(item)
+    reply = uboot.run(step.command, step.seconds)
+    found = script.crc_of(reply.output)
+    if reply.status == 0 and found is not None:
+        if found != item.crc32:
+            raise MachineError(
+                f"{item.file} arrived damaged: crc32 {found:08x} in the board's memory, {item.crc32:08x} in the file",
+                hint="something else writes there, or the memory or the network is faulty; try once more",
+                where=f"U-Boot: {step.command}",
+            )
+        return f"crc32 {found:08x}"
+    if "Unknown command" not in reply.output:
+        raise explain(reply.output, step.command)
+    if loaded is None:
+        raise MachineError(
+            f"{item.file} cannot be verified: this boot loader has no crc32 and tells no length",
+            hint="a U-Boot with CONFIG_CMD_CRC32 is needed",
+            where=f"U-Boot: {step.command}",
+        )
+    return f"{loaded} bytes (this boot loader has no crc32)"
+
+
+def _watch(job: Job, uboot: UBoot, line: SerialLine, reporter: Reporter) -> None:
+    options, plan = job.options, job.plan
+    plan = dataclasses.replace(
+        plan,
+        boot_seconds=options.boot_seconds or plan.boot_seconds,
+        quiet_seconds=options.quiet_seconds or plan.quiet_seconds,
+    )
+    with reporter.step("boot") as said:
+        returned = uboot.start(plan.start)
+        if plan.facts is not None:
+            state.remember(job.board.name, plan)
+        if not plan.milestones:
+            reporter.say("warning", text="the plan names no milestone: started, but not known to be up")
+        seen = Watcher(plan, reporter, returned).follow(line)
+        said.append(f"{len(seen)} milestones")
+
+
+def _check_files(job: Job) -> None:
+    """What is served must be what was planned: a lab host's copy as well."""
+    for item in job.plan.payloads:
+        path = job.path(item)
+        verify_file(path.parent, dataclasses.replace(item, file=path.name))
+
+
+def _log(job: Job) -> Path | None:
+    return Path(job.options.log) if job.options.log else None
+
+
+def _locked(job: Job, reporter: Reporter) -> BoardLock:
+    def told(holder: Holder) -> None:
+        reporter.say("note", text=f"waiting for the board: held by {holder}")
+
+    options = job.options
+    owner = (options.owner[0], options.owner[1]) if len(options.owner) == 2 else None
+    doing = f"deploying {job.plan.system}"
+    return BoardLock(job.board.name, doing, wait=options.wait, steal=options.steal, owner=owner, told=told)

@@ -1,0 +1,60 @@
+"""What this host remembers of a board: which system was last brought up on it, and what its line said lately.
+
+One folder a board below `$XDG_STATE_HOME/router/boards`, by default `~/.local/state/router/boards`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+from router.deploy.plan import DeployPlan
+from router.errors import DescriptionError, HostError
+from router.lab.records import RecordError, from_json, to_json
+
+PLAN = "plan.json"
+
+
+def place_name(board: str) -> str:
+    """What a board's system is called among running systems; no system of a description has such a name."""
+    return f"@{board}"
+
+
+def state_folder(board: str) -> Path:
+    """The board's folder; it may not exist."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "router" / "boards" / board
+
+
+def remember(board: str, plan: DeployPlan) -> None:
+    """The board runs this system now."""
+    folder = state_folder(board)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = folder / f"{PLAN}.new"
+        aside.write_text(json.dumps(to_json(plan)) + "\n")
+        aside.replace(folder / PLAN)
+    except OSError as error:
+        raise HostError(f"cannot note what the board runs: {error.strerror}", where=str(folder)) from None
+
+
+def forget(board: str) -> None:
+    """The board is about to run something else."""
+    (state_folder(board) / PLAN).unlink(missing_ok=True)
+
+
+def recall(board: str) -> DeployPlan:
+    """What was brought up last; DescriptionError when that is not known."""
+    with contextlib.suppress(FileNotFoundError, ValueError, RecordError):
+        plan = from_json(DeployPlan, json.loads((state_folder(board) / PLAN).read_text()))
+        if plan.facts is not None:
+            return dataclasses.replace(plan, payloads=())
+    raise DescriptionError(
+        f"it is not known what runs on board '{board}'",
+        hint=f"router deploy FILE --on {board} brings a system up; router console FILE --on {board} --guest NAME"
+        " says which one is up already",
+        where=board,
+    )

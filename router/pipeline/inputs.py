@@ -1,0 +1,136 @@
+"""What a plan is made from, gathered: the board, its device tree, who owns what of it, the guests' roles, the SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from router.boards import board as find_board
+from router.boards.model import Board, EmulatedBoard
+from router.checks import Violation, check_plan
+from router.description.load import LoadedDescription
+from router.description.models import Description, ImageFiles
+from router.devicetree import Closure, Tree, base_tree, conflicts, dependency_closure, passthrough_device
+from router.errors import DescriptionError
+from router.guests import image_role, kernel_dtbs
+from router.microkit.sdk import Sdk, find_sdk
+from router.plan.domains import own_payload_files
+from router.plan.models import SystemPlan
+from router.plan.ownership import passthrough
+from router.plan.system import plan_system
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A description with its plan and all that the plan was made from."""
+
+    loaded: LoadedDescription
+    board: Board
+    tree: Tree | None
+    """The board's device tree; None when no guest owns anything of the board."""
+    closures: dict[str, Closure]
+    sdk: Sdk | None
+    plan: SystemPlan
+
+
+def roles(description: Description) -> dict[str, str]:
+    """What each guest does for USB: its image says."""
+    return {
+        name: guest.image.role if isinstance(guest.image, ImageFiles) else image_role(guest.image)
+        for name, guest in description.guests.items()
+    }
+
+
+def board_tree(loaded: LoadedDescription, board: Board, cache: Path, progress: Progress) -> Tree:
+    """The board's device tree, or the blob that the description names instead."""
+    own = loaded.description.device_tree
+    return base_device_tree(board, loaded.path.parent / own if own is not None else None, cache, progress)
+
+
+def base_device_tree(board: Board, override: Path | None, cache: Path, progress: Progress) -> Tree:
+    """The board's device tree; one that comes with the guests' kernel is fetched if need be."""
+
+    def fetch(name: str) -> Path:
+        return kernel_dtbs(cache=cache, progress=progress) / name
+
+    return base_tree(board.tree, fetch, override)
+
+
+def closures(loaded: LoadedDescription, tree: Tree) -> dict[str, Closure]:
+    """For each guest that owns devices, these and all they depend on; every unknown device is reported at its place."""
+    found: dict[str, Closure] = {}
+    wrong = []
+    for name, guest in loaded.description.guests.items():
+        if not guest.passthrough:
+            continue
+        bad = False
+        for place, reference in enumerate(guest.passthrough):
+            try:
+                passthrough_device(tree, reference)
+            except DescriptionError as error:
+                wrong.append(loaded.diagnostic(("guests", name, "passthrough", place), error.message, error.hint))
+                bad = True
+        if not bad:
+            found[name] = dependency_closure(tree, guest.passthrough, name)
+    wrong += [
+        loaded.diagnostic(("guests", clash.second_guest, "passthrough"), clash.message, clash.hint)
+        for clash in conflicts(list(found.values()))
+    ]
+    loaded.raise_if(wrong)
+    return found
+
+
+def without_unmodelled(loaded: LoadedDescription, tree: Tree, model: EmulatedBoard) -> Tree:
+    """The board's tree reduced to what QEMU's machine has: references from pass-through devices to absent parts go."""
+    reduced = tree.copy()
+    for guest in loaded.description.guests.values():
+        for reference in guest.passthrough:
+            node = reduced.resolve(reference)
+            for name in model.unmodelled:
+                node.remove_property(name)
+    return reduced
+
+
+def plan_loaded(loaded: LoadedDescription, cache: Path, progress: Progress, *, emulated: bool = False) -> Planned:
+    """Plan and check a description; DescriptionErrors with everything that is wrong with it.
+
+    emulated: for QEMU's machine, which may lack parts of the board, instead of for the board.
+    """
+    description = loaded.description
+    board = find_board(description.board)
+    owners = any(guest.passthrough for guest in description.guests.values())
+    tree = board_tree(loaded, board, cache, progress) if owners else None
+    if tree is not None and emulated and board.emulated is not None and board.emulated.unmodelled:
+        closures(loaded, tree)  # what is wrong with the description is said in terms of the board itself
+        tree = without_unmodelled(loaded, tree, board.emulated)
+    owned = closures(loaded, tree) if tree is not None else {}
+    sdk = find_sdk(description.microkit.sdk, board.microkit, description.microkit.config)
+    plan = plan_system(
+        description,
+        board,
+        roles=roles(description),
+        passthrough={name: passthrough(closure) for name, closure in owned.items()},
+        sdk=sdk.version if sdk is not None else None,
+        sizes=own_sizes(loaded),
+    )
+    report(loaded, check_plan(plan))
+    return Planned(loaded, board, tree, owned, sdk, plan)
+
+
+def own_sizes(loaded: LoadedDescription) -> dict[str, int]:
+    """Bytes of the kernels and initramfs archives that the user names, by their names in the build folder."""
+    sizes = {}
+    for name, guest in loaded.description.guests.items():
+        if isinstance(guest.image, ImageFiles):
+            names = own_payload_files(name)
+            sizes[names["kernel"]] = (loaded.path.parent / guest.image.kernel).stat().st_size
+            sizes[names["initramfs"]] = (loaded.path.parent / guest.image.initramfs).stat().st_size
+    return sizes
+
+
+def report(loaded: LoadedDescription, violations: tuple[Violation, ...]) -> None:
+    """Raise what the checks found, each at the place in the description that causes it."""
+    loaded.raise_if([loaded.diagnostic(v.subject or (), v.message, v.hint) for v in violations])

@@ -1,0 +1,75 @@
+"""What one guest has that other guests of its image have not: its name, its address, its USB rules."""
+
+from __future__ import annotations
+
+from router.description.models import USBIP_PORT
+from router.guests import build_overlay
+from router.plan.models import Grant, GuestPlan, SystemPlan
+from router.usbip.commands.keep_attached import render_attach
+from router.usbip.policy.file import render_policy
+
+
+def guest_settings(plan: SystemPlan, guest: GuestPlan) -> str:
+    """`/etc/router/guest.conf`: lines of KEY=value that a shell reads."""
+    source = server_of(plan, guest)
+    settings = {
+        "GUEST": guest.name,
+        "ROLE": guest.role,
+        "IP": str(guest.address),
+        "PREFIX": str(plan.vswitch.subnet.prefixlen),
+        "MTU": str(plan.vswitch.mtu),
+        "MAC": guest.mac,
+        "SERVER": str(source.address) if source else "",
+    }
+    return "".join(f"{key}={value}\n" for key, value in settings.items())
+
+
+def server_of(plan: SystemPlan, guest: GuestPlan) -> GuestPlan | None:
+    """The guest whose devices this one gets, or could be given while the system runs; or None."""
+    granted = next((plan.guest(grant.source) for grant in plan.grants if grant.to == guest.name), None)
+    return granted or next(iter(reachable(plan, guest)), None)
+
+
+def reachable(plan: SystemPlan, guest: GuestPlan) -> list[GuestPlan]:
+    """The servers to which the switch lets USB/IP from this guest through."""
+    names = [port.guest for port in plan.vswitch.ports]
+    targets = [
+        names[rule.destination]
+        for rule in plan.vswitch.rules
+        if names[rule.source] == guest.name and rule.protocol == "tcp" and rule.port == USBIP_PORT
+    ]
+    return [other for other in plan.guests if other.name in targets and other.role == "server"]
+
+
+def policy_line(plan: SystemPlan, grant: Grant) -> dict[str, str | int]:
+    """A grant in the words of the policy file (docs/reference/usb-policy.md)."""
+    line: dict[str, str | int] = {"client": str(plan.guest(grant.to).address)}
+    if grant.path is not None:
+        line["path"] = grant.path
+    if grant.serial is not None:
+        line["serial"] = grant.serial
+    if grant.vendor is not None and grant.product is not None:
+        line["device"] = f"{grant.vendor:04x}:{grant.product:04x}"
+    if grant.device_class is not None:
+        line["class"] = f"{grant.device_class:02x}"
+    if grant.port is not None:
+        line["port"] = grant.port
+    return line
+
+
+def overlay_files(plan: SystemPlan, guest: GuestPlan) -> dict[str, bytes]:
+    """The files by their paths in the guest."""
+    files = {"etc/router/guest.conf": guest_settings(plan, guest).encode()}
+    if guest.role == "server":
+        grants = [policy_line(plan, grant) for grant in plan.grants if grant.source == guest.name]
+        files["etc/router/usb-policy"] = render_policy(grants).encode()
+    source = server_of(plan, guest)
+    if guest.role == "client" and source is not None:
+        attach = render_attach(str(source.address), guest.usb_ports, guest.usb_version)
+        files["etc/router/usb-attach"] = attach.encode()
+    return files
+
+
+def overlay(plan: SystemPlan, guest: GuestPlan) -> bytes:
+    """A compressed archive that Linux unpacks behind the image's initramfs."""
+    return build_overlay(overlay_files(plan, guest))

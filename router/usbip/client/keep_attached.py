@@ -1,0 +1,313 @@
+"""Keeps attached whatever a server grants: attaches, notices the end of it, and attaches again.
+
+Our own server says what is granted and when that changes (WATCH); other servers are asked for their list.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from router.errors import HostError, RouterError
+from router.usbip.client.exchange import Exchange, RefusedError, devlist_steps, import_steps, watch_steps
+from router.usbip.client.vhci import PORT_USED, Port, Vhci, hub_for
+from router.usbip.protocol import handshake
+from router.usbip.protocol.device import Device
+from router.usbip.runtime import loop as events
+from router.usbip.runtime import net
+from router.usbip.runtime.log import log, say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from router.usbip.client.relay import Relay
+
+# A guest that boots beside its server asks often; nothing is lost by a refused connection on a virtual network.
+FIRST_DELAY, DELAY_FACTOR, LAST_DELAY = 0.2, 1.5, 3.0
+ANSWER_TIMEOUT = 10.0
+POLL_SECONDS = 2.0
+CHECK_SECONDS = 5.0
+
+
+class Backoff:
+    """Delays that grow from one failure to the next."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self) -> None:
+        self._next = FIRST_DELAY
+
+    def delay(self) -> float:
+        delay = self._next
+        self._next = min(delay * DELAY_FACTOR, LAST_DELAY)
+        return delay
+
+    def reset(self) -> None:
+        self._next = FIRST_DELAY
+
+
+class Held:
+    """A device that is attached here. `sock`: our own descriptor of the connection, None if an earlier run made it."""
+
+    __slots__ = ("busid", "devid", "port", "relay", "sock")
+
+    def __init__(self, busid: str, devid: int, port: Port, sock: socket.socket | None) -> None:
+        self.busid = busid
+        self.devid = devid
+        self.port = port
+        self.sock = sock
+        self.relay: Relay | None = None
+
+
+class KeepAttached:
+    """Keeps a server's granted devices attached to this machine's virtual ports.
+
+    limit: use virtual ports 1 to limit only, 0 for all. usb: 2 leaves super-speed devices alone.
+    only: these busids and no others, None for all that is granted.
+    validate: judge what the server returns before the kernel sees it (slower; for servers that are not trusted).
+    """
+
+    def __init__(
+        self,
+        loop: events.Loop,
+        address: net.Address,
+        vhci: Vhci,
+        limit: int = 0,
+        usb: int = 3,
+        only: set[str] | None = None,
+        validate: bool = False,
+    ) -> None:
+        self.loop = loop
+        self.address = address
+        self.vhci = vhci
+        self.limit = limit
+        self.usb = usb
+        self.only = only
+        self.validate = validate
+        self.held: dict[str, Held] = {}
+        self.grants: dict[str, handshake.Grant] = {}
+        self._backoff = Backoff()
+        self._trying: dict[str, Exchange] = {}
+        self._backoffs: dict[str, Backoff] = {}
+        self._waiting: dict[str, events.Timer] = {}
+        self._complained: dict[str, str] = {}
+        self._conversation: Exchange | None = None
+        self._known: set[str] = set()
+        self._polls = False
+        self._closed = False
+
+    # The conversation with the server
+
+    def start(self) -> None:
+        """Adopts what an earlier run attached, and begins to ask the server."""
+        self.vhci.release_all(self.address.host)
+        self._adopt()
+        self._ask()
+        self.loop.call_later(CHECK_SECONDS, self._check)
+
+    def close(self, detach: bool = False) -> None:
+        """Stops keeping; what is attached stays so, unless it is to be detached."""
+        self._closed = True
+        if self._conversation:
+            self._conversation.close()
+        for exchange in self._trying.values():
+            exchange.close()
+        for held in tuple(self.held.values()):
+            if held.sock:
+                self.loop.forget(held.sock.fileno())
+                held.sock.close()
+            if held.relay:
+                # Without its relay a device is dead: it goes.
+                held.relay.close()
+            elif detach:
+                self.vhci.detach(held.port.rhport)
+
+    def _ask(self) -> None:
+        if self._closed:
+            return
+        if self._polls:
+            self._conversation = Exchange(
+                self.loop, self.address, handshake.pack_devlist_request(), devlist_steps(), self._listed, ANSWER_TIMEOUT
+            )
+            return
+        holding = [port.devid for port in self.vhci.ports() if port.state == PORT_USED]
+        self._conversation = Exchange(
+            self.loop,
+            self.address,
+            handshake.pack_watch_request(holding),
+            watch_steps(self._heard),
+            self._watch_ended,
+            ANSWER_TIMEOUT,
+        )
+
+    def _heard(self, grants: list[handshake.Grant]) -> None:
+        if self._conversation:
+            self._conversation.unhurried()
+        self._backoff.reset()
+        before, self.grants = self.grants, {grant[0].busid: grant for grant in grants}
+        for busid in self.grants.keys() - self._known:
+            # Granted or plugged in anew: what a person detached before was another matter.
+            self.vhci.release(self.address.host, busid)
+        self._known = set(self.grants)
+        for busid, grant in self.grants.items():
+            if before.get(busid) != grant and busid in self._waiting:
+                # News of the device: there is no point in waiting any longer.
+                self._waiting.pop(busid).cancel()
+                self._backoffs.pop(busid, None)
+        self.reconcile()
+
+    def _watch_ended(self, _: object, error: Exception | None, __: socket.socket | None) -> None:
+        deaf = self._conversation is not None and self._conversation.sent and not self._conversation.answered
+        self._conversation = None
+        if deaf or isinstance(error, RefusedError):
+            log(f"{self.address} has no watch, asking it for its list every {POLL_SECONDS:g} s")
+            self._polls = True
+            self._ask()
+            return
+        self._lost(error)
+
+    def _listed(self, devices: list[Device] | None, error: Exception | None, sock: socket.socket | None) -> None:
+        self._conversation = None
+        if sock:
+            sock.close()
+        if devices is None:
+            self._polls = False
+            self._lost(error)
+            return
+        self._heard([(device, 0, handshake.WATCH_AVAILABLE) for device in devices])
+        self.loop.call_later(POLL_SECONDS, self._ask)
+
+    def _lost(self, error: Exception | None) -> None:
+        text = str(error)
+        if self._complained.get("") != text:
+            log(f"{self.address}: {text}; trying again")
+            self._complained[""] = text
+        self.grants = {}
+        self.loop.call_later(self._backoff.delay(), self._ask)
+
+    # Attaching
+
+    def reconcile(self) -> None:
+        """Begins to attach each granted device that is not attached and not waiting for its next attempt."""
+        for busid, (device, port, state) in self.grants.items():
+            if (
+                state != handshake.WATCH_AVAILABLE
+                or busid in self.held
+                or busid in self._trying
+                or busid in self._waiting
+            ):
+                continue
+            if (self.only is not None and busid not in self.only) or self.vhci.is_held(self.address.host, busid):
+                continue
+            if self.usb < 3 and hub_for(device.speed) == "ss":
+                self._complain(busid, "is a super-speed device, and this controller is of USB 2")
+                continue
+            self._import(busid, port)
+
+    def _import(self, busid: str, number: int) -> None:
+        self._trying[busid] = Exchange(
+            self.loop,
+            self.address,
+            handshake.pack_import_request(busid),
+            import_steps(busid),
+            lambda device, error, sock: self._imported(busid, number, device, error, sock),
+            ANSWER_TIMEOUT,
+        )
+
+    def _imported(
+        self, busid: str, number: int, device: Device | None, error: Exception | None, sock: socket.socket | None
+    ) -> None:
+        del self._trying[busid]
+        if device is None or sock is None:
+            self._again(busid, str(error))
+            return
+        try:
+            reserved = {grant[1] for grant in self.grants.values() if grant[1]}
+            port = self.vhci.choose(device.speed, number, self.limit, reserved)
+            relay = self._plug(port, sock, device, busid)
+        except RouterError as problem:
+            sock.close()
+            self._again(busid, problem.message)
+            return
+        self._backoffs.pop(busid, None)
+        self._complained.pop(busid, None)
+        self.held[busid] = held = Held(busid, device.devid, port, None if relay else sock)
+        held.relay = relay
+        if not relay:
+            self.loop.watch(sock.fileno(), events.RDHUP, lambda _: self._hangup(held))
+        try:
+            self.vhci.remember(port.rhport, self.address.host, self.address.port, busid)
+        except OSError as problem:
+            log(f"cannot note what is on port {port.rhport} in {self.vhci.state_dir}: {problem.strerror}")
+        say(f"attached {busid} port {port.number}")
+
+    def _plug(self, port: Port, sock: socket.socket, device: Device, busid: str) -> Relay | None:
+        """Gives the connection to the kernel, or one end of a pair whose other end a relay holds."""
+        if not self.validate:
+            sock.setblocking(True)
+            self.vhci.attach(port, sock.fileno(), device.devid, device.speed)
+            return None
+        from router.usbip.client.relay import Relay
+
+        mine, kernels = socket.socketpair()
+        try:
+            self.vhci.attach(port, kernels.fileno(), device.devid, device.speed)
+        except RouterError:
+            mine.close()
+            raise
+        finally:
+            kernels.close()
+        return Relay(self.loop, sock, mine, lambda: self._hangup(self.held[busid]))
+
+    def _again(self, busid: str, reason: str) -> None:
+        self._complain(busid, reason)
+        delay = self._backoffs.setdefault(busid, Backoff()).delay()
+        self._waiting[busid] = self.loop.call_later(delay, lambda: self._retry(busid))
+
+    def _retry(self, busid: str) -> None:
+        self._waiting.pop(busid, None)
+        if not self._closed:
+            self.reconcile()
+
+    def _complain(self, busid: str, reason: str) -> None:
+        """Logs a device's trouble once, not at each attempt."""
+        if self._complained.get(busid) != reason:
+            self._complained[busid] = reason
+            log(f"{busid}: {reason}")
+
+    # The end of it
+
+    def _hangup(self, held: Held) -> None:
+        if held.sock:
+            self.loop.forget(held.sock.fileno())
+            held.sock.close()
+        self._gone(held)
+
+    def _gone(self, held: Held) -> None:
+        if self.held.get(held.busid) is held:
+            del self.held[held.busid]
+        self.vhci.forget(held.port.rhport)
+        say(f"detached {held.busid} port {held.port.number}")
+        # The server needs a moment to reset the device, the kernel one to free the port.
+        self._waiting[held.busid] = self.loop.call_later(FIRST_DELAY, lambda: self._retry(held.busid))
+
+    def _adopt(self) -> None:
+        """Takes over what an earlier run of this client attached from the same server."""
+        for port in self.vhci.ports():
+            origin = self.vhci.origin(port.rhport)
+            if port.state == PORT_USED and origin and origin[:2] == (self.address.host, self.address.port):
+                self.held[origin[2]] = Held(origin[2], port.devid, port, None)
+                log(f"{origin[2]} is on port {port.number} already")
+
+    def _check(self) -> None:
+        """Looks after the adopted devices, of whose end no socket tells."""
+        if self._closed:
+            return
+        try:
+            used = {port.rhport: port.devid for port in self.vhci.ports() if port.state == PORT_USED}
+        except HostError as error:
+            log(error.message)
+            used = {}
+        for held in tuple(self.held.values()):
+            if held.sock is None and held.relay is None and used.get(held.port.rhport) != held.devid:
+                self._gone(held)
+        self.reconcile()
+        self.loop.call_later(CHECK_SECONDS, self._check)

@@ -1,0 +1,57 @@
+"""What a user-space session works with: the device that carries transfers out, and whoever watches them."""
+
+from __future__ import annotations
+
+from router.usbip.protocol import urb
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from array import array
+    from typing import Protocol
+
+    from router.usbip.engines.session import UserSession
+
+    Buffer = bytes | bytearray | memoryview | array[int]
+
+    class Target(Protocol):
+        """What carries transfers out: a virtual device, or a real one behind usbfs."""
+
+        def is_isochronous(self, address: int) -> bool:
+            """Whether the endpoint at that address is isochronous in the current configuration."""
+
+        def kind_of(self, address: int) -> int:
+            """How the endpoint at that address transfers: bmAttributes 1:0 of its descriptor."""
+
+        def submit(self, submit: urb.Submit, session: UserSession) -> None:
+            """Begins a transfer; `session.complete` ends it, at once or later."""
+
+        def settle(self) -> None:
+            """All that had come was submitted: completes what has ended by now, without waiting for anything."""
+
+        def cancel(self, submit: urb.Submit, session: UserSession) -> None:
+            """Has a transfer ended soon; `session.complete` still ends it, with ECONNRESET if it did not finish."""
+
+        def buffer(self, size: int) -> bytearray | array[int]:
+            """Room for that many bytes that come OUT."""
+
+        def stop(self, session: UserSession) -> None:
+            """The session is over: whatever is in flight is of no interest any more."""
+
+    class Tap(Protocol):
+        """Sees each PDU of a session."""
+
+        def submitted(self, submit: urb.Submit, kind: int) -> None: ...
+
+        def unlinked(self, unlink: urb.Unlink) -> None: ...
+
+        def returned(
+            self,
+            submit: urb.Submit,
+            kind: int,
+            status: int,
+            actual: int,
+            data: Buffer,
+            iso: list[urb.IsoPacket] | None,
+        ) -> None: ...
+
+        def cancelled(self, unlink: urb.Unlink, submit: urb.Submit | None, kind: int, status: int) -> None: ...

@@ -1,0 +1,107 @@
+"""Changing a policy file while the daemon runs: one device to one client, or away from it. The rest of it stays.
+
+Each change is a line that ends with policy.MARK. It names one device by all that is known of it, so it goes before
+whatever the file says of sockets, products and classes, and it does not fit another device in the same socket.
+"""
+
+from __future__ import annotations
+
+import os
+
+from router.errors import HostError
+from router.usbip.policy.file import MARK, parse_policy, parse_rule, quoted
+from router.usbip.protocol.device import Device, Triple
+
+
+def _read(file: str) -> str:
+    try:
+        with open(file, encoding="utf-8") as policy:
+            return policy.read()
+    except OSError as error:
+        raise HostError(f"cannot read the policy: {error.strerror}", None, file) from error
+
+
+def _write(file: str, text: str) -> None:
+    """Writes the new policy aside and puts it into its place."""
+    try:
+        with open(f"{file}.new", "w", encoding="utf-8") as policy:
+            policy.write(text)
+        os.replace(f"{file}.new", file)
+    except OSError as error:
+        raise HostError(f"cannot write the policy: {error.strerror}", None, file) from error
+
+
+def grant(file: str, client: str, device: Device, port: int = 0) -> None:
+    """Gives the device to that client and to no other. May raise RouterError; the file is then as it was."""
+    _write(file, granted(_read(file), client, device, port, file))
+
+
+def revoke(file: str, client: str, device: Device) -> None:
+    """Takes the device away from that client, whatever rule gave it. May raise RouterError."""
+    _write(file, revoked(_read(file), client, device, file))
+
+
+def identity(device: Device) -> str:
+    """The words of a rule that describes this device and, as far as can be known, no other.
+
+    With everything in it, a class too, it is more exact than any rule that people have reason to write.
+    """
+    words = f"path {device.busid}"
+    if device.serial and device.serial.isprintable():
+        words += f" serial {quoted(device.serial)}"
+    words += f" device {device.vidpid}"
+    if not device.interfaces:
+        return f"{words} class {_triple(device.triple)}"
+    return f"{words} interface {_triple(device.interfaces[0])} class {_triple(device.interfaces[0])}"
+
+
+def _triple(numbers: Triple) -> str:
+    return "/".join(f"{number:02x}" for number in numbers)
+
+
+def _without(text: str, device: Device, client: str | None, file: str) -> list[str]:
+    """The file's lines without those of run time that describe the device (None: whoever they are about)."""
+    lines: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.endswith(MARK):
+            rule = parse_rule(file, number, line)
+            if rule and rule.describes(device) and client in (None, rule.client):
+                continue
+        lines.append(line)
+    return lines
+
+
+def _joined(lines: list[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def granted(text: str, client: str, device: Device, port: int = 0, file: str = "usb-policy") -> str:
+    """The policy's text with the device given to this client and to no other; port 0: as the file says, or any.
+
+    A rule of run time goes before all others, and an allow that is less exact is void for other clients.
+
+    DescriptionError for a text that is no policy, or a client or port that none can have.
+    """
+    lines = _without(text, device, None, file)
+    policy = parse_policy(_joined(lines), file)
+    decision = policy.decide(client, device)
+    others = {rule.client for rule in policy.rules} - {client}
+    alone = not any(policy.decide(other, device).allowed for other in others)
+    if not (decision.allowed and alone and port in (0, decision.port)):
+        place = f" port {port}" if port else ""
+        lines.append(f"allow {client} {identity(device)}{place} {MARK}")
+    return _checked(lines, file)
+
+
+def revoked(text: str, client: str, device: Device, file: str = "usb-policy") -> str:
+    """The policy's text with the device not given to this client; what the file says of others stays."""
+    lines = _without(text, device, client, file)
+    if parse_policy(_joined(lines), file).decide(client, device).allowed:
+        lines.append(f"deny {client} {identity(device)} {MARK}")
+    return _checked(lines, file)
+
+
+def _checked(lines: list[str], file: str) -> str:
+    text = _joined(lines)
+    parse_policy(text, file)
+    return text

@@ -1,0 +1,261 @@
+"""Who may have which device: a plain text file, default deny. The grammar is in docs/reference/usb-policy.md.
+
+    allow 10.77.0.3 device 046d:c31c port 1
+    allow 10.77.0.3 path 1-1
+    deny  any       class hid
+
+The most specific description of a device decides to whom it goes: see `rules.Policy.decide`.
+"""
+
+from __future__ import annotations
+
+from router.errors import DescriptionError
+from router.usbip.policy.rules import Pattern, Policy, Rule, address_bits
+from router.usbip.protocol.device import valid_busid
+
+CLASSES = {
+    "audio": 0x01,
+    "comm": 0x02,
+    "hid": 0x03,
+    "physical": 0x05,
+    "image": 0x06,
+    "printer": 0x07,
+    "storage": 0x08,
+    "cdc-data": 0x0A,
+    "smart-card": 0x0B,
+    "video": 0x0E,
+    "diagnostic": 0xDC,
+    "wireless": 0xE0,
+    "misc": 0xEF,
+    "app": 0xFE,
+    "vendor": 0xFF,
+}
+MATCHERS = ("path", "serial", "device", "interface", "class")
+MAX_PORT = 255
+# How a line ends that was added while the daemon ran: see policy_edit.
+MARK = "# at run time"
+
+
+class _Line:
+    """The words of one line, taken one after another; errors carry file and line."""
+
+    def __init__(self, file: str, number: int, text: str) -> None:
+        self.where = f"{file}:{number}"
+        self.words = self._split(text)
+
+    def error(self, message: str, hint: str) -> DescriptionError:
+        return DescriptionError(message, hint, self.where)
+
+    def _split(self, text: str) -> list[str]:
+        words: list[str] = []
+        at = 0
+        while at < len(text):
+            if text[at].isspace():
+                at += 1
+            elif text[at] == "#":
+                break
+            elif text[at] == '"':
+                word = ""
+                at += 1
+                while at < len(text) and text[at] != '"':
+                    if text[at] == "\\" and at + 1 < len(text):
+                        at += 1
+                    word += text[at]
+                    at += 1
+                if at >= len(text):
+                    raise self.error(
+                        "a quotation mark is not closed", 'write the value as "…"; \\" stands for a quotation mark'
+                    )
+                at += 1
+                words.append(word)
+            else:
+                end = at
+                while end < len(text) and not text[end].isspace():
+                    end += 1
+                words.append(text[at:end])
+                at = end
+        return words
+
+    def take(self, what: str, example: str) -> str:
+        if not self.words:
+            raise self.error(f"the line ends where {what} is due", f"write for instance: {example}")
+        return self.words.pop(0)
+
+
+def _hex(line: _Line, text: str, digits: int, what: str) -> int:
+    try:
+        if not 1 <= len(text) <= digits or not text.isalnum():
+            raise ValueError
+        return int(text, 16)
+    except ValueError:
+        raise line.error(f"{text!r} is not {what}", f"write {digits} hexadecimal digits") from None
+
+
+def _pattern(line: _Line, text: str, word: str) -> Pattern:
+    parts = text.split("/")
+    if len(parts) > 3:
+        raise line.error(
+            f"{word} {text!r} has more than three parts", f"write {word} 08, {word} 08/06 or {word} 08/06/50"
+        )
+    numbers: list[int | None] = [None, None, None]
+    for index, part in enumerate(parts):
+        if part == "*":
+            continue
+        if index == 0 and part.lower() in CLASSES:
+            numbers[0] = CLASSES[part.lower()]
+        else:
+            what = f"a USB class (two hexadecimal digits, or one of {', '.join(CLASSES)})" if index == 0 else "a byte"
+            numbers[index] = _hex(line, part, 2, what)
+    return numbers[0], numbers[1], numbers[2]
+
+
+def _client(line: _Line, text: str) -> str:
+    if text == "any" or text == "unix":
+        return text
+    if text.startswith("vsock:") and text[6:].isdecimal():
+        return text
+    address, slash, prefix = text.partition("/")
+    bits = address_bits(address)
+    if bits is None or (slash and not (prefix.isdecimal() and int(prefix) <= bits[1])):
+        raise line.error(
+            f"{text!r} is not a client", "write an IP address, a network such as 10.77.0.0/24, vsock:CID, unix or any"
+        )
+    return text.lower()
+
+
+def parse_rule(file: str, number: int, text: str) -> Rule | None:
+    """The rule in one line, None for an empty one or a comment. Raises DescriptionError at `file:number`."""
+    line = _Line(file, number, text)
+    if not line.words:
+        return None
+    verdict = line.take("allow or deny", "allow 10.77.0.3 device 046d:c31c")
+    if verdict not in ("allow", "deny"):
+        raise line.error(
+            f"a rule starts with allow or deny, not with {verdict!r}", "write allow CLIENT WHAT… or deny CLIENT WHAT…"
+        )
+    client = _client(line, line.take("a client", f"{verdict} 10.77.0.3 device 046d:c31c"))
+    path = serial = None
+    vid: int | None = None
+    pid: int | None = None
+    interface: Pattern | None = None
+    cls: Pattern | None = None
+    port = 0
+    seen: set[str] = set()
+    while line.words:
+        word = line.words.pop(0)
+        if word in seen:
+            raise line.error(f"{word!r} is there twice", "write another rule for another device")
+        seen.add(word)
+        if word == "all":
+            continue
+        if word == "path":
+            path = line.take("a port path", f"{verdict} {client} path 1-1.2")
+            if not valid_busid(path):
+                raise line.error(
+                    f"{path!r} is not a port path",
+                    "write it as the kernel names it: 1-1 or 1-1.4 (see `usbip list -l`)",
+                )
+        elif word == "serial":
+            serial = line.take("a serial number", f'{verdict} {client} serial "4C53 0001"')
+        elif word == "device":
+            value = line.take("a VID:PID", f"{verdict} {client} device 046d:c31c")
+            left, colon, right = value.partition(":")
+            if not colon:
+                raise line.error(
+                    f"{value!r} is not VID:PID", "write for instance 046d:c31c, or 046d:* for all of a vendor"
+                )
+            vid = _hex(line, left, 4, "a vendor id")
+            pid = None if right == "*" else _hex(line, right, 4, "a product id")
+        elif word == "interface":
+            interface = _pattern(line, line.take("an interface class", f"{verdict} {client} interface 08/06/50"), word)
+        elif word == "class":
+            cls = _pattern(line, line.take("a class", f"{verdict} {client} class storage"), word)
+        elif word == "port":
+            value = line.take("a port number", f"{verdict} {client} device 046d:c31c port 1")
+            if verdict == "deny":
+                raise line.error("a deny rule has no port", "take the port away")
+            if not value.isdecimal() or not 1 <= int(value) <= MAX_PORT:
+                raise line.error(f"{value!r} is not a port", f"write a number from 1 to {MAX_PORT}")
+            port = int(value)
+        else:
+            raise line.error(
+                f"unknown word {word!r}", f"a device is described by {', '.join(MATCHERS)} or all, and then port N"
+            )
+    if not seen - {"port"}:
+        raise line.error("the rule does not say which device", f"add one of {', '.join(MATCHERS)}, or all")
+    return Rule(
+        verdict == "allow",
+        client,
+        path,
+        serial,
+        vid,
+        pid,
+        interface,
+        cls,
+        port,
+        number,
+        " ".join(text.split("#")[0].split()) + (f" {MARK}" if text.endswith(MARK) else ""),
+    )
+
+
+def parse_policy(text: str, file: str = "usb-policy") -> Policy:
+    """The policy in the file's text; DescriptionError names the first wrong line."""
+    rules: list[Rule] = []
+    places: dict[tuple[object, ...], Rule] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        rule = parse_rule(file, number, line)
+        if rule is None:
+            continue
+        key = (rule.client, rule.path, rule.serial, rule.vid, rule.pid, rule.interface, rule.cls)
+        if key in places:
+            raise DescriptionError(
+                f"line {places[key].line} already speaks of the same client and device",
+                "keep one of the two",
+                f"{file}:{number}",
+            )
+        places[key] = rule
+        rules.append(rule)
+    return Policy(rules)
+
+
+def load_policy(path: str) -> Policy:
+    """The policy in a file; DescriptionError if it cannot be read or is wrong."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return parse_policy(file.read(), path)
+    except OSError as error:
+        raise DescriptionError(
+            f"cannot read the policy: {error.strerror}", "see docs/reference/usb-policy.md", path
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DescriptionError("the policy is not UTF-8 text", None, path) from error
+
+
+def quoted(word: str) -> str:
+    """The word as one value of a rule, in quotation marks where it needs them."""
+    if word and not any(c.isspace() or c in '#"\\' for c in word):
+        return word
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def render_policy(grants: list[dict[str, str | int]]) -> str:
+    """The policy file for plain data, one allow rule a grant, in the order given.
+
+    Each grant has `client` and at least one of `path`, `serial`, `device` ("046d:c31c"), `interface`, `class`; `port`
+    (1…) may be there. What this returns has been parsed again: DescriptionError for a grant that makes no rule.
+    """
+    lines = ["# Made from the description. Grammar: docs/reference/usb-policy.md. What is not allowed here is denied."]
+    for grant in grants:
+        unknown = set(grant) - {"client", "port", *MATCHERS}
+        if unknown:
+            raise DescriptionError(
+                f"a grant has no {', '.join(sorted(unknown))}", f"it has client, port, {', '.join(MATCHERS)}"
+            )
+        words = ["allow", str(grant.get("client", ""))]
+        for name in (*MATCHERS, "port"):
+            if grant.get(name) is not None:
+                words += [name, quoted(str(grant[name]))]
+        lines.append(" ".join(words))
+    text = "\n".join(lines) + "\n"
+    parse_policy(text)
+    return text

@@ -1,0 +1,155 @@
+"""The policy's rules, and how they decide. Their text form is `policy`'s business."""
+
+from __future__ import annotations
+
+import socket
+
+from router.usbip.protocol.device import Device, Triple
+
+# A triple in which None stands for any number.
+Pattern = tuple[int | None, int | None, int | None]
+# path, serial, product, vendor, interface, class: how exactly a rule describes a device, the greater the more exactly
+Rank = tuple[int, int, int, int, int, int]
+
+
+class Rule:
+    """One line of the policy. A matcher that is None matches everything; `port` 0 is any port; `line` is for people."""
+
+    __slots__ = ("allow", "client", "cls", "interface", "line", "path", "pid", "port", "rank", "serial", "text", "vid")
+
+    def __init__(
+        self,
+        allow: bool,
+        client: str,
+        path: str | None = None,
+        serial: str | None = None,
+        vid: int | None = None,
+        pid: int | None = None,
+        interface: Pattern | None = None,
+        cls: Pattern | None = None,
+        port: int = 0,
+        line: int = 0,
+        text: str = "",
+    ) -> None:
+        self.allow = allow
+        self.client = client
+        self.path = path
+        self.serial = serial
+        self.vid = vid
+        self.pid = pid
+        self.interface = interface
+        self.cls = cls
+        self.port = port
+        self.line = line
+        self.text = text
+        self.rank: Rank = (
+            path is not None,
+            serial is not None,
+            pid is not None,
+            vid is not None,
+            _width(interface),
+            _width(cls),
+        )
+
+    def describes(self, device: Device) -> bool:
+        """Whether all of the rule's matchers fit the device."""
+        return (
+            (self.path is None or self.path == device.busid or self.path == device.peer)
+            and (self.serial is None or self.serial == device.serial)
+            and (self.vid is None or self.vid == device.vid)
+            and (self.pid is None or self.pid == device.pid)
+            and (self.interface is None or any(_fits(self.interface, triple) for triple in device.interfaces))
+            and (self.cls is None or any(_fits(self.cls, t) for t in (device.triple, *device.interfaces)))
+        )
+
+    def concerns(self, client: str) -> bool:
+        """Whether the rule speaks of this client."""
+        return self.client == "any" or self.client == client or ("/" in self.client and _within(client, self.client))
+
+    def client_rank(self) -> int:
+        """How exactly the rule names its client, for the choice between rules of the same rank."""
+        if self.client == "any":
+            return 0
+        return int(self.client.rpartition("/")[2]) + 1 if _is_network(self.client) else 256
+
+    def __repr__(self) -> str:
+        return f"Rule({self.text!r} line {self.line})"
+
+
+class Decision:
+    """The policy's answer for one client and one device; `reason` is one line for the log."""
+
+    __slots__ = ("allowed", "port", "reason", "rule")
+
+    def __init__(self, allowed: bool, rule: Rule | None, reason: str) -> None:
+        self.allowed = allowed
+        self.rule = rule
+        self.port = rule.port if allowed and rule else 0
+        self.reason = reason
+
+
+class Policy:
+    """An ordered set of rules."""
+
+    def __init__(self, rules: list[Rule] | tuple[Rule, ...] = ()) -> None:
+        self.rules = tuple(rules)
+
+    def decide(self, client: str, device: Device) -> Decision:
+        """Whether the client may import the device, and on which port.
+
+        Of the rules that describe the device and concern the client the most specific one counts; deny before allow
+        where two are equally specific. An allow is void where another allow describes the device more exactly for
+        somebody else: what was said of one socket goes before what was said of a whole class.
+        """
+        describing = [rule for rule in self.rules if rule.describes(device)]
+        mine = [rule for rule in describing if rule.concerns(client)]
+        if not mine:
+            return Decision(False, None, "no rule allows it")
+        best = max(mine, key=lambda rule: (rule.rank, rule.client_rank(), not rule.allow, -rule.line))
+        if not best.allow:
+            return Decision(False, best, f"line {best.line} denies it: {best.text}")
+        for rule in describing:
+            if rule.allow and rule.rank > best.rank and not rule.concerns(client):
+                return Decision(False, rule, f"line {rule.line} gives it to {rule.client}: {rule.text}")
+        return Decision(True, best, f"line {best.line} allows it: {best.text}")
+
+    def anybody(self, device: Device) -> bool:
+        """Whether some client could import the device: then it is taken from its driver and exported."""
+        return any(rule.allow and self._could(rule, device) for rule in self.rules)
+
+    def _could(self, rule: Rule, device: Device) -> bool:
+        if not rule.describes(device):
+            return False
+        # For a network or for "any" it is enough that not everybody in it is denied: an address decides at the import.
+        return rule.client == "any" or _is_network(rule.client) or self.decide(rule.client, device).allowed
+
+
+def _width(pattern: Pattern | None) -> int:
+    return sum(part is not None for part in pattern) if pattern else 0
+
+
+def _fits(pattern: Pattern, triple: Triple) -> bool:
+    return all(want is None or want == have for want, have in zip(pattern, triple, strict=True))
+
+
+def _is_network(client: str) -> bool:
+    return "/" in client and not client.startswith("unix:")
+
+
+def address_bits(address: str) -> tuple[int, int] | None:
+    """(number, width in bits) of an IPv4 or IPv6 address, or None."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        packed = socket.inet_pton(family, address)
+    except OSError:
+        return None
+    return int.from_bytes(packed, "big"), len(packed) * 8
+
+
+def _within(address: str, network: str) -> bool:
+    base, _, prefix = network.partition("/")
+    have, want = address_bits(address), address_bits(base)
+    if have is None or want is None or have[1] != want[1]:
+        return False
+    shift = want[1] - int(prefix)
+    return have[0] >> shift == want[0] >> shift

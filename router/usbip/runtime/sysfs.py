@@ -1,0 +1,180 @@
+"""USB devices as Linux's sysfs shows them (Documentation/ABI/stable/sysfs-bus-usb and testing/sysfs-bus-usb).
+
+All reading and writing of attributes goes through one `Sysfs`, so that a test can stand a tree of its own behind it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from router.usbip.protocol.device import SPEED_UNKNOWN, SYSFS_SPEEDS, Device, Triple, valid_busid
+
+DESCRIPTOR_CONFIG = 0x02
+DESCRIPTOR_INTERFACE = 0x04
+
+
+class Sysfs:
+    """Attribute files below `root`; paths are relative to it ("bus/usb/devices/1-1/speed")."""
+
+    def __init__(self, root: str = "/sys") -> None:
+        self.root = root
+
+    def path(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    def read_bytes(self, name: str) -> bytes:
+        fd = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(fd, 65536)
+        finally:
+            os.close(fd)
+
+    def read(self, name: str) -> str:
+        """The attribute's text without its line end; OSError when it cannot be read."""
+        return self.read_bytes(name).decode("utf-8", "replace").rstrip("\n")
+
+    def get(self, name: str, default: str = "") -> str:
+        """The attribute's text, or the default where the device has none (or has just gone)."""
+        try:
+            return self.read(name)
+        except OSError:
+            return default
+
+    def write(self, name: str, text: str) -> None:
+        """Writes the attribute in one call, as its driver wants it; OSError is the driver's answer."""
+        fd = os.open(self.path(name), os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+
+    def exists(self, name: str) -> bool:
+        return os.access(self.path(name), os.F_OK)
+
+    def names(self, name: str) -> list[str]:
+        """The directory's entries, sorted; none where there is no such directory."""
+        try:
+            return sorted(os.listdir(self.path(name)))
+        except FileNotFoundError:
+            return []
+
+    def link(self, name: str) -> str:
+        """The last part of where a link leads, "" without one (a device without a driver)."""
+        try:
+            return os.readlink(self.path(name)).rsplit("/", 1)[-1]
+        except OSError:
+            return ""
+
+    def real(self, name: str) -> str:
+        return os.path.realpath(self.path(name))
+
+
+def interfaces_of(descriptors: bytes, config: int) -> tuple[Triple, ...]:
+    """Class triples of each interface's alternate setting 0 in one configuration (USB 2.0, 9.6.3 and 9.6.5).
+
+    descriptors: the `descriptors` attribute, the device descriptor followed by those of all configurations.
+    config: bConfigurationValue; 0 (a device without a current one) takes the first.
+    """
+    found: list[Triple] = []
+    inside = False
+    at = 0
+    while at + 2 <= len(descriptors):
+        length, kind = descriptors[at], descriptors[at + 1]
+        if length < 2:
+            break
+        if kind == DESCRIPTOR_CONFIG and at + 6 <= len(descriptors):
+            if inside:
+                break
+            inside = config in (0, descriptors[at + 5])
+        elif kind == DESCRIPTOR_INTERFACE and inside and at + 9 <= len(descriptors) and descriptors[at + 3] == 0:
+            found.append((descriptors[at + 5], descriptors[at + 6], descriptors[at + 7]))
+        at += length
+    return tuple(found)
+
+
+def _number(text: str, base: int) -> int:
+    try:
+        return int(text, base)
+    except ValueError:
+        return 0
+
+
+def peer_of(sysfs: Sysfs, base: str) -> str:
+    """The busid that a device of the other speed would have in the same physical socket; "" where there is none.
+
+    A connector has a port on the USB 2 hub and one on the SuperSpeed hub; `port/peer` links one to the other
+    (Documentation/ABI/testing/sysfs-bus-usb). Ports are called "usb1-port2" on a root hub, "1-1-port2" on another.
+    """
+    hub, _, number = sysfs.link(f"{base}/port/peer").rpartition("-port")
+    if not number.isdecimal():
+        return ""
+    return f"{hub[3:]}-{number}" if hub.startswith("usb") else f"{hub}.{number}"
+
+
+def read_device(sysfs: Sysfs, busid: str) -> Device | None:
+    """The device behind a busid, or None if there is none (any more).
+
+    The interfaces come from the descriptors, because a device that usbip-host holds has no configuration and hence no
+    interface directories.
+    """
+    link = f"bus/usb/devices/{busid}"
+    path = sysfs.real(link)
+    # Everything is read below the real folder: a device that goes away meanwhile cannot be confused with another.
+    base = path.removeprefix(os.path.realpath(sysfs.root) + "/")
+    if path == sysfs.path(link) or not path.startswith("/"):
+        return None
+    try:
+        vid = int(sysfs.read(f"{base}/idVendor"), 16)
+        pid = int(sysfs.read(f"{base}/idProduct"), 16)
+        busnum = int(sysfs.read(f"{base}/busnum"))
+        devnum = int(sysfs.read(f"{base}/devnum"))
+        descriptors = sysfs.read_bytes(f"{base}/descriptors")
+    except (OSError, ValueError):
+        return None
+    config = _number(sysfs.get(f"{base}/bConfigurationValue"), 10)
+    return Device(
+        busid=busid,
+        speed=SYSFS_SPEEDS.get(sysfs.get(f"{base}/speed"), SPEED_UNKNOWN),
+        busnum=busnum,
+        devnum=devnum,
+        vid=vid,
+        pid=pid,
+        bcd=_number(sysfs.get(f"{base}/bcdDevice"), 16),
+        triple=(
+            _number(sysfs.get(f"{base}/bDeviceClass"), 16),
+            _number(sysfs.get(f"{base}/bDeviceSubClass"), 16),
+            _number(sysfs.get(f"{base}/bDeviceProtocol"), 16),
+        ),
+        config=config,
+        configs=_number(sysfs.get(f"{base}/bNumConfigurations"), 10),
+        interfaces=interfaces_of(descriptors, config),
+        path=path,
+        serial=sysfs.get(f"{base}/serial"),
+        manufacturer=sysfs.get(f"{base}/manufacturer"),
+        product=sysfs.get(f"{base}/product"),
+        peer=peer_of(sysfs, base),
+    )
+
+
+def find_devices(sysfs: Sysfs, known: dict[str, Device] | None = None) -> dict[str, Device]:
+    """Every device that could be exported: by busid, without hubs and without those that vhci brought.
+
+    known: what an earlier call found; a device in it that is still the same one is not read again.
+    """
+    found: dict[str, Device] = {}
+    for busid in sysfs.names("bus/usb/devices"):
+        if not valid_busid(busid):
+            continue
+        before = known.get(busid) if known else None
+        if before and sysfs.get(f"bus/usb/devices/{busid}/devnum") in (str(before.devnum), "0", "-1"):
+            # Without a number it is being reset, and is still the same.
+            found[busid] = before
+            continue
+        if "/vhci_hcd" in sysfs.real(f"bus/usb/devices/{busid}"):
+            # Attached over USB/IP itself: exporting it again would be a loop. Not even its attributes may be read: they
+            # wait for its enumeration, which waits for our own answers where server and client are one machine.
+            continue
+        device = read_device(sysfs, busid)
+        if device and not device.is_hub:
+            found[busid] = device
+    return found

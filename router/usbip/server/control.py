@@ -1,0 +1,243 @@
+"""Asking and telling a running server, over a local socket: one line of words in, "ok" and a text out.
+
+`status [json]`, `stats [json|prometheus]`, `reload`, `grant CLIENT BUSID [PORT] [take]`, `revoke CLIENT BUSID`. A
+refusal is "error", an exit code, and below it the message and the advice. Whoever may open the socket (mode 0600) may
+do all this.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+from router.errors import HostError, RouterError
+from router.usbip.policy.file import MARK
+from router.usbip.runtime import loop as events
+from router.usbip.runtime import net
+from router.usbip.server.server import Server
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from router.usbip.server.statistics import Statistics
+
+SOCKET = "/run/router-usbip.sock"
+_MAX_REQUEST = 4096
+_PATIENCE = 5.0
+
+
+def describe(server: Server) -> dict[str, Any]:
+    """The server's state as plain data: every device that is there, whether it is exported, to whom and where."""
+    devices: list[dict[str, Any]] = []
+    clients = sorted({rule.client for rule in server.policy.rules if rule.allow})
+    for engine in server.engines:
+        for busid, device in sorted(server.seen(engine).items()):
+            export = server.exports.get(busid)
+            granted: list[dict[str, Any]] = []
+            taken: list[str] = []
+            for client in clients:
+                decision = server.policy.decide(client, device)
+                if not decision.allowed and decision.rule and decision.rule.text.endswith(MARK):
+                    taken.append(client)
+                if decision.allowed:
+                    granted.append(
+                        {
+                            "client": client,
+                            "port": decision.port,
+                            "rule": decision.reason,
+                            "words": decision.rule.text if decision.rule else "",
+                        }
+                    )
+            devices.append(
+                {
+                    "busid": busid,
+                    "peer": device.peer,
+                    "busnum": device.busnum,
+                    "devnum": device.devnum,
+                    "device": device.vidpid,
+                    "manufacturer": device.manufacturer,
+                    "product": device.product,
+                    "serial": device.serial,
+                    "speed": device.speed,
+                    "class": list(device.triple),
+                    "interfaces": [list(triple) for triple in device.interfaces],
+                    "engine": engine.name,
+                    "exported": bool(export and export.claimed),
+                    "client": export.client or "unknown" if export and export.session else None,
+                    "granted": granted,
+                    "taken": taken,
+                }
+            )
+    return {"devices": devices, "watching": server.watchers()}
+
+
+def status_text(answer: dict[str, Any]) -> str:
+    """The state for people."""
+    lines: list[str] = []
+    for device in answer["devices"]:
+        name = " ".join(part for part in (device["manufacturer"], device["product"]) if part) or "unnamed"
+        lines.append(f"{device['busid']:<10}{device['device']}  {name}")
+        if device["client"]:
+            lines.append(f"{'':<10}in use by {device['client']}")
+        elif device["exported"]:
+            lines.append(f"{'':<10}exported, in nobody's use")
+        else:
+            lines.append(f"{'':<10}not exported")
+        for grant in device["granted"]:
+            port = f" on port {grant['port']}" if grant["port"] else ""
+            lines.append(f"{'':<10}granted to {grant['client']}{port} ({grant['rule']})")
+    return "\n".join(lines or ["no USB device is here"]) + "\n"
+
+
+class Control:
+    """The server's end. HostError if the socket cannot be made."""
+
+    def __init__(
+        self, loop: events.Loop, server: Server, path: str, policy: str, statistics: Statistics | None
+    ) -> None:
+        self._loop = loop
+        self._server = server
+        self._path = path
+        self._policy = policy
+        self._statistics = statistics
+        before = os.umask(0o177)
+        try:
+            self._listener = net.listen(net.Address("unix", path, 0))
+        finally:
+            os.umask(before)
+        loop.watch(self._listener.fileno(), events.IN, self._accept)
+
+    def close(self) -> None:
+        self._loop.forget(self._listener.fileno())
+        self._listener.close()
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:
+            return
+
+    def _accept(self, _: int) -> None:
+        try:
+            sock, _where = self._listener.accept()
+        except OSError:
+            return
+        sock.setblocking(False)
+        _Asker(self._loop, sock, self.answer)
+
+    def answer(self, words: list[str]) -> str:
+        """What a request's words bring about. May raise RouterError."""
+        from router.usbip.policy import edit as policy_edit
+        from router.usbip.runtime import jsontext
+        from router.usbip.server.statistics import Statistics, table
+
+        statistics = self._statistics or Statistics()
+        match words:
+            case ["status"]:
+                return status_text(describe(self._server))
+            case ["status", "json"]:
+                return jsontext.dumps(describe(self._server)) + "\n"
+            case ["stats"]:
+                return table(statistics.data())
+            case ["stats", "json"]:
+                return jsontext.dumps(statistics.data()) + "\n"
+            case ["stats", "prometheus"]:
+                return statistics.prometheus()
+            case ["reload"]:
+                return self._reload()
+            case ["grant", client, busid, *rest] if len(rest) <= 2:
+                take = "take" in rest
+                port = next((int(word) for word in rest if word.isdecimal()), 0)
+                self._check_free(client, busid, take)
+                policy_edit.grant(self._policy, client, self._find(busid), port)
+                return self._reload()
+            case ["revoke", client, busid]:
+                device = self._find(busid)
+                policy_edit.revoke(self._policy, client, device)
+                return self._reload()
+        raise HostError(f"the request {' '.join(words)!r} is not understood", "status, stats, reload, grant, revoke")
+
+    def _find(self, busid: str) -> Any:
+        for engine in self._server.engines:
+            device = self._server.seen(engine).get(busid)
+            if device:
+                return device
+        raise HostError(f"there is no device {busid}", "`usbip status` shows what is there")
+
+    def _check_free(self, client: str, busid: str, take: bool) -> None:
+        self._find(busid)
+        export = self._server.exports.get(busid)
+        if export and export.session and export.client not in ("", client) and not take:
+            raise HostError(f"{busid} is in use by {export.client}", "revoke it there first, or add --take")
+
+    def _reload(self) -> str:
+        from router.usbip.policy.file import load_policy
+
+        self._server.set_policy(load_policy(self._policy))
+        return f"{self._policy}: {len(self._server.policy.rules)} rules\n"
+
+
+class _Asker:
+    """One connection: reads a line, answers, and ends."""
+
+    def __init__(self, loop: events.Loop, sock: socket.socket, answer: Callable[[list[str]], str]) -> None:
+        self._loop = loop
+        self._socket = sock
+        self._answer = answer
+        self._in = bytearray()
+        self._out = b""
+        self._timer = loop.call_later(_PATIENCE, self._close)
+        loop.watch(sock.fileno(), events.IN, self._ready)
+
+    def _close(self) -> None:
+        self._timer.cancel()
+        if self._socket.fileno() >= 0:
+            self._loop.forget(self._socket.fileno())
+            self._socket.close()
+
+    def _ready(self, _: int) -> None:
+        try:
+            if not self._out:
+                part = self._socket.recv(_MAX_REQUEST)
+                self._in += part
+                if not part or len(self._in) > _MAX_REQUEST:
+                    self._close()
+                    return
+                if b"\n" not in self._in:
+                    return
+                self._out = self._reply(self._in.split(b"\n")[0].decode("utf-8", "replace").split())
+            self._out = self._out[self._socket.send(self._out) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._close()
+            return
+        if self._out:
+            self._loop.watch(self._socket.fileno(), events.OUT, self._ready)
+        else:
+            self._close()
+
+    def _reply(self, words: list[str]) -> bytes:
+        try:
+            return b"ok\n" + self._answer(words).encode("utf-8", "backslashreplace")
+        except RouterError as error:
+            where = f"{error.where}: " if error.where else ""
+            return f"error {error.exit_code}\n{where}{error.message}\n{error.hint or ''}\n".encode()
+
+
+def ask(words: list[str], path: str = SOCKET, timeout: float = 10.0) -> str:
+    """A running server's answer. RouterError if none runs, or what it says against the request."""
+    from router.usbip.runtime.options import UsageError
+
+    sock = net.connect(net.Address("unix", path, 0), timeout)
+    data = b""
+    with sock:
+        sock.sendall(" ".join(words).encode() + b"\n")
+        while part := sock.recv(65536):
+            data += part
+    head, _, text = data.decode("utf-8", "replace").partition("\n")
+    if head == "ok":
+        return text
+    message, _, hint = text.partition("\n")
+    kind = UsageError if head == "error 2" else HostError
+    raise kind(message or "the server ended without an answer", hint.strip() or None)

@@ -1,0 +1,350 @@
+"""The server: listens, tells each client the devices that the policy grants it, and hands them out.
+
+Exports follow the devices: a granted device is claimed when it appears, and again when it comes back. One thread.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+
+from router.usbip.engines.kernel import EngineError
+from router.usbip.policy.rules import Policy
+from router.usbip.protocol import handshake
+from router.usbip.protocol.device import Device
+from router.usbip.runtime import net
+from router.usbip.runtime.log import log, say
+from router.usbip.runtime.loop import IN, Loop, Timer
+from router.usbip.server.conversation import Conversation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Session(Protocol):
+        """A device in a client's hands."""
+
+        def close(self) -> None: ...
+
+        def leave(self) -> None: ...
+
+    class Engine(Protocol):
+        """What moves the data: see engine_kernel for what each of these promises."""
+
+        name: str
+
+        def scan(self, known: dict[str, Device]) -> dict[str, Device]: ...
+
+        def claim(self, device: Device) -> None: ...
+
+        def release(self, device: Device) -> None: ...
+
+        def renew(self, device: Device) -> None: ...
+
+        def broken(self, device: Device) -> bool: ...
+
+        def begin(self, device: Device, sock: socket.socket, ended: Callable[[], None]) -> Session: ...
+
+        def adopt(self, device: Device, ended: Callable[[], None]) -> Session | None: ...
+
+        def close(self) -> None: ...
+
+
+# Conversations in the handshake at once; a device that has been handed out does not count.
+MAX_CONVERSATIONS = 128
+MAX_CONVERSATIONS_PER_CLIENT = 32
+CLAIM_DELAYS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+RESCAN_DELAY = 0.01
+PARTING_SECONDS = 10.0
+
+
+class Export:
+    """A device that the policy grants to somebody."""
+
+    __slots__ = ("attempts", "claimed", "client", "device", "engine", "session", "timer")
+
+    def __init__(self, device: Device, engine: Engine) -> None:
+        self.device = device
+        self.engine = engine
+        self.claimed = False
+        self.attempts = 0
+        self.timer: Timer | None = None
+        self.session: Session | None = None
+        self.client = ""
+
+
+class Server:
+    """Serves the devices of its engines. `listen` first, then `rescan` whenever devices may have changed."""
+
+    def __init__(self, loop: Loop, engines: list[Engine], policy: Policy) -> None:
+        self.loop = loop
+        self.engines = engines
+        self.policy = policy
+        self.exports: dict[str, Export] = {}
+        self.conversations: set[Conversation] = set()
+        self.listeners: list[socket.socket] = []
+        self._seen: dict[str, dict[str, Device]] = {}
+        self._rescan: Timer | None = None
+        # Granted to nobody, by busid.
+        self._idle: dict[str, Device] = {}
+        self._closed = False
+
+    # Listening
+
+    def listen(self, address: net.Address) -> socket.socket:
+        """Listens there; HostError if that cannot be."""
+        sock = net.listen(address)
+        self.listeners.append(sock)
+        self.loop.watch(sock.fileno(), IN, lambda _: self._accept(sock))
+        return sock
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, where = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            # Out of descriptors: leave the queue alone for a moment instead of spinning on it.
+            log(f"cannot accept: {error.strerror}")
+            self.loop.forget(listener.fileno())
+            self.loop.call_later(0.2, lambda: self._resume(listener))
+            return
+        client = net.peer_name(sock, where)
+        mine = sum(conversation.client == client for conversation in self.conversations)
+        if len(self.conversations) >= MAX_CONVERSATIONS or mine >= MAX_CONVERSATIONS_PER_CLIENT:
+            log(f"{client}: too many connections")
+            sock.close()
+            return
+        sock.setblocking(False)
+        net.tune(sock)
+        self.conversations.add(Conversation(self, sock, client))
+
+    def _resume(self, listener: socket.socket) -> None:
+        if not self._closed:
+            self.loop.watch(listener.fileno(), IN, lambda _: self._accept(listener))
+
+    # What is there
+
+    def seen(self, engine: Engine) -> dict[str, Device]:
+        """The engine's devices at the last look, exported or not."""
+        return self._seen.get(engine.name, {})
+
+    def watchers(self) -> list[str]:
+        """The clients that watch."""
+        return sorted({conversation.client for conversation in self.conversations if conversation.watching})
+
+    # What a client may see
+
+    def devices_for(self, client: str) -> list[Device]:
+        """What DEVLIST shows this client: granted, claimed, and in nobody's hands."""
+        return [
+            export.device
+            for export in self.exports.values()
+            if export.claimed and not export.session and self.policy.decide(client, export.device).allowed
+        ]
+
+    def grants_for(self, client: str) -> list[handshake.Grant]:
+        """What WATCH shows this client."""
+        grants: list[handshake.Grant] = []
+        for export in self.exports.values():
+            decision = self.policy.decide(client, export.device)
+            if not decision.allowed:
+                continue
+            if export.session:
+                state = handshake.WATCH_YOURS if export.client == client else handshake.WATCH_BUSY
+            else:
+                state = handshake.WATCH_AVAILABLE if export.claimed else handshake.WATCH_ERROR
+            grants.append((export.device, decision.port, state))
+        return grants
+
+    def import_device(self, client: str, busid: str, sock: socket.socket) -> None:
+        """Hands the device to the client over its socket, and answers it. EngineError: the status to answer with.
+
+        The order matters: first the engine takes the socket, then the client is told, because from that answer on it
+        sends URBs.
+        """
+        export = self.exports.get(busid)
+        if export is None:
+            raise EngineError(f"there is no exported device {busid}", handshake.ST_NODEV)
+        decision = self.policy.decide(client, export.device)
+        if not decision.allowed:
+            raise EngineError(f"refused, {decision.reason}", handshake.ST_NODEV)
+        if export.session:
+            raise EngineError(f"{busid} is in use by {export.client}", handshake.ST_DEV_BUSY)
+        if not export.claimed:
+            raise EngineError(f"{busid} is not ready", handshake.ST_DEV_ERR)
+        session = export.engine.begin(export.device, sock, lambda: self._ended(export))
+        export.session, export.client = session, client
+        reply = handshake.pack_import_reply(export.device)
+        try:
+            sent = sock.send(reply)
+        except OSError:
+            sent = 0
+        if sent != len(reply):
+            # Nothing was in the way of these 320 bytes, so the client is gone.
+            session.close()
+            raise EngineError("the client went away")
+        log(f"{client} imports {busid} {export.device.vidpid}: {decision.reason}")
+        self.notify()
+
+    def _ended(self, export: Export) -> None:
+        log(f"{export.client or 'somebody'} gave {export.device.busid} back")
+        export.session, export.client = None, ""
+        if self._closed:
+            return
+        if self.exports.get(export.device.busid) is not export:
+            self._part(export)
+            return
+        if export.engine.broken(export.device):
+            export.claimed = False
+            self._claim(export, renew=True)
+        self.notify()
+
+    def forget_sessions(self, client: str, held: list[int]) -> None:
+        """Ends the client's sessions that it does not know of: they belonged to its life before a crash."""
+        for export in self.exports.values():
+            adopted = export.session and not export.client
+            if adopted and export.device.devid in held and self.policy.decide(client, export.device).allowed:
+                export.client = client
+            if export.session and export.client == client and export.device.devid not in held:
+                log(f"{client} came back without {export.device.busid}: its old session ends")
+                export.session.close()
+
+    def notify(self) -> None:
+        """Tells the clients that watch what has changed for them."""
+        for conversation in tuple(self.conversations):
+            conversation.update()
+
+    # Devices
+
+    def rescan_soon(self) -> None:
+        """Looks at the devices in a moment; a burst of hot-plug messages makes one look."""
+        if self._rescan is None:
+            self._rescan = self.loop.call_later(RESCAN_DELAY, self.rescan)
+
+    def rescan(self) -> None:
+        """Brings the exports in line with the devices that are there and with the policy."""
+        self._rescan = None
+        if self._closed:
+            return
+        present: dict[str, Export] = {}
+        idle: dict[str, Device] = {}
+        for engine in self.engines:
+            seen = engine.scan(self._seen.get(engine.name, {}))
+            self._seen[engine.name] = seen
+            for busid, device in seen.items():
+                if not self.policy.anybody(device):
+                    idle[busid] = device
+                    continue
+                old = self.exports.get(busid)
+                present[busid] = old if old and old.device == device else Export(device, engine)
+        gone = [export for export in self.exports.values() if present.get(export.device.busid) is not export]
+        self.exports, before = present, self.exports
+        self._tell_idle(idle, before)
+        for export in gone:
+            self._withdraw(export)
+        for export in present.values():
+            if export is not before.get(export.device.busid):
+                self._claim(export)
+        self.notify()
+
+    def _tell_idle(self, idle: dict[str, Device], exported: dict[str, Export]) -> None:
+        """Says which devices have come and gone that nobody is granted; of the others `exported` tells."""
+        before, self._idle = self._idle, idle
+        for busid, device in before.items():
+            # What is granted now has not gone: it is exported next.
+            if busid not in self.exports and (busid not in idle or idle[busid].devid != device.devid):
+                say(f"unplugged {busid} {device.vidpid}")
+        for busid, device in idle.items():
+            known = busid in before and before[busid].devid == device.devid
+            revoked = busid in exported and exported[busid].device.devid == device.devid
+            if not known and not revoked:
+                say(f"plugged {busid} {device.vidpid} granted to nobody")
+
+    def _claim(self, export: Export, renew: bool = False) -> None:
+        export.timer = None
+        if self._closed or self.exports.get(export.device.busid) is not export:
+            return
+        try:
+            if renew:
+                export.engine.renew(export.device)
+            else:
+                export.engine.claim(export.device)
+        except OSError as error:
+            # Another driver's probe may be under way, or the device may be leaving again.
+            delay = CLAIM_DELAYS[min(export.attempts, len(CLAIM_DELAYS) - 1)]
+            if export.attempts == len(CLAIM_DELAYS) - 1:
+                log(f"cannot export {export.device.busid}: {os.strerror(error.errno or 0)}; trying on")
+            export.attempts += 1
+            export.timer = self.loop.call_later(delay, lambda: self._claim(export, renew))
+            return
+        export.attempts = 0
+        export.claimed = True
+        if not export.session:
+            # Whose it is will be known when its client watches: see forget_sessions.
+            export.session = export.engine.adopt(export.device, lambda: self._ended(export))
+        say(f"exported {export.device.busid} {export.device.vidpid}")
+        self.notify()
+
+    def _withdraw(self, export: Export) -> None:
+        """Ends what is left of an export whose device has gone or is granted to nobody any more."""
+        if export.timer:
+            export.timer.cancel()
+        if export.session:
+            # A device is given back once its session is over: the kernel resets it at the end, and taking it from
+            # usbip-host in the middle of that makes the kernel wait for itself.
+            export.session.close()
+        else:
+            self._part(export)
+
+    def _part(self, export: Export) -> None:
+        busid = export.device.busid
+        same = self._seen[export.engine.name].get(busid) == export.device
+        # Meanwhile it may be somebody's again; then it stays where it is.
+        if same and export.claimed and busid not in self.exports:
+            self._give_back(export)
+        say(f"withdrawn {export.device.busid} {export.device.vidpid}")
+
+    def _give_back(self, export: Export) -> None:
+        try:
+            export.engine.release(export.device)
+        except OSError as error:
+            log(f"cannot give {export.device.busid} back to its driver: {os.strerror(error.errno or 0)}")
+
+    def set_policy(self, policy: Policy) -> None:
+        """A new policy: sessions that it allows go on undisturbed, others end."""
+        self.policy = policy
+        for export in self.exports.values():
+            if export.session:
+                decision = policy.decide(export.client, export.device)
+                if not decision.allowed:
+                    log(f"{export.client} loses {export.device.busid}: {decision.reason}")
+                    export.session.close()
+        self.rescan()
+
+    def close(self, release: bool = False) -> None:
+        """Stops listening and talking. Handed-out devices stay so (the kernel serves them); `release` ends them too."""
+        if self._closed:
+            return
+        self._closed = True
+        for listener in self.listeners:
+            self.loop.forget(listener.fileno())
+            listener.close()
+        for conversation in tuple(self.conversations):
+            conversation.close()
+        for export in self.exports.values():
+            if export.timer:
+                export.timer.cancel()
+            if export.session:
+                if release:
+                    export.session.close()
+                else:
+                    export.session.leave()
+        end = time.monotonic() + PARTING_SECONDS
+        while release and any(export.session for export in self.exports.values()) and time.monotonic() < end:
+            self.loop.run_once(0.05)
+        for export in self.exports.values():
+            if release and export.claimed:
+                self._give_back(export)
