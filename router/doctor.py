@@ -1,17 +1,25 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Examines this computer for what the parts of router use: programs, versions, the Microkit SDK, package sources."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from router import __version__, resources
 from router.boards import board, names
 from router.errors import RouterError
+from router.machines.qemu.tool import PROGRAM as QEMU
 from router.machines.qemu.tool import find_qemu
+from router.requirements import REQUIREMENTS, look_for
+
+DISTRIBUTION = "sel4-usb-router"
+"""The name in pyproject.toml, under which pip knows the program."""
 
 
 @dataclass(frozen=True)
@@ -27,43 +35,50 @@ class Finding:
         return asdict(self)
 
 
-PROGRAMS = (
-    ("dtc", "compiles the base device trees", "device-tree-compiler", True),
-    ("cc", "builds the switch for split runs", "gcc", True),
-    ("apt-get", "fetches the guests' packages", "apt", True),
-    ("dpkg-deb", "unpacks the guests' packages", "dpkg", True),
-    ("setpriv", "keeps QEMU from outliving router", "util-linux", True),
-    (
-        "aarch64-linux-gnu-gcc",
-        "compiles the protection domains (needs the Microkit SDK too)",
-        "gcc-aarch64-linux-gnu",
-        False,
-    ),
-    ("tshark", "judges USB/IP captures in the tests", "tshark", False),
-    ("usbip", "the C client that the tests compare with", "usbip", False),
-)
-"""Program, what it is for, the Debian package that has it, and whether building and running needs it."""
+def installation() -> Finding:
+    """Whether all folders of data that the program needs are there."""
+    absent = resources.missing()
+    if absent:
+        return Finding("missing", "router", f"{resources.root()} lacks {', '.join(absent)}", resources.MEND)
+    return Finding("ok", "router", f"{__version__}, {resources.root()}")
 
 
-def program(name: str, use: str, package: str, needed: bool) -> Finding:
-    """Whether a program is on PATH (or where Debian puts system programs)."""
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
-    if path:
-        return Finding("ok", name, path)
-    return Finding("missing" if needed else "partly", name, f"not installed: {use}", f"apt-get install {package}")
+def programs() -> list[Finding]:
+    """Programs that router runs on this computer."""
+    findings = []
+    for each in REQUIREMENTS:
+        for name in each.programs:
+            path = look_for(name)
+            state = "missing" if each.needed else "partly"
+            if name == QEMU:
+                continue
+            if path:
+                findings.append(Finding("ok", name, path))
+            else:
+                findings.append(
+                    Finding(state, name, f"not installed: it {each.use}", f"apt-get install {each.package}")
+                )
+    return findings
 
 
 def python() -> Finding:
-    """The interpreter and the packages that pyproject.toml names."""
+    """The interpreter, and the packages that this distribution depends on."""
     version = ".".join(map(str, sys.version_info[:3]))
+    try:
+        requirements = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        return Finding("missing", "python", f"{version}, without {DISTRIBUTION} itself", resources.MEND)
+    needed = [re.split(r"[^\w.-]", each, maxsplit=1)[0] for each in requirements if "extra ==" not in each]
     absent = []
-    for package in ("pydantic", "jinja2", "pyfdt", "PyYAML", "fabric", "pyserial"):
+    for package in needed:
         try:
             importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             absent.append(package)
     if absent:
-        return Finding("missing", "python", f"{version}, without {', '.join(absent)}", "pip install -e .")
+        return Finding(
+            "missing", "python", f"{version}, without {', '.join(absent)}", f"pip install {' '.join(absent)}"
+        )
     return Finding("ok", "python", f"{version} in {sys.prefix}")
 
 
@@ -121,4 +136,4 @@ def space(needed: int = 2 << 30) -> Finding:
 def examine() -> list[Finding]:
     """All findings, in the order in which a user would mend them."""
     rest: tuple[Callable[[], Finding], ...] = (sdk, space)
-    return [python(), *(program(*row) for row in PROGRAMS), *qemu(), *(look() for look in rest)]
+    return [installation(), python(), *programs(), *qemu(), *(look() for look in rest)]

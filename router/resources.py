@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Where the files are that the program needs beside its Python code: C sources, trees, guest images, descriptions.
 
 In a checkout (also one that is installed with `pip install --editable`) they are the top-level folders; in a wheel
@@ -12,6 +13,7 @@ from router.errors import HostError
 
 PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = PACKAGE.parent
+MEND = "install it again: pip install --force-reinstall, from a wheel or a checkout"
 FOLDERS = ("common", "drivers", "dts", "guest-images", "system-descriptions", "vmm", "vswitch")
 
 
@@ -25,12 +27,14 @@ def root() -> Path:
     return checkout() or PACKAGE / "_data"
 
 
+def missing() -> list[str]:
+    """Those of FOLDERS that the installation lacks."""
+    return [name for name in FOLDERS if not (root() / name).is_dir()]
+
+
 def folder(name: str) -> Path:
     """One of FOLDERS; HostError when the installation lacks it."""
     found = root() / name
     if not found.is_dir():
-        raise HostError(
-            f"this installation of router is incomplete: {found} is missing",
-            hint="install it anew, from the wheel or from a checkout (pip install --editable .)",
-        )
+        raise HostError(f"this installation of router is incomplete: {found} is missing", hint=MEND)
     return found

@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Write down the exact packages that guest images are made of, so that later builds use the same or say why not.
 
-The lock file is guest-images/packages.lock; builds follow it as long as it is there. Remove it to follow the package
-sources again.
+The lock file is packages.lock in the folder of the description (of a shipped description: in the current folder).
+Builds follow it as long as it is there. Remove it to follow the package sources again.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ HELP = "pin the versions of the guests' packages"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", metavar="FILE", help="the lock file (default: guest-images/packages.lock)")
+    _common.add_description(parser, optional=True)
+    parser.add_argument("-o", "--output", metavar="FILE", help="the lock file (default: packages.lock next to FILE)")
 
 
 def run(args: argparse.Namespace) -> int:
     from router import files
     from router.guests import record_lock
-    from router.guests.definition import SHIPPED
+    from router.guests.lock import NAME as LOCK_NAME
+    from router.pipeline.inputs import lock_folder
 
+    folder = lock_folder(_common.load(args.file)) if args.file else Path()
+    path = Path(args.output) if args.output else folder / LOCK_NAME
     progress = _common.Progress()
-    path = Path(args.output) if args.output else SHIPPED / "packages.lock"
     try:
         locked = record_lock(path, cache=files.cache_folder(), progress=progress)
     finally:

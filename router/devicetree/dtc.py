@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from router import requirements
 from router.devicetree.tree import Tree
 from router.errors import DescriptionError, HostError
 
@@ -40,10 +41,9 @@ def apply_overlay(base: Tree, overlay: bytes, where: str) -> Tree:
 
 
 def _run(tool: str, arguments: list[str], where: str) -> bytes:
+    program = requirements.find(tool)
     try:
-        done = subprocess.run([tool, *arguments], capture_output=True, timeout=TIMEOUT, check=False)
-    except FileNotFoundError as error:
-        raise HostError(f"'{tool}' is missing", "install the package device-tree-compiler", where) from error
+        done = subprocess.run([program, *arguments], capture_output=True, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired as error:
         raise HostError(
             f"'{tool}' did not end within {TIMEOUT} s", "see what else runs on this computer", where

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from router import requirements
 from router.errors import HostError
 from router.guests.sources import HOW_TO_POINT, Source
 
@@ -191,7 +192,7 @@ class PrivateApt:
         self, tool: str, *arguments: str, check: bool = True, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"LC_ALL": "C"}
-        command = [tool, "-c", str(self._root / "apt.conf"), *arguments]
+        command = [requirements.find(tool), "-c", str(self._root / "apt.conf"), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
         if check and done.returncode:
             raise HostError(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from router import requirements
 from router.errors import HostError
 
 
@@ -24,11 +25,8 @@ class Member:
 
 def members(deb: Path, wanted: Callable[[str], bool] = lambda path: True) -> Iterator[Member]:
     """The regular files and links whose path is `wanted`, in one pass over the stream; nothing is written to disk."""
-    command = ["dpkg-deb", "--fsys-tarfile", str(deb)]
-    try:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    except FileNotFoundError as error:
-        raise HostError("this computer has no dpkg-deb", "guest images are built on Debian or Ubuntu") from error
+    command = [requirements.find("dpkg-deb"), "--fsys-tarfile", str(deb)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None and process.stderr is not None
     with process:
         try:

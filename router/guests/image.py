@@ -81,10 +81,11 @@ def kernel_dtbs(
     cache: Path | None = None,
     sources: Sequence[Source] | None = None,
     folder: Path = SHIPPED,
+    lock: Path | None = None,
     progress: Progress = lambda line: None,
 ) -> Path:
     """The folder of the kernel package's device trees, vendor folders below (`freescale/imx8mq-evk.dtb`)."""
-    return _shipped_kernel(cache, sources, folder, progress).dtbs
+    return _shipped_kernel(cache, sources, folder, lock, progress).dtbs
 
 
 def kernel_modules(
@@ -95,15 +96,17 @@ def kernel_modules(
     progress: Progress = lambda line: None,
 ) -> frozenset[str]:
     """The names of all modules that the guests' kernel has, loadable or built in, in the kernel's spelling."""
-    kernel = _shipped_kernel(cache, sources, folder, progress)
+    kernel = _shipped_kernel(cache, sources, folder, None, progress)
     return kernel.builtin.union(kernel.available)
 
 
-def _shipped_kernel(cache: Path | None, sources: Sequence[Source] | None, folder: Path, progress: Progress) -> Kernel:
+def _shipped_kernel(
+    cache: Path | None, sources: Sequence[Source] | None, folder: Path, lock: Path | None, progress: Progress
+) -> Kernel:
     cache = cache or files.cache_folder()
     packages = Packages(cache, machine_sources() if sources is None else sources, progress)
     definition = load_definition(image_names(folder)[0], folder)
-    lock = default_lock(folder)
+    lock = lock or default_lock(folder)
     resolution = enforce_lock(lock, definition) if lock else packages.resolve(definition)
     return _load_kernel(packages, resolution, cache, folder)
 

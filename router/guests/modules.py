@@ -8,7 +8,6 @@ there first. A module that the kernel has built in is named by modules.builtin.
 from __future__ import annotations
 
 import lzma
-import shutil
 import subprocess
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 
+from router import requirements
 from router.errors import DescriptionError, HostError
 from router.guests.elf import check_machine, module_info
 
@@ -100,9 +100,7 @@ def unpack_module(path: str, data: bytes) -> bytes:
     except (lzma.LZMAError, zlib.error) as error:
         raise HostError(f"{path} cannot be decompressed: {error}", "the kernel package is damaged") from error
     if path.endswith(".zst"):
-        tool = shutil.which("zstd")
-        if tool is None:
-            raise HostError("zstd is not installed", "install the Debian package zstd")
+        tool = requirements.find("zstd")
         done = subprocess.run([tool, "-dcq"], input=data, capture_output=True, check=False)
         if done.returncode:
             raise HostError(f"{path} cannot be decompressed: {done.stderr.decode(errors='replace').strip()}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from router import files
+from router import files, requirements
 from router.errors import HostError
 from router.guests.apt import Package, PrivateApt, deb_path
 from router.guests.definition import Definition
@@ -98,7 +98,7 @@ class Packages:
         It is unpacked in the cache and runs with the C library that belongs to it.
         """
         architecture = subprocess.run(
-            ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
+            [requirements.find("dpkg"), "--print-architecture"], capture_output=True, text=True, check=True
         ).stdout.strip()
         self._progress(f"packages  this computer has no Python {version}: fetching Debian's to compile for the guests")
         apt = PrivateApt(self._cache / "apt", self._sources, self._progress, architecture)
@@ -109,7 +109,9 @@ class Packages:
             apt.download(packages, self.store)
             root.mkdir(parents=True, exist_ok=True)
             for package in packages:
-                subprocess.run(["dpkg-deb", "-x", str(deb_path(self.store, package)), str(root)], check=True)
+                subprocess.run(
+                    [requirements.find("dpkg-deb"), "-x", str(deb_path(self.store, package)), str(root)], check=True
+                )
             (root / "done").touch()
         interpreter = root / f"usr/bin/python{version}"
         loaders = sorted(p for p in root.glob("**/ld-linux-*.so.*") if p.is_file())

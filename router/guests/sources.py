@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from router import requirements
 from router.errors import DescriptionError, HostError
 
 ENVIRONMENT = "ROUTER_APT_SOURCES"
@@ -92,13 +93,18 @@ def looks_like_deb822(text: str) -> bool:
 def _configured() -> list[Path]:
     try:
         answer = subprocess.run(
-            ["apt-config", "shell", "LIST", "Dir::Etc::sourcelist/f", "PARTS", "Dir::Etc::sourceparts/d"],
+            [
+                requirements.find("apt-config"),
+                "shell",
+                "LIST",
+                "Dir::Etc::sourcelist/f",
+                "PARTS",
+                "Dir::Etc::sourceparts/d",
+            ],
             capture_output=True,
             text=True,
             check=True,
         ).stdout
-    except FileNotFoundError as error:
-        raise HostError("this computer has no apt", "guest images are built on Debian or Ubuntu") from error
     except subprocess.CalledProcessError as error:
         raise HostError(f"apt-config: {error.stderr.strip()}", "mend the machine's apt configuration") from error
     return [Path(path) for path in re.findall(r"^(?:LIST|PARTS)='(.*)'$", answer, re.M)]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 from pathlib import Path
 
-from router.errors import HostError
+from router import requirements
 
 UNLESS_ORPHAN = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
 """For the shell: the program, unless the parent ended before the kernel was told to end us with it."""
@@ -24,9 +23,7 @@ class Child:
     def __init__(self, name: str, command: list[str], log: Path) -> None:
         self.name = name
         self.log = log
-        setpriv = shutil.which("setpriv")
-        if setpriv is None:
-            raise HostError("setpriv is not installed", hint="apt-get install util-linux")
+        setpriv = requirements.find("setpriv")
         with log.open("ab") as errors:
             # A session of its own keeps the terminal's Ctrl-C from it: we stop it, in our order. If we are killed
             # ourselves, the kernel ends it.

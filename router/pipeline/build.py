@@ -25,7 +25,7 @@ from router.guests import GuestImage, build_image
 from router.microkit.configuration import Loaded
 from router.microkit.image import BootImage, build_boot_image, discard
 from router.microkit.system import render_system
-from router.pipeline.inputs import Planned, Progress, report
+from router.pipeline.inputs import Planned, Progress, lock_file, report
 from router.pipeline.layout import GuestFiles, Layout, parse_image_header, place
 from router.pipeline.manifest import manifest
 from router.pipeline.overlay import overlay
@@ -89,7 +89,8 @@ def own_files(planned: Planned, guest: GuestPlan) -> tuple[Path, Path] | None:
 def collect_images(planned: Planned, cache: Path, progress: Progress, refresh: bool) -> dict[str, GuestImage]:
     """Build (or take from the cache) every image that a guest names."""
     names = dict.fromkeys(guest.image for guest in planned.plan.guests if own_files(planned, guest) is None)
-    return {name: build_image(name, cache=cache, progress=progress, refresh=refresh) for name in names}
+    lock = lock_file(planned.loaded)
+    return {name: build_image(name, cache=cache, progress=progress, refresh=refresh, lock=lock) for name in names}
 
 
 def place_guest(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from router import resources
 from router.boards import board as find_board
 from router.boards.model import Board, EmulatedBoard
 from router.checks import Violation, check_plan
@@ -14,6 +15,7 @@ from router.description.models import Description, ImageFiles
 from router.devicetree import Closure, Tree, base_tree, conflicts, dependency_closure, passthrough_device
 from router.errors import DescriptionError
 from router.guests import image_role, kernel_dtbs
+from router.guests.lock import NAME as LOCK_NAME
 from router.microkit.sdk import Sdk, find_sdk
 from router.plan.domains import own_payload_files
 from router.plan.models import SystemPlan
@@ -47,14 +49,31 @@ def roles(description: Description) -> dict[str, str]:
 def board_tree(loaded: LoadedDescription, board: Board, cache: Path, progress: Progress) -> Tree:
     """The board's device tree, or the blob that the description names instead."""
     own = loaded.description.device_tree
-    return base_device_tree(board, loaded.path.parent / own if own is not None else None, cache, progress)
+    override = loaded.path.parent / own if own is not None else None
+    return base_device_tree(board, override, cache, progress, lock_file(loaded))
 
 
-def base_device_tree(board: Board, override: Path | None, cache: Path, progress: Progress) -> Tree:
+def lock_folder(loaded: LoadedDescription) -> Path:
+    """Where the lock of the guests' packages of a description lies: in its folder; of a shipped one in the current
+    folder, because nothing of the user's is written into the program's folders.
+    """
+    shipped = loaded.path.resolve().is_relative_to(resources.folder("system-descriptions"))
+    return Path() if shipped else loaded.path.parent
+
+
+def lock_file(loaded: LoadedDescription) -> Path | None:
+    """The lock that a description's build follows, where there is one."""
+    path = lock_folder(loaded) / LOCK_NAME
+    return path if path.is_file() else None
+
+
+def base_device_tree(
+    board: Board, override: Path | None, cache: Path, progress: Progress, lock: Path | None = None
+) -> Tree:
     """The board's device tree; one that comes with the guests' kernel is fetched if need be."""
 
     def fetch(name: str) -> Path:
-        return kernel_dtbs(cache=cache, progress=progress) / name
+        return kernel_dtbs(cache=cache, progress=progress, lock=lock) / name
 
     return base_tree(board.tree, fetch, override)
 

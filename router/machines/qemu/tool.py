@@ -9,6 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 
+from router import requirements
 from router.errors import HostError
 
 PROGRAM = "qemu-system-aarch64"
@@ -33,7 +34,7 @@ def find_qemu() -> Qemu:
             f"{VARIABLE} names {named}, and no such program is there", hint=f"unset it, or name a {PROGRAM}"
         )
     if path is None:
-        raise HostError(f"{PROGRAM} is not installed", hint="apt-get install qemu-system-arm")
+        raise requirements.missing(PROGRAM)
     return read_version(path)
 
 
