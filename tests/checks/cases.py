@@ -6,7 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
-from mutations import (
+from router.boards.model import Range
+from router.description.models import Description
+from router.plan.models import (
+    Channel,
+    DeviceRegion,
+    End,
+    Grant,
+    Irq,
+    MemoryRegion,
+    RegionKind,
+    SystemPlan,
+    VirtualCpu,
+    VSwitchRule,
+)
+from tests.checks.mutations import (
     add_map,
     add_vm_map,
     own,
@@ -23,22 +37,7 @@ from mutations import (
     with_vm_map,
     with_vswitch,
 )
-from systems import described, many, plan_of, shipped
-
-from router.boards.model import Range
-from router.description.models import Description
-from router.plan.models import (
-    Channel,
-    DeviceRegion,
-    End,
-    Grant,
-    Irq,
-    MemoryRegion,
-    RegionKind,
-    SystemPlan,
-    VirtualCpu,
-    VSwitchRule,
-)
+from tests.support.systems import described, many, plan_of, shipped
 
 BASES: dict[str, Callable[[], SystemPlan]] = {
     "two": lambda: plan_of(shipped("qemu"), "2.3.0"),

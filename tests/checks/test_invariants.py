@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from cases import BASES, CASES, Case, with_memory
-from mutations import add_map, with_map, with_region, with_vswitch
-from systems import described, many, plan_of, shipped
 
 from router.checks import INVARIANTS, Violation, check_plan
 from router.checks.model import REGISTRY, invariant
+from tests.checks.cases import BASES, CASES, Case, with_memory
+from tests.checks.mutations import add_map, with_map, with_region, with_vswitch
+from tests.support.systems import described, many, plan_of, shipped
 
 
 def told(violation: Violation) -> str:

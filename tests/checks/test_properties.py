@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from mutations import (
+
+from router.boards import board, names
+from router.checks import INVARIANTS, check_plan
+from router.microkit.system import render_system
+from router.plan.guests import round_up
+from router.plan.models import Irq, RegionKind, SystemPlan, VSwitchRule
+from router.report.isolation import parse_isolation
+from tests.checks.mutations import (
     UNUSED,
     add_map,
     add_vm_map,
@@ -24,14 +31,7 @@ from mutations import (
     with_vm_map,
     with_vswitch,
 )
-from systems import SDKS, described, plan_of
-
-from router.boards import board, names
-from router.checks import INVARIANTS, check_plan
-from router.microkit.system import render_system
-from router.plan.guests import round_up
-from router.plan.models import Irq, RegionKind, SystemPlan, VSwitchRule
-from router.report.isolation import parse_isolation
+from tests.support.systems import SDKS, described, plan_of
 
 MiB = 1 << 20
 CONFIGS = ("debug", "release", "benchmark", "smp-debug", "smp-release", "smp-benchmark")
@@ -325,7 +325,7 @@ MUTATIONS = ALONE | TOGETHER
 def test_a_change_is_caught_by_the_invariant_meant_for_it(name: str, data: st.DataObject) -> None:
     plan = data.draw(systems())
     assume(name in ALONE or len(plan.guests) > 1)
-    broken = MUTATIONS[name](data.draw, plan)
+    broken = MUTATIONS[name](data.draw, plan)  # type: ignore[arg-type]
     assert name in {each.invariant for each in check_plan(broken)}
 
 

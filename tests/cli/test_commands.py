@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE, processor_seconds
 
 from router.cli import COMMANDS, build_parser, load, main
+from tests.support.patience import PATIENCE, processor_seconds
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import FakeSystem
 
 from router.control.client import Connection
 from router.control.place import Claim
 from router.control.server import ControlServer
+from tests.control.running import FakeSystem
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from systems import described, plan_of
-
 from router.control.facts import facts_of
 from router.control.timeline import Timeline
 from router.errors import DescriptionError, MachineError
@@ -23,6 +21,7 @@ from router.usbip.protocol.device import Device
 from router.usbip.runtime.jsontext import dumps
 from router.usbip.server.control import describe
 from router.usbip.server.server import Export, Server
+from tests.support.systems import described, plan_of
 
 if TYPE_CHECKING:
     from router.usbip.server.server import Engine

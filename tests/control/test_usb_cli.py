@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable
 
 import pytest
-from running import FakeSystem
 
 from router.errors import MachineError
 from router.usb.facts import parse
 from router.usb.text import table
+from tests.control.running import FakeSystem
 
 Says = Callable[..., str]
 

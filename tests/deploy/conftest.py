@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from deploy_lab import LabOfOne, MakeLab, write_build
-from fakeboard import FakeBoard
-from running_board import RunningBoard
+
+from tests.deploy.fakeboard import FakeBoard
+from tests.deploy.lab import LabOfOne, MakeLab, write_build
+from tests.deploy.running_board import RunningBoard
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from patience import PATIENCE, wait_until
+from tests.support.patience import PATIENCE, wait_until
 
 SIGN_ON = "\r\n\r\nU-Boot 2023.01 (Jan 01 2024 - 00:00:00 +0000)\r\n\r\nModel: Fake Board\r\nDRAM:  1 GiB\r\n"
 COUNTDOWN = "Hit any key to stop autoboot:  2 "

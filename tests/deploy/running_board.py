@@ -7,8 +7,8 @@ import socket
 import threading
 from types import TracebackType
 
-import fake_qemu
-from patience import PATIENCE
+from tests.support import fake_qemu
+from tests.support.patience import PATIENCE
 
 
 class RunningBoard:

@@ -12,12 +12,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from deploy_lab import MakeLab
-from fakeboard import FakeBoard
-from patience import PATIENCE, processor_seconds, wait_until
 
 from router.console import attach
 from router.lab.lock import BoardLock, holder_of
+from tests.deploy.fakeboard import FakeBoard
+from tests.deploy.lab import MakeLab
+from tests.support.patience import PATIENCE, processor_seconds, wait_until
 
 
 def test_the_users_terminal_is_raw_meanwhile_and_restored_afterwards(build: Path, lab: MakeLab) -> None:

@@ -15,15 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deploy_lab import LabOfOne, MakeLab, write_build
-from deploy_ssh import Host, keygen, lab_host, through
-from fakeboard import FakeBoard, Faults
-from patience import PATIENCE, wait_until
 
 from router.deploy.archive import make_archive
 from router.deploy.remote import event_of
 from router.errors import HostError
 from router.lab import lock
+from tests.deploy.fakeboard import FakeBoard, Faults
+from tests.deploy.lab import LabOfOne, MakeLab, write_build
+from tests.deploy.ssh import Host, keygen, lab_host, through
+from tests.support.patience import PATIENCE, wait_until
 
 pytestmark = pytest.mark.deploy
 

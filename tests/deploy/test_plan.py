@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
-from deploy_lab import FACTS, write_build
 
 from router.deploy import script
 from router.deploy.bootimage import wrap_for_booti
 from router.deploy.plan import Payload, parse_plan, read_plan, with_patterns
 from router.deploy.system import write_system
 from router.errors import DescriptionError
+from tests.deploy.lab import FACTS, write_build
 
 
 def test_a_plan_is_read_as_it_was_written(build: Path) -> None:

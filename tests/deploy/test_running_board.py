@@ -14,10 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deploy_lab import FACTS, LabOfOne, MakeLab, write_build
-from deploy_ssh import lab_host, through
-from patience import PATIENCE, wait_until
-from running_board import RunningBoard
 
 from router.control.place import socket_path
 from router.deploy import holder_client as reach
@@ -27,6 +23,10 @@ from router.deploy.plan import DeployPlan, read_plan
 from router.deploy.state import place_name
 from router.lab.file import choose, load
 from router.lab.lock import BoardLock, holder_of
+from tests.deploy.lab import FACTS, LabOfOne, MakeLab, write_build
+from tests.deploy.running_board import RunningBoard
+from tests.deploy.ssh import lab_host, through
+from tests.support.patience import PATIENCE, wait_until
 
 
 @pytest.fixture(autouse=True)

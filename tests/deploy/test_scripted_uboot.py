@@ -9,17 +9,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from deploy_lab import MILESTONES, SERVER, LabOfOne, MakeLab, write_build
-from fakeboard import FakeBoard, Faults
-from patience import PATIENCE
 
 from router.deploy.plan import Milestone
 from router.lab import lock
+from tests.deploy.fakeboard import FakeBoard, Faults
+from tests.deploy.lab import MILESTONES, SERVER, LabOfOne, MakeLab, write_build
+from tests.support.patience import PATIENCE
 
 
 def left_in_order(lab: LabOfOne, monkeypatch: pytest.MonkeyPatch) -> bool:
     """The board's lock is free and its terminal has the settings that it had."""
     monkeypatch.setenv("ROUTER_LOCK_DIR", str(lab.locks))
+    assert isinstance(lab.board, FakeBoard)
     return lock.holder_of("desk") is None and lab.board.terminal() == lab.board.settings
 
 

@@ -8,12 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from deploy_lab import write_build
 
 from router.deploy import fat
 from router.deploy.plan import payload
 from router.deploy.sdcard import PARTITION_START, boot_commands, card_names, script_image, write_card
 from router.errors import DescriptionError
+from tests.deploy.lab import write_build
 
 
 def tool(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:

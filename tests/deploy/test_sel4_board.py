@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deploy_machines import Namespace, lab_file, namespace, qemu, router
-from patience import PATIENCE
 
 from router.boards import board
 from router.errors import HostError
 from router.machines.qemu.usb import arguments, parse_plugs
 from router.microkit.sdk import require_sdk
 from router.microkit.toolchain import find_toolchain
+from tests.deploy.machines import Namespace, lab_file, namespace, qemu, router
+from tests.support.patience import PATIENCE
 
 pytestmark = [pytest.mark.deploy, pytest.mark.sel4, pytest.mark.packages, pytest.mark.timeout(20 * PATIENCE)]
 
@@ -57,7 +57,7 @@ def test_a_built_system_is_deployed_by_u_boot_and_its_disk_is_in_the_client(net:
     environment = {"ROUTER_LOCK_DIR": str(tmp_path / "locks"), "XDG_STATE_HOME": str(tmp_path / "state")}
 
     def on_board(*words: str, timeout: float = 10 * PATIENCE) -> subprocess.CompletedProcess[str]:
-        return router(net, *words, "--lab", str(lab), timeout=timeout, **environment)
+        return router(net, *words, "--lab", str(lab), timeout=timeout, env=environment)
 
     power_on = time.monotonic()
     with qemu(net, *usb, machine=emulated.machine, memory=f"{emulated.memory // MiB}M") as serial:
@@ -67,7 +67,7 @@ def test_a_built_system_is_deployed_by_u_boot_and_its_disk_is_in_the_client(net:
         client = ["--on", "virt", "--lab", str(lab), "client"]
         there = "until true </dev/sda; do usleep 100000; done 2>/dev/null"
         reading = f"{there}; dd if=/dev/sda bs=1M count=4 2>/dev/null | sha256sum"
-        read = router(net, "exec", "--timeout", "200", *client, reading, **environment)
+        read = router(net, "exec", "--timeout", "200", *client, reading, env=environment)
         print(f"from power-on to the disk read in the client: {time.monotonic() - power_on:.1f} s")
         assert read.stdout.split()[:1] == [hashlib.sha256(disk.read_bytes()).hexdigest()]
         listed = json.loads(on_board("usb", "list", "--on", "virt", "--json").stdout)
@@ -80,6 +80,6 @@ def test_a_built_system_is_deployed_by_u_boot_and_its_disk_is_in_the_client(net:
         assert on_board("usb", "attach", "--on", "virt", "client", keyboard, "--port", "3").returncode == 0
         ports = json.loads(on_board("usb", "ports", "--on", "virt", "client", "--json").stdout)
         assert [row["port"] for row in ports if row["device"] and "Keyboard" in str(row["device"])] == [3]
-        assert router(net, "exec", *client, "exit 7", **environment).returncode == 7
+        assert router(net, "exec", *client, "exit 7", env=environment).returncode == 7
         names = [json.loads(line)["name"] for line in deployed.stdout.splitlines() if '"milestone"' in line]
         assert names[:2] == ["loader", "seL4"] and {"server up", "client up", "server listening"} <= set(names)

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from patience import PATIENCE, wait_until
 
 from router.deploy.tftp import wire
 from router.deploy.tftp.relay import Impairment, Relay
 from router.deploy.tftp.server import REFUSALS_A_SECOND, TftpEvent, TftpServer
 from router.errors import HostError
+from tests.support.patience import PATIENCE, wait_until
 
 LOCAL = "127.0.0.1"
 Command = Callable[[int, Path, int], list[str]]

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deploy_lab import write_build
-from deploy_machines import BOARD, HOST, Namespace, lab_file, namespace, qemu, router
-from patience import PATIENCE
 
 from router.deploy.bootimage import wrap_for_booti
 from router.deploy.plan import DeployPlan, Milestone, payload, write_plan
 from router.microkit.sdk import Sdk, installed_sdks
+from tests.deploy.lab import write_build
+from tests.deploy.machines import BOARD, HOST, Namespace, lab_file, namespace, qemu, router
+from tests.support.patience import PATIENCE
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(20 * PATIENCE)]
 
@@ -37,7 +37,9 @@ def events_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]
 
 
 def deploy(net: Namespace, folder: Path, lab: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return router(net, "deploy", str(folder), "--lab", str(lab), *arguments, ROUTER_LOCK_DIR=str(folder / "locks"))
+    return router(
+        net, "deploy", str(folder), "--lab", str(lab), *arguments, env={"ROUTER_LOCK_DIR": str(folder / "locks")}
+    )
 
 
 @pytest.mark.packages
@@ -136,7 +138,7 @@ def test_a_tftp_server_that_runs_already_is_used_and_left_as_it_was(net: Namespa
         done = deploy(net, small, lab)
         served = [path.name for path in root.iterdir()]
         locks = str(small / "locks")
-        undone = router(net, "undeploy", str(small), "--lab", str(lab), ROUTER_LOCK_DIR=locks)
+        undone = router(net, "undeploy", str(small), "--lab", str(lab), env={"ROUTER_LOCK_DIR": locks})
         server.terminate()
     assert done.returncode == 0 and len(served) == 1 and served[0].startswith("router-")
     assert undone.returncode == 0 and not list(root.iterdir())
@@ -173,7 +175,9 @@ def test_an_sd_card_image_boots_by_itself(net: Namespace, small: Path) -> None:
     with qemu(net, "-drive", drive, "-device", "virtio-blk-device,drive=card") as serial:
         lab = lab_file(small, serial)
         locks = str(small / "locks")
-        done = router(None, "console", "--on", "virt", "--lab", str(lab), until="\nstarted", ROUTER_LOCK_DIR=locks)
+        done = router(
+            None, "console", "--on", "virt", "--lab", str(lab), until="\nstarted", env={"ROUTER_LOCK_DIR": locks}
+        )
     assert "router: demo for qemu" in done.stdout
     assert f"{200_001} bytes read" in done.stdout
     assert "started" in done.stdout

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE
 
 from router.boards import board
 from router.devicetree import Tree, base_tree
 from router.devicetree.dtc import compile_source
 from router.errors import HostError
+from tests.support.patience import PATIENCE
 
 HERE = Path(__file__).parent
 Decompile = Callable[[bytes], str]

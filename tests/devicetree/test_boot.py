@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE
 
 from router.boards import board
 from router.devicetree import (
@@ -24,6 +23,7 @@ from router.devicetree import (
 )
 from router.devicetree.guest_tree import Gic
 from router.errors import HostError
+from tests.support.patience import PATIENCE
 
 pytestmark = [pytest.mark.qemu, pytest.mark.packages]
 

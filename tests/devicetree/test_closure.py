@@ -157,7 +157,7 @@ def test_the_guest_is_told_which_arguments_its_devices_need(toy: Tree) -> None:
 
 def test_nothing_chosen_is_nothing_given(toy: Tree) -> None:
     closure = dependency_closure(toy, [], "client")
-    assert closure.members == closure.regions == closure.irqs == closure.notes == ()
+    assert (closure.members, closure.regions, closure.irqs, closure.notes) == ((), (), (), ())
     assert closure.summary() == "no pass-through device" and not closure.dma
 
 

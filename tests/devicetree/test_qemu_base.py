@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE
 
 from router.boards import board
 from router.devicetree import Tree, base_tree, dependency_closure
@@ -15,6 +14,7 @@ from router.devicetree.address import Registers, bridge_windows, registers
 from router.devicetree.interrupts import Line, interrupts_of, line_of
 from router.devicetree.node import Node
 from router.errors import DescriptionError, HostError
+from tests.support.patience import PATIENCE
 
 MACHINE = "virt,virtualization=on,highmem=off,secure=off,gic-version=2"
 

@@ -9,10 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import fake_qemu
 import pytest
-from patience import PATIENCE, alive, wait_until
-from systems import plan_of, shipped
 
 from router.console.serial_line import ports
 from router.control.facts import facts_of
@@ -22,6 +19,9 @@ from router.machines.qemu.microkit import MicrokitRun, check_version, system_com
 from router.machines.qemu.microkit import Sockets as Paths
 from router.machines.qemu.tool import Qemu, find_qemu
 from router.machines.qemu.usb import parse_plugs
+from tests.support import fake_qemu
+from tests.support.patience import PATIENCE, alive, wait_until
+from tests.support.systems import plan_of, shipped
 
 UP = """
 LDR|INFO: loader for seL4 starting
@@ -195,13 +195,13 @@ def test_the_run_ends_when_router_is_killed(tmp_path: Path, start: Start) -> Non
     start(UP)
     code = (
         "import sys, time; sys.path[:0] = sys.argv[2:]\nfrom pathlib import Path\n"
-        "from systems import plan_of, shipped\nfrom router.machines.qemu.microkit import MicrokitRun\n"
+        "from tests.support.systems import plan_of, shipped\nfrom router.machines.qemu.microkit import MicrokitRun\n"
         "from router.machines.qemu.tool import Qemu\nfrom router.control.timeline import Timeline\n"
         "folder = Path(sys.argv[1])\n"
         "with MicrokitRun(plan_of(shipped('qemu')), folder, Qemu(str(folder / 'qemu'), (11, 0, 0)), folder / 'logs', "
         "Timeline()) as system:\n    print(system.pid, flush=True)\n    time.sleep(600)\n"
     )
-    command = [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent.parent)]
+    command = [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parents[2])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         pid = int(run.stdout.readline())

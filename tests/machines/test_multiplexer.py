@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE
 
 from router.console.multiplexer import PIECE, Demultiplexer, select_port, typed
 from router.console.serial_line import SerialLine
+from tests.support.patience import PATIENCE
 
 PORTS = ("server", "server.control", "client", "client.control")
 

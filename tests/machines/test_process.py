@@ -8,9 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from patience import PATIENCE, alive, wait_until
-
 from router.machines.process import UNLESS_ORPHAN, Child
+from tests.support.patience import PATIENCE, alive, wait_until
 
 
 def test_a_child_that_ignores_the_polite_signal_is_killed(tmp_path: Path) -> None:

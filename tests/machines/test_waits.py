@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from systems import plan_of, shipped
 
 from router.cli.run import caveats
 from router.errors import HostError
@@ -21,6 +20,7 @@ from router.machines.qemu.waits import VERSIONS, branch, build_plugin, loops, ta
 from router.microkit.sdk import installed_sdks
 from router.pipeline.build import Built
 from router.pipeline.inputs import Planned
+from tests.support.systems import plan_of, shipped
 
 NOP, ACQUIRE, LOAD = 0xD503201F, 0xD50339BF, 0xB9400000
 BACK_CBNZ, BACK_B, BACK_BCOND = 0x35FFFFA0, 0x17FFFFFD, 0x54FFFFA1

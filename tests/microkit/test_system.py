@@ -6,10 +6,10 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 
 import pytest
-from systems import NAMES, SDKS, described, many, plan_of, shipped
 
 from router.microkit.system import render_system
 from router.templates import comment
+from tests.support.systems import NAMES, SDKS, described, many, plan_of, shipped
 
 ATTRIBUTES = {
     # What the manual of 2.0.1 lists, and what later versions add to it.

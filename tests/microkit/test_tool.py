@@ -8,12 +8,12 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE
-from systems import described, many, plan_of, shipped
 
 from router.checks import check_plan
 from router.microkit.sdk import Sdk, find_sdk
 from router.microkit.system import render_system
+from tests.support.patience import PATIENCE
+from tests.support.systems import described, many, plan_of, shipped
 
 pytestmark = pytest.mark.sel4
 GOLDEN = Path(__file__).parent.parent / "golden" / "system"

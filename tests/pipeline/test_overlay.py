@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from systems import described, plan_of
 
 from router.pipeline.overlay import overlay_files
+from tests.support.systems import described, plan_of
 
 
 def attach_file(name: str, **network: Any) -> str | None:

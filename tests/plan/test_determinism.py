@@ -10,19 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE
-from systems import NAMES, SDKS, described, many, plan_of, shipped
 
 from router.checks import check_plan
 from router.microkit.system import render_system
 from router.plan.models import SystemPlan
 from router.report import plan_json, report_html
+from tests.support.patience import PATIENCE
+from tests.support.systems import NAMES, SDKS, described, many, plan_of, shipped
 
-TESTS = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import hashlib, sys
-sys.path.insert(0, {tests!r})
-from systems import many, plan_of, shipped
+sys.path.insert(0, {root!r})
+from tests.support.systems import many, plan_of, shipped
 from router.microkit.system import render_system
 from router.report import plan_json, report_html
 for plan in (plan_of(shipped("qemu")), plan_of(shipped("maaxboard"), "2.0.1"), plan_of(many(12))):
@@ -35,7 +35,7 @@ def test_hash_randomisation_changes_no_byte() -> None:
     outputs = set()
     for seed in ("0", "1", "4711"):
         done = subprocess.run(
-            [sys.executable, "-c", PROGRAM.format(tests=str(TESTS))],
+            [sys.executable, "-c", PROGRAM.format(root=str(ROOT))],
             env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,

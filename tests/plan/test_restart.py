@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from systems import plan_of, shipped
-
 from router.boards import board
 from router.boards.model import Range
 from router.checks import check_plan
@@ -13,6 +11,7 @@ from router.description.models import OnExit
 from router.devicetree import base_tree, dependency_closure
 from router.plan.models import Map
 from router.plan.ownership import passthrough
+from tests.support.systems import plan_of, shipped
 
 ECAM = Range(0x3F00_0000, 0x100_0000)
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from end_to_end import BOOT, THREE_GUESTS, Booted, MiB, Shared, build_text, own_place
 
 from router.control.place import Claim
 from router.control.server import ControlServer
@@ -16,6 +15,7 @@ from router.control.timeline import Timeline
 from router.machines.qemu.session import split_run
 from router.machines.qemu.usb import parse_plugs
 from router.pipeline.build import Built
+from tests.support.end_to_end import BOOT, THREE_GUESTS, Booted, MiB, Shared, build_text, own_place
 
 shared = Shared(Path(__file__).parent, "booted")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from end_to_end import READ, Booted, MiB
+from tests.support.end_to_end import READ, Booted, MiB
 
 
 def test_the_disk_that_the_client_reads_is_the_one_in_the_server(booted: Booted) -> None:

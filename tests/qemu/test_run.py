@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from end_to_end import BOOT, MiB, describe_two, own_place, processes_in, router
-from patience import PATIENCE
 
 from router.control.place import Claim
+from tests.support.end_to_end import BOOT, MiB, describe_two, own_place, processes_in, router
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture(autouse=True)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from end_to_end import LISTENS, Booted
+from router.machines.qemu.split import SplitRun
+from router.vswitch import SwitchProcess
+from tests.support.end_to_end import LISTENS, Booted
+
+
+def switch_of(booted: Booted) -> SwitchProcess:
+    assert isinstance(booted.system, SplitRun)
+    return booted.system.switch
 
 
 def dropped(booted: Booted, port: str) -> dict[str, int]:
-    return dict(booted.system.switch.counters()[port].drops)
+    return dict(switch_of(booted).counters()[port].drops)
 
 
 def test_an_allowed_ping_passes(booted: Booted) -> None:
@@ -41,6 +48,6 @@ def test_a_forged_source_address_is_dropped(booted: Booted) -> None:
 
 def test_nothing_is_lost_to_back_pressure(booted: Booted) -> None:
     booted.run("client", "cat /dev/sda >/dev/null", 120)
-    counters = booted.system.switch.counters()
+    counters = switch_of(booted).counters()
     assert {name: port.lost_bytes for name, port in counters.items()} == {"server": 0, "client": 0, "stranger": 0}
     assert counters["client"].tx_bytes > 16 << 20

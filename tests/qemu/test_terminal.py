@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from end_to_end import BOOT, Booted, describe_two, own_place, processes_in, router
-from terminal_user import Terminal, use_a_shell
+from tests.support.end_to_end import BOOT, Booted, describe_two, own_place, processes_in, router
+from tests.support.terminal_user import Terminal, use_a_shell
 
 
 def test_a_guest_of_a_running_system_has_a_console_that_can_be_left(booted: Booted, tmp_path: Path) -> None:

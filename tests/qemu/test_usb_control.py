@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from end_to_end import Booted
-from patience import PATIENCE
 
 from router.control.client import Connection
 from router.errors import MachineError
+from tests.support.end_to_end import Booted
+from tests.support.patience import PATIENCE
 
 Says = Callable[..., str]
 

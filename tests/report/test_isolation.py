@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from systems import NAMES, SDKS, many, plan_of, shipped
 
 from router.errors import HostError
 from router.microkit.system import render_system
 from router.plan.models import SystemPlan
 from router.report.isolation import isolation_json, isolation_text, parse_isolation, statements
 from router.report.matrix import isolation_svg
+from tests.support.systems import NAMES, SDKS, many, plan_of, shipped
 
 SMALL = """
 <system>
@@ -33,7 +33,7 @@ SMALL = """
 
 def rights(plan: SystemPlan) -> dict[tuple[str, bool, str], str]:
     """Rights of the plan: by name of the holder, whether it is a guest, and region."""
-    found = {}
+    found: dict[tuple[str, bool, str], str] = {}
     for pd in plan.pds:
         found |= {(pd.name, False, each.region): each.perms for each in pd.maps}
         if pd.vm is not None:

@@ -9,7 +9,6 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from systems import described, many, plan_of, shipped
 
 from router.boards.model import Range
 from router.checks import INVARIANTS
@@ -18,6 +17,7 @@ from router.report import memory_svg, plan_json, report_html, topology_svg
 from router.report.drawing import fit, rounded
 from router.report.memory import ram_parts
 from router.report.plan import plain
+from tests.support.systems import described, many, plan_of, shipped
 
 PLANS = {
     "qemu": lambda: plan_of(shipped("qemu")),

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from end_to_end import BOOT, THREE_GUESTS, Booted, MiB, Shared, build_text
-from needs import need_qemu, need_sdk
 
 from router.control.timeline import Timeline
 from router.machines.qemu.session import microkit_run
 from router.machines.qemu.usb import parse_plugs
+from tests.sel4.needs import need_qemu, need_sdk
+from tests.support.end_to_end import BOOT, THREE_GUESTS, Booted, MiB, Shared, build_text
 
 shared = Shared(Path(__file__).parent, "on_sel4")
 

@@ -6,14 +6,13 @@ import struct
 import subprocess
 from pathlib import Path
 
-from end_to_end import build_text
-
 from router import files
 from router.description.load import load
 from router.microkit.toolchain import find_toolchain
 from router.pipeline.build import Built
 from router.pipeline.inputs import plan_loaded
 from router.plan.models import SystemPlan
+from tests.support.end_to_end import build_text
 
 SOURCE = Path(__file__).parent / "c" / "hostile.c"
 START = SOURCE.with_name("hostile_start.c")

@@ -9,7 +9,6 @@ import struct
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE
 
 from bench.device_models import FAILS, ISSUES, UNTRIED, WORKS, Device, Outcome, Trial, trial
 from bench.device_stand import Attached, value_of
@@ -20,6 +19,7 @@ from bench.exercises_gadget import set_up
 from bench.smart_card import APDU, RESET, SmartCard
 from bench.usbtest import NATIVE, judge
 from router.errors import DescriptionError, MachineError
+from tests.support.patience import PATIENCE
 
 # A device descriptor, a configuration of one interface with an interrupt IN and a bulk OUT endpoint (USB 2.0, 9.6).
 DESCRIPTORS = (

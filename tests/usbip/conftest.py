@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fakes import FakeKernel
 
 from router.usbip.engines.kernel import KernelEngine
 from router.usbip.policy.file import parse_policy
 from router.usbip.runtime.loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
+from tests.usbip.fakes import FakeKernel
 
 
 @pytest.fixture

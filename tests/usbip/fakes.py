@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from patience import PATIENCE
-
 from router.usbip.runtime.loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.runtime.sysfs import Sysfs
+from tests.support.patience import PATIENCE
 
 DEVICE_DESCRIPTOR = 18
 

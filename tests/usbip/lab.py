@@ -14,10 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from patience import PATIENCE
-
 from router.guests import build_image, build_overlay, extend_definitions, regular
 from router.machines.agent import AgentChannel
+from tests.support.patience import PATIENCE
 
 QEMU = "qemu-system-aarch64"
 BOOT = 400.0

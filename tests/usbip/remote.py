@@ -8,14 +8,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from patience import PATIENCE
-
 from router.usbip.client.exchange import import_steps, run_steps
 from router.usbip.protocol import handshake, urb
 from router.usbip.protocol.device import Device
 from router.usbip.runtime import net
 from router.usbip.runtime.loop import Loop
 from router.usbip.runtime.net import Address
+from tests.support.patience import PATIENCE
 
 
 @contextmanager
@@ -86,6 +85,12 @@ class Remote:
         self.unlinks.add(self.seqnum)
         self.sock.sendall(urb.pack_unlink(urb.Unlink(self.seqnum, self.device.devid, target)))
         return self.seqnum
+
+    def take_any(self) -> urb.Return:
+        """The next PDU, which must be a Return."""
+        answer = self.receive()
+        assert isinstance(answer, urb.Return)
+        return answer
 
     def receive(self) -> urb.Return | tuple[int, int]:
         """The next PDU: a Return, or (sequence number, status) of a RET_UNLINK; anything else is an error."""

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fakes import FakeKernel, run_for, run_until, unused_address
-from patience import PATIENCE
 
 from router.errors import DescriptionError, HostError
 from router.usbip.__main__ import main
@@ -28,6 +26,8 @@ from router.usbip.runtime import net
 from router.usbip.runtime.loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
+from tests.support.patience import PATIENCE
+from tests.usbip.fakes import FakeKernel, run_for, run_until, unused_address
 
 Serve = Callable[[str], tuple[Server, Address]]
 Keep = Callable[..., KeepAttached]

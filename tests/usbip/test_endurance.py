@@ -9,11 +9,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from fakes import FakeKernel, unused_address
-from patience import wait_until
-from remote import Bot, Remote, closed, running
-from world import World, serving
-
 from router.usbip.client.vhci import Vhci
 from router.usbip.commands.attach import attach
 from router.usbip.protocol import urb
@@ -22,6 +17,10 @@ from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
 from router.usbip.virtual.keyboard import Keyboard
 from router.usbip.virtual.serial import Serial
+from tests.support.patience import wait_until
+from tests.usbip.fakes import FakeKernel, unused_address
+from tests.usbip.remote import Bot, Remote, closed, running
+from tests.usbip.world import World, serving
 
 
 def test_a_thousand_attachments_leak_nothing() -> None:
@@ -101,7 +100,12 @@ def test_a_device_unplugged_in_the_middle_of_a_transfer_ends_its_session() -> No
     with serving(Serial(), Keyboard()) as world, Remote(world.address, "90-1") as remote:
         remote.configure()
         remote.submit(urb.IN, 2, 512)
-        world.loop.call_soon(lambda: (world.engine.unplug("90-1"), world.server.rescan())[0])
+
+        def unplug_and_rescan() -> None:
+            world.engine.unplug("90-1")
+            world.server.rescan()
+
+        world.loop.call_soon(unplug_and_rescan)
         assert closed(remote.sock)
         with Remote(world.address, "90-2") as other:
             other.configure()

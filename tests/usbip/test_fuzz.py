@@ -7,10 +7,8 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from fakes import run_for, run_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from world import Between, World, header
 
 from router.usbip.engines.session import UserSession
 from router.usbip.protocol.descriptors import parse_alternates
@@ -22,6 +20,8 @@ from router.usbip.virtual.device import VirtualDevice
 from router.usbip.virtual.disk import Disk
 from router.usbip.virtual.keyboard import Keyboard
 from router.usbip.virtual.serial import Serial
+from tests.usbip.fakes import run_for, run_until
+from tests.usbip.world import Between, World, header
 
 fuzz = settings(max_examples=150)
 commands = st.one_of(

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("router.guests")
 
-from lab import QEMU, Lab
+from tests.usbip.lab import QEMU, Lab
 
 pytestmark = [
     pytest.mark.qemu,

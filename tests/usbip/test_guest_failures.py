@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("router.guests")
 
-from lab import QEMU, Lab
-from patience import PATIENCE
+from tests.support.patience import PATIENCE
+from tests.usbip.lab import QEMU, Lab
 
 pytestmark = [
     pytest.mark.qemu,

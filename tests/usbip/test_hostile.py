@@ -12,10 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes import FakeKernel, run_until
-from patience import PATIENCE
-from remote import Remote, closed, running
-from world import Between, header, serving
 
 from router.usbip.client.relay import Relay
 from router.usbip.client.vhci import Vhci
@@ -33,6 +29,10 @@ from router.usbip.virtual.audio import Microphone
 from router.usbip.virtual.disk import Disk
 from router.usbip.virtual.keyboard import Keyboard
 from router.usbip.virtual.serial import Serial
+from tests.support.patience import PATIENCE
+from tests.usbip.fakes import FakeKernel, run_until
+from tests.usbip.remote import Remote, closed, running
+from tests.usbip.world import Between, header, serving
 
 ALL = "allow any all"
 
@@ -337,7 +337,7 @@ def test_through_the_relay_a_whole_device_works(loop: Loop) -> None:
     with running(loop):
         remote = Remote.__new__(Remote)
         remote.sock, remote.seqnum, remote.sent, remote.unlinks = kernel, 0, {}, set()
-        remote.device = type("D", (), {"devid": 1})()  # type: ignore[assignment]
+        remote.device = type("D", (), {"devid": 1})()
         kernel.settimeout(PATIENCE)
         assert len(remote.descriptor(2)) > 9
         remote.configure()

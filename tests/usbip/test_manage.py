@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fakes import FakeKernel, run_until
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from router.usbip.protocol.device import Device
 from router.usbip.runtime.loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
+from tests.usbip.fakes import FakeKernel, run_until
 
 Serve = Callable[[str], tuple[Server, Address]]
 MOUSE = Device("1-3", 3, 1, 3, 0x0627, 1, interfaces=((3, 1, 2),), serial="M 1#", product="Mouse")

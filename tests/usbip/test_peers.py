@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE
-from remote import Remote, running
 
 from router.usbip.client.exchange import devlist_steps, run_steps
 from router.usbip.policy.file import parse_policy
@@ -22,6 +20,8 @@ from router.usbip.virtual.audio import FRAME_BYTES, SAMPLES, Microphone
 from router.usbip.virtual.disk import Disk
 from router.usbip.virtual.engine import VirtualEngine
 from router.usbip.virtual.serial import Serial
+from tests.support.patience import PATIENCE
+from tests.usbip.remote import Remote, running
 
 POLICY = """\
 allow 127.0.0.1 path 90-1

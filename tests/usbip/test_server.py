@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
-from fakes import FakeKernel, run_for, run_until
 
 from router.usbip.client.exchange import devlist_steps, import_steps
 from router.usbip.policy.file import parse_policy
@@ -17,6 +16,7 @@ from router.usbip.protocol import handshake
 from router.usbip.runtime.loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import MAX_CONVERSATIONS_PER_CLIENT, Server
+from tests.usbip.fakes import FakeKernel, run_for, run_until
 
 Serve = Callable[[str], tuple[Server, Address]]
 ALL = "allow any all"

@@ -9,8 +9,6 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from fakes import run_for, run_until
-from patience import PATIENCE
 
 from router.usbip.engines import usbfs_device
 from router.usbip.engines import usbfs_ioctl as usbfs
@@ -22,6 +20,8 @@ from router.usbip.protocol.device import Device
 from router.usbip.runtime import loop as events
 from router.usbip.runtime import net
 from router.usbip.runtime.loop import Loop
+from tests.support.patience import PATIENCE
+from tests.usbip.fakes import run_for, run_until
 
 DEVICE = Device("1-1", 3, 1, 2, 0x46F4, 1)
 

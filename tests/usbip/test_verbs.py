@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fakes import FakeKernel, run_until
 
 from router.usbip.__main__ import VERBS, main
 from router.usbip.runtime.loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
+from tests.usbip.fakes import FakeKernel, run_until
 
 Serve = Callable[[str], tuple[Server, Address]]
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from remote import Bot, Remote, running
 
 from router.errors import HostError
 from router.usbip.policy.file import parse_policy
@@ -22,6 +21,7 @@ from router.usbip.virtual.disk import Disk
 from router.usbip.virtual.engine import VirtualEngine, make_device
 from router.usbip.virtual.keyboard import KEYS, Keyboard
 from router.usbip.virtual.serial import Serial
+from tests.usbip.remote import Bot, Remote, running
 
 Attach = Callable[..., Remote]
 
@@ -82,7 +82,7 @@ def test_the_keyboard_types_its_text_once_it_is_configured(attach: Attach) -> No
     first = remote.submit(urb.IN, 1, 8)
     setup = struct.pack("<BBHHH", 0, 9, 1, 0, 0)
     configure = remote.submit(urb.OUT, 0, setup=setup)
-    answers = [remote.receive(), remote.receive()]
+    answers = [remote.take_any(), remote.take_any()]
     assert {answer.seqnum for answer in answers} == {first, configure}
     reports = [next(answer.data for answer in answers if answer.seqnum == first)]
     reports += [remote.take(1, 8).data for _ in range(7)]
@@ -237,7 +237,7 @@ def test_after_a_short_answer_the_rest_of_a_request_gets_nothing(attach: Attach,
     cbw = struct.pack("<4sIIBBB16s", b"USBC", 5, 96, 0x80, 0, 6, bytes([0x12, 0, 0, 0, 36, 0]))
     pieces = [remote.submit(urb.IN, 1, 48, flags=urb.SHORT_NOT_OK) for _ in range(2)]
     remote.submit(urb.OUT, 2, data=cbw)
-    answers = [remote.receive(), remote.receive()]
+    answers = [remote.take_any(), remote.take_any()]
     short = next(answer for answer in answers if answer.seqnum == pieces[0])
     assert (short.status, len(short.data)) == (urb.EREMOTEIO, 36)
     unlink = remote.unlink(pieces[1])

@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes import FakeKernel
 from hypothesis import given
 from hypothesis import strategies as st
-from remote import Remote, running
 
 from router.errors import HostError
 from router.usbip.__main__ import main
@@ -33,6 +31,8 @@ from router.usbip.virtual.audio import FRAME_BYTES, Microphone
 from router.usbip.virtual.engine import VirtualEngine
 from router.usbip.virtual.keyboard import Keyboard
 from router.usbip.virtual.serial import Serial
+from tests.usbip.fakes import FakeKernel
+from tests.usbip.remote import Remote, running
 
 needs_tshark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
 
@@ -149,12 +149,12 @@ def test_tshark_reads_what_is_on_the_wire(loop: Loop, watched: Watched, tmp_path
         )
         assert "Malformed" not in done.stdout
         found |= {line.strip() for line in done.stdout.splitlines()}
-    text = "\n".join(found)
+    shown = "\n".join(found)
     for words in ("OP_REQ_DEVLIST", "OP_REP_DEVLIST", "OP_REQ_IMPORT", "OP_REP_IMPORT"):
-        assert words.replace("OP_REQ_", "").lower()[:6] in text.lower()
+        assert words.replace("OP_REQ_", "").lower()[:6] in shown.lower()
     for command in ("SUBMIT", "UNLINK"):
-        assert command in text.upper()
-    assert "0x1234" in text
+        assert command in shown.upper()
+    assert "0x1234" in shown
 
 
 def test_each_pdu_is_a_line_of_the_log(loop: Loop, watched: Watched) -> None:

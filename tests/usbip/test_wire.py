@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Generator
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.errors import MachineError
 from router.usbip.client.exchange import devlist_steps, import_steps, watch_steps
 from router.usbip.protocol import handshake
 from router.usbip.protocol.device import Device, valid_busid
@@ -61,7 +64,7 @@ def test_long_names_end_with_a_nul_as_c_peers_need_it() -> None:
     assert (len(data), data[255], data[256:259]) == (312, 0, b"1-1")
 
 
-def drive(steps, data: bytes):
+def drive(steps: Generator[int, bytes, Any], data: bytes) -> Any:
     """Runs a client's steps over a server's bytes; the result, or EOFError when they want more."""
     try:
         need = next(steps)
@@ -158,7 +161,7 @@ def test_nothing_else_is_a_busid(busid: str) -> None:
 
 @given(st.binary(max_size=700), st.sampled_from(["import", "devlist", "watch"]))
 def test_a_client_survives_any_answer(data: bytes, kind: str) -> None:
-    steps = {
+    steps: dict[str, Callable[[], Generator[int, bytes, Any]]] = {
         "import": lambda: import_steps("1-1"),
         "devlist": devlist_steps,
         "watch": lambda: watch_steps(lambda _: None),
@@ -167,7 +170,7 @@ def test_a_client_survives_any_answer(data: bytes, kind: str) -> None:
     for stream in (data, struct.pack(">HHI", 0x0111, head, 0) + data):
         try:
             result = drive(steps[kind](), stream)
-        except (handshake.MachineError, EOFError):
+        except (MachineError, EOFError):
             continue
         assert result is not None
 

@@ -7,10 +7,6 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fakes import run_for
-from patience import PATIENCE
-from remote import running
-
 from router.usbip.client.relay import Relay
 from router.usbip.policy.file import parse_policy
 from router.usbip.protocol import urb
@@ -19,6 +15,9 @@ from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
 from router.usbip.virtual.device import VirtualDevice
 from router.usbip.virtual.engine import VirtualEngine
+from tests.support.patience import PATIENCE
+from tests.usbip.fakes import run_for
+from tests.usbip.remote import running
 
 ALL = "allow any all"
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from vswitch_cc import CORE_UNITS, HOST, PROGRAMS, SANITIZE, compile_c
-from vswitch_frames import CONFIG
-from vswitch_runner import Runner
 
 from router.vswitch import build_host_switch
+from tests.vswitch.cc import CORE_UNITS, HOST, PROGRAMS, SANITIZE, compile_c
+from tests.vswitch.frames import CONFIG
+from tests.vswitch.runner import Runner
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,207 @@
+"""The control agent's own script under a real busybox shell, over a pseudo-terminal, against the host's side of it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pty
+import select
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from router.errors import MachineError
+from router.machines.agent import AgentChannel
+from tests.support.patience import PATIENCE
+
+SCRIPT = Path(__file__).parents[2] / "guest-images/common/usr/lib/router/agent"
+
+
+class Line:
+    """The host's end of a channel, by descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+
+@pytest.fixture
+def line(applets: Path, tmp_path: Path) -> Iterator[Line]:
+    """The agent at the far end of a pseudo-terminal, as it is at the far end of hvc1."""
+    ours, theirs = pty.openpty()
+    environment = {"PATH": str(applets), "ROUTER_RUN": str(tmp_path / "run")}
+    command = [str(applets / "sh"), str(SCRIPT)]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, env=environment, start_new_session=True)
+    os.close(theirs)
+    yield Line(ours)
+    os.close(ours)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture
+def channel(line: Line) -> AgentChannel:
+    return AgentChannel(line, "server")
+
+
+def test_the_agent_greets_with_the_guests_name(channel: AgentChannel) -> None:
+    assert channel.hello(PATIENCE) == socket.gethostname()
+
+
+def test_output_and_exit_code_come_back(channel: AgentChannel) -> None:
+    assert channel.run("echo out; echo err >&2; exit 7", PATIENCE) == (7, b"out\nerr\n")
+    assert channel.run("true", PATIENCE) == (0, b"")
+
+
+def test_a_command_may_hold_any_characters(channel: AgentChannel) -> None:
+    text = "quote ' \" back \\ dollar $ newline\nümlaut *"
+    encoded = base64.b64encode(text.encode()).decode()
+    code, output = channel.run(f"echo {encoded} | base64 -d; echo '{chr(10)}two'", PATIENCE)
+    assert (code, output.decode()) == (0, text + "\ntwo\n")
+
+
+def test_binary_output_arrives_byte_for_byte(channel: AgentChannel) -> None:
+    command = "head -c 40000 /dev/zero; echo; cat " + str(SCRIPT)
+    code, output = channel.run(command, PATIENCE)
+    assert code == 0
+    assert output == bytes(40000) + b"\n" + SCRIPT.read_bytes()
+
+
+def test_output_appears_while_the_command_runs(channel: AgentChannel, tmp_path: Path) -> None:
+    seen: list[bytes] = []
+    mark = tmp_path / "seen"
+
+    def take(data: bytes) -> None:
+        seen.append(data)
+        mark.touch()
+
+    code, _ = channel.run(f"echo first; until [ -e {mark} ]; do sleep 0.1; done; echo second", PATIENCE, take)
+    assert (code, seen) == (0, [b"first\n", b"second\n"])
+
+
+def test_commands_read_nothing_from_the_channel(channel: AgentChannel) -> None:
+    assert channel.run("cat", PATIENCE) == (0, b"")
+    assert channel.run("echo still there", PATIENCE) == (0, b"still there\n")
+
+
+def test_a_request_that_comes_in_pieces_survives_the_end_of_an_earlier_command(
+    channel: AgentChannel, line: Line
+) -> None:
+    """A serial line is slow: a command may end while the next request is half here."""
+    channel.hello(PATIENCE)
+    for number in range(3):
+        begun, request = f"7{number} ", base64.b64encode(b"echo whole").decode()
+        os.write(line.fileno(), f"6{number} {base64.b64encode(b'sleep 0.3').decode()}\n{begun}{request[:5]}".encode())
+        seen = _until(line, f"6{number} x 0\n".encode())
+        time.sleep(0.2)
+        os.write(line.fileno(), f"{request[5:]}\n".encode())
+        seen += _until(line, f"7{number} x 0\n".encode())
+        assert base64.b64encode(b"whole\n") in seen
+
+
+def _until(line: Line, wanted: bytes) -> bytes:
+    """What comes up to the wanted bytes; fails when they do not come in time."""
+    seen = b""
+    end = time.monotonic() + PATIENCE
+    while wanted not in seen:
+        assert select.select([line], [], [], max(0.0, end - time.monotonic()))[0], seen
+        seen += os.read(line.fileno(), 4096)
+    return seen
+
+
+def test_a_command_that_takes_too_long_is_killed_with_its_children(channel: AgentChannel, tmp_path: Path) -> None:
+    mark = tmp_path / "child"
+    channel.hello(PATIENCE)
+    with pytest.raises(MachineError, match=r"did not end within 1 s: \(sleep") as caught:
+        channel.run(f"(sleep 2; echo alive >{mark}) & sleep 100", 1)
+    assert caught.value.where == "server"
+    assert caught.value.hint == "it printed nothing"
+    assert channel.run("echo next", PATIENCE) == (0, b"next\n")
+    time.sleep(2)
+    assert not mark.exists()
+
+
+def test_a_command_that_is_not_wanted_any_more_is_killed_with_its_children(
+    channel: AgentChannel, tmp_path: Path
+) -> None:
+    mark = tmp_path / "child"
+    seen: list[bytes] = []
+    with pytest.raises(MachineError, match="the command was cancelled: echo started") as caught:
+        channel.run(
+            f"echo started; (sleep 1; echo alive >{mark}) & sleep 100", PATIENCE, seen.append, lambda: bool(seen)
+        )
+    assert caught.value.hint == "its last line of output: started"
+    assert channel.run("echo next", PATIENCE) == (0, b"next\n")
+    time.sleep(1)
+    assert not mark.exists()
+
+
+def test_a_command_that_is_killed_before_it_has_begun_ends_too(line: Line, applets: Path, tmp_path: Path) -> None:
+    """The number of its leader is not known then."""
+    setsid, gate = applets / "setsid", tmp_path / "gate"
+    AgentChannel(line, "server").hello(PATIENCE)
+    busybox = setsid.readlink()
+    setsid.unlink()
+    setsid.write_text(f'#!{busybox} sh\nuntil [ -e {gate} ]; do sleep 0.1; done\nexec {busybox} setsid "$@"\n')
+    setsid.chmod(0o755)
+    request = base64.b64encode(b"sleep 600").decode()
+    os.write(line.fileno(), f"81 {request}\n81 kill\n\n".encode())
+    _until(line, b"router-agent 1 ")
+    gate.touch()
+    assert _until(line, b"81 x 137\n").count(b"81 x ") == 1
+
+
+def test_garbage_on_the_line_is_skipped_by_both_sides(line: Line) -> None:
+    os.write(line.fileno(), b"\xff\xfe noise\nkernel: usb 1-1\n12 not base64!\n 7\n99999999 kill\n")
+    channel = AgentChannel(line, "server")
+    assert channel.run("echo fine", PATIENCE) == (0, b"fine\n")
+
+
+def test_a_second_caller_is_not_confused_by_the_first_ones_remnants(line: Line) -> None:
+    first = AgentChannel(line, "server")
+    first.hello(PATIENCE)
+    request = base64.b64encode(b"seq 1 500").decode()
+    os.write(line.fileno(), f"424242 {request}\n".encode())
+    assert AgentChannel(line, "server").run("echo mine", PATIENCE) == (0, b"mine\n")
+
+
+def test_no_agent_is_a_clear_error_within_the_time_given() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        began = time.monotonic()
+        with pytest.raises(MachineError, match=r"no answer on the control channel within 0\.6 s"):
+            AgentChannel(ours, "server").hello(0.6)
+        assert time.monotonic() - began < 2
+        assert theirs.recv(100).strip(b"\n") == b""
+
+
+def test_a_guest_that_ends_closes_the_channel_with_an_error() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.close()
+        with pytest.raises(MachineError, match="the control channel was closed"):
+            AgentChannel(ours, "server").hello(PATIENCE)
+
+
+def test_bytes_may_arrive_one_at_a_time() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        channel = AgentChannel(ours, "server")
+
+        def speak() -> None:
+            for byte in b"torn line\nrouter-agent 1 server\n":
+                theirs.send(bytes([byte]))
+                time.sleep(0.002)
+
+        speaker = threading.Thread(target=speak)
+        speaker.start()
+        assert channel.hello(PATIENCE) == "server"
+        speaker.join()

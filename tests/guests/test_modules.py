@@ -1,0 +1,118 @@
+"""Which kernel modules an image gets, and in which order."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+
+import pytest
+
+from router.errors import DescriptionError, HostError
+from router.guests.elf import module_info, needed_libraries
+from router.guests.modules import ModuleSet, builtin_names, modules_alias, modules_dep, resolve, unpack_module
+from tests.guests.crafted import make_elf, make_module
+
+FILES = {
+    "kernel/usb/usb-common.ko": make_module(),
+    "kernel/usb/usbcore.ko": make_module(depends="usb-common"),
+    "kernel/usb/usbip-core.ko": make_module(depends="usbcore,usb_common"),
+    "kernel/usb/vhci-hcd.ko": make_module(depends="usbcore,usbip-core"),
+    "kernel/usb/storage.ko": make_module(depends="", softdep="pre: usbcore absent post: vhci-hcd"),
+    "kernel/fs/fat.ko": make_module(depends="", alias=["fs-fat", "usb:v1234p*"]),
+    "kernel/x86.ko": make_module(machine=62),
+    "kernel/orphan.ko": make_module(depends="nowhere"),
+}
+NAMES = {path.rsplit("/", 1)[1].removesuffix(".ko").replace("-", "_"): path for path in FILES}
+
+
+def closure(*wanted: str) -> ModuleSet:
+    return resolve(wanted, NAMES, frozenset({"virtio", "ext2"}), FILES.__getitem__, "image.yaml")
+
+
+def test_every_module_comes_after_all_that_it_depends_on() -> None:
+    names = [module.name for module in closure("vhci-hcd").modules]
+    assert sorted(names) == ["usb_common", "usbcore", "usbip_core", "vhci_hcd"]
+    for module in closure("vhci-hcd").modules:
+        for dependency in module.depends:
+            assert names.index(dependency.replace("-", "_")) < names.index(module.name)
+
+
+def test_only_the_closure_of_what_is_asked_for_is_there() -> None:
+    assert [module.name for module in closure("usbcore").modules] == ["usb_common", "usbcore"]
+
+
+def test_dashes_and_underscores_are_the_same_name() -> None:
+    assert closure("vhci-hcd") == closure("vhci_hcd")
+
+
+def test_soft_dependencies_come_first_where_they_exist_and_post_ones_do_not_count() -> None:
+    found = closure("storage")
+    assert [module.name for module in found.modules] == ["usb_common", "usbcore", "storage"]
+    assert found.absent_soft == ("absent",)
+
+
+def test_a_module_that_the_kernel_has_built_in_is_recognised_and_not_loaded() -> None:
+    found = closure("virtio", "usbcore")
+    assert found.builtin == ("virtio",)
+    assert "virtio" not in [module.name for module in found.modules]
+    assert builtin_names("kernel/drivers/virtio/virtio-ring.ko\nkernel/fs/ext2.ko\n") == {"virtio_ring", "ext2"}
+
+
+def test_an_unknown_module_is_the_descriptions_error_and_the_nearest_name_is_offered() -> None:
+    with pytest.raises(DescriptionError) as caught:
+        closure("vhci-hdc")
+    assert caught.value.message == "the kernel has no module 'vhci_hdc'"
+    assert caught.value.hint == "did you mean 'vhci_hcd'?"
+    assert caught.value.where == "image.yaml"
+
+
+def test_a_module_for_another_machine_is_refused() -> None:
+    with pytest.raises(HostError, match=r"kernel/x86\.ko is not an arm64 ELF file"):
+        closure("x86")
+
+
+def test_a_dependency_that_the_package_lacks_is_named_with_its_dependent() -> None:
+    with pytest.raises(HostError, match="no module 'nowhere', which orphan depends on"):
+        closure("orphan")
+
+
+def test_the_loading_order_of_a_part_leaves_the_rest_out() -> None:
+    everything = closure("vhci-hcd", "fat")
+    assert [module.name for module in everything.order(["fat"])] == ["fat"]
+    assert [module.name for module in everything.order(["usbip-core"])] == ["usb_common", "usbcore", "usbip_core"]
+
+
+def test_modprobe_finds_dependencies_and_file_systems_but_no_hardware_identifiers() -> None:
+    found = closure("usbip-core", "fat")
+    assert "kernel/usb/usbcore.ko: kernel/usb/usb-common.ko\n" in modules_dep(found)
+    assert "kernel/usb/usbip-core.ko: kernel/usb/usbcore.ko kernel/usb/usb-common.ko\n" in modules_dep(found)
+    assert modules_alias(found) == "alias fs-fat fat\n"
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("", bytes), (".xz", lzma.compress), (".gz", gzip.compress)])
+def test_compressed_modules_are_unpacked(suffix: str, pack: object) -> None:
+    assert callable(pack)
+    assert unpack_module(f"a.ko{suffix}", pack(b"\x7fELF...")) == b"\x7fELF..."
+
+
+def test_a_damaged_compressed_module_is_a_clear_error() -> None:
+    with pytest.raises(HostError, match="cannot be decompressed"):
+        unpack_module("a.ko.xz", b"not xz")
+
+
+def test_module_information_keeps_every_value_of_a_key() -> None:
+    assert module_info(make_module(alias=["a", "b=c"], license="GPL")) == {"alias": ["a", "b=c"], "license": ["GPL"]}
+
+
+def test_needed_libraries_are_read_from_the_dynamic_section() -> None:
+    strings = b"\0libc.so.6\0libz.so.1\0"
+    dynamic = b"".join(n.to_bytes(8, "little") for n in (1, 1, 1, 11, 14, 1, 0, 0, 1, 1))
+    elf = make_elf({".dynstr": (3, strings, 0), ".dynamic": (6, dynamic, 1)})
+    assert needed_libraries(elf) == ["libc.so.6", "libz.so.1"]
+    assert needed_libraries(make_module()) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"\x7fELF", make_module()[:80], b"#!/bin/sh"])
+def test_truncated_files_are_an_error_and_not_a_crash(data: bytes) -> None:
+    with pytest.raises(HostError):
+        module_info(data)

@@ -1,0 +1,37 @@
+"""The CBMC proofs of tests/vmm/c/prove.c. Skipped where the model checker is not installed.
+
+Each proof has one assertion, REACHED, that must fail: else what is proved would be about nothing.
+"""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tests.vmm.cc import PROGRAMS, ROOT, need
+
+SOURCES = [PROGRAMS / "prove.c", ROOT / "vmm" / "virtqueue.c", ROOT / "vmm" / "mmio.c", ROOT / "common" / "netq.c"]
+CHECKS = [
+    "-DVIRTQ_MAX_SEGS=4",
+    "--object-bits",
+    "12",
+    "--bounds-check",
+    "--pointer-check",
+    "--undefined-shift-check",
+    "--signed-overflow-check",
+]
+
+
+@pytest.mark.timeout(1300)
+@pytest.mark.parametrize(
+    ("proof", "unwind"),
+    [("guest_memory", 4), ("decoding", 4), ("ring", 4), ("rings", 4), ("pool", 8), ("virtqueue", 8)],
+)
+def test_the_model_checker_finds_no_counterexample(proof: str, unwind: int) -> None:
+    command = [need("cbmc"), "--function", f"prove_{proof}", f"-I{ROOT / 'vmm'}", f"-I{ROOT / 'common'}", *CHECKS]
+    command += ["--unwind", str(unwind), "--unwinding-assertions", "--unwindset", "walk:3", *map(str, SOURCES)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
+    failed = [line for line in run.stdout.splitlines() if line.endswith(": FAILURE")]
+    assert len(failed) == 1, "\n".join(failed) + run.stdout[-3000:] + run.stderr[-1000:]
+    assert "REACHED" in failed[0], failed
