@@ -68,7 +68,9 @@ def run_install(args: argparse.Namespace) -> int:
         sdk = install.install(wanted, install.places(), Meter(progress))
     finally:
         progress.done()
-    _common.say("microkit", f"SDK {sdk.version} is in {sdk.path}, {len(sdk.boards)} boards")
+    _common.say(
+        "microkit", f"SDK {sdk.version} is in {sdk.path}, {len(sdk.boards)} board{'s' * (len(sdk.boards) != 1)}"
+    )
     known = [each.version for each in KNOWN]
     if sdk.version not in known:
         _common.say("note", f"this router builds with {', '.join(known)} only")

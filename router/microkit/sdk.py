@@ -196,10 +196,13 @@ def require_sdk(
         return sdk
     wanted = "Microkit SDK" if requirement == AUTO else f"Microkit SDK {requirement}"
     kernel = f" with '{config}' for the board '{board}'" if board and config else ""
-    found = [f"{each.version} in {each.path}" for each in installed_sdks(environment)]
-    found += [f"a broken one in {error.where}" for error in broken_sdks(environment)]
+    whole, broken = survey(environment)
+    found = [f"{each.version} in {each.path}" for each in whole]
+    found += [f"a broken one in {error.where}" for error in broken]
     version = KNOWN[-1].version if requirement == AUTO else requirement
+    # Installing a version that is there would change nothing: another build of it is needed.
+    install = "" if any(each.version == version for each in whole) else f"router sdk install {version}, or "
     raise HostError(
         f"no {wanted}{kernel} is installed (found: {', '.join(found) or 'none'})",
-        hint=f"router sdk install {version}, or let {VARIABLE} name the folder of one",
+        hint=f"{install}let {VARIABLE} name the folder of one{' that has it' * (not install)}",
     )

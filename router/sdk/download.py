@@ -5,7 +5,6 @@ The bytes are whatever the server sends: the caller judges them by their digest.
 
 from __future__ import annotations
 
-import http.client
 import queue
 import re
 import ssl
@@ -16,9 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.message import Message
 from http import HTTPStatus
+from http.client import HTTPException, HTTPMessage
 from pathlib import Path
-from typing import IO
-from urllib.parse import urlsplit
+from typing import IO, Any
+from urllib.parse import urljoin, urlsplit
 
 from router.errors import DescriptionError, HostError
 
@@ -99,14 +99,22 @@ class _TooLarge(Exception):
 class _HttpsOnly(urllib.request.HTTPRedirectHandler):
     """Follows redirections, to https only."""
 
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> urllib.request.Request | None:
-        if urlsplit(newurl).scheme != "https":
+    def http_error_302(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage
+    ) -> Any:
+        try:
+            target = urljoin(req.full_url, headers.get("Location", ""))
+            secure = urlsplit(target).scheme == "https"
+        except ValueError:
+            secure = False
+        if not secure:
+            fp.close()
             raise HostError(
                 "the download is refused: the server redirects to an address without https", where=_host(req.full_url)
             )
-        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+        return super().http_error_302(req, fp, code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 class _Transfer:
@@ -151,7 +159,7 @@ class _Transfer:
             self._refused(error)
         except TimeoutError:
             raise _cannot(self._url, f"no byte came for {self._limits.stall_timeout_s:g} s", self.size) from None
-        except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:  # ValueError: of names and addresses that cannot be
             if isinstance(error, OSError) and error.filename is not None:
                 raise  # our own disk
             if stream.started:

@@ -72,7 +72,7 @@ def request(version: str | None = None, source: str | None = None, digest: str |
     source: an https address or the path of an archive. digest: in place of the table's; see `parse_digest`.
     DescriptionError for what is malformed and for a version without a digest, HostError on an unknown platform.
     """
-    version = releases.check_version(version or releases.NEWEST)
+    version = releases.check_version(releases.NEWEST if version is None else version)
     wanted = parse_digest(digest) if digest is not None else releases.known_digest(version)
     if source is None:
         return Request(version, releases.address(version), wanted)

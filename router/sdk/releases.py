@@ -50,7 +50,7 @@ DIGESTS: Mapping[str, Mapping[str, str]] = {
 }
 """Version → platform → digest, newest version first."""
 NEWEST = next(iter(DIGESTS))
-VERSION = re.compile(r"\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.+-]{1,40})?")
+VERSION = re.compile(r"\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.+-]{1,40})?", re.ASCII)
 
 
 def this_platform() -> str | None:
