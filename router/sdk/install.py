@@ -183,7 +183,7 @@ def _sentences() -> Iterator[None]:
         room = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise HostError(
             f"the SDK cannot be installed: {error.strerror or error}",
-            hint="free about 2 GB there" if room else None,
+            hint="free 1 GB there" if room else None,
             where=None if error.filename is None else os.fsdecode(error.filename),
         ) from None
 

@@ -238,6 +238,6 @@ def _refused(name: str, why: str) -> HostError:
 
 
 def _shown(error: BaseException) -> str:
-    """What a library says of bytes that somebody else wrote, on one printable line."""
+    """What a library says of hostile bytes, on one printable line."""
     text = "headers nest too deep" if isinstance(error, RecursionError) else str(error)
     return "".join(c if c.isprintable() else "?" for c in text)[:120] or type(error).__name__

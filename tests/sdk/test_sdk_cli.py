@@ -44,7 +44,7 @@ sys.exit(main(sys.argv[3:]))
 
 @pytest.fixture
 def home(tmp_path: Path, server: ReleaseServer, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home, and trust in the server's certificate as OpenSSL is told of it."""
+    """An empty home, and trust in the server's certificate through the variable that OpenSSL reads."""
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SSL_CERT_FILE", str(server.authority))
