@@ -133,7 +133,9 @@ def survey(environment: Mapping[str, str] = os.environ) -> tuple[tuple[Sdk, ...]
         once.setdefault(sdk.path.resolve(), sdk)
     for path in sorted(user_share(environment).glob(LEFTOVERS)):
         broken[str(path)] = HostError(
-            "router sdk install was interrupted here", hint="the next router sdk install removes it", where=str(path)
+            "router sdk install was interrupted here, or is at work",
+            hint="the next router sdk install removes it",
+            where=str(path),
         )
     return tuple(once.values()), tuple(broken.values())
 

@@ -10,6 +10,7 @@ import re
 import ssl
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,6 +40,8 @@ class Behaviour:
     """For each request in turn: after so many bytes the connection ends."""
     stall_after: int | None = None
     """After so many bytes nothing more comes, until the client has gone. -1: not even headers."""
+    pause: float = 0.0
+    """Seconds before each tenth of the answer."""
     status: int | None = None
     redirect: str | None = None
     hold: threading.Event = field(default_factory=threading.Event)
@@ -168,6 +171,12 @@ def answer(request: BaseHTTPRequestHandler, how: Behaviour) -> None:
     if how.stall_after is not None:
         request.wfile.write(rest[: how.stall_after])
         how.hold.wait(60)
+        return
+    if how.pause:
+        step = len(rest) // 10 + 1
+        for place in range(0, len(rest), step):
+            time.sleep(how.pause)
+            request.wfile.write(rest[place : place + step])
         return
     request.wfile.write(rest)
 

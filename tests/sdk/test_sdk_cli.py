@@ -22,6 +22,7 @@ GOOD = archive(padding=os.urandom(100_000))
 DIGEST = f"sha256:{hashlib.sha256(GOOD).hexdigest()}"
 PROGRAM = """
 import sys
+from router.cli import main
 from router.microkit import sdk
 from router.sdk import releases
 
@@ -125,7 +126,8 @@ def test_doctor_names_broken_ones_and_how_to_get_an_sdk(server: ReleaseServer, h
         ("partly", "none found: everything but loader.img is built", "router sdk install"),
         (
             "partly",
-            f"{home}/.local/share/.microkit-sdk-2.3.0.unpacking: router sdk install was interrupted here",
+            f"{home}/.local/share/.microkit-sdk-2.3.0.unpacking: "
+            "router sdk install was interrupted here, or is at work",
             "the next router sdk install removes it",
         ),
     ]
@@ -178,6 +180,22 @@ def test_progress_on_a_terminal_is_one_line(server: ReleaseServer, home: Path) -
         terminal.expect("is in ")
         assert terminal.ended() == 0
     assert b"MB\r\n" not in terminal.shown
+
+
+def test_progress_off_a_terminal_is_said_every_five_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from router.cli import _common, _meter
+
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    meter = _meter.Meter(_common.Progress())
+    for second in range(1, 14):
+        meter("downloading", f"{second} MB")
+        now[0] += 1
+    meter("unpacking", "1 MB")
+    said = [line.partition(" s  ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert said == ["downloading: 1 MB", "downloading: 6 MB", "downloading: 11 MB", "unpacking: 1 MB"]
 
 
 QUESTION = r"Fetch Microkit 2\.3\.0 from 127\.0\.0\.1 into .*/microkit-sdk-2\.3\.0\? \[y/N\] "

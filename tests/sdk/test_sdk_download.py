@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
 import socket
+import socketserver
 import ssl
 import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from release_server import ReleaseServer
@@ -135,17 +138,72 @@ def test_a_host_that_takes_connections_and_says_nothing_is_given_up_in_time(serv
     assert left(part) == []
 
 
-def test_a_slow_server_that_sends_something_now_and_then_is_waited_for(server: ReleaseServer, part: Path) -> None:
-    # Each connection brings something within the limit, all of them together take longer than it.
-    server.behaviour.body, server.behaviour.cuts = BODY, [60_000] * 5
-    begun = time.monotonic()
+def test_a_name_that_takes_for_ever_to_resolve_is_given_up_in_time(
+    server: ReleaseServer, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved = threading.Event()
 
-    def slow(size: int, total: int | None) -> None:
-        time.sleep(0.1)
+    def hang(*_: object, **__: object) -> None:
+        resolved.wait(60)
+        raise OSError("ended by the test")
 
-    download(server.url, part, slow, limits=Limits(stall_timeout_s=0.9), context=server.context)
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    assert "no byte came for 1 s" in failure(server, part, Limits(stall_timeout_s=1)).message
+    resolved.set()
+
+
+class Proxy(socketserver.StreamRequestHandler):
+    """Knows CONNECT only (RFC 9110, section 9.3.6)."""
+
+    asked: ClassVar[list[bytes]] = []
+
+    def handle(self) -> None:
+        word, target, _ = self.rfile.readline().split()
+        self.asked.append(word + b" " + target)
+        while self.rfile.readline() not in (b"\r\n", b""):
+            pass
+        host, _, port = target.decode().rpartition(":")
+        with socket.create_connection((host, int(port))) as far:
+            self.wfile.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+            there = threading.Thread(target=copy, args=(self.connection, far))
+            there.start()
+            copy(far, self.connection)
+            there.join()
+
+
+def copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+def test_a_proxy_carries_the_connection_and_cannot_look_into_it(
+    server: ReleaseServer, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.behaviour.body = BODY
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Proxy) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        monkeypatch.delenv("no_proxy")
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.server_address[1]}")
+        try:
+            download(server.url, part, limits=ONCE, context=server.context)
+            with pytest.raises(HostError, match="its certificate is not trusted"):
+                download(server.url, part.with_name("other"), limits=ONCE)
+        finally:
+            proxy.shutdown()
+            thread.join()
     assert part.read_bytes() == BODY
-    assert time.monotonic() - begun > 0.9
+    assert Proxy.asked == [b"CONNECT " + server.url.split("/")[2].encode()] * 2
+
+
+def test_a_slow_server_that_sends_something_now_and_then_is_waited_for(server: ReleaseServer, part: Path) -> None:
+    server.behaviour.body, server.behaviour.pause = BODY, 0.4
+    begun = time.monotonic()
+    download(server.url, part, limits=Limits(stall_timeout_s=3, attempts=1), context=server.context)
+    assert part.read_bytes() == BODY
+    assert time.monotonic() - begun > 3
 
 
 def test_a_redirection_to_https_is_followed(server: ReleaseServer, part: Path, tmp_path: Path) -> None:
