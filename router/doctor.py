@@ -7,7 +7,6 @@ import importlib.metadata
 import re
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -111,19 +110,17 @@ def qemu() -> list[Finding]:
     return findings
 
 
-def sdk() -> Finding:
-    """The Microkit SDKs that are installed."""
-    from router.microkit.sdk import installed_sdks
+def sdk() -> list[Finding]:
+    """The Microkit SDKs that are installed, and the folders that only look like one."""
+    from router.microkit.sdk import survey
 
-    found = installed_sdks()
-    if not found:
-        return Finding(
-            "partly",
-            "Microkit SDK",
-            "none found: everything but loader.img is built",
-            "unpack a release of it to ~/.local/share/microkit-sdk-VERSION, or set MICROKIT_SDK to where it is",
-        )
-    return Finding("ok", "Microkit SDK", ", ".join(f"{each.version} ({each.path})" for each in found))
+    whole, broken = survey()
+    findings = [Finding("partly", "Microkit SDK", f"{each.where}: {each.message}", each.hint) for each in broken]
+    if whole:
+        named = ", ".join(f"{each.version} ({each.path})" for each in whole)
+        return [Finding("ok", "Microkit SDK", named), *findings]
+    none = "none found: everything but loader.img is built"
+    return [Finding("partly", "Microkit SDK", none, "router sdk install"), *findings]
 
 
 def space(needed: int = 2 << 30) -> Finding:
@@ -135,5 +132,4 @@ def space(needed: int = 2 << 30) -> Finding:
 
 def examine() -> list[Finding]:
     """All findings, in the order in which a user would mend them."""
-    rest: tuple[Callable[[], Finding], ...] = (sdk, space)
-    return [installation(), python(), *programs(), *qemu(), *(look() for look in rest)]
+    return [installation(), python(), *programs(), *qemu(), *sdk(), space()]

@@ -45,7 +45,7 @@ TEST_PACKAGES = (
     *("make", "qemu-utils", "clang", "clang-format", "lld", "libclang-rt-dev", "cppcheck", "python3-venv"),
     *("xz-utils", "kmod", "usbip", "tshark", "u-boot-qemu", "u-boot-tools", "openssh-server", "openssh-client"),
     *("curl", "tftp-hpa", "tftpd-hpa", "atftp", "iproute2", "mtools", "dosfstools", "busybox", "cpio"),
-    *("gpg", "gpg-agent"),
+    *("gpg", "gpg-agent", "nix-bin"),
 )
 """What only the tests use: peers, judges and other compilers."""
 

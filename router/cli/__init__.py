@@ -18,6 +18,7 @@ from router import __version__
 from router.errors import RouterError
 
 COMMANDS = (
+    "init",
     "check",
     "build",
     "run",
@@ -32,6 +33,7 @@ COMMANDS = (
     "console",
     "power",
     "image",
+    "sdk",
     "doctor",
     "lock",
     "schema",

@@ -56,13 +56,11 @@ def make(planned: Planned, folder: Path, progress: _common.Progress, *, refresh:
 
 
 def run(args: argparse.Namespace) -> int:
-    from router.errors import HostError
-
     start = time.monotonic()
     progress = _common.Progress(quiet=args.json)
     planned = _common.plan(args.file, progress)
-    if args.require_image and planned.sdk is None:
-        raise HostError("there is no Microkit SDK to make loader.img with", hint="router doctor says how to get one")
+    if args.require_image:
+        _common.require_sdk(planned)
     built = make(planned, _common.build_folder(args, planned.plan.name), progress, refresh=args.refresh)
     if args.json:
         print((built.folder / "manifest.json").read_text(), end="")
@@ -72,7 +70,9 @@ def run(args: argparse.Namespace) -> int:
     kernels = sorted({image.kernel_version for image in built.images.values()})
     _common.say("images", ", ".join([*parts, *(f"kernel {version} shared" for version in kernels)]))
     if built.boot_image is None:
-        _common.say("microkit", f"no SDK found: planned for {planned.plan.sdk}, loader.img is not made (router doctor)")
+        _common.say(
+            "microkit", f"no SDK found: planned for {planned.plan.sdk}, loader.img is not made (router sdk install)"
+        )
     else:
         _common.say("programs", built.boot_image.program_summary())
         _common.say("microkit", built.boot_image.summary())

@@ -43,7 +43,7 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     for action in actions(parser):
         if action.metavar == "FILE" and not action.option_strings:
             action.complete = how  # type: ignore[attr-defined]
-        elif action.metavar == "FILE":
+        elif action.metavar in ("FILE", "URL|FILE"):
             action.complete = shtab.FILE  # type: ignore[attr-defined]
         elif action.metavar == "DIR":
             action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]

@@ -88,7 +88,9 @@ def run(args: argparse.Namespace) -> int:
     options.check(guests)
     other = model is not None and not model.same_hardware
     folder = _common.build_folder(args, planned.plan.name + ("-emulated" if other else ""))
-    how = "microkit" if args.how == "auto" and planned.sdk is not None else args.how
+    how: str = args.how
+    if how == "auto":
+        how = "split" if planned.sdk is None else "microkit"
     check_how(how, planned)
     try:
         built = build(planned, folder, files.cache_folder(), progress, boot_image=how == "microkit")
@@ -134,12 +136,12 @@ def check_how(how: str, planned: Planned) -> None:
     from router.machines.qemu.tool import find_qemu
 
     board = planned.plan.board
-    if how == "microkit" and planned.sdk is None:
-        raise HostError(
-            "there is no loader.img to boot: no Microkit SDK is installed to make it with",
-            hint="--how split runs the same guests and the same switch without seL4; see router doctor",
-        )
     if how == "microkit":
+        try:
+            _common.require_sdk(planned)
+        except HostError as error:
+            error.hint = f"{error.hint}; --how split runs the same guests and the same switch without seL4"
+            raise
         check_version(planned.plan, find_qemu())
     elif board.emulated is None or not board.emulated.same_hardware:
         raise DescriptionError(

@@ -18,11 +18,9 @@ from pathlib import Path
 from router import files
 from router.errors import HostError
 from router.microkit.programs import ROOT, Program, programs
+from router.microkit.sdk import BUILD_INPUTS
 from router.microkit.toolchain import FLAGS, LINK, Toolchain, find_toolchain
 from router.plan.models import SystemPlan
-
-SDK_INPUTS = ("include/microkit.h", "include/kernel/gen_config.h", "lib/libmicrokit.a", "lib/microkit.ld")
-"""What of the SDK ends up in a program, directly or through the headers that these stand for."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ class Compilation:
 
     def sdk(self) -> str:
         """A hash of the SDK's part in the programs."""
-        return digest(part for name in SDK_INPUTS for part in (name, (self.board_dir / name).read_bytes()))
+        return digest(part for name in BUILD_INPUTS for part in (name, (self.board_dir / name).read_bytes()))
 
     def common(self, program: Program) -> str:
         """A hash of the SDK, and of all headers that the program's sources can include."""

@@ -2,6 +2,8 @@
 
 Looked for in this order: the folder that `MICROKIT_SDK` names, `microkit-sdk-*` under ~/.local/share, under /opt.
 An SDK says its version in its file `VERSION`, and has a folder `board/BOARD/CONFIG` for each kernel that it brings.
+A folder that looks like an SDK and lacks a part of one (an unpacking that was interrupted) is broken: it is never built
+with, and `router doctor`, `router sdk list` and the error for a missing SDK name it.
 """
 
 from __future__ import annotations
@@ -16,10 +18,17 @@ from router.errors import HostError
 from router.plan.features import KNOWN
 
 VARIABLE = "MICROKIT_SDK"
-PLACES = (Path("~/.local/share"), Path("/opt"))
+PLACES = (Path("/opt"),)
+"""Where SDKs are looked for after ~/.local/share."""
 PATTERN = "microkit-sdk-*"
+LEFTOVERS = ".microkit-sdk-*.unpacking"
+"""What an interrupted `router sdk install` leaves in ~/.local/share."""
 RELEASES = "https://docs.sel4.systems/projects/microkit/"
 AUTO = "auto"
+BUILD_INPUTS = ("include/microkit.h", "include/kernel/gen_config.h", "lib/libmicrokit.a", "lib/microkit.ld")
+"""What of a board/BOARD/CONFIG ends up in a program, directly or through the headers that these stand for."""
+PARTS = (*BUILD_INPUTS, "elf/sel4.elf")
+"""What each board/BOARD/CONFIG of a whole SDK has. Archives are in alphabetical order: lib/microkit.ld comes last."""
 
 
 @dataclass(frozen=True)
@@ -59,62 +68,91 @@ class Sdk:
 
 
 def read_sdk(path: Path) -> Sdk:
-    """The SDK in that folder; HostError when it is none or a part is missing."""
+    """The SDK in that folder; HostError when it is not one or a part is missing."""
     path = path.expanduser().absolute()
     advice = f"an SDK has the file VERSION and the folders bin and board; SDKs are at {RELEASES}"
     try:
         version = (path / "VERSION").read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise HostError("no Microkit SDK: its file VERSION cannot be read", hint=advice, where=str(path)) from error
+        raise HostError("not a Microkit SDK: its file VERSION cannot be read", hint=advice, where=str(path)) from error
     # Development builds append to the number ("2.1.0-dev.3+abc"); the format is that of the number.
     number = re.match(r"\d+\.\d+\.\d+", version)
     if number is None:
-        raise HostError(f"no Microkit SDK: its file VERSION says '{version[:40]}'", hint=advice, where=str(path))
+        raise HostError(f"not a Microkit SDK: its file VERSION says {version[:40]!r}", hint=advice, where=str(path))
     if not os.access(path / "bin" / "microkit", os.X_OK):
-        raise HostError("no Microkit SDK: bin/microkit is not there or not executable", hint=advice, where=str(path))
+        raise HostError(
+            "not a whole Microkit SDK: bin/microkit is missing or not executable", hint=advice, where=str(path)
+        )
     boards = {
-        board.name: tuple(sorted(config.name for config in board.iterdir() if (config / "lib").is_dir()))
+        board.name: tuple(sorted(config.name for config in board.iterdir() if config.is_dir()))
         for board in sorted((path / "board").glob("*"))
         if board.is_dir()
     }
+    wanted = (f"board/{board}/{config}/{part}" for board in boards for config in boards[board] for part in PARTS)
+    missing = (
+        "board" if not any(boards.values()) else next((each for each in wanted if not (path / each).is_file()), None)
+    )
+    if missing is not None:
+        raise HostError(
+            f"not a whole Microkit SDK: {missing} is missing",
+            hint="it was unpacked in part only: remove it, and install it again with router sdk install",
+            where=str(path),
+        )
     return Sdk(path, number[0], boards)
+
+
+def user_share(environment: Mapping[str, str] = os.environ) -> Path:
+    """The user's own place for SDKs, into which `router sdk install` puts them: ~/.local/share."""
+    return Path(environment.get("HOME") or "~").expanduser() / ".local" / "share"
 
 
 def candidates(environment: Mapping[str, str]) -> list[Path]:
     """Folders that may be SDKs, in the usual places."""
-    home = Path(environment.get("HOME", "~")).expanduser()
-    places = [home / place.relative_to("~") if place.parts[0] == "~" else place for place in PLACES]
+    places = [user_share(environment), *PLACES]
     return [path for place in places for path in sorted(place.glob(PATTERN)) if path.is_dir()]
 
 
-def installed_sdks(environment: Mapping[str, str] = os.environ) -> tuple[Sdk, ...]:
-    """All usable SDKs: the one that MICROKIT_SDK names first, then the usual places', newest first; each folder once.
+def survey(environment: Mapping[str, str] = os.environ) -> tuple[tuple[Sdk, ...], tuple[HostError, ...]]:
+    """The whole SDKs of this computer, and what is wrong with the folders that should be SDKs and are not whole.
 
-    HostError when MICROKIT_SDK names something that is no SDK; broken ones in the usual places are passed over.
+    The one that MICROKIT_SDK names first, then the usual places', newest first; each folder once.
     """
-    named = [read_sdk(Path(environment[VARIABLE]))] if environment.get(VARIABLE) else []
-    found: list[Sdk] = []
-    for path in candidates(environment):
-        try:
-            found.append(read_sdk(path))
-        except HostError:
-            continue  # an interrupted download, say: `broken_sdks` tells of it
-    found.sort(key=lambda sdk: (sdk.numbers, str(sdk.path)), reverse=True)
+    named = [Path(environment[VARIABLE])] if environment.get(VARIABLE) else []
+    first: list[Sdk] = []
+    usual: list[Sdk] = []
+    broken: dict[str | None, HostError] = {}
+    for found, paths in ((first, named), (usual, candidates(environment))):
+        for path in paths:
+            try:
+                found.append(read_sdk(path))
+            except HostError as error:
+                broken.setdefault(error.where, error)
+    usual.sort(key=lambda sdk: (sdk.numbers, str(sdk.path)), reverse=True)
     once: dict[Path, Sdk] = {}
-    for sdk in [*named, *found]:
+    for sdk in (*first, *usual):
         once.setdefault(sdk.path.resolve(), sdk)
-    return tuple(once.values())
+    for path in sorted(user_share(environment).glob(LEFTOVERS)):
+        broken[str(path)] = HostError(
+            "router sdk install was interrupted here, or is at work",
+            hint="the next router sdk install removes it",
+            where=str(path),
+        )
+    return tuple(once.values()), tuple(broken.values())
+
+
+def installed_sdks(environment: Mapping[str, str] = os.environ) -> tuple[Sdk, ...]:
+    """All usable SDKs, in the order of `survey`.
+
+    HostError when MICROKIT_SDK names something that is not a whole SDK; broken ones elsewhere are passed over.
+    """
+    if environment.get(VARIABLE):
+        read_sdk(Path(environment[VARIABLE]))
+    return survey(environment)[0]
 
 
 def broken_sdks(environment: Mapping[str, str] = os.environ) -> tuple[HostError, ...]:
-    """What is wrong with the folders in the usual places that look like SDKs and are none."""
-    wrong: list[HostError] = []
-    for path in candidates(environment):
-        try:
-            read_sdk(path)
-        except HostError as error:
-            wrong.append(error)
-    return tuple(wrong)
+    """What is wrong with the folders that should be SDKs and are not whole, with the folder as `where`."""
+    return survey(environment)[1]
 
 
 def find_sdk(
@@ -160,9 +198,13 @@ def require_sdk(
         return sdk
     wanted = "Microkit SDK" if requirement == AUTO else f"Microkit SDK {requirement}"
     kernel = f" with '{config}' for the board '{board}'" if board and config else ""
-    found = ", ".join(f"{each.version} in {each.path}" for each in installed_sdks(environment)) or "none"
+    whole, broken = survey(environment)
+    found = [f"{each.version} in {each.path}" for each in whole]
+    found += [f"a broken one in {error.where}" for error in broken]
     version = KNOWN[-1].version if requirement == AUTO else requirement
+    # Installing a version that is there would change nothing: another build of it is needed.
+    install = "" if any(each.version == version for each in whole) else f"router sdk install {version}, or "
     raise HostError(
-        f"no {wanted}{kernel} is installed (found: {found})",
-        hint=f"unpack microkit-sdk-{version} from {RELEASES} under ~/.local/share or /opt, or let {VARIABLE} name it",
+        f"no {wanted}{kernel} is installed (found: {', '.join(found) or 'none'})",
+        hint=f"{install}let {VARIABLE} name the folder of one{' that has it' * (not install)}",
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from router.cli import completion
+from router.cli import build_parser, completion
 from tests.support.patience import PATIENCE
 
 
@@ -71,3 +71,13 @@ def test_the_shipped_descriptions_are_offered(shell: str) -> None:
 def test_the_real_command_line_can_be_completed(capsys: pytest.CaptureFixture[str]) -> None:
     assert completion.run(argparse.Namespace(shell="bash")) == 0
     assert "_shtab_router" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_bash_completes_the_verbs_of_sdk_and_an_archive_to_install(tmp_path: Path) -> None:
+    (tmp_path / "sdk.tar.gz").touch()
+    script = completion.script(build_parser(), "bash")
+    assert {"sdk", "init"} <= complete_in_bash(script, ["router", ""], tmp_path)
+    assert {"install", "list"} <= complete_in_bash(script, ["router", "sdk", ""], tmp_path)
+    assert {"--from", "--digest"} <= complete_in_bash(script, ["router", "sdk", "install", "--"], tmp_path)
+    assert "sdk.tar.gz" in complete_in_bash(script, ["router", "sdk", "install", "--from", ""], tmp_path)

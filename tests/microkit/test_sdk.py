@@ -8,7 +8,7 @@ import pytest
 
 from router.errors import HostError
 from router.microkit import sdk as sdks
-from router.microkit.sdk import broken_sdks, find_sdk, installed_sdks, read_sdk, require_sdk
+from router.microkit.sdk import broken_sdks, find_sdk, installed_sdks, read_sdk, require_sdk, survey
 
 BOTH = {"qemu_virt_aarch64": ("debug", "release"), "maaxboard": ("debug",)}
 
@@ -17,7 +17,9 @@ def make_sdk(path: Path, version: str, boards: dict[str, tuple[str, ...]] = BOTH
     """A folder with all that discovery looks at."""
     for board, configs in boards.items():
         for config in configs:
-            (path / "board" / board / config / "lib").mkdir(parents=True)
+            for part in sdks.PARTS:
+                (path / "board" / board / config / part).parent.mkdir(parents=True, exist_ok=True)
+                (path / "board" / board / config / part).touch()
     (path / "bin").mkdir(parents=True)
     (path / "bin" / "microkit").touch(0o755)
     (path / "VERSION").write_text(f"{version}\n")
@@ -27,7 +29,7 @@ def make_sdk(path: Path, version: str, boards: dict[str, tuple[str, ...]] = BOTH
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home with an old and a new SDK, and no other usual place."""
-    monkeypatch.setattr(sdks, "PLACES", (Path("~/.local/share"),))
+    monkeypatch.setattr(sdks, "PLACES", ())
     share = tmp_path / ".local" / "share"
     make_sdk(share / "microkit-sdk-2.0.1", "2.0.1")
     make_sdk(share / "microkit-sdk-2.2.0", "2.2.0", {"qemu_virt_aarch64": ("debug",)})
@@ -92,7 +94,7 @@ def test_a_named_sdk_that_the_description_excludes_is_an_error(home: Path) -> No
 def test_a_named_folder_that_is_no_sdk_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(HostError) as caught:
         installed_sdks({"HOME": str(tmp_path), "MICROKIT_SDK": str(tmp_path / "none")})
-    assert caught.value.message == "no Microkit SDK: its file VERSION cannot be read"
+    assert caught.value.message == "not a Microkit SDK: its file VERSION cannot be read"
     assert caught.value.where == str(tmp_path / "none")
 
 
@@ -106,16 +108,26 @@ def test_a_named_sdk_without_the_board_is_an_error(home: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ("VERSION", "no Microkit SDK: its file VERSION says 'latest'"),
-        ("bin/microkit", "no Microkit SDK: bin/microkit is not there or not executable"),
+        ("VERSION", "not a Microkit SDK: its file VERSION says 'latest'"),
+        ("bin/microkit", "not a whole Microkit SDK: bin/microkit is missing or not executable"),
+        ("board", "not a whole Microkit SDK: board is missing"),
+        *(
+            (
+                f"board/qemu_virt_aarch64/debug/{part}",
+                f"not a whole Microkit SDK: board/qemu_virt_aarch64/debug/{part} is missing",
+            )
+            for part in sdks.PARTS
+        ),
     ],
 )
 def test_a_broken_sdk_in_a_usual_place_is_passed_over_and_told_of(home: Path, damage: str, message: str) -> None:
     path = home / ".local/share/microkit-sdk-2.2.0"
     if damage == "VERSION":
         (path / damage).write_text("latest")
-    else:
+    elif damage == "bin/microkit":
         (path / damage).chmod(0o644)
+    else:
+        (path / damage).rename(home / "away")
     environment = {"HOME": str(home)}
     assert [sdk.version for sdk in installed_sdks(environment)] == ["2.0.1"]
     assert [(error.message, error.where) for error in broken_sdks(environment)] == [(message, str(path))]
@@ -130,13 +142,34 @@ def test_a_missing_configuration_is_named(tmp_path: Path) -> None:
 
 
 def test_no_sdk_at_all_says_where_to_put_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sdks, "PLACES", (Path("~/.local/share"),))
+    monkeypatch.setattr(sdks, "PLACES", ())
     with pytest.raises(HostError) as caught:
         require_sdk("2.1.0", "maaxboard", "release", {"HOME": str(tmp_path)})
     assert caught.value.message == (
         "no Microkit SDK 2.1.0 with 'release' for the board 'maaxboard' is installed (found: none)"
     )
-    assert caught.value.hint == (
-        "unpack microkit-sdk-2.1.0 from https://docs.sel4.systems/projects/microkit/ under ~/.local/share or /opt,"
-        " or let MICROKIT_SDK name it"
+    assert caught.value.hint == "router sdk install 2.1.0, or let MICROKIT_SDK name the folder of one"
+
+
+def test_the_error_for_a_missing_sdk_names_broken_ones_and_what_an_install_left(home: Path) -> None:
+    share = home / ".local/share"
+    (share / "microkit-sdk-2.2.0/bin/microkit").unlink()
+    (share / ".microkit-sdk-2.3.0.unpacking").mkdir()
+    with pytest.raises(HostError) as caught:
+        require_sdk("2.2.0", environment={"HOME": str(home)})
+    assert caught.value.message == (
+        f"no Microkit SDK 2.2.0 is installed (found: 2.0.1 in {share}/microkit-sdk-2.0.1, "
+        f"a broken one in {share}/microkit-sdk-2.2.0, a broken one in {share}/.microkit-sdk-2.3.0.unpacking)"
     )
+
+
+def test_an_sdk_that_lacks_the_kernel_is_not_said_to_be_mended_by_installing_it_again(home: Path) -> None:
+    with pytest.raises(HostError) as caught:
+        require_sdk("2.2.0", "qemu_virt_aarch64", "release", {"HOME": str(home)})
+    assert caught.value.hint == "let MICROKIT_SDK name the folder of one that has it"
+
+
+def test_a_broken_sdk_that_the_environment_names_is_in_the_survey(home: Path) -> None:
+    whole, broken = survey({"HOME": str(home), "MICROKIT_SDK": str(home)})
+    assert [sdk.version for sdk in whole] == ["2.2.0", "2.0.1"]
+    assert [error.where for error in broken] == [str(home)]

@@ -114,7 +114,7 @@ def test_microkit_without_an_image_says_what_to_do(tmp_path: Path, monkeypatch: 
     path = describe_two(tmp_path, "no-image")
     run = finished(tmp_path, path, how="microkit")
     assert run.returncode == 3
-    assert "there is no loader.img to boot" in run.stderr
+    assert "error: no Microkit SDK" in run.stderr
     assert "--how split" in run.stderr
 
 

@@ -184,7 +184,7 @@ def test_without_an_sdk_everything_else_is_built_and_an_old_image_goes(tmp_path:
     assert not (tmp_path / "build/small/loader.img").exists()
     refused = router(tmp_path, "--require-image", home=tmp_path)
     assert refused.returncode == 3
-    assert "there is no Microkit SDK to make loader.img with" in refused.stderr
+    assert "error: no Microkit SDK" in refused.stderr
 
 
 def test_the_build_says_what_it_made_and_how_to_start_it(tmp_path: Path) -> None:

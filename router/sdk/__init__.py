@@ -1,0 +1,1 @@
+"""Microkit releases: which there are, and how one is fetched, verified, and put where router looks for SDKs."""
