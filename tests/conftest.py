@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import skips
 from hypothesis import HealthCheck, settings
 
 # A computer that does other things for a while is no failure of what is tested, nor of its inputs' making.
@@ -18,6 +19,10 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden from what the program makes")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skips.write_summary(terminalreporter)
 
 
 @pytest.fixture

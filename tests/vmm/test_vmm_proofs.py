@@ -8,7 +8,8 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from vmm_cc import PROGRAMS, ROOT, need
+from skips import need_newer
+from vmm_cc import PROGRAMS, ROOT
 
 SOURCES = [PROGRAMS / "prove.c", ROOT / "vmm" / "virtqueue.c", ROOT / "vmm" / "mmio.c", ROOT / "common" / "netq.c"]
 CHECKS = [
@@ -28,7 +29,7 @@ CHECKS = [
     [("guest_memory", 4), ("decoding", 4), ("ring", 4), ("rings", 4), ("pool", 8), ("virtqueue", 8)],
 )
 def test_the_model_checker_finds_no_counterexample(proof: str, unwind: int) -> None:
-    command = [need("cbmc"), "--function", f"prove_{proof}", f"-I{ROOT / 'vmm'}", f"-I{ROOT / 'common'}", *CHECKS]
+    command = [need_newer("cbmc"), "--function", f"prove_{proof}", f"-I{ROOT / 'vmm'}", f"-I{ROOT / 'common'}", *CHECKS]
     command += ["--unwind", str(unwind), "--unwinding-assertions", "--unwindset", "walk:3", *map(str, SOURCES)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
     failed = [line for line in run.stdout.splitlines() if line.endswith(": FAILURE")]
