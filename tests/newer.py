@@ -71,7 +71,14 @@ TOOLS = {
             "qemu-system-arm",
             ("trixie", "trixie-backports"),
             # Compiled in are the system's folders: an older QEMU's firmware, and modules that crash this one.
-            arguments=("-L", "{tree}/usr/share/qemu", "-L", "{tree}/usr/share/seabios", "-L", "{tree}/usr/lib/ipxe/qemu"),
+            arguments=(
+                "-L",
+                "{tree}/usr/share/qemu",
+                "-L",
+                "{tree}/usr/share/seabios",
+                "-L",
+                "{tree}/usr/lib/ipxe/qemu",
+            ),
             environment=(("QEMU_MODULE_DIR", "{lib}/qemu"),),
         ),
     )
@@ -85,9 +92,9 @@ def newer_tool(program: str) -> Path:
     Raises HostError when it cannot be had: no network, no such suite, an architecture that Debian has it not for.
     """
     tool = TOOLS[program]
-    for found in filter(None, [shutil.which(program), _wrapper(tool)]):
-        version = _version(Path(found))
-        if version is not None and version >= tool.minimum:
+    for found in (shutil.which(program), str(_wrapper(tool))):
+        version = _version(found) if found else None
+        if found and version is not None and version >= tool.minimum:
             return Path(found)
     _supervised(tool)
     return _wrapper(tool)
@@ -225,7 +232,7 @@ def _wrapper(tool: Tool) -> Path:
     return _folder(tool) / "bin" / tool.program
 
 
-def _version(program: Path) -> tuple[int, ...] | None:
+def _version(program: str | Path) -> tuple[int, ...] | None:
     """The first dotted number of `--version`; None when the program is missing or does not start."""
     try:
         run = subprocess.run(
@@ -274,7 +281,9 @@ def main(words: Sequence[str]) -> int:
             return HostError.exit_code
         return 0
     if not words or any(word not in TOOLS for word in words):
-        print(f"usage: tests/newer-tools {'|'.join(TOOLS)} ...  ({ENVIRONMENT}: other package sources)", file=sys.stderr)
+        print(
+            f"usage: tests/newer-tools {'|'.join(TOOLS)} ...  ({ENVIRONMENT}: other package sources)", file=sys.stderr
+        )
         return 2
     code = 0
     for word in words:

@@ -45,11 +45,9 @@ def counted(skipped: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
 
 def write_summary(reporter: pytest.TerminalReporter) -> None:
     """A section of the terminal's summary, unless nothing was skipped."""
-    reports = reporter.stats.get("skipped", [])
     # longrepr is (file, line, "Skipped: reason") of a skip, and something else of an expected failure.
-    reasons = [
-        (each.longrepr[2].removeprefix("Skipped: "), each.keywords) for each in reports if isinstance(each.longrepr, tuple)
-    ]
+    skips = [each for each in reporter.stats.get("skipped", []) if isinstance(each.longrepr, tuple)]
+    reasons = [(each.longrepr[2].removeprefix("Skipped: "), each.keywords) for each in skips]
     if reasons:
         reporter.section("what did not run here")
         for line in counted(reasons):

@@ -187,7 +187,9 @@ class PrivateApt:
         answer = self._run("apt-get", "indextargets", "--format", template, *wanted).stdout
         seen = {tuple(line.split("\t")) for line in answer.splitlines()}
         return [
-            s for s in self._sources if any((origin, s.uri.rstrip("/") + "/", s.suite) in seen for origin in self._origins)
+            s
+            for s in self._sources
+            if any((origin, s.uri.rstrip("/") + "/", s.suite) in seen for origin in self._origins)
         ]
 
     def _write_sources(self, sources: Iterable[Source]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from skips import skip
 
 from router.errors import HostError
