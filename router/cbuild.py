@@ -14,6 +14,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,7 +121,8 @@ def run_step(step: Step, log: Path | None = None, root: Path | None = None) -> N
     except OSError as error:
         raise HostError(f"cannot make {step.product}: {error.strerror}") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
 
 
 def first_error(output: str, code: int, root: Path | None) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,8 @@ CHECKS = (
     *("--slice-formula", "--no-array-field-sensitivity"),
 )
 _PROPERTY = re.compile(r"^\[(\S+)\] (?:line \d+ )?(.*): (SUCCESS|FAILURE|UNKNOWN|ERROR)$", re.MULTILINE)
+
+_VIOLATED = re.compile(r"^Violated property:\n.*\n  (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,14 @@ class Proof:
     includes: tuple[Path, ...]
     bounds: tuple[str, ...]
 
-    def run(self, timeout_s: float) -> Verdict:
-        """Skips the test where there is no CBMC 6; fails it when CBMC gives no verdict."""
+    def run(self, timeout_s: float, *more: str) -> str:
+        """CBMC's output. Skips the test where there is no CBMC 6; fails it when CBMC gives no verdict."""
         command = [need_newer("cbmc"), "--function", self.function, *(f"-I{folder}" for folder in self.includes)]
-        command += [*CHECKS, *self.bounds, *map(str, self.sources)]
+        command += [*CHECKS, *self.bounds, *more, *map(str, self.sources)]
         run = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
         ended = "VERIFICATION SUCCESSFUL" in run.stdout or "VERIFICATION FAILED" in run.stdout
         assert ended, run.stdout[-3000:] + run.stderr[-3000:]
-        return verdict(run.stdout, self.function)
+        return run.stdout
 
     def with_bug(self, folder: Path, file: Path, right: str, wrong: str) -> Proof:
         """The same proof with one place of a source or header changed; the copies are in `folder`."""
@@ -85,11 +86,13 @@ def verdict(output: str, function: str) -> Verdict:
 
 def check_proved(proof: Proof, timeout_s: float) -> None:
     """Fails the test with what CBMC found."""
-    found = proof.run(timeout_s)
+    found = verdict(proof.run(timeout_s), proof.function)
     assert found.proved, "\n".join(["failed:", *found.failed, "not reached:", *found.missed, found.output[-2000:]])
 
 
-def check_found(proof: Proof, expected: Sequence[str], timeout_s: float) -> None:
-    """The proof of what has a bug fails, at one of the expected properties (a part of its text)."""
-    found = proof.run(timeout_s)
-    assert any(text in failed for failed in found.failed for text in expected), found.failed
+def check_found(proof: Proof, expected: str, timeout_s: float) -> None:
+    """The proof of what has a bug fails; the first property that CBMC finds violated has this text in it."""
+    output = proof.run(timeout_s, "--stop-on-fail", "-DPLANTED_BUG")
+    violated = _VIOLATED.search(output)
+    assert violated is not None, output[-2000:]
+    assert expected in violated[1], violated[0]

@@ -90,4 +90,4 @@ def test_cbmc_proves_the_core_free_of_bad_accesses_and_true_to_its_promises() ->
 def test_cbmc_finds_a_planted_bug_in_the_core(tmp_path: Path) -> None:
     right, wrong = "if (!(peers & bit(judged->out)))", "if (!(bit(judged->out)))"
     bug = PROOF.with_bug(tmp_path, CORE / "vswitch.c", right, wrong)
-    check_found(bug, ["a promise of invariants.h"], 1200)
+    check_found(bug, "a promise of invariants.h", 1200)

@@ -15,7 +15,11 @@ _Bool nondet_bool(void);
 #define ASSUME(condition) __CPROVER_assume(condition)
 #define ASSERT(condition, text) __CPROVER_assert(condition, text)
 /* Must fail: a proof whose assumptions nothing meets, or that never gets there, would hold as well. */
+#ifndef PLANTED_BUG
 #define REACHED() __CPROVER_assert(0, "REACHED")
+#else
+#define REACHED() (void)0
+#endif
 
 #define BASE 0x40000000ULL
 #define BYTES 96u
