@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Declarations of what our protection domains use of Microkit and seL4, so that they can be checked where no SDK
- * is installed: by clangd, and by the test that compiles every file. Types and order of fields are those of
- * Microkit 2.3.0 for aarch64; values of enumerations are not, and nothing links with this.
+ * Declarations of what our protection domains use of Microkit and seL4, so that they can be checked where no
+ * SDK is installed: by clangd, and by the test that compiles every file. Types and order of fields are those
+ * of Microkit 2.3.0 for aarch64; values of enumerations are not, and nothing links with this.
  */
 
 #include <stdbool.h>
@@ -83,5 +83,6 @@ seL4_Error seL4_TCB_ReadRegisters(seL4_Word tcb, seL4_Bool suspend, uint8_t flag
 seL4_Error seL4_TCB_WriteRegisters(seL4_Word tcb, seL4_Bool resume, uint8_t flags, seL4_Word count,
                                    seL4_UserContext *regs);
 seL4_Error seL4_TCB_SetPriority(seL4_Word tcb, seL4_Word authority, seL4_Word priority);
-seL4_Error seL4_ARM_VCPU_InjectIRQ(seL4_Word vcpu, uint16_t virq, uint8_t priority, uint8_t group, uint8_t index);
+seL4_Error seL4_ARM_VCPU_InjectIRQ(seL4_Word vcpu, uint16_t virq, uint8_t priority, uint8_t group,
+                                   uint8_t index);
 void seL4_Yield(void);
