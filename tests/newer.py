@@ -85,18 +85,29 @@ TOOLS = {
 }
 
 
-@cache
 def newer_tool(program: str) -> Path:
     """The program that PATH has if it is new enough, else the unpacked one, fetched when it is missing.
 
-    Raises HostError when it cannot be had: no network, no such suite, an architecture that Debian has it not for.
+    Raises HostError when it cannot be had: no network, no such suite, an architecture that Debian has it not for. That
+    is found out once a process, since a network without an answer takes a minute and a half.
     """
+    found = _found(program)
+    if isinstance(found, HostError):
+        raise HostError(found.message, found.hint, found.where)
+    return found
+
+
+@cache
+def _found(program: str) -> Path | HostError:
     tool = TOOLS[program]
-    for found in (shutil.which(program), str(_wrapper(tool))):
-        version = _version(found) if found else None
-        if found and version is not None and version >= tool.minimum:
-            return Path(found)
-    _supervised(tool)
+    for path in (shutil.which(program), str(_wrapper(tool))):
+        version = _version(path) if path else None
+        if path and version is not None and version >= tool.minimum:
+            return Path(path)
+    try:
+        _supervised(tool)
+    except HostError as error:
+        return error
     return _wrapper(tool)
 
 
@@ -185,14 +196,17 @@ def supervise(command: Sequence[str], folder: Path, timeout_s: float) -> None:
     """
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         seen, since = _activity(folder), time.monotonic()
-        while process.poll() is None:
-            time.sleep(0.5)
-            now = _activity(folder)
-            if now != seen:
-                seen, since = now, time.monotonic()
-            elif time.monotonic() - since > timeout_s:
-                os.killpg(process.pid, signal.SIGKILL)
-                raise HostError(f"no byte has come for {timeout_s:g} s from the package sources")
+        try:
+            while process.poll() is None:
+                time.sleep(0.5)
+                now = _activity(folder)
+                if now != seen:
+                    seen, since = now, time.monotonic()
+                elif time.monotonic() - since > timeout_s:
+                    raise HostError(f"no byte has come for {timeout_s:g} s from the package sources")
+        except BaseException:  # Ctrl-C too: it does not reach the command, which has a session of its own
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         assert process.stdout is not None
         said = process.stdout.read().strip().splitlines()
     if process.returncode:
@@ -205,8 +219,7 @@ def _supervised(tool: Tool) -> None:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HostError(f"cannot make the folder: {error.strerror}", where=str(root)) from error
-    environment = [sys.executable, str(Path(__file__).resolve()), INSTALL, tool.program]
-    supervise(environment, root, NO_PROGRESS_TIMEOUT_S)
+    supervise([sys.executable, str(Path(__file__).resolve()), INSTALL, tool.program], root, NO_PROGRESS_TIMEOUT_S)
 
 
 def _activity(folder: Path) -> tuple[int, int]:

@@ -161,7 +161,22 @@ def test_a_tool_that_is_there_is_not_fetched_again(
     wrapper = newer.install(TOOL, [repository(tmp_path / "repo", key[0], BOTH)])
     monkeypatch.setitem(TOOLS, "probe", TOOL)
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "no-such-file"))
-    assert newer.newer_tool.__wrapped__("probe") == wrapper
+    assert newer.newer_tool("probe") == wrapper
+
+
+def test_a_tool_that_cannot_be_had_is_asked_for_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def none(tool: Tool) -> None:
+        asked.append(tool.program)
+        raise HostError("no network")
+
+    monkeypatch.setitem(TOOLS, "another-probe", replace(TOOL, program="another-probe"))
+    monkeypatch.setattr(newer, "_supervised", none)
+    for _ in range(2):
+        with pytest.raises(HostError, match="no network"):
+            newer.newer_tool("another-probe")
+    assert asked == ["another-probe"]
 
 
 @pytest.mark.parametrize(
