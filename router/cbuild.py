@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Runs compilers and linkers, and only for what has changed: for the protection domains, the switch's host programs and
 the plugin for QEMU.
 

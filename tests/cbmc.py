@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Running the CBMC model checker on a harness, and planting bugs that it must find.
 
 A harness marks places that it must get to by an assertion "REACHED" that cannot hold: if it held, the assumptions would

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Writes compile_commands.json for clangd and other tools: every C file with the flags that it is built with.
 
 The flags are those of the builders themselves. Protection domains find `microkit.h` in the newest SDK that is

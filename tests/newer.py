@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Tools of newer Debian suites for the tests, without upgrading the system: `tests/newer-tools cbmc` prints a path.
 
 A tool that PATH has new enough is used as it is. Else its package and what that depends on come from the machine's own

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Skips that are counted: which tier of the tests did not run on this computer, and why, said at the end of a run.
 
 A test that lacks something of its tier calls `skip`; any other skip is counted in the tier of the test's marker.

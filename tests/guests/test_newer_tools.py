@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """tests/newer-tools against a Debian repository that the test makes: a program with a C library of its own."""
 
 from __future__ import annotations

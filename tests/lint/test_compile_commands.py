@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """compile_commands.json lists every C file, each with flags that its compiler takes, with an SDK and without."""
 
 from __future__ import annotations

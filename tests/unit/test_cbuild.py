@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The C builder: what is unchanged is not made again, and what fails is one sentence and leaves nothing."""
 
 from __future__ import annotations

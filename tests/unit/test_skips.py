@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Skipped tests are counted by tier and reason, so that no run looks more complete than it was."""
 
 from __future__ import annotations
