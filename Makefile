@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test setup packages lint clean
+.PHONY: demo test setup packages lint clean newer-tools compile_commands.json
 setup: packages
 	@$(MAKE) --no-print-directory $(VENV)/.done
 
@@ -18,8 +18,16 @@ $(VENV)/.done: pyproject.toml
 demo: setup
 	$(BIN)/router demo
 
-test: setup lint
+test: setup lint newer-tools
 	$(BIN)/pytest
+
+# Tests that need one of them skip where it cannot be had, and the reason is said again at the end of the run.
+newer-tools: setup
+	-@./tests/newer-tools cbmc qemu-system-aarch64
+
+# For clangd: every C file with the flags that it is built with.
+compile_commands.json: setup
+	$(BIN)/python -m tests.support.compile_commands
 
 lint: setup
 	$(BIN)/ruff check .

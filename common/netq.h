@@ -20,7 +20,10 @@
 
 #include "freestanding.h"
 
-#define NETQ_ENTRIES 256u /* a ring's length, and the frames that a port may have in flight */
+#ifndef NETQ_ENTRIES
+/* A ring's length, and the frames that a port may have in flight; the model checker sets fewer. */
+#define NETQ_ENTRIES 256u
+#endif
 #define NETQ_PORT_BYTES                                                                                      \
     0x9000u /* size of the shared region of one port: sizeof(struct netq_port) in whole pages */
 #define NETQ_FRAME_MAX (14u + 65536u)

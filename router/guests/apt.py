@@ -32,6 +32,7 @@ _CONFIGURATION = """\
 #clear Binary::apt;
 APT::Architecture "{architecture}";
 APT::Architectures "{architecture}";
+APT::Default-Release "{release}";
 {sandbox}
 Dir::State "{root}/state";
 Dir::State::lists "{root}/lists";
@@ -65,7 +66,11 @@ class Package:
 
 
 class PrivateApt:
-    """apt under `root` (a directory of the cache) over the Debian sources among `sources`."""
+    """apt under `root` (a directory of the cache) over the Debian sources among `sources`.
+
+    release: the suite that is preferred where several have a package, in spite of a NotAutomatic one's low priority.
+    origins: the vendors, as their signed Release files name them, whose sources are used.
+    """
 
     def __init__(
         self,
@@ -73,9 +78,13 @@ class PrivateApt:
         sources: Sequence[Source],
         progress: Callable[[str], None],
         architecture: str = ARCHITECTURE,
+        release: str = "",
+        origins: Sequence[str] = ("Debian",),
     ) -> None:
         self.architecture = architecture
-        text = "\n".join([architecture, *(source.deb822() for source in sources)])
+        self._release = release
+        self._origins = origins
+        text = "\n".join([architecture, *([release] if release else []), *(source.deb822() for source in sources)])
         self.digest = hashlib.sha256(text.encode()).hexdigest()
         self._root = root / self.digest[:16]
         self._sources = sources
@@ -94,7 +103,9 @@ class PrivateApt:
         for name in ("state", "lists/partial", "cache/archives/partial", "log", "sources.d"):
             (self._root / name).mkdir(parents=True, exist_ok=True)
         sandbox = 'APT::Sandbox::User "root";' if os.geteuid() == 0 else ""
-        configuration = _CONFIGURATION.format(root=self._root, architecture=self.architecture, sandbox=sandbox)
+        configuration = _CONFIGURATION.format(
+            root=self._root, architecture=self.architecture, release=self._release, sandbox=sandbox
+        )
         (self._root / "apt.conf").write_text(configuration)
         with self._locked():
             self._write_sources(self._sources)
@@ -176,7 +187,11 @@ class PrivateApt:
         wanted = ("Created-By: Packages", f"Architecture: {self.architecture}")
         answer = self._run("apt-get", "indextargets", "--format", template, *wanted).stdout
         seen = {tuple(line.split("\t")) for line in answer.splitlines()}
-        return [s for s in self._sources if ("Debian", s.uri.rstrip("/") + "/", s.suite) in seen]
+        return [
+            s
+            for s in self._sources
+            if any((origin, s.uri.rstrip("/") + "/", s.suite) in seen for origin in self._origins)
+        ]
 
     def _write_sources(self, sources: Iterable[Source]) -> None:
         text = "\n".join(source.deb822() for source in sources)

@@ -1,22 +1,18 @@
 """Compiles and links the programs of all protection domains: in parallel, and only what has changed.
 
-Objects lie under `objects/` of the build folder, programs under `programs/`. Beside each lies a file `*.inputs` with a
-hash of all that went into it (source, headers, flags, compiler, the SDK's library); an equal hash means nothing to do.
+Objects lie under `objects/` of the build folder, programs under `programs/`. `router.cbuild` runs the steps; their
+inputs are source, headers, flags, compiler and the SDK's library.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import struct
-import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from router import files
-from router.errors import HostError
+from router.cbuild import PRODUCT, Step, contents, digest, headers, run_steps
 from router.microkit.programs import ROOT, Program, programs
 from router.microkit.sdk import BUILD_INPUTS
 from router.microkit.toolchain import FLAGS, LINK, Toolchain, find_toolchain
@@ -29,70 +25,6 @@ class Sizes:
 
     loaded: int
     zeroed: int
-
-
-@dataclass(frozen=True)
-class Step:
-    """One command and what it makes. `inputs`: a hash of all that the product depends on."""
-
-    what: str
-    product: Path
-    command: tuple[str, ...]
-    inputs: str
-
-    @property
-    def stamp(self) -> Path:
-        return self.product.with_name(f"{self.product.name}.inputs")
-
-    def is_done(self) -> bool:
-        """Whether the product is there and was made from the same inputs."""
-        return self.product.is_file() and self.stamp.is_file() and self.stamp.read_text() == self.inputs
-
-
-def digest(parts: Iterable[str | bytes]) -> str:
-    """One hash of several parts, each with its length so that no two lists run together."""
-    found = hashlib.sha256()
-    for part in parts:
-        raw = part.encode() if isinstance(part, str) else part
-        found.update(b"%d:" % len(raw) + raw)
-    return found.hexdigest()
-
-
-def run_step(step: Step, log: Path) -> None:
-    """Run a step's command; it writes `%` in place of the product, aside. HostError with its first error line."""
-    step.product.parent.mkdir(parents=True, exist_ok=True)
-    aside = step.product.with_name(f".{step.product.name}.new")
-    command = [str(aside) if word == "%" else word for word in step.command]
-    run = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    if run.returncode:
-        aside.unlink(missing_ok=True)
-        output = run.stderr.strip() or run.stdout.strip()
-        with log.open("a") as file:
-            file.write(f"$ {' '.join(command)}\n{output}\n")
-        lines = output.splitlines() or [f"exit code {run.returncode}"]
-        first = next((line for line in lines if "error" in line.lower() or "undefined" in line), lines[-1])
-        raise HostError(
-            f"{Path(command[0]).name} fails at {step.what}: {first.removeprefix(f'{ROOT}/')}",
-            hint=f"all it says: {log}",
-        )
-    step.stamp.unlink(missing_ok=True)
-    aside.replace(step.product)
-    step.stamp.write_text(step.inputs)
-
-
-def run_steps(steps: Sequence[Step], log: Path) -> None:
-    """Run those that are not done, as many at a time as there are processors; the first error ends it."""
-    todo = [step for step in steps if not step.is_done()]
-    if not todo:
-        return
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        running = [pool.submit(run_step, step, log) for step in todo]
-        try:
-            for each in running:
-                each.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 @dataclass(frozen=True)
@@ -113,8 +45,7 @@ class Compilation:
 
     def common(self, program: Program) -> str:
         """A hash of the SDK, and of all headers that the program's sources can include."""
-        found = [path for folder in program.includes for path in sorted((ROOT / folder).glob("*.h"))]
-        return digest([self.sdk(), *(part for path in found for part in (path.name, path.read_bytes()))])
+        return digest([self.sdk(), *contents(headers(ROOT / folder for folder in program.includes))])
 
     def object_steps(self, program: Program) -> list[Step]:
         """Compiling the sources of a program; programs with the same folders of headers share objects."""
@@ -126,24 +57,27 @@ class Compilation:
     def object_step(self, program: Program, source: Path, name: str, inputs: list[str]) -> Step:
         """Compiling one source."""
         group = program.includes[0].replace("/", "-")
-        command = (
+        command = (*self.command(program), "-c", str(source), "-o", PRODUCT)
+        product = self.folder / "objects" / group / f"{name.replace('/', '-')}.o"
+        hashed = digest([*inputs, self.toolchain.version, *command, source.read_bytes()])
+        return Step(f"compiling {name}", product, command, hashed)
+
+    def command(self, program: Program) -> tuple[str, ...]:
+        """The compiler and its flags for the sources of a program."""
+        return (
             *(*self.toolchain.compiler, *FLAGS),
             *(f"-ffile-prefix-map={ROOT}=.", f"-ffile-prefix-map={self.folder}=build"),
             *(f"-I{ROOT / each}" for each in program.includes),
             *("-isystem", str(self.board_dir / "include")),
             *([f"-Wa,-I{self.folder}"] if program.name == "images" else []),
-            *("-c", str(source), "-o", "%"),
         )
-        product = self.folder / "objects" / group / f"{name.replace('/', '-')}.o"
-        hashed = digest([*inputs, self.toolchain.version, *command, source.read_bytes()])
-        return Step(f"compiling {name}", product, command, hashed)
 
     def link_step(self, program: Program, objects: Sequence[Step]) -> Step:
         """Linking a program from its objects."""
         command = (
             *(*self.toolchain.linker, *LINK, f"-L{self.board_dir / 'lib'}"),
             *(str(each.product) for each in objects),
-            *("-lmicrokit", "-Tmicrokit.ld", "-o", "%"),
+            *("-lmicrokit", "-Tmicrokit.ld", "-o", PRODUCT),
         )
         inputs = digest([self.sdk(), self.toolchain.version, *command, *(each.inputs for each in objects)])
         return Step(f"linking {program.name}", self.folder / "programs" / f"{program.name}.elf", command, inputs)
@@ -168,8 +102,8 @@ def compile_programs(
     compiles = list({step.product: step for steps in objects.values() for step in steps}.values())
     if not all(step.is_done() for step in (*compiles, *links)):
         progress(f"compiling {len(links)} protection domains with {compilation.toolchain.name}")
-    run_steps(compiles, log)
-    run_steps(links, log)
+    run_steps(compiles, log, ROOT)
+    run_steps(links, log, ROOT)
     return {program.name: step.product for program, step in zip(objects, links, strict=True)}
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from router import files
+from router.cbuild import digest
 from router.errors import HostError
-from router.microkit.compile import Sizes, compile_programs, digest, sizes
+from router.microkit.compile import Sizes, compile_programs, sizes
 from router.microkit.configuration import Loaded, render_configuration
 from router.microkit.guard import CODE, guarded
 from router.microkit.sdk import Sdk

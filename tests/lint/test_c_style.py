@@ -39,7 +39,9 @@ def test_cppcheck_finds_nothing_in_c_files() -> None:
     """A finding that is wrong is suppressed beside the line, with the reason in the same comment."""
     sources = [name for name in tracked_c() if name.endswith(".c")]
     assert sources
-    includes = sorted({f"-I{Path(name).parent}" for name in tracked_c() if name.endswith(".h")})
+    # Without Microkit's names, whichever header they come from: `fault` is one, and a good name for other things.
+    headers = [Path(name) for name in tracked_c() if name.endswith(".h") and Path(name).name != "microkit.h"]
+    includes = sorted({f"-I{header.parent}" for header in headers})
     command = [need("cppcheck"), "--quiet", "--std=c11", "--enable=warning,style,performance,portability"]
     command += ["--inline-suppr", "--error-exitcode=1", "-j2", *includes, *sources]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

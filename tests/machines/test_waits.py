@@ -110,7 +110,7 @@ def test_a_program_that_takes_no_plugin_is_no_hang_and_says_so(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("false", "false cannot build the plugin for QEMU: exit code 1"),
+        ("false", "false fails at building the plugin for QEMU: exit code 1"),
         ("/none", "the plugin for QEMU cannot be built"),
     ],
 )

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from router.machines.qemu.tool import VARIABLE
 from tests.sel4.needs import need_qemu, need_sdk
 from tests.support.end_to_end import BOOT, MiB, own_place, processes_in, router
 from tests.support.patience import PATIENCE
+from tests.support.skips import need_newer
 
 TWO = """
 system: {name}
@@ -107,9 +109,9 @@ def test_ctrl_c_stops_a_release_system_and_leaves_nothing_behind(tmp_path: Path,
     assert list(place.glob("router-*")) == []
 
 
-def test_the_maaxboards_image_routes_on_the_emulated_board(tmp_path: Path) -> None:
+def test_the_maaxboards_image_routes_on_the_emulated_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need_sdk(board="maaxboard", config="release")
-    need_qemu((11, 0))
+    monkeypatch.setenv(VARIABLE, need_newer("qemu-system-aarch64"))
     run = routed(describe(tmp_path, "maax", board="maaxboard", config="release"), tmp_path)
     checked(run, tmp_path)
     assert "note: this is QEMU's imx8mp-evk, not the Avnet MaaXBoard" in run.stderr

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from router.cbuild import PRODUCT, Step, contents, digest, headers, run_steps
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(__file__).parent / "c"
 FOLDERS = [ROOT / name for name in ("common", "vmm", "drivers", "vswitch/core", "vswitch/pd")]
@@ -44,12 +46,20 @@ def run_compiler(compiler: str, *arguments: str) -> None:
 
 
 def compile_cores(folder: Path, *flags: str, compiler: str = "cc") -> list[Path]:
-    """The cores' object files."""
-    objects = []
-    for source in CORES:
-        objects.append(folder / f"{source.stem}.o")
-        run_compiler(compiler, *WARNINGS, *flags, "-c", str(source), "-o", str(objects[-1]))
-    return objects
+    """The cores' object files. HostError with the compiler's first error; all it says is in `folder`/compiler.log."""
+    command = (need(compiler), *(f"-I{each}" for each in (*FOLDERS, PROGRAMS)), *WARNINGS, *flags)
+    included = contents(headers(FOLDERS))
+    steps = [
+        Step(
+            f"compiling {source.name}",
+            folder / f"{source.stem}.o",
+            (*command, "-c", str(source), "-o", PRODUCT),
+            digest([*command, *contents([source]), *included]),
+        )
+        for source in CORES
+    ]
+    run_steps(steps, folder / "compiler.log", ROOT)
+    return [step.product for step in steps]
 
 
 def link_program(program: Path, source: str, objects: list[Path], *flags: str, compiler: str = "cc") -> Path:

@@ -8,17 +8,15 @@ yield. The kernel is the SDK's own, unchanged; the loops are found in its progra
 
 from __future__ import annotations
 
-import hashlib
 import struct
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from router.cbuild import host_step, run_steps
 from router.errors import HostError
 from router.machines.qemu.tool import Qemu
 from router.machines.qemu.usb import escape
-from router.vswitch.build import find_compiler
 
 SOURCE = Path(__file__).with_name("yield.c")
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra")
@@ -74,19 +72,8 @@ def wait_loops(elf: bytes) -> list[range]:
 
 def build_plugin(folder: Path, version: int) -> Path:
     """The plugin for that version of QEMU's interface, compiled unless it is there; HostError when it cannot be."""
-    compiler = find_compiler("the plugin for QEMU")
-    key = hashlib.sha256(SOURCE.read_bytes() + repr((compiler, FLAGS)).encode()).hexdigest()[:16]
-    plugin = folder / f"yield-{version}-{key}.so"
-    if not plugin.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".yield-", dir=folder) as aside:
-            made = Path(aside) / plugin.name
-            command = [*compiler, *FLAGS, f"-DAPI={version}", str(SOURCE), "-o", str(made)]
-            run = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-            if run.returncode != 0:
-                why = run.stderr.strip()[-200:] or f"exit code {run.returncode}"
-                raise HostError(f"{compiler[0]} cannot build the plugin for QEMU: {why}")
-            made.replace(plugin)
+    plugin = folder / f"yield-{version}.so"
+    run_steps([host_step("the plugin for QEMU", plugin, (*FLAGS, f"-DAPI={version}"), [SOURCE])])
     return plugin
 
 

@@ -15,10 +15,15 @@ _Bool nondet_bool(void);
 #define ASSUME(condition) __CPROVER_assume(condition)
 #define ASSERT(condition, text) __CPROVER_assert(condition, text)
 /* Must fail: a proof whose assumptions nothing meets, or that never gets there, would hold as well. */
+#ifndef PLANTED_BUG
 #define REACHED() __CPROVER_assert(0, "REACHED")
+#else
+#define REACHED() (void)0
+#endif
 
 #define BASE 0x40000000ULL
 #define BYTES 96u
+#define POOL_STEPS 6u /* pieces taken or given back */
 
 static uint8_t memory[BYTES] __attribute__((aligned(16)));
 static const struct guest_ram ram = {BASE, BYTES, memory};
@@ -104,14 +109,20 @@ void prove_pool(void)
     uint32_t size = nondet_u32();
     ASSUME(size >= 64 && size <= 1024 && size % 64 == 0);
     netq_pool_init(&pool, size);
-    for (uint32_t step = 0; step < 5; step++) {
-        uint32_t i = nondet_u32();
-        ASSUME(i < 4);
-        if (out[i]) {
+    for (uint32_t step = 0; step < POOL_STEPS; step++) {
+        /* What is taken gets the first free name of ours: other names are the same case again. */
+        uint32_t i = 0;
+        while (i < 4 && out[i]) {
+            i++;
+        }
+        if (nondet_bool()) {
+            i = nondet_u32();
+            ASSUME(i < 4 && out[i]);
             ASSERT(netq_pool_give(&pool, ticket[i]), "what is out can be given back");
             out[i] = 0;
             continue;
         }
+        ASSUME(i < 4);
         length[i] = nondet_u32();
         out[i] = netq_pool_take(&pool, length[i], &offset[i], &ticket[i]);
         if (out[i]) {
@@ -120,6 +131,9 @@ void prove_pool(void)
     }
     if (out[0] && out[1] && out[2]) {
         REACHED();
+        if (offset[0] > offset[1] && ticket[0] > ticket[1]) {
+            REACHED(); /* both the pool and the tickets have gone round */
+        }
     }
     for (uint32_t i = 0; i < 4; i++) {
         for (uint32_t k = i + 1; k < 4; k++) {
@@ -129,6 +143,11 @@ void prove_pool(void)
             ASSERT(!out[i] || !out[k] || ticket[i] != ticket[k], "nor do their tickets");
         }
     }
+    uint16_t other = nondet_u16();
+    for (uint32_t i = 0; i < 4; i++) {
+        ASSUME(!out[i] || ticket[i] != other);
+    }
+    ASSERT(!netq_pool_give(&pool, other), "a ticket that is not out is refused");
 }
 
 /* Whatever the peer writes into a ring, an end stays inside it. */
