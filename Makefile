@@ -1,9 +1,11 @@
 # `make demo` and `make test` install what is missing and then run: Debian packages by apt, Python packages by pip.
+# DEVELOPING.md explains the tiers.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+STEPS  ?=
 
-.PHONY: demo test setup packages lint clean newer-tools compile_commands.json
+.PHONY: demo check test long fuzz coverage setup packages lint clean newer-tools compile_commands.json
 setup: packages
 	@$(MAKE) --no-print-directory $(VENV)/.done
 
@@ -18,8 +20,16 @@ $(VENV)/.done: pyproject.toml
 demo: setup
 	$(BIN)/router demo
 
+# No sudo, no QEMU, no compiler.
+check: lint
+	$(BIN)/pytest -q -n 2 -m "$$($(BIN)/python -c 'from tests.support.tiers import FAST; print(FAST)')"
+
 test: setup lint newer-tools
 	$(BIN)/pytest
+
+# Hours. STEPS="fuzzing kernel" runs only these; tests/long.json keeps each step's last result.
+long: setup newer-tools
+	$(BIN)/python -m tests.support.long $(STEPS)
 
 # Tests that need one of them skip where it cannot be had, and the reason is said again at the end of the run.
 newer-tools: setup
@@ -29,10 +39,11 @@ newer-tools: setup
 compile_commands.json: setup
 	$(BIN)/python -m tests.support.compile_commands
 
-lint: setup
+lint: $(VENV)/.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 clean:
 	rm -rf build

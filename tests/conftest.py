@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import skips
+from tests.support import long, skips, tiers
 
 # A computer that does other things for a while is no failure of what is tested, nor of its inputs' making.
 settings.register_profile(
@@ -22,8 +22,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden from what the program makes")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    tiers.mark(items)
+    tiers.without_long(config, items)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skips.write_summary(terminalreporter)
+    terminalreporter.section("last run of make long")
+    for line in long.lines():
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture
