@@ -11,6 +11,7 @@
 #include "uart.h"
 
 #define PATIENCE 5u /* seconds that what is typed waits for a guest that does not read */
+#define SLICE 256u  /* bytes written before input is looked at again, where the device takes all at once */
 
 static struct mux mux;
 static int held_out = -1; /* a byte that the transmitter did not take */
@@ -28,32 +29,46 @@ static void arm(uint64_t deadline)
     }
 }
 
-static void pump(void)
+static void take_input(void)
 {
-    bool full = false;
     for (;;) {
         int byte = held_in >= 0 ? held_in : uart_get();
         held_in = -1;
         if (byte < 0) {
-            break;
+            return;
         }
         if (!mux_input(&mux, (uint8_t)byte, timer_now())) {
             held_in = byte; /* the rest waits in the device until the guest has read, or has not */
             arm(mux_deadline(&mux));
-            break;
+            return;
         }
     }
-    while (!full) {
+}
+
+/* Writes up to SLICE bytes. False when there is nothing to write, or no room. */
+static bool give_output(bool *full)
+{
+    for (uint32_t i = 0; i < SLICE; i++) {
         int byte = held_out >= 0 ? held_out : mux_next(&mux);
         held_out = -1;
         if (byte < 0) {
-            break;
+            return false;
         }
         if (!uart_put((uint8_t)byte)) {
             held_out = byte;
-            full = true;
+            *full = true;
+            return false;
         }
     }
+    return true;
+}
+
+static void pump(void)
+{
+    bool full = false;
+    do {
+        take_input();
+    } while (give_output(&full));
     if (awaits_input != (held_in < 0)) {
         awaits_input = held_in < 0;
         uart_await_input(awaits_input);
