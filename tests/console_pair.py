@@ -1,4 +1,4 @@
-"""The console multiplexer in C, compiled for this computer, as Python sees it: guests' ends and the serial line's bytes."""
+"""The console multiplexer in C, compiled for this computer: guests' ends and the serial line's bytes."""
 
 from __future__ import annotations
 

@@ -17,7 +17,14 @@ from router.machines.line_input import PortInput
 from router.machines.multiplexer import AGAIN, HIDE, SHOW, Demultiplexer
 
 LONG = "a" * 32
-PORTS = (LONG, f"{LONG}.control", "client", "client.control", "aaaaaaaaaaaaaaaaaaaaaaaab", "aaaaaaaaaaaaaaaaaaaaaaaab.control")
+PORTS = (
+    LONG,
+    f"{LONG}.control",
+    "client",
+    "client.control",
+    "aaaaaaaaaaaaaaaaaaaaaaaab",
+    "aaaaaaaaaaaaaaaaaaaaaaaab.control",
+)
 LETTERS = (b"ABCDEFGH", b"IJKLMNOP", b"QRSTUVWX", b"01234567", b"+-*/=()!", b"[]{}<>?#")
 SEEDS = [int(line) for line in (Path(__file__).parent / "pair_seeds.txt").read_text().split() if line.isdigit()]
 """Seeds that once failed, and some that never did."""
@@ -47,7 +54,9 @@ def words(port: int, chance: random.Random) -> bytes:
     if kind == 5:
         return b"\n" + forged(chance) + b"\n"
     if kind == 6:
-        return chance.choice((AGAIN, HIDE, SHOW, b"`", b"\\", b"\\x60", b"\x1b", b"\x1c1", b"\x1e", b"\r\r\n", b"\xc3\xa9"))
+        return chance.choice(
+            (AGAIN, HIDE, SHOW, b"`", b"\\", b"\\x60", b"\x1b", b"\x1c1", b"\x1e", b"\r\r\n", b"\xc3\xa9")
+        )
     if kind == 7:
         return chance.randbytes(chance.choice((1, 9, 90)))
     return b"zz\n" * chance.choice((1, 2, 40))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,10 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
 def test_a_system_that_comes_up_is_ready_and_has_a_time_line(start: Start, tmp_path: Path) -> None:
     with start(UP) as system:
         system.wait_ready(PATIENCE)
+        # Each console has a thread of its own: the system's lines may be looked at later than the guests'.
+        end = time.monotonic() + PATIENCE
+        while not system.timeline.seen("seL4", "monitor") and time.monotonic() < end:
+            system.poll(0.1)
         stages = [event.name for event in system.timeline.events if event.guest == "seL4"]
     assert stages == ["loader", "kernel", "monitor"]
     assert [event.detail for event in system.timeline.seen("client", "kernel")] == ["6.1.0"]

@@ -17,7 +17,9 @@ BOARD_MODULES = (
     "remote", "runner", "script", "state", "uboot", "ymodem",
     "tftp/__init__", "tftp/server", "tftp/transfer", "tftp/wire",
 )  # fmt: skip
-LIVE_MODULES = ("__init__", "agent", "consoles", "live", "multiplexer", "serial_line", "timeline")
+LIVE_MODULES = (
+    *("__init__", "agent", "consoles", "frames", "line_input", "live", "multiplexer", "serial_line", "timeline"),
+)
 CONTROL_MODULES = ("__init__", "facts", "lines", "place", "server", "system")
 OURS = (
     "__init__.py",
