@@ -41,7 +41,8 @@ class FakeMux:
 
     def say(self, port: str, line: bytes) -> None:
         """A line of a port."""
-        pieces = [line[at : at + MAX_BODY // 4] for at in range(0, len(line), MAX_BODY // 4)] or [b""]
+        size = MAX_BODY if len(escape(line)) == len(line) else MAX_BODY // 4
+        pieces = [line[at : at + size] for at in range(0, len(line), size)] or [b""]
         with self._saying:
             for place, piece in enumerate(pieces):
                 self._put(self.frame(port, piece, b"+" if place else b"|", ended=place == len(pieces) - 1))
