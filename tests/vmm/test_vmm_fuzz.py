@@ -1,4 +1,4 @@
-"""Short runs of the fuzzers: hostile guests, a lying switch, lying monitors. CI gives each a quarter of a minute."""
+"""Short runs of the fuzzers: hostile guests, a lying switch, lying monitors, a shared line. CI gives each a quarter of a minute."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def fuzz_objects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return compile_cores(tmp_path_factory.mktemp("fuzz_cores"), *FUZZ, compiler="clang")
 
 
-@pytest.mark.parametrize("source", ["fuzz_device.c", "fuzz_gic.c", "fuzz_forward.c"])
+@pytest.mark.parametrize("source", ["fuzz_device.c", "fuzz_gic.c", "fuzz_forward.c", "fuzz_mux.c"])
 def test_no_input_breaks_a_core(fuzz_objects: list[Path], tmp_path: Path, source: str) -> None:
     link = [flag.replace("fuzzer-no-link", "fuzzer") for flag in FUZZ]
     program = link_program(tmp_path / "fuzz", source, fuzz_objects, *link, compiler="clang")
