@@ -110,6 +110,29 @@ def test_a_frame_with_a_missing_or_altered_byte_is_dropped_and_the_next_is_not(m
             assert found == {"client": b"good\n"}
 
 
+@pytest.mark.parametrize(
+    ("frame", "port", "length"),
+    [
+        (b"client| hello ", 2, 4),
+        (b"client| hello ", 2, 6),
+        (b"client| hello ", 0, 5),
+        (b"server| hello ", 2, 5),
+        (b"client.control| hello ", 2, 5),
+        (b"hello ", 2, 5),
+        (b"client| he`lo ", 2, 5),
+        (b"client| he\\lo ", 2, 5),
+        (b"client| hello ", 4, 5),
+    ],
+)
+def test_a_frame_that_contradicts_itself_is_dropped_though_its_checksum_is_right(
+    frame: bytes, port: int, length: int
+) -> None:
+    """Whoever knows what the line will lose can make the checksum fit; the rest of a tail no guest can write."""
+    demultiplexer = Demultiplexer(PORTS)
+    assert apart([seal(frame, port, length, 0, True) + b"\r\n"], demultiplexer) == {}
+    assert demultiplexer.damaged == 1
+
+
 def test_a_lost_frame_is_counted_and_takes_its_whole_control_line_with_it(mux: FakeMux) -> None:
     demultiplexer = Demultiplexer(PORTS, CONTROL)
     first = mux.frame("client.control", b"1 x 0")
