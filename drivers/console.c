@@ -39,7 +39,6 @@ static void take_input(void)
         }
         if (!mux_input(&mux, (uint8_t)byte, timer_now())) {
             held_in = byte; /* the rest waits in the device until the guest has read, or has not */
-            arm(mux_deadline(&mux));
             return;
         }
     }
@@ -48,8 +47,9 @@ static void take_input(void)
 /* Writes up to SLICE bytes. False when there is nothing to write, or no room. */
 static bool give_output(bool *full)
 {
+    uint64_t now = timer_now();
     for (uint32_t i = 0; i < SLICE; i++) {
-        int byte = held_out >= 0 ? held_out : mux_next(&mux);
+        int byte = held_out >= 0 ? held_out : mux_next(&mux, now);
         held_out = -1;
         if (byte < 0) {
             return false;
@@ -69,6 +69,7 @@ static void pump(void)
     do {
         take_input();
     } while (give_output(&full));
+    arm(mux_deadline(&mux));
     if (awaits_input != (held_in < 0)) {
         awaits_input = held_in < 0;
         uart_await_input(awaits_input);
@@ -87,7 +88,7 @@ static void pump(void)
 
 void init(void)
 {
-    mux_init(&mux, PATIENCE * timer_frequency());
+    mux_init(&mux, PATIENCE * timer_frequency(), timer_frequency());
     for (uint32_t i = 0; i < console_config.ports; i++) {
         const struct console_port *port = &console_config.port[i];
         mux_add(&mux, port->name, port->programs, port->ring);

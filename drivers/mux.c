@@ -3,10 +3,11 @@
 
 #define NO_PORT MUX_MAX_PORTS
 
-void mux_init(struct mux *mux, uint64_t patience)
+void mux_init(struct mux *mux, uint64_t patience, uint64_t second)
 {
     memset(mux, 0, sizeof(*mux));
     mux->patience = patience;
+    mux->second = second;
     mux->open = NO_PORT;
 }
 
@@ -220,14 +221,30 @@ static bool write_turn(struct mux *mux, bool first)
     return false;
 }
 
-int mux_next(struct mux *mux)
+static uint64_t ticks_of(const struct mux *mux, uint64_t bytes)
+{
+    return bytes * mux->second / MUX_PACE;
+}
+
+/* The same at the limited pace. */
+static bool write_paced(struct mux *mux, uint64_t now)
+{
+    mux->paused = mux->paid > now + ticks_of(mux, MUX_BURST);
+    if (mux->paused || !write_turn(mux, false)) {
+        return false;
+    }
+    mux->paid = (mux->paid > now ? mux->paid : now) + ticks_of(mux, mux->pending_end);
+    return true;
+}
+
+int mux_next(struct mux *mux, uint64_t now)
 {
     if (mux->pending_at == mux->pending_end) {
         mux->pending_at = mux->pending_end = 0;
         if (mux->to_say != 0) {
             say(mux, (uint32_t)__builtin_ctzll(mux->to_say));
         } else if (mux->ahead >= MUX_AHEAD || !write_turn(mux, true)) {
-            if (!write_turn(mux, false)) {
+            if (!write_paced(mux, now)) {
                 write_turn(mux, true);
             }
         }

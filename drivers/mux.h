@@ -46,6 +46,11 @@
 /* Bytes of such channels in a row, then another port that waits gets one frame (up to some 300 bytes): so a
  * console gets an eighth of the line at the least, and an answer takes an eighth longer at the most. */
 #define MUX_AHEAD 2048u
+/* Everybody else together writes at this pace, after a burst. A real line is slower. An emulated one takes
+ * bytes as fast as the processor writes them, and this domain runs before all guests: without a limit, a
+ * guest that prints without pause uses the others' time as well. */
+#define MUX_PACE 65536u  /* bytes in a second */
+#define MUX_BURST 65536u /* bytes */
 
 #define MUX_HEAD (MUX_NAME + 2u)
 /* Tail of an unfinished line: an operating system command that terminals ignore, so that it is not seen. */
@@ -80,6 +85,9 @@ struct mux_port {
 
 struct mux {
     uint64_t patience; /* counter ticks that input may wait for a guest */
+    uint64_t second;   /* counter ticks in a second */
+    uint64_t paid;     /* when what was written at the limited pace would have been written */
+    bool paused;       /* somebody may have to wait for the pace */
     uint32_t ports;
     uint32_t focus;      /* the port that has the keyboard */
     uint32_t open;       /* the port whose unfinished line is the terminal's last one, or MUX_MAX_PORTS */
@@ -101,20 +109,22 @@ struct mux {
     uint64_t to_wake_in;  /* ports for whose guest there is new input */
 };
 
-void mux_init(struct mux *mux, uint64_t patience);
+/* patience: counter ticks that a key may wait for a guest. second: counter ticks in a second. */
+void mux_init(struct mux *mux, uint64_t patience, uint64_t second);
 
 /* Adds a console and returns its number, or MUX_MAX_PORTS when there is no room or the name is longer than
  * MUX_NAME. The name is kept by reference. */
 uint32_t mux_add(struct mux *mux, const char *name, bool programs, struct charq_port *ring);
 
-/* The next byte for the serial line, or -1 when there is none. */
-int mux_next(struct mux *mux);
+/* The next byte for the serial line at this counter value, or -1 when there is none, or none before the
+ * deadline. */
+int mux_next(struct mux *mux, uint64_t now);
 
 /* Takes a byte from the serial line at this counter value. False when the console that has the keyboard has
  * no room: offer it again, at the deadline at the latest. */
 bool mux_input(struct mux *mux, uint8_t byte, uint64_t now);
 
-/* When the byte that was refused will be dropped, or MUX_NEVER. */
+/* When the key that was refused will be dropped, or more may be written; or MUX_NEVER. */
 uint64_t mux_deadline(const struct mux *mux);
 
 /* Ports to be notified since the last call, and forgets them. */

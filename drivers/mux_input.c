@@ -160,6 +160,11 @@ bool mux_input(struct mux *mux, uint8_t byte, uint64_t now)
 uint64_t mux_deadline(const struct mux *mux)
 {
     const struct mux_port *port = &mux->port[mux->focus];
-    bool waits = port->full_since != MUX_NEVER && !port->deaf;
-    return waits ? port->full_since + mux->patience : MUX_NEVER;
+    uint64_t deadline = MUX_NEVER;
+    if (port->full_since != MUX_NEVER && !port->deaf) {
+        deadline = port->full_since + mux->patience;
+    }
+    /* A quarter of the burst at a time: not a wake-up for every line. */
+    uint64_t more = mux->paid - mux->second * (MUX_BURST / 4 * 3) / MUX_PACE;
+    return mux->paused ? min_u64(deadline, more) : deadline;
 }

@@ -1,4 +1,4 @@
-"""Short runs of the fuzzers: hostile guests, a lying switch, lying monitors, a shared line. CI gives each a quarter of a minute."""
+"""Short runs of the fuzzers: hostile guests, a lying switch, lying monitors. CI gives each a quarter of a minute."""
 
 from __future__ import annotations
 

@@ -20,10 +20,12 @@ static bool lied[PORTS], returned[PORTS];
 static uint8_t line[4096];
 static uint32_t length;
 static bool fresh;
+static uint64_t now;
 
 static void start(void)
 {
-    mux_init(&mux, 1000);
+    mux_init(&mux, 1000, 1000);
+    now = 0;
     for (uint32_t i = 0; i < PORTS; i++) {
         memset(&rings[i], 0, sizeof(rings[i]));
         require(mux_add(&mux, names[i], i == 1, &rings[i]) == i);
@@ -125,10 +127,19 @@ static void line_byte(uint8_t byte)
 
 static void write_line(uint32_t count)
 {
-    for (int byte = 0; count > 0 && (byte = mux_next(&mux)) >= 0; count--) {
+    for (int byte = 0; count > 0 && (byte = mux_next(&mux, now)) >= 0; count--) {
         line_byte((uint8_t)byte);
     }
     mux_wakes(&mux);
+}
+
+/* Everything, whatever the pace: a ring full of line ends becomes 100 KiB on the line. */
+static void write_all(void)
+{
+    for (uint32_t i = 0; i < 8; i++) {
+        now += 1000000;
+        write_line(UINT32_MAX);
+    }
 }
 
 static void send(uint32_t port, const uint8_t *body, uint32_t n, uint32_t sequence, bool flag, bool damage)
@@ -150,7 +161,6 @@ static void send(uint32_t port, const uint8_t *body, uint32_t n, uint32_t sequen
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
 {
-    uint64_t now = 0;
     uint8_t bytes[256];
     start();
     while (left > 0) {
@@ -197,10 +207,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
             break;
         }
     }
-    write_line(UINT32_MAX);
+    write_all();
     for (uint32_t port = 0; port < PORTS; port++) {
         print(port, '\n');
-        write_line(UINT32_MAX);
+        write_all();
         require(lied[port] || printed_at[port] == printed_end[port]);
     }
     return 0;

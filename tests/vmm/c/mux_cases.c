@@ -3,6 +3,9 @@
 #include "mux.h"
 
 #define PATIENCE 5000u
+#define SECOND 1000000u
+
+static uint64_t clock_now;
 
 static struct mux mux;
 static struct charq_port lines[3];
@@ -13,7 +16,8 @@ static void start_mux(void)
 {
     static const char *const names[3] = {"server", "server.control", "client"};
     memset(lines, 0, sizeof(lines));
-    mux_init(&mux, PATIENCE);
+    mux_init(&mux, PATIENCE, SECOND);
+    clock_now = 0;
     for (uint32_t i = 0; i < 3; i++) {
         EQUAL(mux_add(&mux, names[i], i == 1, &lines[i]), i);
         charq_attach(&guest_out[i], &lines[i].out, lines[i].out_bytes, CHARQ_OUT_BYTES);
@@ -30,7 +34,8 @@ static void print(uint32_t port, const char *text)
 static const char *shown(void)
 {
     uint32_t n = 0;
-    for (int byte = mux_next(&mux); byte >= 0 && n < sizeof(serial) - 1; byte = mux_next(&mux)) {
+    for (int byte = mux_next(&mux, clock_now); byte >= 0 && n < sizeof(serial) - 1;
+         byte = mux_next(&mux, clock_now)) {
         serial[n++] = (char)byte;
         bool hidden = byte == MUX_SHOW && n >= 18 && memcmp(serial + n - 18, MUX_HIDE, 5) == 0;
         bool ends = n >= 15 && memcmp(serial + n - 2, "\r\n", 2) == 0 && serial[n - 14] == FRAME_MARK;
@@ -51,7 +56,8 @@ static const char *shown(void)
 static const char *raw_line(void)
 {
     uint32_t n = 0;
-    for (int byte = mux_next(&mux); byte >= 0 && n < sizeof(serial) - 1; byte = mux_next(&mux)) {
+    for (int byte = mux_next(&mux, clock_now); byte >= 0 && n < sizeof(serial) - 1;
+         byte = mux_next(&mux, clock_now)) {
         serial[n++] = (char)byte;
     }
     serial[n] = 0;
@@ -459,6 +465,27 @@ CASE(a_console_ring_with_a_senseless_index_is_empty_or_full)
     EQUAL(charq_write(&mux.port[2].in, &byte, 1), 0);
 }
 
+CASE(all_but_the_answers_keep_to_a_pace)
+{
+    uint32_t written = 0;
+    start_mux();
+    for (uint32_t round = 0; round < 100; round++) {
+        flood(0);
+        written += (uint32_t)strlen(raw_line());
+    }
+    CHECK(written >= MUX_BURST && written < MUX_BURST + MUX_FRAME_BYTES * 2);
+    CHECK(mux_deadline(&mux) >= SECOND / 4 && mux_deadline(&mux) < SECOND / 4 + SECOND / 50);
+    send(1, 1, false, "5 aWQ=\\x0a");
+    print(1, "5 x 0\n");
+    CHECK(strstr(shown(), "server.control| 5 x 0") != NULL);
+    clock_now = mux_deadline(&mux);
+    flood(0);
+    CHECK(strlen(raw_line()) > CHARQ_OUT_BYTES / 2);
+    clock_now += 3 * SECOND;
+    raw_line();
+    EQUAL(mux_deadline(&mux), MUX_NEVER);
+}
+
 #define NAMED(name)                                                                                          \
     {                                                                                                        \
 #name, name                                                                                          \
@@ -490,6 +517,7 @@ static const struct test_case cases[] = {
     NAMED(what_the_multiplexer_says_itself_tears_no_line),
     NAMED(a_producer_that_waits_for_room_is_woken),
     NAMED(a_console_ring_with_a_senseless_index_is_empty_or_full),
+    NAMED(all_but_the_answers_keep_to_a_pace),
     {NULL, NULL},
 };
 
