@@ -145,10 +145,10 @@ static void emit_again(struct mux *mux, uint32_t index)
     mux->open = index;
 }
 
-/* Whether a line that has to be ended now is shown again below: for a person, not for a program. */
+/* Whether a line that has to be ended now is shown again below: a prompt for a person. */
 static bool shows_again(const struct mux *mux)
 {
-    return mux->open == mux->focus && mux->typist != MUX_PROGRAM;
+    return mux->open == mux->focus && mux->typist != MUX_PROGRAM && mux->port[mux->focus].shown <= MUX_AGAIN;
 }
 
 static bool write_port(struct mux *mux, uint32_t index)

@@ -52,6 +52,10 @@
 #define MUX_PACE 65536u  /* bytes in a second */
 #define MUX_BURST 65536u /* bytes */
 
+/* Bytes of an unfinished line that is shown again after an interruption: a prompt and a command. A guest that
+ * never ends its line must not double what others write. */
+#define MUX_AGAIN 100u
+
 #define MUX_HEAD (MUX_NAME + 2u)
 /* Tail of an unfinished line: an operating system command that terminals ignore, so that it is not seen. */
 #define MUX_HIDE "\x1b]77;"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from console_pair import Multiplexer, compile_pair, damaged, is_subsequence
 
-from router.machines.frames import KEYS, give_keyboard, seal
+from router.machines.frames import KEYS, give_keyboard, seal, to_port
 from router.machines.line_input import PortInput
 from router.machines.multiplexer import AGAIN, HIDE, SHOW, Demultiplexer
 
@@ -202,3 +202,39 @@ def test_on_a_bad_line_nothing_comes_out_of_a_port_that_did_not_go_in_there(
     for index, name in enumerate(PORTS):
         assert is_subsequence(bytes(world.came[name]), bytes(world.printed[index])), name
         assert is_subsequence(bytes(world.read[index]), bytes(world.typed[index])), name
+
+
+BYTES_A_SECOND = 11520
+"""Of a line at 115,200 baud."""
+FLOODS = {"nobody": (), "consoles": (0, 2, 4), "everybody": (0, 1, 2, 4, 5)}
+
+
+def bytes_until_answered(library: Path, answer: bytes, floods: tuple[int, ...]) -> int:
+    """Bytes on the line from a command's frame to the end of its answer on port 3, while the others print."""
+    mux, demux = Multiplexer(library, PORTS), Demultiplexer(PORTS)
+    text = dict.fromkeys(floods, b"server.control| 1 x 0 `000000000000\r\n" * 100 + b"\x01" * 2000)
+    for port, words_ in text.items():
+        mux.print(port, words_)
+    mux.line(50_000)
+    mux.type(to_port(3, 1, b"7 bHM=\n")[0])
+    came, left, count = b"", answer, 0
+    while len(came) < len(answer):
+        left = left[mux.print(3, left) :]
+        for port, words_ in text.items():
+            mux.print(port, words_)
+        line = mux.line(16)  # as much as a device takes at a time
+        count += len(line)
+        came += b"".join(part for name, part in demux.feed(line) if name == PORTS[3])
+        assert line
+    assert came == answer
+    return count
+
+
+@pytest.mark.parametrize("floods", [key for key in FLOODS if key != "nobody"])
+def test_beside_floods_answers_are_there_soon(library: Path, floods: str) -> None:
+    lone = bytes_until_answered(library, b"7 x 0\n", FLOODS[floods])
+    listing = b"".join(b"7 o %s\n" % (b"YWJj" * 100) for _ in range(30)) + b"7 x 0\n"
+    peace, flood = (bytes_until_answered(library, listing, FLOODS[each]) for each in ("nobody", floods))
+    print(f"{floods}: true {lone / BYTES_A_SECOND:.3f} s, a listing {flood / peace:.2f} times its time in peace")
+    assert lone < BYTES_A_SECOND / 5
+    assert flood < 1.5 * peace

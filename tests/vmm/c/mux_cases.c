@@ -101,6 +101,20 @@ CASE(a_prompt_appears_at_once_and_again_after_an_interruption)
     CHECK(strcmp(shown(), "ls\r\n") == 0);
 }
 
+CASE(an_unfinished_line_that_is_long_is_not_shown_again_and_again)
+{
+    char text[MUX_AGAIN + 2];
+    start_mux();
+    memset(text, 'x', sizeof(text));
+    text[MUX_AGAIN + 1] = 0;
+    print(0, text);
+    shown();
+    print(2, "boot\n");
+    CHECK(strcmp(shown(), "\r\nclient| boot\r\n") == 0);
+    print(0, "y\n");
+    CHECK(strcmp(shown(), "server+ y\r\n") == 0);
+}
+
 CASE(an_unfinished_line_is_ended_also_when_its_console_has_lost_the_keyboard)
 {
     start_mux();
@@ -495,6 +509,7 @@ static const struct test_case cases[] = {
     NAMED(the_tail_of_a_line_is_the_documented_one),
     NAMED(a_line_is_never_torn),
     NAMED(a_prompt_appears_at_once_and_again_after_an_interruption),
+    NAMED(an_unfinished_line_that_is_long_is_not_shown_again_and_again),
     NAMED(an_unfinished_line_is_ended_also_when_its_console_has_lost_the_keyboard),
     NAMED(a_person_who_types_gets_terminal_control_from_that_console_alone),
     NAMED(a_guest_cannot_print_the_mark_of_a_tail),
