@@ -11,13 +11,25 @@ ANSWER_TIMEOUT_S = 0.5
 on its way."""
 MIN_RETRY_S, MAX_RETRY_S = 0.05, 1.0
 """Between tries while the guest's ring is full; doubled each time."""
+REFUSED_TIMEOUT_S = 5.0
+"""After which what a guest has no room for is dropped: it must not run a command of long ago when it reads again."""
 
 
 class PortInput:
-    """Sends one frame at a time to port `index`, and the next when the multiplexer says that it was taken."""
+    """Sends one frame at a time to port `index`, and the next when the multiplexer says that it was taken.
 
-    def __init__(self, index: int) -> None:
+    lines: the guest reads lines, so after something was dropped the next line must begin anew.
+    """
+
+    def __init__(self, index: int, *, lines: bool = False) -> None:
         self._index = index
+        self._lines = lines
+        self._torn = False
+        """Something was dropped, perhaps in the middle of a line."""
+        self._refused: float | None = None
+        """Since when the guest has had no room."""
+        self.dropped = 0
+        """Bytes that the guest had no room for in time."""
         self._sequence = secrets.randbelow(SEQUENCES)
         self._waiting = b""
         self._keyboard = False
@@ -39,6 +51,9 @@ class PortInput:
 
     def write(self, data: bytes) -> None:
         """Send this after what waits already."""
+        if data and self._torn:
+            self._torn = False
+            data = b"\n" + data
         self._waiting += data
 
     def ask_keyboard(self) -> None:
@@ -62,6 +77,16 @@ class PortInput:
             return self._due
         return 0.0 if self._waiting or self._keyboard else None
 
+    def _refuse(self, now: float) -> None:
+        if self._refused is None:
+            self._refused = now
+        if now - self._refused < REFUSED_TIMEOUT_S:
+            self._due = now + self._retry
+            self._retry = min(2 * self._retry, MAX_RETRY_S)
+            return
+        self.dropped += len(self._waiting)
+        self._frame, self._waiting, self._torn = None, b"", self._lines
+
     def _next(self) -> None:
         self._sequence = (self._sequence + 1) % SEQUENCES
         self._gives_keyboard = self._keyboard
@@ -80,10 +105,9 @@ class PortInput:
         if self._frame is None or sequence != self._sequence:
             return False
         if not taken:
-            self._due = now + self._retry
-            self._retry = min(2 * self._retry, MAX_RETRY_S)
+            self._refuse(now)
             return False
-        self._retry = MIN_RETRY_S
+        self._retry, self._refused = MIN_RETRY_S, None
         self._frame = None
         if self._gives_keyboard:
             self._gives_keyboard = False

@@ -57,7 +57,7 @@ class SerialLine(threading.Thread):
         self._near: dict[str | None, socket.socket] = {}
         self._far: dict[str | None, socket.socket] = {}
         self._to_port: dict[str | None, bytearray] = {}
-        self._inputs = {name: PortInput(index) for index, name in enumerate(ports)}
+        self._inputs = {name: PortInput(index, lines=name in whole) for index, name in enumerate(ports)}
         self._to_line = bytearray()
         self._speaks = running
         self._focus: str | None = None

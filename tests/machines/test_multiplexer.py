@@ -13,6 +13,7 @@ from fake_mux import FakeMux
 from patience import PATIENCE, wait_until
 
 from router.machines.frames import MAX_BODY, escape, seal, to_port, unescape, unseal
+from router.machines.line_input import REFUSED_TIMEOUT_S, PortInput
 from router.machines.multiplexer import MAX_SYSTEM_LINE, MAX_WHOLE_LINE, Demultiplexer
 from router.machines.serial_line import MAX_UNREAD, SerialLine
 
@@ -327,3 +328,27 @@ def test_what_a_machine_said_before_it_ended_is_read_though_it_takes_nothing_any
         carried.start()
         assert read(console, 500 * 11) == b"last words\n" * 500
         carried.close()
+
+
+def test_what_a_guest_has_no_room_for_is_dropped_in_time_and_the_next_line_begins_anew() -> None:
+    port, now, sent = PortInput(1, lines=True), 0.0, b""
+
+    def exchange(taken: bool) -> bytes:
+        """Send what is due; what arrived."""
+        frame = port.take(now)
+        opened = unseal(frame[1:-1], 0, len(frame) - 14)
+        assert opened is not None
+        port.answered(opened.sequence, taken, now)
+        return opened.body if taken else b""
+
+    port.write(b"1 " + b"x" * 400 + b"\n")
+    exchange(True)  # tells the sequence number, and carries nothing
+    sent += exchange(True)
+    while not port.idle:
+        exchange(False)
+        now = port.due() or now
+        assert now < 2 * REFUSED_TIMEOUT_S
+    assert port.dropped == 403 - len(sent)
+    port.write(b"2 y\n")
+    sent += exchange(True)
+    assert sent.endswith(b"x\n2 y\n")
