@@ -11,6 +11,7 @@
 #include "uart.h"
 
 #define PATIENCE 5u /* seconds that what is typed waits for a guest that does not read */
+#define SLICE 256u  /* bytes written before input is looked at again, where the device takes all at once */
 
 static struct mux mux;
 static int held_out = -1; /* a byte that the transmitter did not take */
@@ -28,32 +29,47 @@ static void arm(uint64_t deadline)
     }
 }
 
-static void pump(void)
+static void take_input(void)
 {
-    bool full = false;
     for (;;) {
         int byte = held_in >= 0 ? held_in : uart_get();
         held_in = -1;
         if (byte < 0) {
-            break;
+            return;
         }
         if (!mux_input(&mux, (uint8_t)byte, timer_now())) {
             held_in = byte; /* the rest waits in the device until the guest has read, or has not */
-            arm(mux_deadline(&mux));
-            break;
+            return;
         }
     }
-    while (!full) {
-        int byte = held_out >= 0 ? held_out : mux_next(&mux);
+}
+
+/* Writes up to SLICE bytes. False when there is nothing to write, or no room. */
+static bool give_output(bool *full)
+{
+    uint64_t now = timer_now();
+    for (uint32_t i = 0; i < SLICE; i++) {
+        int byte = held_out >= 0 ? held_out : mux_next(&mux, now);
         held_out = -1;
         if (byte < 0) {
-            break;
+            return false;
         }
         if (!uart_put((uint8_t)byte)) {
             held_out = byte;
-            full = true;
+            *full = true;
+            return false;
         }
     }
+    return true;
+}
+
+static void pump(void)
+{
+    bool full = false;
+    do {
+        take_input();
+    } while (give_output(&full));
+    arm(mux_deadline(&mux));
     if (awaits_input != (held_in < 0)) {
         awaits_input = held_in < 0;
         uart_await_input(awaits_input);
@@ -72,7 +88,7 @@ static void pump(void)
 
 void init(void)
 {
-    mux_init(&mux, PATIENCE * timer_frequency());
+    mux_init(&mux, PATIENCE * timer_frequency(), timer_frequency());
     for (uint32_t i = 0; i < console_config.ports; i++) {
         const struct console_port *port = &console_config.port[i];
         mux_add(&mux, port->name, port->programs, port->ring);

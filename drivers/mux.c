@@ -1,205 +1,255 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "mux.h"
 
-void mux_init(struct mux *mux, uint64_t patience)
+#define NO_PORT MUX_MAX_PORTS
+
+void mux_init(struct mux *mux, uint64_t patience, uint64_t second)
 {
     memset(mux, 0, sizeof(*mux));
     mux->patience = patience;
+    mux->second = second;
+    mux->open = NO_PORT;
 }
 
 uint32_t mux_add(struct mux *mux, const char *name, bool programs, struct charq_port *ring)
 {
-    if (mux->ports == MUX_MAX_PORTS) {
+    uint32_t length = 0;
+    while (length <= MUX_NAME && name[length] != 0) {
+        length++;
+    }
+    if (mux->ports == MUX_MAX_PORTS || length > MUX_NAME) {
         return MUX_MAX_PORTS;
     }
     struct mux_port *port = &mux->port[mux->ports];
     port->name = name;
     port->programs = programs;
     port->full_since = MUX_NEVER;
+    port->taken = FRAME_SEQUENCES;
     charq_attach(&port->out, &ring->out, ring->out_bytes, CHARQ_OUT_BYTES);
     charq_attach(&port->in, &ring->in, ring->in_bytes, CHARQ_IN_BYTES);
     return mux->ports++;
 }
 
-/* Makes the next line one of our own, once the guest's unfinished one has ended. */
-static void put_notice(struct mux_port *port)
+/* A line end of a guest is one line feed on its port, with or without a carriage return before it. Other
+ * carriage returns stay: who edits a line goes back to its beginning by one. */
+static void take(struct mux_port *port, uint8_t byte, bool raw)
 {
-    static const char text[] = MUX_NOTICE;
-    _Static_assert(sizeof(text) - 1 < MUX_LINE, "fits a line");
-    if (port->length == 0) {
-        memcpy(port->line, text, sizeof(text) - 1);
-        port->length = sizeof(text) - 1;
-        port->notice = port->continues = false;
+    if (byte == '\n') {
+        port->returned = false;
+        port->complete = port->ended = true;
+        return;
     }
-    port->complete = true;
-    port->broken_line = false;
+    if (port->returned) {
+        port->length += frame_escape('\r', raw, port->line + port->length);
+    }
+    port->returned = byte == '\r';
+    if (!port->returned) {
+        port->length += frame_escape(byte, raw, port->line + port->length);
+    }
+    /* The next byte may add two escapes. */
+    port->complete = port->length + 2 * FRAME_ESCAPED > FRAME_BODY;
+    port->ended = false;
 }
 
-/* Reads until the end of a line or a full buffer. A carriage return before the end is left out, since line
- * ends are ours; others stay: who edits a line goes back to its beginning by one. */
+/* Reads until the end of a line or a full body. */
 static void collect(struct mux *mux, uint32_t index)
 {
     struct mux_port *port = &mux->port[index];
-    uint8_t byte;
+    bool raw = index == mux->focus && mux->typist == MUX_PERSON && !port->programs;
     bool read = false;
-    if (port->notice && !port->complete) {
-        put_notice(port);
-    }
+    uint8_t byte;
     while (!port->complete && charq_read(&port->out, &byte, 1) == 1) {
         read = true;
-        if (byte == '\n') {
-            if (port->length > port->shown && port->line[port->length - 1] == '\r') {
-                port->length--;
-            }
-            port->complete = true;
-            port->broken_line = false;
-        } else {
-            port->line[port->length++] = byte;
-            port->complete = port->broken_line = port->length == MUX_LINE;
-        }
+        take(port, byte, raw);
     }
     if (read && charq_made_room(&port->out)) {
         mux->to_wake_out |= 1ULL << index;
     }
 }
 
-static void emit(struct mux *mux, const uint8_t *bytes, uint32_t n)
+static void emit(struct mux *mux, const void *bytes, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        mux->pending[mux->pending_end++] = bytes[i];
+    memcpy(mux->pending + mux->pending_end, bytes, n);
+    mux->pending_end += n;
+}
+
+static void emit_head(struct mux *mux, const struct mux_port *port, char mark)
+{
+    uint32_t n = 0;
+    while (port->name[n] != 0) {
+        n++;
+    }
+    emit(mux, port->name, n);
+    emit(mux, (const char[]){mark, ' '}, 2);
+}
+
+/* Puts the tail to what was emitted since `start`. */
+static void emit_tail(struct mux *mux, uint32_t start, const struct frame_tail *tail, bool hidden)
+{
+    if (hidden) {
+        emit(mux, MUX_HIDE, sizeof(MUX_HIDE) - 1);
+    } else {
+        emit(mux, " ", 1);
+    }
+    frame_seal(mux->pending + start, mux->pending_end - start, tail);
+    mux->pending_end += FRAME_TAIL;
+    if (hidden) {
+        emit(mux, (const char[]){MUX_SHOW}, 1);
+    } else {
+        emit(mux, "\r\n", 2);
     }
 }
 
-static void emit_line(struct mux *mux, const struct mux_port *port, uint32_t from)
+/* Ends the unfinished line that the terminal shows. */
+static void break_line(struct mux *mux)
 {
-    if (from == 0) {
-        uint32_t n = 0;
-        while (n < MUX_NAME && port->name[n] != 0) {
-            n++;
-        }
-        emit(mux, (const uint8_t *)port->name, n);
-        emit(mux, (const uint8_t *)(port->continues ? "+ " : "| "), 2);
+    if (mux->open != NO_PORT) {
+        emit(mux, "\r\n", 2);
+        mux->open = NO_PORT;
     }
-    emit(mux, port->line + from, port->length - from);
 }
 
-static void finish(struct mux_port *port)
+static char mark_of(const struct mux_port *port, uint32_t from)
 {
-    port->continues = port->broken_line;
-    port->length = 0;
-    port->shown = 0;
-    port->complete = false;
+    return port->continues || from != 0 ? '+' : '|';
 }
 
-static void write_port(struct mux *mux, uint32_t index)
+/* A frame with the rest of the port's line; hidden: the line goes on. */
+static void emit_rest(struct mux *mux, uint32_t index, bool hidden)
 {
     struct mux_port *port = &mux->port[index];
-    struct mux_port *focus = &mux->port[mux->focus];
+    struct frame_tail tail = {index, port->length - port->shown, port->sequence, !hidden && port->ended};
+    bool same_line = mux->open == index;
+    if (!same_line) {
+        break_line(mux);
+    }
+    uint32_t start = mux->pending_end;
+    if (!same_line) {
+        emit_head(mux, port, mark_of(port, port->shown));
+    }
+    emit(mux, port->line + port->shown, tail.length);
+    emit_tail(mux, start, &tail, hidden);
+    port->sequence = (port->sequence + 1) % FRAME_SEQUENCES;
+    port->shown = port->length;
+    mux->open = hidden ? index : NO_PORT;
+}
+
+/* Shows an unfinished line again: for people, no frame. */
+static void emit_again(struct mux *mux, uint32_t index)
+{
+    const struct mux_port *port = &mux->port[index];
+    emit_head(mux, port, mark_of(port, 0));
+    emit(mux, port->line, port->shown);
+    emit(mux, MUX_HIDE "`-----------", sizeof(MUX_HIDE) - 1 + FRAME_TAIL);
+    emit(mux, (const char[]){MUX_SHOW}, 1);
+    mux->open = index;
+}
+
+/* Whether a line that has to be ended now is shown again below: a prompt for a person. */
+static bool shows_again(const struct mux *mux)
+{
+    return mux->open == mux->focus && mux->typist != MUX_PROGRAM && mux->port[mux->focus].shown <= MUX_AGAIN;
+}
+
+static bool write_port(struct mux *mux, uint32_t index)
+{
+    struct mux_port *port = &mux->port[index];
+    collect(mux, index);
     if (!port->complete) {
-        /* An unfinished line: shown only where somebody types. */
-        if (index == mux->focus && !port->programs && port->shown < port->length) {
-            emit_line(mux, port, port->shown);
-            port->shown = port->length;
+        bool show = index == mux->focus && !port->programs && port->shown < port->length;
+        if (show) {
+            emit_rest(mux, index, true);
         }
-        return;
+        return show;
     }
-    bool interrupts = index != mux->focus && focus->shown != 0;
-    if (interrupts) {
-        emit(mux, (const uint8_t *)"\r\n", 2);
+    bool again = mux->open != index && shows_again(mux);
+    emit_rest(mux, index, false);
+    port->continues = !port->ended;
+    port->length = port->shown = 0;
+    port->complete = false;
+    if (again) {
+        emit_again(mux, mux->focus);
     }
-    emit_line(mux, port, port->shown);
-    emit(mux, (const uint8_t *)"\r\n", 2);
-    if (interrupts) {
-        emit_line(mux, focus, 0);
-        focus->shown = focus->length;
-    }
-    finish(port);
-}
-
-int mux_next(struct mux *mux)
-{
-    if (mux->pending_at == mux->pending_end) {
-        mux->pending_at = mux->pending_end = 0;
-        for (uint32_t i = 0; i < mux->ports && mux->pending_end == 0; i++) {
-            uint32_t index = mux->turn;
-            mux->turn = (mux->turn + 1) % mux->ports;
-            collect(mux, index);
-            write_port(mux, index);
-        }
-    }
-    return mux->pending_at < mux->pending_end ? mux->pending[mux->pending_at++] : -1;
-}
-
-static uint32_t port_of_key(uint8_t key)
-{
-    if (key >= '0' && key <= '9') {
-        return key - '0';
-    }
-    if (key >= 'a' && key <= 'z') {
-        return 10u + key - 'a';
-    }
-    return key >= 'A' && key <= 'Z' ? 36u + key - 'A' : MUX_MAX_PORTS;
-}
-
-static void give_keyboard(struct mux *mux, uint32_t port)
-{
-    struct mux_port *old = &mux->port[mux->focus];
-    if (port == mux->focus || port >= mux->ports) {
-        return;
-    }
-    /* The unfinished line stays where it is; what follows of it will be a piece of its own. */
-    if (old->shown != 0 && !old->complete) {
-        old->complete = true;
-        old->broken_line = true;
-    }
-    mux->focus = port;
-}
-
-/* Gives a byte to a guest, or drops it; false when it has to wait. */
-static bool give(const struct mux *mux, struct mux_port *port, uint8_t byte, uint64_t now, bool *written)
-{
-    if (charq_used(&port->in) <= CHARQ_IN_BYTES / 2) {
-        port->full_since = MUX_NEVER;
-        port->deaf = false;
-    }
-    *written = !port->deaf && (charq_write(&port->in, &byte, 1) == 1 ||
-                               (charq_await_room(&port->in) && charq_write(&port->in, &byte, 1) == 1));
-    if (*written || port->deaf) {
-        return true;
-    }
-    port->full_since = min_u64(port->full_since, now);
-    port->deaf = port->notice = now - port->full_since >= mux->patience;
-    return port->deaf;
-}
-
-bool mux_input(struct mux *mux, uint8_t byte, uint64_t now)
-{
-    if (mux->ports == 0) {
-        return true;
-    }
-    if (!mux->escaped && byte == MUX_ESCAPE) {
-        mux->escaped = true;
-        return true;
-    }
-    if (mux->escaped && byte != MUX_ESCAPE) {
-        mux->escaped = false;
-        give_keyboard(mux, port_of_key(byte));
-        return true;
-    }
-    bool written;
-    if (!give(mux, &mux->port[mux->focus], byte, now, &written)) {
-        return false;
-    }
-    mux->escaped = false;
-    mux->to_wake_in |= written ? 1ULL << mux->focus : 0;
     return true;
 }
 
-uint64_t mux_deadline(const struct mux *mux)
+/* What the multiplexer says itself about a port: an answer to a frame, a notice to a person. */
+static void say(struct mux *mux, uint32_t index)
 {
-    const struct mux_port *port = &mux->port[mux->focus];
-    bool waits = port->full_since != MUX_NEVER && !port->deaf;
-    return waits ? port->full_since + mux->patience : MUX_NEVER;
+    struct mux_port *port = &mux->port[index];
+    bool answers = port->answer != MUX_NO_ANSWER;
+    const char *text = !answers ? MUX_NOTICE : port->answer == MUX_SAY_TAKEN ? MUX_TAKEN : MUX_FULL;
+    struct frame_tail tail = {index, 0, answers ? port->answered : 0, answers};
+    bool again = shows_again(mux);
+    while (text[tail.length] != 0) {
+        tail.length++;
+    }
+    break_line(mux);
+    uint32_t start = mux->pending_end;
+    emit_head(mux, port, '<');
+    emit(mux, text, tail.length);
+    emit_tail(mux, start, &tail, false);
+    if (answers) {
+        port->answer = MUX_NO_ANSWER;
+    } else {
+        port->notice = false;
+    }
+    if (!port->notice) {
+        mux->to_say &= ~(1ULL << index);
+    }
+    if (again) {
+        emit_again(mux, mux->focus);
+    }
+}
+
+/* Lets the next port that goes first, or the next of all others, write one frame. False when none has one. */
+static bool write_turn(struct mux *mux, bool first)
+{
+    uint32_t *turn = first ? &mux->turn_first : &mux->turn;
+    for (uint32_t i = 0; i < mux->ports; i++) {
+        uint32_t index = *turn;
+        struct mux_port *port = &mux->port[index];
+        *turn = (index + 1) % mux->ports;
+        if ((port->credit != 0) != first || !write_port(mux, index)) {
+            continue;
+        }
+        uint32_t written = mux->pending_end;
+        port->credit -= (uint32_t)min_u64(port->credit, written);
+        mux->ahead = first ? mux->ahead + written : 0;
+        return true;
+    }
+    return false;
+}
+
+static uint64_t ticks_of(const struct mux *mux, uint64_t bytes)
+{
+    return bytes * mux->second / MUX_PACE;
+}
+
+/* The same at the limited pace. */
+static bool write_paced(struct mux *mux, uint64_t now)
+{
+    mux->paused = mux->paid > now + ticks_of(mux, MUX_BURST);
+    if (mux->paused || !write_turn(mux, false)) {
+        return false;
+    }
+    mux->paid = (mux->paid > now ? mux->paid : now) + ticks_of(mux, mux->pending_end);
+    return true;
+}
+
+int mux_next(struct mux *mux, uint64_t now)
+{
+    if (mux->pending_at == mux->pending_end) {
+        mux->pending_at = mux->pending_end = 0;
+        if (mux->to_say != 0) {
+            say(mux, (uint32_t)__builtin_ctzll(mux->to_say));
+        } else if (mux->ahead >= MUX_AHEAD || !write_turn(mux, true)) {
+            if (!write_paced(mux, now)) {
+                write_turn(mux, true);
+            }
+        }
+    }
+    return mux->pending_at < mux->pending_end ? mux->pending[mux->pending_at++] : -1;
 }
 
 uint64_t mux_wakes(struct mux *mux)

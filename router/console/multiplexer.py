@@ -1,97 +1,85 @@
 """The near end of the console multiplexer: one serial line with all guests' consoles on it, taken apart again.
 
-What the console protection domain writes (drivers/mux.h): each line begins with the name of its port and `| `; a line
-longer than 240 bytes goes on in further ones that begin with the name and `+ `. The console that has the keyboard
-shows unfinished lines too, with the carriage returns that are in them; when another port completes a line meanwhile,
-the unfinished line gets an end that is not its own, and is written again afterwards. What it reads: bytes for the
-port that has the keyboard; Ctrl-\\ and a key of KEYS gives the keyboard to another, Ctrl-\\ twice is one Ctrl-\\.
-Lines that begin with no port's name are the kernel's, the loader's or the Microkit monitor's (debug configurations).
+docs/reference/serial-line.md describes the line. Each frame tells its port, and is judged by itself: one with lost or
+altered bytes is dropped, and nothing that a guest prints can look like the end of a frame. So what comes out of a port
+is what went in there, or less.
+
+Lines that begin with no port's name and have no frame's tail are the loader's, the kernel's or the Microkit monitor's
+(debug configurations).
 """
 
 from __future__ import annotations
 
-import string
-from collections.abc import Generator, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-PIECE = 240
-"""Bytes from which a line is cut (`MUX_LINE`)."""
-ESCAPE = 0x1C
-KEYS = (string.digits + string.ascii_letters).encode()
-"""The key of port n is the n-th."""
+from router.console.frames import MARK, MAX_BODY, SEQUENCES, TAIL, unseal
+
+HIDE = b"\x1b]77;"
+"""What comes before the tail of an unfinished line (`MUX_HIDE`); `SHOW` comes after it."""
+SHOW = b"\a"
+AGAIN = MARK + b"-" * (TAIL - 1)
+"""The tail of a line that is shown again for people, and is no frame."""
+MAX_SYSTEM_LINE = 4096
+"""Bytes of a line of no port that are kept while its end has not come; longer ones are given in pieces."""
+MAX_WHOLE_LINE = 1 << 16
+"""Bytes of a control channel's line that are kept while its end has not come: the agent's lines are below 4 KiB. A
+longer one is dropped."""
+_MAX_HEAD = 44
+_ENDS = re.compile(rb"[\n\a]")
+_MAX_TEXT = _MAX_HEAD + MAX_BODY + len(HIDE)
+TAKEN, FULL = b"taken", b"full"
 
 
-def select_port(index: int) -> bytes:
-    """What gives the keyboard to a port."""
-    return bytes((ESCAPE, KEYS[index]))
+@dataclass(frozen=True)
+class Answer:
+    """What the multiplexer says to a frame that it was sent: whether the port has taken it."""
 
-
-def typed(data: bytes) -> bytes:
-    """Data for the port that has the keyboard, with Ctrl-\\ doubled."""
-    return data.replace(bytes((ESCAPE,)), bytes((ESCAPE, ESCAPE)))
-
-
-def _without_returns(text: bytes) -> tuple[bytes, bytes]:
-    """The text up to the carriage returns that it ends with, and these."""
-    kept = text.rstrip(b"\r")
-    return kept, text[len(kept) :]
+    port: str
+    sequence: int
+    taken: bool
 
 
 @dataclass
 class _Port:
-    """What is known of one port's output."""
-
-    piece: bytes = b""
-    """The text since the multiplexer's line buffer was last emptied, as far as it was passed on."""
-    owed: bool = False
-    """The line seems to have ended, but its end may turn out not to be its own."""
-    interrupted: bool = False
-    """Another port wrote after that."""
-    repeat: bytes | None = None
-    """The unfinished line that is expected to come again, as far as it has not yet."""
-    cut: bool = False
-    """The line ended because it had `PIECE` bytes."""
-    doubtful: bool = False
-    """It has just lost the keyboard, so that its next line end may not be its own."""
+    name: str
+    whole: bool
+    """Only whole lines are given: a program reads them."""
+    expected: int | None = None
+    """The next frame's sequence number."""
+    lost: int = 0
+    line: bytes = b""
+    skips: bool = True
+    """`whole`: the beginning of the line has been lost."""
 
 
 class Demultiplexer:
-    """Takes the line apart: `feed` gives (port's name, bytes), with None for lines that belong to no port."""
+    """Takes the line apart: `feed` gives (port's name, bytes), with None for lines that belong to no port.
 
-    def __init__(self, ports: Sequence[str]) -> None:
-        self._ports = {name: _Port() for name in ports}
-        self._tags = {f"{name}{mark} ".encode(): (name, mark == "+") for name in ports for mark in "|+"}
-        self._head: bytes | None = b""
-        """The beginning of a line that does not tell its port yet; None within a line."""
-        self._current: str | None = None
-        self._returns = b""
-        """Carriage returns that may turn out to belong to a port's line end."""
-        self._focus = ports[0]
+    whole: ports whose lines are given whole or not at all.
+    """
 
-    @property
-    def focus(self) -> str:
-        """The port that has the keyboard."""
-        return self._focus
+    def __init__(self, ports: Sequence[str], whole: Collection[str] = ()) -> None:
+        self._ports = [_Port(name, name in whole) for name in ports]
+        self._by_name = {port.name: port for port in self._ports}
+        self._heads = tuple(f"{name}{mark} ".encode() for name in ports for mark in "|+<")
+        self._text = b""
+        """The line since the last frame on it, as far as it has come."""
+        self._fresh = True
+        """Nothing of the line has been read yet: a frame here has a head."""
+        self._skip = False
+        """The line is damaged: what comes up to its end is dropped."""
+        self._foreign = False
+        """The line is no port's, and its beginning has been given."""
+        self.damaged = 0
+        """Lines and pieces that were dropped."""
+        self.answers: list[Answer] = []
+        """What the multiplexer has said to frames; the caller takes them out."""
 
-    @focus.setter
-    def focus(self, name: str) -> None:
-        if name != self._focus:
-            self._ports[self._focus].doubtful = True
-        self._focus = name
-
-    @property
-    def owes(self) -> bool:
-        """Whether `settle` would give something."""
-        return any(port.owed and not port.cut for port in self._ports.values())
-
-    def settle(self) -> list[tuple[str | None, bytes]]:
-        """Line ends that nothing has disproved: to be called when the line has been silent for a moment."""
-        given: list[tuple[str | None, bytes]] = []
-        for name, port in self._ports.items():
-            if port.owed and not port.cut:
-                port.owed = False
-                given.append((name, b"\n"))
-        return given
+    def lost(self, name: str) -> int:
+        """Frames of a port that were missing before others of it."""
+        return self._by_name[name].lost
 
     def feed(self, data: bytes) -> list[tuple[str | None, bytes]]:
         """Take what came; bytes for the same port are together."""
@@ -103,82 +91,107 @@ class Demultiplexer:
                 given.append((name, part))
         return given
 
+    def end(self) -> list[tuple[str | None, bytes]]:
+        """The line has ended: the unfinished text of no port, if there is any."""
+        text, self._text = self._text, b""
+        return [(None, text)] if text and self._fresh and not self._skip and not self._ours(text) else []
+
     def _parts(self, data: bytes) -> Iterator[tuple[str | None, bytes]]:
-        while data:
-            if self._head is not None:
-                data = yield from self._line_start(self._head, data)
-                continue
-            text, newline, data = data.partition(b"\n")
-            if self._current is not None:
-                text, self._returns = _without_returns(self._returns + text)
-            yield from self._text(text)
-            if newline:
-                yield from self._line_end()
+        at = 0
+        for found in _ENDS.finditer(data):
+            self._text += data[at : found.start()]
+            at = found.end()
+            yield from self._line_end() if found[0] == b"\n" else self._piece_end()
+        self._text += data[at:]
+        yield from self._limit()
 
-    def _line_start(self, head: bytes, data: bytes) -> Generator[tuple[str | None, bytes], None, bytes]:
-        """Read on until the line tells whose it is; returns what follows."""
-        for n in range(len(data)):
-            known = head + data[: n + 1]
-            if known in self._tags:
-                self._head = None
-                yield from self._piece(*self._tags[known])
-                return data[n + 1 :]
-            if not any(tag.startswith(known) for tag in self._tags):
-                self._head, self._current = None, None
-                return known + data[n + 1 :]
-        self._head = head + data
-        return b""
-
-    def _piece(self, name: str, continues: bool) -> Iterator[tuple[str | None, bytes]]:
-        """A line of a port begins."""
-        self._current = name
-        for other, port in self._ports.items():
-            port.interrupted |= other != name and port.owed
-        port = self._ports[name]
-        if port.owed and not continues and port.interrupted and port.piece:
-            port.repeat = port.piece
-        elif port.owed and not continues:
-            yield name, b"\n"
-        if port.repeat is None:
-            port.owed = port.interrupted = False
-            port.piece = b""
-
-    def _text(self, text: bytes) -> Iterator[tuple[str | None, bytes]]:
-        if self._current is None:
-            yield None, text
+    def _piece_end(self) -> Iterator[tuple[str | None, bytes]]:
+        """A bell: the end of an unfinished piece, or a guest's or the kernel's bell, which is text."""
+        text = self._text
+        place = text.rfind(MARK)
+        if self._skip or place < 0 or len(text) - place != TAIL or not text[:place].endswith(HIDE):
+            self._text += SHOW
+            yield from self._limit()
             return
-        port = self._ports[self._current]
-        if port.repeat is not None:
-            same = min(len(text), len(port.repeat))
-            if text[:same] == port.repeat[:same]:
-                port.repeat, text = port.repeat[same:], text[same:]
-                if port.repeat:
-                    return
-                port.repeat, port.owed, port.interrupted = None, False, False
-            else:
-                yield from self._no_repeat(port)
-        port.piece += text
-        yield self._current, text
-
-    def _no_repeat(self, port: _Port) -> Iterator[tuple[str | None, bytes]]:
-        """The line that came is not the unfinished one again: that one had ended."""
-        matched = port.piece[: len(port.piece) - len(port.repeat or b"")]
-        port.repeat, port.owed, port.interrupted = None, False, False
-        port.piece = matched
-        yield self._current, b"\n" + matched
+        self._text = b""
+        if text[place:] != AGAIN:
+            yield from self._frame(text, place - len(HIDE))
+        self._fresh = False
 
     def _line_end(self) -> Iterator[tuple[str | None, bytes]]:
-        self._head = b""
-        if self._current is None:
-            yield None, b"\n"
-            return
-        port = self._ports[self._current]
-        if port.repeat is not None:
-            yield from self._no_repeat(port)
-        # The last carriage return is the line end's; any before it were the port's.
-        port.cut = len(port.piece) + max(0, len(self._returns) - 1) == PIECE
-        self._returns = b""
-        if self._current == self._focus or port.cut or port.doubtful:
-            port.owed, port.doubtful = True, False
+        text, fresh, skip, foreign = self._text, self._fresh, self._skip, self._foreign
+        self._text, self._fresh, self._skip, self._foreign = b"", True, False, False
+        bare = text.removesuffix(b"\r")
+        place = bare.rfind(MARK)
+        if skip:
+            self.damaged += 1
+        elif foreign:
+            yield None, text + b"\n"
+        elif place > 0 and len(bare) - place == TAIL and bare[place - 1 : place] == b" ":
+            self._fresh = fresh
+            yield from self._frame(bare, place - 1)
+            self._fresh = True
+        elif not fresh:
+            self.damaged += bool(bare)  # nothing at all: an unfinished line was ended
+        elif self._ours(bare):
+            self.damaged += 1
         else:
-            yield self._current, b"\n"
+            yield None, text + b"\n"
+
+    def _ours(self, text: bytes) -> bool:
+        return text.startswith(self._heads)
+
+    def _limit(self) -> Iterator[tuple[str | None, bytes]]:
+        """Keeps little of a line that does not end."""
+        if self._skip:
+            self._text = b""
+        elif self._fresh and len(self._text) > _MAX_TEXT + TAIL + 2 and (self._foreign or not self._ours(self._text)):
+            if len(self._text) > MAX_SYSTEM_LINE:
+                self._foreign = True
+                text, self._text = self._text, b""
+                yield None, text
+        elif len(self._text) > _MAX_TEXT + TAIL + 2:
+            self._skip, self._text = True, b""
+
+    def _frame(self, text: bytes, end: int) -> Iterator[tuple[str | None, bytes]]:
+        """The bytes of a frame up to the end of its tail, whose body ends at `end`."""
+        start = 0
+        if self._fresh:
+            head = next((head for head in self._heads if text.startswith(head)), b"")
+            start = len(head)
+        frame = unseal(text, start, end) if MARK not in text[:end] and (start or not self._fresh) else None
+        if frame is None or frame.port >= len(self._ports):
+            self.damaged += 1
+            return
+        port = self._ports[frame.port]
+        mark = text[len(port.name) : len(port.name) + 1] if start else b"+"
+        if start and text[:start] != port.name.encode() + mark + b" ":
+            self.damaged += 1
+        elif mark == b"<":
+            yield from self._said(port, frame.body, frame.sequence, frame.flag)
+        else:
+            yield from self._data(port, frame.body + b"\n" * frame.flag, frame.sequence, mark == b"|")
+
+    def _said(self, port: _Port, body: bytes, sequence: int, answers: bool) -> Iterator[tuple[str | None, bytes]]:
+        if answers:
+            self.answers.append(Answer(port.name, sequence, body == TAKEN))
+        else:
+            yield None, f"{port.name}: ".encode() + body + b"\n"
+
+    def _data(self, port: _Port, data: bytes, sequence: int, begins: bool) -> Iterator[tuple[str | None, bytes]]:
+        gap = 0 if port.expected is None else (sequence - port.expected) % SEQUENCES
+        port.lost += gap
+        port.expected = (sequence + 1) % SEQUENCES
+        if not port.whole:
+            yield port.name, data
+            return
+        if gap or begins:
+            port.line, port.skips = b"", not begins
+        if not port.skips:
+            port.line += data
+        port.skips |= len(port.line) > MAX_WHOLE_LINE
+        if port.skips:
+            port.line = b""
+        elif data.endswith(b"\n"):
+            line, port.line = port.line, b""
+            yield port.name, line

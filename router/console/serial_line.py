@@ -6,18 +6,24 @@ import contextlib
 import select
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from router.console.multiplexer import Demultiplexer, select_port, typed
+from router.console.frames import give_keyboard
+from router.console.line_input import PortInput
+from router.console.multiplexer import Demultiplexer
 
 SYSTEM = "seL4"
 """Who speaks in lines that are no guest's: the loader, the kernel, Microkit's monitor."""
 CHUNK = 1024
-"""Bytes that wait for the line at most, so that a port that is slow to read holds little of the others' up."""
-SILENCE = 0.05
-"""Seconds after which an unfinished line counts as ended."""
+"""Bytes taken from a port's writer before the guest has taken those before them (its ring holds as many)."""
+READ = 1 << 14
+"""Bytes taken from the line at a time."""
+MAX_UNREAD = 1 << 18
+"""Bytes kept for a port whose reader does not read; what comes beyond is dropped: a guest may write to its control
+channel for ever while no command runs there."""
 
 
 def control(guest: str) -> str:
@@ -33,9 +39,9 @@ def ports(guests: Sequence[str]) -> list[str]:
 class SerialLine(threading.Thread):
     """Carries the bytes between `stream`, which stays the caller's to close, and a socket for each port.
 
-    ports: the multiplexer's, in its order. quiet: the one that gets the keyboard when nobody types, so that no
-    unfinished lines are shown. log: gets everything that comes, as it comes. running: the multiplexer has been at work
-    before; without, nothing is typed before it has said something, since a boot loader may be listening.
+    ports: the multiplexer's, in its order. quiet: a control channel, which gets the keyboard when nobody types, so that
+    no unfinished lines are shown. log: gets everything that comes, as it comes. running: the multiplexer has been at
+    work before; without, nothing is sent before it has said something, since a boot loader may be listening.
     """
 
     def __init__(
@@ -46,19 +52,23 @@ class SerialLine(threading.Thread):
         self._ports = tuple(ports)
         self._quiet = self._preferred = quiet
         self._log = log
-        self._demultiplexer = Demultiplexer(ports)
+        whole = frozenset(name for name in ports if name.endswith(control("")))
+        self._demultiplexer = Demultiplexer(ports, whole)
         self._near: dict[str | None, socket.socket] = {}
         self._far: dict[str | None, socket.socket] = {}
         self._to_port: dict[str | None, bytearray] = {}
+        self._inputs = {name: PortInput(index, lines=name in whole) for index, name in enumerate(ports)}
         self._to_line = bytearray()
         self._speaks = running
+        self._focus: str | None = None
+        """Who has the keyboard, as far as is known."""
+        self._asked: str | None = None
+        """Who is being given it."""
         self.heard = False
         """Whether a port has said anything."""
+        self.dropped: dict[str | None, int] = dict.fromkeys((*ports, None), 0)
+        """Bytes for ports whose readers did not read."""
         self._closing = False
-        if running:
-            # Who has the keyboard is not known, nor whether somebody stopped typing after an escape key.
-            self._to_line += 2 * select_port(self._ports.index(quiet))
-            self._demultiplexer.focus = quiet
         stream.setblocking(False)
         for name in (*ports, None):
             self._near[name], self._far[name] = socket.socketpair()
@@ -70,8 +80,12 @@ class SerialLine(threading.Thread):
         """The near end of a port; None: of the lines that are no port's."""
         return self._near[name]
 
+    def lost(self, name: str) -> int:
+        """Frames of a port that were lost on the line so far, or dropped since nobody read the port."""
+        return self._demultiplexer.lost(name) + self.dropped[name]
+
     def give_keyboard(self, name: str | None) -> None:
-        """Let a port have the keyboard whenever no other is written to; None: the quiet one."""
+        """Show a port's unfinished lines; None: nobody's."""
         self._preferred = name or self._quiet
         self._poke()
 
@@ -93,44 +107,53 @@ class SerialLine(threading.Thread):
             try:
                 while not self._closing and self._turn(log):
                     pass
+                if self._closing and self._speaks:
+                    # For a person with a plain terminal program, who finds the first console.
+                    self._to_line += give_keyboard(0, 0, release=True)
+                    self._send(self._stream, self._to_line)
             finally:
-                self._deliver(self._demultiplexer.settle())
+                self._deliver(self._demultiplexer.end())
                 for far in self._far.values():
                     far.close()
 
     def _turn(self, log: BinaryIO) -> bool:
         """Wait for something to carry, and carry it; False when the line has ended."""
-        takes = self._speaks and len(self._to_line) < CHUNK
-        readers = [self._stream, self._woken, *(self._far.values() if takes else ())]
+        self._fill(time.monotonic())
+        takes = [far for name, far in self._far.items() if name is not None and self._inputs[name].idle]
+        readers = [self._stream, self._woken, *(takes if self._speaks else ())]
         writers = [self._far[name] for name, waiting in self._to_port.items() if waiting]
         writers += [self._stream] if self._to_line else []
-        silence = SILENCE if self._demultiplexer.owes else None
-        readable, writable, _ = select.select(readers, writers, [], silence)
-        if not readable and not writable:
-            self._deliver(self._demultiplexer.settle())
+        readable, writable, _ = select.select(readers, writers, [], self._patience())
         if self._woken in readable:
             self._woken.recv(64)
         if self._stream in readable:
-            data = self._receive(self._stream)
+            data = self._receive(self._stream, READ)
             if not data:
                 return False
             log.write(data)
             self._deliver(self._demultiplexer.feed(data))
+            self._take_answers()
         for name, far in self._far.items():
             if far in readable and name is not None:
-                self._write(name, self._receive(far))
+                self._inputs[name].write(self._receive(far, CHUNK))
             if far in writable:
                 self._send(far, self._to_port[name])
+        self._fill(time.monotonic())
         # A machine that has ended takes nothing any more, but what it said before may still be here to be read.
-        self._send(self._stream, self._to_line)
-        self._return_keyboard()
         self._send(self._stream, self._to_line)
         return True
 
+    def _patience(self) -> float | None:
+        """Seconds until a frame is to be sent again."""
+        if not self._speaks or self._to_line:
+            return None
+        due = [at for port in self._inputs.values() if (at := port.due()) is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
     @staticmethod
-    def _receive(stream: socket.socket) -> bytes:
+    def _receive(stream: socket.socket, size: int) -> bytes:
         try:
-            return stream.recv(CHUNK)
+            return stream.recv(size)
         except BlockingIOError:
             return b""
         except OSError:  # the machine has ended, with data of ours on the way
@@ -151,20 +174,27 @@ class SerialLine(threading.Thread):
         for name, data in parts:
             self.heard |= name is not None
             self._speaks |= name is not None
-            self._to_port[name] += data
-            self._send(self._far[name], self._to_port[name])
+            waiting = self._to_port[name]
+            if len(waiting) + len(data) > MAX_UNREAD:
+                self.dropped[name] += len(data)
+                continue
+            waiting += data
+            self._send(self._far[name], waiting)
 
-    def _select(self, name: str) -> None:
-        if self._demultiplexer.focus != name:
-            self._to_line += select_port(self._ports.index(name))
-            self._demultiplexer.focus = name
+    def _take_answers(self) -> None:
+        now = time.monotonic()
+        for answer in self._demultiplexer.answers:
+            self.heard = self._speaks = True
+            if self._inputs[answer.port].answered(answer.sequence, answer.taken, now):
+                self._focus, self._asked = answer.port, None
+        self._demultiplexer.answers.clear()
 
-    def _write(self, name: str, data: bytes) -> None:
-        if data:
-            self._select(name)
-            self._to_line += typed(data)
-
-    def _return_keyboard(self) -> None:
-        """Once the multiplexer listens: it starts with the keyboard at the first console."""
-        if self._speaks and not self._to_line:
-            self._select(self._preferred)
+    def _fill(self, now: float) -> None:
+        """Put the frames that are due on their way, once those before them have gone out."""
+        if not self._speaks or self._to_line:
+            return
+        if self._asked is None and self._focus != self._preferred:
+            self._asked = self._preferred
+            self._inputs[self._asked].ask_keyboard()
+        for port in self._inputs.values():
+            self._to_line += port.take(now)

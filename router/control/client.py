@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from router.control.lines import LONGEST, LONGEST_ANSWER, VERSION, BrokenError, Lines, error_of
 from router.control.place import running, socket_path
+from router.control.system import MAX_OUTPUT
 from router.errors import DescriptionError, HostError, MachineError, RouterError
 
 ANSWER = 30.0
@@ -87,18 +88,25 @@ class Connection:
     def execute(
         self, guest: str, command: str, timeout: float = 60.0, on_output: Callable[[bytes], None] | None = None
     ) -> tuple[int, bytes]:
-        """Run a shell command in a guest: exit code and output. The errors of the system are raised here."""
-        output: list[bytes] = []
+        """Run a shell command in a guest: exit code and output. The errors of the system are raised here.
+
+        on_output gets the output as it comes, and it is not returned then. Without, MachineError once there is more of
+        it than MAX_OUTPUT: the connection is of no use after that.
+        """
+        output = bytearray()
 
         def take(message: dict[str, Any]) -> None:
             data = base64.b64decode(str(message.get("output", "")))
-            output.append(data)
             if on_output is not None:
                 on_output(data)
+            elif len(output) + len(data) > MAX_OUTPUT:
+                raise MachineError(f"the command printed more than {MAX_OUTPUT >> 20} MiB: {command}", where=guest)
+            else:
+                output.extend(data)
 
         request = {"op": "execute", "guest": guest, "command": command, "timeout": timeout}
         result = self._request(request, timeout, take)
-        return int(result["code"]), b"".join(output)
+        return int(result["code"]), bytes(output)
 
     def console(self, guest: str, show: Callable[[bytes], None]) -> Typing:
         """Connect to a guest's console: `show` gets what it says, from another thread."""

@@ -53,6 +53,11 @@ class Sockets(Protocol):
         ...
 
 
+MAX_OUTPUT = 64 << 20
+"""Bytes of a command's output that are kept for a caller who wants it as a whole: listings and logs take some MiB at
+most, and a guest can print for as long as the command may run."""
+
+
 class RunningSystem(Protocol):
     """A system that runs. Any thread may call its methods."""
 

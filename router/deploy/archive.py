@@ -13,7 +13,7 @@ import router
 from router.errors import HostError
 
 PACKAGES = {
-    "console": "line multiplexer serial_line consoles",
+    "console": "line frames line_input multiplexer serial_line consoles",
     "control": "facts lines place server system timeline",
     "deploy": "advice boot events holder holder_client job plan remote runner script state uboot ymodem",
     "deploy/tftp": "server transfer wire",

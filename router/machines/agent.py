@@ -13,9 +13,11 @@ import os
 import secrets
 import select
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from router.control.system import MAX_OUTPUT
 from router.errors import MachineError
 
 _HELLO = b"router-agent 1 "
@@ -23,6 +25,8 @@ _POKE = 0.5  # seconds between empty lines that ask an agent for its greeting
 _GRACE = 2.0  # seconds that a killed command has to report its end
 _LOOK = 0.2  # seconds between looks at whether the command is still wanted
 _LONGEST = 1 << 16  # bytes of one line; the agent's are below 4 KiB
+_MAX_STALE = 1 << 20  # bytes of remnants that are thrown away before a command: more than any reader in between keeps
+_LAST_WORDS = 4096  # bytes of output that are kept for an error
 
 
 class Stream(Protocol):
@@ -34,12 +38,17 @@ class Stream(Protocol):
 
 
 class AgentChannel:
-    """One guest's control channel over `stream`, which stays the caller's to close. Not for several threads at once."""
+    """One guest's control channel over `stream`, which stays the caller's to close. Not for several threads at once.
 
-    def __init__(self, stream: Stream, guest: str = "guest") -> None:
+    lost: how many pieces of what the agent said are known to be lost so far, where the channel may lose some.
+    """
+
+    def __init__(self, stream: Stream, guest: str = "guest", lost: Callable[[], int] = lambda: 0) -> None:
         self._stream = stream
         self._guest = guest
+        self._lost = lost
         self._buffer = b""
+        self._whole: deque[bytes] = deque()
         self._greeted = False
         # Identifiers do not repeat between callers that follow one another on the same channel.
         self._ids = itertools.count(secrets.randbelow(1 << 30) + 1)
@@ -70,44 +79,56 @@ class AgentChannel:
     ) -> tuple[int, bytes]:
         """Runs a shell command in the guest: (exit code, standard output and standard error together).
 
-        on_output gets the output in pieces as it appears. After `timeout` seconds, or once `cancelled` (asked a few
-        times a second) says so, the command is killed, with its children, and a MachineError is raised; also when the
-        channel is closed.
+        on_output gets the output in pieces as it appears, and nothing of it is returned. After `timeout` seconds, or
+        once `cancelled` (asked a few times a second) says so, the command is killed, with its children, and a
+        MachineError is raised; also when it has printed more than MAX_OUTPUT without on_output, and when the channel
+        is closed or loses some of the answer.
         """
         deadline = time.monotonic() + timeout
+        self._discard()
         if not self._greeted:
             self.hello(timeout)
+        lost = self._lost()
         identifier = b"%d" % next(self._ids)
         self._send(identifier + b" " + base64.b64encode(command.encode()) + b"\n", deadline)
-        output: list[bytes] = []
-        code = self._collect(identifier, deadline, output, on_output, cancelled)
+        output = _Output(on_output)
+        code = self._collect(identifier, deadline, output, cancelled)
         if code is None:
             late = time.monotonic() >= deadline
-            said = _last_line(output)
+            said = output.last_line()
             self._send(identifier + b" kill\n", time.monotonic() + _GRACE)
-            self._collect(identifier, time.monotonic() + _GRACE, output, on_output)
+            self._collect(identifier, time.monotonic() + _GRACE, output)
             why = f"did not end within {timeout:g} s" if late else "was cancelled"
+            if output.full:
+                why = f"printed more than {MAX_OUTPUT >> 20} MiB"
             raise MachineError(f"the command {why}: {command}", said, self._guest)
-        return code, b"".join(output)
+        missing = self._lost() - lost
+        if missing:
+            raise MachineError(
+                f"the serial line has lost {missing} pieces of what the command said: {command}",
+                f"it has ended with exit code {code}; its output is incomplete",
+                self._guest,
+            )
+        return code, bytes(output.kept)
 
     def _collect(
         self,
         identifier: bytes,
         deadline: float,
-        output: list[bytes],
-        on_output: Callable[[bytes], None] | None,
+        output: _Output,
         cancelled: Callable[[], bool] | None = None,
     ) -> int | None:
         """The exit code, or None when the time is over or the command is not wanted any more."""
         code: int | None = None
+        full = output.full
         while code is None and time.monotonic() < deadline and not (cancelled and cancelled()):
             until = min(deadline, time.monotonic() + _LOOK) if cancelled else deadline
-            code = self._take(identifier, until, output, on_output)
+            code = self._take(identifier, until, output)
+            if output.full and not full:
+                break
         return code
 
-    def _take(
-        self, identifier: bytes, deadline: float, output: list[bytes], on_output: Callable[[bytes], None] | None
-    ) -> int | None:
+    def _take(self, identifier: bytes, deadline: float, output: _Output) -> int | None:
         for line in self._lines(deadline):
             words = line.split()
             if len(words) != 3 or words[0] != identifier:
@@ -121,17 +142,35 @@ class AgentChannel:
                     continue
             except (ValueError, binascii.Error):
                 continue
-            output.append(chunk)
-            if on_output:
-                on_output(chunk)
+            full = output.full
+            output.add(chunk)
+            if output.full and not full:
+                break
         return None
+
+    def _discard(self) -> None:
+        """Throw away what has come since the last command: nobody has asked for it."""
+        self._whole.clear()
+        self._buffer = b""
+        stale = 0
+        while stale < _MAX_STALE and self._ready(reading=True, seconds=0):
+            try:
+                data = os.read(self._stream.fileno(), 1 << 16)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise self._closed() from error
+            if not data:
+                raise self._closed()
+            stale += len(data)
+            # The beginning of a line may belong to one that goes on.
+            self._buffer = data.rpartition(b"\n")[2][-_LONGEST:]
 
     def _lines(self, deadline: float) -> Iterator[bytes]:
         """Complete lines as they come, until `deadline`; what follows the last one stays for the next call."""
         while True:
-            while b"\n" in self._buffer:
-                line, self._buffer = self._buffer.split(b"\n", 1)
-                yield line.strip()
+            while self._whole:
+                yield self._whole.popleft().strip()
             if len(self._buffer) > _LONGEST:
                 self._buffer = b""
             wait = deadline - time.monotonic()
@@ -145,7 +184,8 @@ class AgentChannel:
                 raise self._closed() from error
             if not data:
                 raise self._closed()
-            self._buffer += data
+            *whole, self._buffer = (self._buffer + data).split(b"\n")
+            self._whole.extend(whole)
 
     def _send(self, data: bytes, deadline: float) -> None:
         view = memoryview(data)
@@ -171,6 +211,26 @@ class AgentChannel:
         return MachineError("the control channel was closed", "the guest, or its machine, has ended", self._guest)
 
 
-def _last_line(output: list[bytes]) -> str | None:
-    lines = b"".join(output).decode("utf-8", "replace").strip().splitlines()
-    return f"its last line of output: {lines[-1]}" if lines else "it printed nothing"
+class _Output:
+    """What a command prints: handed on, or kept up to a limit."""
+
+    def __init__(self, on_output: Callable[[bytes], None] | None) -> None:
+        self.kept = bytearray()
+        self.full = False
+        self._on_output = on_output
+        self._last = b""
+
+    def add(self, chunk: bytes) -> None:
+        """The next piece."""
+        self._last = (self._last + chunk)[-_LAST_WORDS:]
+        if self._on_output is not None:
+            self._on_output(chunk)
+        elif len(self.kept) + len(chunk) > MAX_OUTPUT:
+            self.full = True
+        else:
+            self.kept += chunk
+
+    def last_line(self) -> str:
+        """A hint for errors."""
+        lines = self._last.decode("utf-8", "replace").strip().splitlines()
+        return f"its last line of output: {lines[-1]}" if lines else "it printed nothing"

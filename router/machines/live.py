@@ -130,7 +130,8 @@ class LiveSystem(ABC, Generic[G]):
         """A guest's console and control channel on the shared line."""
         assert self._line is not None, "the line is shared first"
         console = self._read(guest, self._line.port(guest), f"{guest}.console")
-        return console, AgentChannel(self._line.port(control(guest)), guest)
+        line, name = self._line, control(guest)
+        return console, AgentChannel(line.port(name), guest, lambda: line.lost(name))
 
     def give_keyboard(self, guest: str | None) -> None:
         """Show a guest's console as somebody who types there needs it (None: nobody does).
@@ -215,7 +216,8 @@ class LiveSystem(ABC, Generic[G]):
     ) -> tuple[int, bytes]:
         """Run a shell command in a guest: its exit code and output. Any thread may; a guest runs one at a time.
 
-        Waiting for one's turn counts. MachineError after `timeout` seconds or once `cancelled` says so.
+        on_output gets the output as it appears, and none of it is returned then. Waiting for one's turn counts.
+        MachineError after `timeout` seconds or once `cancelled` says so.
         """
         running = self.guests[guest]
         end = time.monotonic() + timeout

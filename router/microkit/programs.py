@@ -17,6 +17,7 @@ ROOT = resources.root()
 
 UART_DRIVERS = {UartKind.PL011: "drivers/pl011.c", UartKind.IMX: "drivers/imx_uart.c"}
 ALARMS = {TimerKind.ARM_PHYSICAL: "drivers/alarm_arm.c", TimerKind.IMX_GPT: "drivers/alarm_gpt.c"}
+MULTIPLEXER = ("drivers/mux.c", "drivers/mux_input.c", "drivers/mux_frame.c")
 MEMORY = "common/memory.c"
 """memcpy and its kin, which the compiler calls by itself also in freestanding programs (gcc manual, 2.1)."""
 
@@ -57,7 +58,7 @@ def program_of(name: str, board: Board) -> Program:
             return Program(name, drivers, ("drivers/ticker.c",))
         case "console":
             uart = UART_DRIVERS[UartKind(board.uart.kind)]
-            return Program(name, drivers, ("drivers/console.c", "drivers/mux.c", uart, MEMORY))
+            return Program(name, drivers, ("drivers/console.c", *MULTIPLEXER, uart, MEMORY))
         case "images":
             return Program(name, drivers, ("drivers/images.c", MEMORY))
         case "vswitch":

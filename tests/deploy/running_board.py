@@ -8,6 +8,7 @@ import threading
 from types import TracebackType
 
 from tests.support import fake_qemu
+from tests.support.fake_mux import FakeMux
 from tests.support.patience import PATIENCE
 
 
@@ -18,6 +19,7 @@ class RunningBoard:
         self._listen = socket.create_server(("127.0.0.1", 0))
         self._silent = silent
         self._line: socket.socket | None = None
+        self._mux: FakeMux | None = None
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self.device = f"socket://127.0.0.1:{self._listen.getsockname()[1]}"
         self.openings = 0
@@ -34,10 +36,10 @@ class RunningBoard:
         self._thread.join(PATIENCE)
         self._listen.close()
 
-    def speak(self, data: bytes) -> None:
-        """Say something by itself."""
-        assert self._line is not None
-        self._line.sendall(data)
+    def speak(self, line: str) -> None:
+        """Say a line by itself, `NAME| text` of a port or one of no port."""
+        assert self._mux is not None
+        self._mux.line(line)
 
     def unplug(self) -> None:
         """The line goes away under whoever holds it."""
@@ -57,4 +59,5 @@ class RunningBoard:
                     while self._line.recv(1024):
                         pass
                 else:
-                    fake_qemu.keyboard(self._line)
+                    self._mux = FakeMux(fake_qemu.PORTS, self._line.sendall)
+                    fake_qemu.keyboard(self._line, self._mux)

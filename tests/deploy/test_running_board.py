@@ -97,7 +97,7 @@ def test_several_use_a_board_at_once_and_one_who_waits_is_told_of_events(one: La
         assert one.run("exec", "--on", "desk", "client", "echo both").stdout == "both\n"
         holder = holder_of("desk")
         assert holder is not None and (holder.doing, holder.leaves) == ("serving demo", True)
-        board.speak(b"client| [   9.0] router: guest client: attached 1-2 port 4\r\n")
+        board.speak("client| [   9.0] router: guest client: attached 1-2 port 4")
         event = json.loads(watcher.stdout.readline())
         assert (event["guest"], event["event"], event["detail"]) == ("client", "attached", "1-2 port 4")
         assert watcher.wait(PATIENCE) == 0
@@ -110,7 +110,8 @@ def test_a_guests_console_is_shown_alone_while_others_work(one: LabOfOne, build:
         process.stdin.write(b"ls -l\n")
         process.stdin.flush()
         assert process.stdout.readline() == b"typed ls -l\n"
-        board.speak(b"server| secret\r\nclient| hello\r\nMON|INFO: x\r\n")
+        for line in ("server| secret", "client| hello", "MON|INFO: x"):
+            board.speak(line)
         assert process.stdout.readline() == b"hello\n"
         assert one.run("exec", "--on", "desk", "client", "echo meanwhile").stdout == "meanwhile\n"
         process.stdin.write(b"exit\n\x1dnot this\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import pty
 import select
@@ -205,3 +206,68 @@ def test_bytes_may_arrive_one_at_a_time() -> None:
         speaker.start()
         assert channel.hello(PATIENCE) == "server"
         speaker.join()
+
+
+class Answers:
+    """A guest whose agent answers every command with the same lines; `@` stands for the command's number."""
+
+    def __init__(self, *lines: bytes) -> None:
+        self.ours, self._theirs = socket.socketpair()
+        self._lines = lines
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> socket.socket:
+        self._thread.start()
+        return self.ours
+
+    def __exit__(self, *_: object) -> None:
+        self.ours.shutdown(socket.SHUT_RDWR)
+        self._thread.join(PATIENCE)
+        self.ours.close()
+        self._theirs.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            for line in self._theirs.makefile("rb"):
+                number, _, command = line.strip().partition(b" ")
+                if not number:
+                    self._theirs.sendall(b"router-agent 1 server\n")
+                elif command == b"kill":
+                    self._theirs.sendall(number + b" x 137\n")
+                else:
+                    for answer in self._lines:
+                        self._theirs.sendall(answer.replace(b"@", number) + b"\n")
+
+
+def test_output_that_is_handed_on_is_not_kept() -> None:
+    piece = base64.b64encode(bytes(2000))
+    with Answers(*500 * [b"@ o " + piece], b"@ x 0") as stream:
+        sizes: list[int] = []
+        channel = AgentChannel(stream, "server")
+        assert channel.run("cat big", PATIENCE, lambda data: sizes.append(len(data))) == (0, b"")
+        assert sum(sizes) == 1_000_000
+
+
+def test_a_command_that_prints_more_than_is_kept_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.machines.agent.MAX_OUTPUT", 1 << 20)
+    with Answers(*2000 * [b"@ o " + base64.b64encode(b"y\n" * 1000)]) as stream:
+        with pytest.raises(MachineError, match="printed more than 1 MiB: yes") as caught:
+            AgentChannel(stream, "server").run("yes", PATIENCE)
+        assert caught.value.hint == "its last line of output: y"
+
+
+def test_an_answer_that_the_line_has_lost_a_part_of_is_an_error() -> None:
+    counts = iter((3, 5))
+    with Answers(b"@ o YQ==", b"@ x 0") as stream, pytest.raises(MachineError, match="has lost 2 pieces") as caught:
+        AgentChannel(stream, "server", lambda: next(counts)).run("cat", PATIENCE)
+    assert "exit code 0" in str(caught.value.hint)
+
+
+def test_what_came_before_the_command_is_thrown_away_and_takes_no_time() -> None:
+    with Answers(b"@ x 4") as stream:
+        channel = AgentChannel(stream, "server")
+        assert channel.run("true", PATIENCE) == (4, b"")
+        channel._buffer = b"half a line"
+        channel._whole.extend([b"1 x 0"] * 100)
+        assert channel.run("true", PATIENCE) == (4, b"")
+        assert not channel._whole

@@ -15,6 +15,8 @@ import sys
 import threading
 from pathlib import Path
 
+from tests.support.fake_mux import FakeMux
+
 greeted = threading.Event()
 PORTS = ("server", "server.control", "client", "client.control")
 
@@ -36,38 +38,29 @@ def monitor(stream: socket.socket) -> None:
             greeted.set()
 
 
-def agent(port: str, command: bytes, line: socket.socket) -> None:
+def agent(port: str, command: bytes, mux: FakeMux) -> None:
     """One line on a control channel."""
     words = command.split()
     if not words:
-        line.sendall(f"{port}| router-agent 1 {port.split('.')[0]}\r\n".encode())
+        mux.say(port, f"router-agent 1 {port.split('.')[0]}".encode())
     elif len(words) == 2 and words[1] != b"kill":
         run = subprocess.run(["sh", "-c", base64.b64decode(words[1])], capture_output=True, check=False)
-        shown = base64.b64encode(run.stdout).decode()
-        answer = f"{words[0].decode()} o {shown}" if shown else ""
-        pieces = [answer[at : at + 240] for at in range(0, len(answer), 240)]
-        for place, piece in enumerate(pieces):
-            line.sendall(f"{port}{'+' if place else '|'} {piece}\r\n".encode())
-        line.sendall(f"{port}| {words[0].decode()} x {run.returncode}\r\n".encode())
+        if run.stdout:
+            mux.say(port, words[0] + b" o " + base64.b64encode(run.stdout))
+        mux.say(port, b"%s x %d" % (words[0], run.returncode))
 
 
-def keyboard(line: socket.socket) -> None:
+def keyboard(line: socket.socket, mux: FakeMux) -> None:
     """Reads what is typed, as the multiplexer does."""
-    focus, typed, escaped = 0, dict.fromkeys(PORTS, b""), False
+    typed = dict.fromkeys(PORTS, b"")
     while data := line.recv(1024):
-        for byte in data:
-            if escaped:
-                focus, escaped = byte - ord("0"), False
-            elif byte == 0x1C:
-                escaped = True
-            elif byte != ord("\n"):
-                typed[PORTS[focus]] += bytes((byte,))
-            else:
-                command, typed[PORTS[focus]] = typed[PORTS[focus]], b""
-                if PORTS[focus].endswith(".control"):
-                    agent(PORTS[focus], command, line)
+        for port, part in mux.take(data):
+            *commands, typed[port] = (typed[port] + part).split(b"\n")
+            for command in commands:
+                if port.endswith(".control"):
+                    agent(port, command, mux)
                 else:
-                    line.sendall(f"{PORTS[focus]}| typed {command.decode()}\r\n".encode())
+                    mux.say(port, b"typed " + command)
 
 
 def main() -> None:
@@ -75,8 +68,9 @@ def main() -> None:
         print("QEMU emulator version 11.1.3")
         return
     line, machine = connect("line"), connect("qmp")
+    mux = FakeMux(PORTS, line.sendall)
     threading.Thread(target=monitor, args=(machine,), daemon=True).start()
-    reader = threading.Thread(target=keyboard, args=(line,))
+    reader = threading.Thread(target=keyboard, args=(line, mux))
     reader.start()
     greeted.wait()
     for text in Path(os.environ["FAKE_QEMU_LINES"]).read_text().splitlines():
@@ -84,7 +78,7 @@ def main() -> None:
             os._exit(3)
         if text == "!kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        line.sendall(text.encode() + b"\r\n")
+        mux.line(text)
     reader.join()
 
 

@@ -22,8 +22,7 @@ CORES = [
     *(ROOT / "vmm" / f"{name}.c" for name in ("psci", "mmio", "guest_image", "pl011_early")),
     *(ROOT / "vmm" / f"{name}.c" for name in ("account", "backoff", "pci")),
     ROOT / "common" / "netq.c",
-    ROOT / "drivers" / "mux.c",
-    ROOT / "drivers" / "deadlines.c",
+    *(ROOT / "drivers" / f"{name}.c" for name in ("mux", "mux_input", "mux_frame", "deadlines")),
     *(ROOT / "vswitch" / "core" / f"{name}.c" for name in ("vswitch", "init")),
     ROOT / "vswitch" / "pd" / "forward.c",
 ]

@@ -19,7 +19,7 @@ def fuzz_objects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return compile_cores(tmp_path_factory.mktemp("fuzz_cores"), *FUZZ, compiler="clang")
 
 
-@pytest.mark.parametrize("source", ["fuzz_device.c", "fuzz_gic.c", "fuzz_forward.c"])
+@pytest.mark.parametrize("source", ["fuzz_device.c", "fuzz_gic.c", "fuzz_forward.c", "fuzz_mux.c"])
 def test_no_input_breaks_a_core(fuzz_objects: list[Path], tmp_path: Path, source: str) -> None:
     link = [flag.replace("fuzzer-no-link", "fuzzer") for flag in FUZZ]
     program = link_program(tmp_path / "fuzz", source, fuzz_objects, *link, compiler="clang")

@@ -1,0 +1,150 @@
+"""On seL4 with a release kernel, a guest that floods its console and its control channel slows no other's down.
+
+`pytest -s` shows the times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router.control.system import state
+from router.control.timeline import Timeline
+from router.machines.qemu.session import microkit_run
+from router.machines.qemu.usb import parse_plugs
+from router.usb.view import Guests, snapshot
+from tests.sel4.needs import need_qemu, need_sdk
+from tests.support.end_to_end import BOOT, Booted, MiB, build_text
+
+LONG = "a-guest-whose-name-is-as-long-as"
+TEXT = f"""
+system: flooded
+board: qemu
+microkit: {{config: release}}
+guests:
+  server: {{image: usb-server, memory: 256 MiB, passthrough: [pcie@3f000000]}}
+  client: {{image: usb-client, memory: 256 MiB}}
+  {LONG}: {{image: usb-client, memory: 256 MiB}}
+usb:
+  - {{class: mass-storage, to: client}}
+"""
+LINES = "while true; do echo 'server| router: guest server: listening'; echo 'server.control| 1 x 0'; done"
+FLOODS = {
+    "lines": f"({LINES}) >/dev/hvc0",
+    "no line ends": "cat /dev/zero | tr '\\0' x >/dev/hvc0",
+    "control channel": f"({LINES}) >/dev/hvc1",
+    "both": f"({LINES}) >/dev/hvc0 & ({LINES}) >/dev/hvc1",
+}
+SOON = 1.0
+"""Seconds in which `true` is answered."""
+pytestmark = pytest.mark.timeout(2 * BOOT + 300)
+
+
+@dataclass
+class Times:
+    """Seconds that several `true` took in a guest, and several device listings."""
+
+    command: list[float]
+    listing: list[float]
+
+    def __str__(self) -> str:
+        pairs = (("true", self.command), ("usb list", self.listing))
+        return ", ".join(f"{what} {statistics.median(took):.2f} s (slowest {max(took):.2f} s)" for what, took in pairs)
+
+
+def timed(work: Callable[[], object], count: int) -> list[float]:
+    """Seconds of each."""
+    took = []
+    for _ in range(count):
+        start = time.monotonic()
+        work()
+        took.append(time.monotonic() - start)
+    return took
+
+
+@dataclass
+class Flooded(Booted):
+    """With the log folder."""
+
+    logs: Path
+
+
+class Direct:
+    """The running system, as a connection to it."""
+
+    def __init__(self, booted: Booted) -> None:
+        self._booted = booted
+
+    def execute(
+        self, guest: str, command: str, timeout: float = 60.0, on_output: Callable[[bytes], None] | None = None
+    ) -> tuple[int, bytes]:
+        return self._booted.system.execute(guest, command, timeout, on_output)
+
+    def state(self) -> dict[str, Any]:
+        return state(self._booted.system, "microkit", os.getpid())
+
+
+def times(booted: Booted) -> Times:
+
+    def connect() -> contextlib.AbstractContextManager[Guests]:
+        return contextlib.nullcontext(Direct(booted))
+
+    seen: list[Any] = []
+    listing = timed(lambda: seen.append(snapshot(connect, ("server", "client"))), 5)
+    assert all(not each.troubles and len(each.devices) == 1 for each in seen)
+    return Times(timed(lambda: booted.run("client", "true"), 8), listing)
+
+
+@pytest.fixture(scope="module")
+def flooded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flooded]:
+    """Three guests; the one that floods has the longest name that a guest may have."""
+    need_sdk(config="release")
+    need_qemu()
+    assert len(LONG) == 32
+    folder = tmp_path_factory.mktemp("flooded")
+    disk = folder / "disk.img"
+    disk.write_bytes(os.urandom(MiB))
+    built = build_text(TEXT, folder, boot_image=True)
+    with microkit_run(built, parse_plugs([f"storage:{disk}"]), folder / "logs", Timeline()) as system:
+        system.wait_ready(BOOT)
+        yield Flooded(system, disk, folder / "logs")
+
+
+@pytest.fixture(scope="module")
+def peace(flooded: Flooded) -> tuple[Times, Times]:
+    """What it takes in peace, and beside a guest that only computes."""
+    quiet = times(flooded)
+    busy = flooded.run(LONG, "(while true; do :; done) >/dev/null 2>&1 </dev/null & echo $!").split()[-1]
+    computing = times(flooded)
+    flooded.run(LONG, f"kill -9 {busy}")
+    print(f"\nquiet: {quiet}\nbeside one that computes: {computing}")
+    return quiet, computing
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_flood_of_one_guest_delays_no_answer_of_another(
+    flooded: Flooded, peace: tuple[Times, Times], kind: str
+) -> None:
+    _, computing = peace
+    before = len(flooded.system.timeline.events)
+    leader = flooded.run(LONG, f'setsid sh -c "{FLOODS[kind]}" </dev/null >/dev/null 2>&1 & echo $!').split()[-1]
+    time.sleep(2)
+    size = (flooded.logs / "serial.log").stat().st_size
+    start = time.monotonic()
+    flood = times(flooded)
+    rate = ((flooded.logs / "serial.log").stat().st_size - size) / (time.monotonic() - start)
+    print(f"\nbeside the flood '{kind}': {flood}; {rate / 1024:.0f} KiB/s on the line")
+    code, _ = flooded.system.execute(LONG, f"kill -9 -{leader}", 60)
+    assert code == 0
+    assert [event.guest for event in flooded.system.timeline.events[before:] if event.guest != LONG] == []
+    # The guests share one core: the one that floods has its share of it, as one that computes has.
+    assert min(flood.command) < max(SOON, 1.5 * statistics.median(computing.command))
+    assert min(flood.listing) < 1.5 * statistics.median(computing.listing)
