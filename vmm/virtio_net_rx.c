@@ -18,8 +18,21 @@ static const uint8_t *locate(const struct virtio_net *net, const struct netq_fra
 
 static bool segments_understood(const struct virtio_net *net, const struct netq_frame *frame)
 {
-    return frame->gso_type == GSO_NONE || (frame->gso_type == GSO_TCPV4 && has(net, F_GUEST_TSO4)) ||
-           (frame->gso_type == GSO_TCPV6 && has(net, F_GUEST_TSO6));
+    /* GUEST_TSO4 without GUEST_CSUM, which it depends on (5.1.3.1), is not segmentation that a driver takes. */
+    return frame->gso_type == GSO_NONE || (has(net, F_GUEST_TSO4) && has(net, F_GUEST_CSUM));
+}
+
+/* The switch passes only metadata that the packet allows. That the checksum is written nowhere else does not
+ * hang on its word alone. */
+static bool offload_possible(const struct netq_frame *frame)
+{
+    bool csum = (frame->flags & HDR_NEEDS_CSUM) != 0;
+    bool place = frame->csum_start == CSUM_START &&
+                 (frame->csum_offset == CSUM_OFFSET_TCP || frame->csum_offset == CSUM_OFFSET_UDP) &&
+                 frame->length >= CSUM_START + frame->csum_offset + 2u;
+    bool segments = csum && frame->csum_offset == CSUM_OFFSET_TCP;
+    return (frame->flags & ~HDR_NEEDS_CSUM) == 0 && (!csum || place) &&
+           (frame->gso_type == GSO_NONE || (frame->gso_type == GSO_TCPV4 && segments));
 }
 
 /* A frame in two pieces: headers of our own, or nothing, and bytes in a pool. */
@@ -50,7 +63,9 @@ static uint32_t checksum(const struct content *of, uint32_t start)
     uint32_t in_head = start < of->head_length ? of->head_length - start : 0;
     uint32_t skip = start < of->head_length ? 0 : start - of->head_length;
     uint32_t sum = in_head != 0 ? inet_sum(0, of->head + start, in_head) : 0;
-    return ~inet_sum(sum, of->body + skip, of->body_length - skip);
+    sum = inet_sum(sum, of->body + skip, of->body_length - skip);
+    /* 0 in UDP means that there is no checksum, and 0xffff is the same number (RFC 768). */
+    return sum == 0xffff ? 0xffff : ~sum;
 }
 
 /* Writes a frame into the guest's buffers: as many as it takes with mergeable buffers, else one. Returns how
@@ -137,8 +152,7 @@ static bool give_segments(struct virtio_net *net, const struct netq_frame *frame
 static bool receive(struct virtio_net *net, const struct netq_frame *frame)
 {
     const uint8_t *data = locate(net, frame);
-    uint32_t sum_end = (uint32_t)frame->csum_start + frame->csum_offset + 2;
-    if (data == NULL || ((frame->flags & HDR_NEEDS_CSUM) && sum_end > frame->length)) {
+    if (data == NULL || !offload_possible(frame)) {
         net->counters.peer_errors++;
         return true;
     }

@@ -6,6 +6,7 @@ ROUTER_FUZZ_SECONDS sets how long the fuzzer runs (60; 0 skips it).
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 from pathlib import Path
 
@@ -14,9 +15,13 @@ from vswitch_cc import CORE, CORE_UNITS, PROGRAMS, SANITIZE, compile_c, need
 from vswitch_frames import (
     CLIENT,
     ECHO_REQUEST,
+    NO_OFFLOAD,
     OTHER,
+    SEGMENTED,
     SERVER,
     SYN,
+    TCP_CHECKSUM,
+    UDP_CHECKSUM,
     arp,
     icmp_frame,
     packet,
@@ -29,15 +34,17 @@ from vswitch_frames import (
 
 FUZZ_SECONDS = int(os.environ.get("ROUTER_FUZZ_SECONDS", "60"))
 SEEDS = [
-    (CLIENT, tcp_frame(CLIENT, SERVER, 40000, 3240)),
-    (SERVER, tcp_frame(SERVER, CLIENT, 3240, 40000, SYN)),
-    (SERVER, udp_frame(SERVER, OTHER, 5000, 53, b"question")),
-    (CLIENT, icmp_frame(CLIENT, SERVER, ECHO_REQUEST, 0, bytes(40))),
-    (CLIENT, unreachable(CLIENT, SERVER, 6, tcp(3240, 40000))),
-    (OTHER, unreachable(OTHER, SERVER, 17, udp(5000, 53))),
-    (CLIENT, packet(CLIENT, SERVER, 6, tcp(40000, 3240, 16, bytes(2000)), total=0)),
-    (SERVER, arp(SERVER, SERVER)),
-    (CLIENT, arp(CLIENT, SERVER)),
+    (CLIENT, tcp_frame(CLIENT, SERVER, 40000, 3240), NO_OFFLOAD),
+    (CLIENT, tcp_frame(CLIENT, SERVER, 40000, 3240), TCP_CHECKSUM),
+    (CLIENT, tcp_frame(CLIENT, SERVER, 40000, 3240, data=bytes(5000)), SEGMENTED),
+    (SERVER, tcp_frame(SERVER, CLIENT, 3240, 40000, SYN), NO_OFFLOAD),
+    (SERVER, udp_frame(SERVER, OTHER, 5000, 53, b"question"), UDP_CHECKSUM),
+    (CLIENT, icmp_frame(CLIENT, SERVER, ECHO_REQUEST, 0, bytes(40)), NO_OFFLOAD),
+    (CLIENT, unreachable(CLIENT, SERVER, 6, tcp(3240, 40000)), NO_OFFLOAD),
+    (OTHER, unreachable(OTHER, SERVER, 17, udp(5000, 53)), NO_OFFLOAD),
+    (CLIENT, packet(CLIENT, SERVER, 6, tcp(40000, 3240, 16, bytes(65496)), total=0), SEGMENTED),
+    (SERVER, arp(SERVER, SERVER), NO_OFFLOAD),
+    (CLIENT, arp(CLIENT, SERVER), NO_OFFLOAD),
 ]
 
 
@@ -49,9 +56,10 @@ def test_the_fuzzer_breaks_no_promise(tmp_path: Path) -> None:
     fuzzer = compile_c(tmp_path / "fuzz", [PROGRAMS / "fuzz_decide.c", *CORE_UNITS], *flags, compiler="clang")
     corpus = tmp_path / "corpus"
     corpus.mkdir()
-    for number, (port, frame) in enumerate(SEEDS):
-        (corpus / f"seed{number}").write_bytes(bytes([port, 0]) + len(frame).to_bytes(3, "little") + frame[:70])
-    command = [fuzzer, corpus, f"-max_total_time={FUZZ_SECONDS}", "-max_len=75", "-print_final_stats=1"]
+    for number, (port, frame, offload) in enumerate(SEEDS):
+        head = bytes([port, 0]) + len(frame).to_bytes(3, "little") + struct.pack("<BBHHHH", *offload)
+        (corpus / f"seed{number}").write_bytes(head + frame[:70])
+    command = [fuzzer, corpus, f"-max_total_time={FUZZ_SECONDS}", "-max_len=85", "-print_final_stats=1"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-3000:]
     executed = next(line for line in run.stderr.splitlines() if "number_of_executed_units" in line)

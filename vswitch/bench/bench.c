@@ -75,7 +75,7 @@ static uint64_t decide_all(const struct vswitch_config *config, uint32_t in, con
     uint64_t passed = 0;
     for (uint32_t i = 0; i < count; i++) {
         struct vswitch_verdict verdict =
-            vswitch_decide(config, &state, in, block + (size_t)i * length, length);
+            vswitch_decide(config, &state, in, block + (size_t)i * length, length, NULL);
         passed += verdict.ports != 0;
     }
     return passed;

@@ -68,6 +68,30 @@ static bool valid(const struct forward *f, uint32_t port, const struct netq_fram
            frame->length <= NETQ_FRAME_MAX && frame->offset <= size && frame->length <= size - frame->offset;
 }
 
+/* Judges a frame together with its offload metadata, which is what was judged afterwards. */
+static uint64_t judge(struct forward *f, uint32_t port, struct netq_frame *frame)
+{
+    struct vswitch_offload offload = {.flags = frame->flags,
+                                      .gso_type = frame->gso_type,
+                                      .hdr_len = frame->hdr_len,
+                                      .gso_size = frame->gso_size,
+                                      .csum_start = frame->csum_start,
+                                      .csum_offset = frame->csum_offset};
+    const uint8_t *bytes = f->ports[port].pool + frame->offset;
+    uint64_t to = vswitch_decide(f->config, &f->state, port, bytes, frame->length, &offload).ports;
+    *frame = (struct netq_frame){.offset = frame->offset,
+                                 .length = frame->length,
+                                 .owner = (uint16_t)port,
+                                 .ticket = frame->ticket,
+                                 .flags = offload.flags,
+                                 .gso_type = offload.gso_type,
+                                 .hdr_len = offload.hdr_len,
+                                 .gso_size = offload.gso_size,
+                                 .csum_start = offload.csum_start,
+                                 .csum_offset = offload.csum_offset};
+    return to;
+}
+
 static void deliver(struct forward *f, uint32_t from, uint64_t to, const struct netq_frame *frame)
 {
     f->holders[from][frame->ticket] = to;
@@ -107,9 +131,7 @@ static bool judge_front(struct forward *f, uint32_t port, uint32_t *budget)
             f->breaches[port]++;
             continue;
         }
-        front->frame.owner = (uint16_t)port;
-        const uint8_t *bytes = f->ports[port].pool + front->frame.offset;
-        front->to = vswitch_decide(f->config, &f->state, port, bytes, front->frame.length).ports;
+        front->to = judge(f, port, &front->frame);
         if (front->to == 0) {
             give_back(f, port, front->frame.ticket);
         }
