@@ -3,7 +3,7 @@
  * decides.
  *
  * A link speaks QEMU's stream protocol (`-netdev stream`): a frame's length in 4 bytes, highest first, then
- * the frame.
+ * the frame. It carries no offload metadata, so frames are complete.
  *
  * Nothing is lost to back-pressure. Frames are written to their receiver straight from the buffer they were
  * read into; what its socket does not take is copied to the receiver's queue; when that queue is full, the

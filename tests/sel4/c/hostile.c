@@ -12,6 +12,7 @@
  * The addresses of the machine come from the plan, as macros. What it says goes to the early console.
  */
 #include "hostile_driver.h"
+#include "hostile_offload.h"
 #include "hostile_queues.h"
 
 #define STRING2(x) #x
@@ -327,6 +328,7 @@ void main(void)
         disturb_the_alarm();
         attack(SEED);
         attack(SEED + 1);
+        forge_offloads();
         say("hostile: crashes now\n");
         /* Exceptions lead nowhere, and the first one comes. */
         __asm__ volatile("msr vbar_el1, %0\nisb\nsvc #0" ::"r"(0x0ff00000UL));

@@ -81,7 +81,7 @@ static void step(const uint8_t **data, size_t *left)
         break;
     }
     case 7: { /* one more available chain on a queue */
-        uint32_t where = 0x1000 * (op >> 4 & 1) + 0x400 + 2;
+        uint32_t where = 0x1000 * (op >> 4 & 1u) + 0x400 + 2;
         uint16_t index;
         memcpy(&index, memory + where, 2);
         index++;

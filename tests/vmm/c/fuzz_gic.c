@@ -63,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
             break;
         case 6:
         case 7:
-            gic_set_line(&gic, vcpu, offset % 300, op >> 7);
+            gic_set_line(&gic, vcpu, (uint32_t)(offset % 300), op >> 7);
             break;
         case 8:
             gic_pulse(&gic, vcpu, (uint32_t)offset % 300);

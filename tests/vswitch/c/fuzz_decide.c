@@ -27,24 +27,18 @@ static const struct vswitch_rule rules[] = {
 static const struct vswitch_config config = {ports, rules, 4, 4, 1514};
 static struct vswitch_state state;
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-    (void)argc;
-    (void)argv;
-    if (vswitch_init(&state, &config)) {
-        abort();
-    }
-    return 0;
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static bool ready;
     if (size < PREFIX) {
         return 0;
     }
+    if (!ready && vswitch_init(&state, &config) != NULL) {
+        abort();
+    }
+    ready = true;
     uint32_t in_port = data[0] % 6u;
     size_t length = data[2] | (size_t)data[3] << 8 | (size_t)(data[4] & 1) << 16;
     size_t head = size - PREFIX;
