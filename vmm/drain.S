@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * A program of a few instructions that runs in the guest before it is started again. An interrupt that the
  * dead guest had taken, or had still to take, sits in a list register, and only the guest's own CPU interface

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * How fast the core decides, beside a memcpy of the same bytes: one row a line,
  *     WHAT PORTS FRAME_BYTES FRAMES SECONDS

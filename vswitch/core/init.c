@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* What a configuration must be, and the tables made from it once. */
 #include "wire.h"
 

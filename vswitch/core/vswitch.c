@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 #include "wire.h"
 
 #define ETHERNET_HEADER 14u

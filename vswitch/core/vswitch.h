@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * The virtual switch's decision: given a frame that came in on a port, which ports may have it?
  *

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * The host process's configuration file: one statement a line, `#` starts a comment, rules name ports above
  * them.

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * The host's half of the switch: one stream socket a port, and frames carried between them as the core
  * decides.

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * vswitch: links the guests' QEMU processes over unix sockets, as the configuration allows.
  *

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* The listening sockets: one a port (DIRECTORY/NAME.sock), and one that answers with the counters
  * (DIRECTORY/control). */
 #ifndef VSWITCH_HOST_SOCKETS_H

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * A guest kernel that attacks its monitor. It runs on the bare machine, at EL1 with the MMU off, so that it
  * reaches everything that a guest's kernel can: every register at any width, queues anywhere, calls to

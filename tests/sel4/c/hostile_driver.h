@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* The network and the console as a good driver uses them: eight entries a queue, one buffer each. */
 #ifndef HOSTILE_DRIVER_H
 #define HOSTILE_DRIVER_H

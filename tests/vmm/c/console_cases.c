@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* The console device, and the transport by its example. */
 #include "driver.h"
 #include "virtio_console.h"

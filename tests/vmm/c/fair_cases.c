@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* What keeps one guest from taking time from the others: accounts, delays of restarts, patience with
  * receivers. */
 #include "account.h"

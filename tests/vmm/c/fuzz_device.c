@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * Fuzzer of everything that a guest reaches through virtio: registers of a network device and a console,
  * rings, descriptors and buffers in its memory, and of what a lying switch or console writes into the shared

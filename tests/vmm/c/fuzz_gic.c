@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * Fuzzer of the interrupt controller: register accesses of a guest, inputs of devices, injections and their
  * ends in any order. An interrupt must be in a list register exactly when the model says so, in at most one,

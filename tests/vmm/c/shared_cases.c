@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* The rings between domains, and the switch around them. */
 #include "case.h"
 #include "netq.h"

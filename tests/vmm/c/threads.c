@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * The rings between domains with a thread on each side, as with domains on several cores: every entry arrives
  * whole and in order, and nobody sleeps for ever. A side that is told to sleep does so until it is notified;

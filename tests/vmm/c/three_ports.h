@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * A switch of three ports behind its shared rings: port 0 may talk to 1, and to 2, by UDP to port 7.
  */

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * Harness for the CBMC model checker: for every configuration of up to 3 ports and 3 rules that vswitch_init
  * accepts, and every frame of any length, no access is out of bounds and the promises of invariants.h hold.

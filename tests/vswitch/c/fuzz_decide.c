@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * libFuzzer harness. Input: port, ports that are down, length (3 bytes, little end first), offload metadata
  * (10 bytes, in the order of virtio_net_hdr), then the frame's head. The head lies in a heap block of its own

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* What must hold after every decision, whatever the frame: used by the fuzzer and by the model checker's
  * harness. */
 #ifndef INVARIANTS_H

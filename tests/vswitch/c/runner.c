@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * Drives the core from lines on standard input, one answer a line:
  *     config FILE       reads a host configuration            -> ok, or what is wrong
