@@ -87,7 +87,7 @@ static void tell_sent(struct virtio_net *net)
 static void run_tx(struct virtio_net *net)
 {
     struct virtq *q = &net->dev.queue[VIRTIO_NET_TX];
-    struct virtq_chain chain;
+    struct virtq_chain chain UNINITIALIZED; /* 1 KiB that virtq_peek() fills */
     if (!virtio_live(&net->dev, VIRTIO_NET_TX)) {
         return;
     }

@@ -18,7 +18,8 @@ static const uint8_t *locate(const struct virtio_net *net, const struct netq_fra
 
 static bool segments_understood(const struct virtio_net *net, const struct netq_frame *frame)
 {
-    /* GUEST_TSO4 without GUEST_CSUM, which it depends on (5.1.3.1), is not segmentation that a driver takes. */
+    /* GUEST_TSO4 without GUEST_CSUM, which it depends on (5.1.3.1), is not segmentation that a driver takes.
+     */
     return frame->gso_type == GSO_NONE || (has(net, F_GUEST_TSO4) && has(net, F_GUEST_CSUM));
 }
 
@@ -74,7 +75,7 @@ static uint16_t deliver(struct virtio_net *net, struct header h, const struct co
 {
     struct virtq *q = &net->dev.queue[VIRTIO_NET_RX];
     bool merge = has(net, F_MRG_RXBUF);
-    struct virtq_chain first = {0}, chain;
+    struct virtq_chain first UNINITIALIZED, chain UNINITIALIZED; /* 1 KiB each, which virtq_peek_at() fills */
     uint32_t length = content->head_length + content->body_length, done = 0;
     uint16_t used = 0;
     do {

@@ -18,7 +18,7 @@ from pathlib import Path
 from router import files
 from router.errors import HostError
 from router.microkit.programs import ROOT, Program, programs
-from router.microkit.toolchain import FLAGS, LINK, Toolchain, find_toolchain
+from router.microkit.toolchain import LINK, Toolchain, find_toolchain
 from router.plan.models import SystemPlan
 
 SDK_INPUTS = ("include/microkit.h", "include/kernel/gen_config.h", "lib/libmicrokit.a", "lib/microkit.ld")
@@ -129,7 +129,7 @@ class Compilation:
         """Compiling one source."""
         group = program.includes[0].replace("/", "-")
         command = (
-            *(*self.toolchain.compiler, *FLAGS),
+            *(*self.toolchain.compiler, *self.toolchain.flags),
             *(f"-ffile-prefix-map={ROOT}=.", f"-ffile-prefix-map={self.folder}=build"),
             *(f"-I{ROOT / each}" for each in program.includes),
             *("-isystem", str(self.board_dir / "include")),

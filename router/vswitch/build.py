@@ -12,9 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from router.errors import HostError
+from router.hardening import ZERO_AUTOS, accepted
 
 SOURCES = Path(__file__).resolve().parents[2] / "vswitch"
-FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra")
+FLAGS = (
+    *("-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra", "-Wconversion", "-Wshadow"),
+    *("-fPIE", "-pie", "-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"),
+    *("-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"),
+)
+HARDENING = (ZERO_AUTOS, "-fstack-clash-protection")
+"""Options for compilers that know them."""
 
 
 def find_compiler(use: str = "the switch") -> list[str]:
@@ -50,7 +57,8 @@ def build_program(program: Path, folders: Sequence[str]) -> Path:
     compiler = find_compiler()
     files = switch_sources(folders)
     version = subprocess.run([*compiler, "--version"], capture_output=True, check=False).stdout
-    digest = hashlib.sha256(repr((compiler, FLAGS)).encode() + version)
+    flags = (*FLAGS, *accepted(compiler, HARDENING))
+    digest = hashlib.sha256(repr((compiler, flags)).encode() + version)
     for path in files:
         digest.update(f"{path.relative_to(SOURCES)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     stamp = program.with_name(f"{program.name}.inputs")
@@ -61,7 +69,7 @@ def build_program(program: Path, folders: Sequence[str]) -> Path:
         built = Path(aside) / program.name
         units = [str(path) for path in files if path.suffix == ".c"]
         run = subprocess.run(
-            [*compiler, *FLAGS, *units, "-o", str(built)], capture_output=True, text=True, errors="replace", check=False
+            [*compiler, *flags, *units, "-o", str(built)], capture_output=True, text=True, errors="replace", check=False
         )
         if run.returncode != 0:
             first = next((line for line in run.stderr.splitlines() if "error" in line), run.stderr.strip()[-200:])
