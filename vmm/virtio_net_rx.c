@@ -4,7 +4,7 @@
 
 #define CREDITED_BYTES 2048u
 
-/* Where a frame's bytes lie, or NULL if the switch named a place that this port may not read. */
+/* The frame's bytes, or NULL if they lie where this port may not read. */
 static const uint8_t *locate(const struct virtio_net *net, const struct netq_frame *frame)
 {
     if (frame->owner >= VIRTIO_NET_MAX_PORTS || frame->length < ETHERNET_HEADER ||
@@ -23,8 +23,8 @@ static bool segments_understood(const struct virtio_net *net, const struct netq_
     return frame->gso_type == GSO_NONE || (has(net, F_GUEST_TSO4) && has(net, F_GUEST_CSUM));
 }
 
-/* The switch passes only metadata that the packet allows. That the checksum is written nowhere else does not
- * hang on its word alone. */
+/* The switch passes only metadata that the packet allows. This check keeps the checksum's place safe even if
+ * the switch is wrong. */
 static bool offload_possible(const struct netq_frame *frame)
 {
     bool csum = (frame->flags & HDR_NEEDS_CSUM) != 0;
@@ -119,7 +119,7 @@ static bool give(struct virtio_net *net, struct header h, const struct content *
     }
     virtq_publish(q, used);
     uint32_t length = content->head_length + content->body_length;
-    account_credit(&net->patience, net->millisecond * (1 + length / CREDITED_BYTES));
+    account_credit(&net->wait_account, net->millisecond * (1 + length / CREDITED_BYTES));
     net->counters.rx_frames++;
     net->counters.rx_bytes += length;
     return true;
@@ -182,14 +182,15 @@ void virtio_net_receive(struct virtio_net *net)
         if (!netq_look(&net->rx, &frame)) {
             again = netq_sleep(&net->rx);
         } else if (netq_room(&net->rx_done) == 0) {
-            net->counters.peer_errors++; /* the switch never has more out than fit: it broke the rules */
+            net->counters
+                .peer_errors++; /* the switch never has more frames out than fit: a protocol violation */
         } else if (receive(net, &frame)) {
             netq_put(&net->rx_done, &frame);
             netq_take(&net->rx);
             net->segment = 0; /* also of a frame that was dropped half-way */
             again = true;
         } else if (!listening) {
-            /* Ask for a doorbell, then try again: the guest may have given buffers meanwhile. */
+            /* Enable the doorbell, then look again: the guest may have given buffers meanwhile. */
             virtq_listen(&net->dev.queue[VIRTIO_NET_RX]);
             listening = again = true;
         }

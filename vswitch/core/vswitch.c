@@ -7,11 +7,11 @@
 #define ETHERNET_PADDED 60u
 #define ARP_LENGTH 28u
 #define IPV4_HEADER_LENGTH 20u
-#define TCP_HEADER_LEAST 20u
+#define MIN_TCP_HEADER 20u
 #define UDP_HEADER_LENGTH 8u
 #define ICMP_HEADER_LENGTH 8u
 /* An ICMP error quotes the offending packet's IPv4 header and at least 8 bytes behind it (RFC 792). */
-#define ICMP_QUOTE_LEAST (IPV4_HEADER_LENGTH + 8u)
+#define MIN_ICMP_QUOTE (IPV4_HEADER_LENGTH + 8u)
 /* The longest IPv4 packet whose length fits the header's field. */
 #define IPV4_TOTAL_MAX 65535u
 #define TCP_CHECKSUM 16u /* offset of the checksum in a TCP header */
@@ -116,7 +116,7 @@ static bool may_open(const struct judged *judged, uint32_t from, uint32_t to, en
 
 /*
  * ARP: from the port's own addresses, between ports that may talk. A broadcast request goes to the port that
- * has the address alone, so that nobody else learns who talks with whom; an announcement (target = sender,
+ * has the address alone, so that no other guest learns who talks to whom; an announcement (target = sender,
  * RFC 5227) goes to all peers. Probes (sender 0.0.0.0) serve address assignment, which does not happen here.
  */
 static enum vswitch_reason judge_arp(struct judged *judged, uint64_t *ports)
@@ -175,11 +175,11 @@ static enum vswitch_reason judge_arp(struct judged *judged, uint64_t *ports)
 static enum vswitch_reason judge_tcp(struct judged *judged, size_t payload)
 {
     const uint8_t *head = judged->head;
-    if (payload < TCP_HEADER_LEAST) {
+    if (payload < MIN_TCP_HEADER) {
         return VSWITCH_TCP_HEADER;
     }
     size_t header = (size_t)(head[TCP_OFFSET] >> 4) * 4;
-    if (header < TCP_HEADER_LEAST || header > payload) {
+    if (header < MIN_TCP_HEADER || header > payload) {
         return VSWITCH_TCP_HEADER;
     }
     judged->checksum = TCP_CHECKSUM;
@@ -222,7 +222,7 @@ static enum vswitch_reason judge_quote(const struct judged *judged, size_t paylo
 {
     const uint8_t *quote = judged->head + QUOTE;
     const uint8_t *quoted_payload = judged->head + QUOTED_PAYLOAD;
-    if (payload < ICMP_HEADER_LENGTH + ICMP_QUOTE_LEAST || quote[IPV4_VERSION] != 0x45 ||
+    if (payload < ICMP_HEADER_LENGTH + MIN_ICMP_QUOTE || quote[IPV4_VERSION] != 0x45 ||
         (be16(quote + IPV4_FRAGMENT) & FRAGMENT_OFFSET) != 0 ||
         be32(quote + IPV4_SOURCE) != judged->config->ports[judged->out].ipv4 ||
         be32(quote + IPV4_DESTINATION) != judged->config->ports[judged->in].ipv4) {

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * The virtual switch's decision: given a frame that came in on a port, which ports may have it?
+ * The virtual switch's decision: which ports may receive a frame that arrived on a port?
  *
  * Portable, freestanding C11: no libc, no allocation, no clock, no I/O. The Microkit protection domain and
- * the host process put their queues around the same code; tests, fuzzers and model checkers drive it
- * directly.
+ * the host process share this code; tests, fuzzers and the model checker call it directly.
  *
  * Everything is static and default deny. A port has one MAC and one IPv4 address, and nothing is learned. A
  * frame passes only when it is ARP between two ports that may talk, or an unfragmented IPv4 packet of a
@@ -38,7 +37,7 @@
  * KiB). */
 #define VSWITCH_FRAME_MAX (14u + 65536u)
 /* The smallest limit that a configuration may set: every IPv4 link carries packets of 68 bytes (RFC 791). */
-#define VSWITCH_FRAME_MAX_LEAST (14u + 68u)
+#define VSWITCH_MIN_FRAME_MAX (14u + 68u)
 
 /* Ethernet 14, IPv4 20, ICMP 8, and the 28 bytes that an ICMP error quotes: nothing behind them is looked at.
  */
@@ -89,7 +88,7 @@ struct vswitch_config {
     const struct vswitch_rule *rules; /* in ascending order of `from` */
     uint32_t port_count;
     uint32_t rule_count;
-    /* Bytes of the longest frame, Ethernet header included: VSWITCH_FRAME_MAX_LEAST to VSWITCH_FRAME_MAX. A
+    /* Bytes of the longest frame, Ethernet header included: VSWITCH_MIN_FRAME_MAX to VSWITCH_FRAME_MAX. A
      * frame that is still to be segmented may have VSWITCH_FRAME_MAX; its segments obey this limit. */
     uint32_t frame_max;
 };
@@ -111,7 +110,7 @@ struct vswitch_config {
     X(ARP_FORMAT, "arp-format")             /* no request or reply for IPv4, or a wrong length */            \
     X(ARP_SENDER_MAC, "arp-sender-mac")     /* the ARP sender's MAC is not the port's */                     \
     X(ARP_SENDER_IP, "arp-sender-ip")       /* the ARP sender's address is not the port's */                 \
-    X(ARP_TARGET, "arp-target")             /* about an address of nobody it may talk to */                  \
+    X(ARP_TARGET, "arp-target")             /* about an address that it may not talk to */                   \
     X(IPV4_HEADER, "ipv4-header")           /* truncated, version, IHL < 5, or reserved flag */              \
     X(IPV4_OPTIONS, "ipv4-options")         /* IPv4 options, source routes among them */                     \
     X(IPV4_LENGTH, "ipv4-length")           /* total length disagrees with the frame's */                    \
@@ -128,7 +127,7 @@ struct vswitch_config {
     X(CHECKSUM, "checksum-offload")         /* a checksum request that the packet does not allow */          \
     X(SEGMENTATION, "segmentation-offload") /* a segmentation request that the packet does not allow */      \
     X(NOT_ALLOWED, "not-allowed")           /* no rule allows it */                                          \
-    X(PORT_DOWN, "port-down")               /* allowed, but nobody is connected there */                     \
+    X(PORT_DOWN, "port-down")               /* allowed, but the receiver is not connected */                 \
     X(STALLED, "stalled")                   /* allowed, but the receiver has stopped (caller counts) */
 
 enum vswitch_reason {
@@ -150,7 +149,7 @@ struct vswitch_counters {
 
 /* Made by vswitch_init; callers read `counters`, and leave the rest alone. */
 struct vswitch_state {
-    uint64_t up;                       /* ports with somebody connected */
+    uint64_t up;                       /* connected ports */
     uint64_t peers[VSWITCH_MAX_PORTS]; /* ports that share a rule with this one, in either direction */
     uint64_t macs[VSWITCH_MAX_PORTS];  /* 48 bits, first byte on the wire highest */
     uint16_t first_rule[VSWITCH_MAX_PORTS + 1]; /* rules from port p are [first_rule[p], first_rule[p + 1]) */

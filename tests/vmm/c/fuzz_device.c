@@ -12,7 +12,7 @@
 
 #define BASE 0x40000000ULL
 #define BYTES 0x8000u
-#define POOL NETQ_POOL_LEAST
+#define POOL NETQ_MIN_POOL_BYTES
 
 static uint8_t memory[BYTES + 128] __attribute__((aligned(4096)));
 static uint8_t own_pool[POOL], other_pool[POOL];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Fuzzer of the switch behind its shared rings: monitors that write anything into rings and pools. The switch
+ * Fuzzer of the switch behind its shared rings: VMMs that write anything into rings and pools. The switch
  * must keep count of who holds which frame, never hand out a frame twice under one ticket, and never stop for
  * good.
  */

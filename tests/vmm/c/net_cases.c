@@ -358,7 +358,7 @@ CASE(a_guest_hears_of_what_it_sent_with_what_it_receives)
     arrive((struct netq_frame){.length = 60});
     run(1, 8);
     CHECK(virtio_line(&net.dev));
-    EQUAL(net.tx_untold, 0);
+    EQUAL(net.tx_unsignalled, 0);
     virtio_mmio_write(&net.dev, 0x64, 4, 1);
     uint64_t due = run(2, 8);
     virtio_net_due(&net, due);

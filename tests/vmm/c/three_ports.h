@@ -11,7 +11,7 @@
 #include "forward.h"
 
 #ifndef POOL_BYTES
-#define POOL_BYTES NETQ_POOL_LEAST
+#define POOL_BYTES NETQ_MIN_POOL_BYTES
 #endif
 #define PORTS 3u
 

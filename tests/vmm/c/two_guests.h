@@ -25,7 +25,7 @@
 #define RX_BYTES 0x50000u
 #define TX_SPACE 0x60000u /* of the frame to be sent, behind its header */
 #define FRAME_BYTES (NETQ_FRAME_MAX + 16u)
-#define POOL_BYTES NETQ_POOL_LEAST
+#define POOL_BYTES NETQ_MIN_POOL_BYTES
 
 enum {
     CSUM = 1 << 0,
