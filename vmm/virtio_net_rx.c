@@ -75,7 +75,7 @@ static uint16_t deliver(struct virtio_net *net, struct header h, const struct co
 {
     struct virtq *q = &net->dev.queue[VIRTIO_NET_RX];
     bool merge = has(net, F_MRG_RXBUF);
-    struct virtq_chain first UNINITIALIZED, chain UNINITIALIZED; /* 1 KiB each, which virtq_peek_at() fills */
+    struct virtq_chain first = {0}, chain UNINITIALIZED; /* 1 KiB that virtq_peek_at() fills */
     uint32_t length = content->head_length + content->body_length, done = 0;
     uint16_t used = 0;
     do {
