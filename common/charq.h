@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Console bytes between a virtual machine monitor and the console: one ring a direction in a shared page
- * pair. Each side keeps its own index in private memory and uses the peer's for a checked distance only.
+ * Console bytes between a VMM and the console: one ring per direction in two shared pages. Each side keeps
+ * its own index in private memory, and uses the peer's only for a distance that it checks.
  */
 
 #include "freestanding.h"

@@ -10,6 +10,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* For a large variable on a hot path that is written before it is read: the build zeroes all others. */
+#if defined(__has_attribute)
+#if __has_attribute(uninitialized)
+#define UNINITIALIZED __attribute__((uninitialized))
+#endif
+#endif
+#ifndef UNINITIALIZED
+#define UNINITIALIZED
+#endif
+
 void *memcpy(void *restrict to, const void *restrict from, size_t n);
 void *memset(void *to, int byte, size_t n);
 

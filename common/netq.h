@@ -2,20 +2,20 @@
 #pragma once
 
 /*
- * How frames travel between a virtual machine monitor and the switch.
+ * Frame queues between a VMM and the switch.
  *
- * A port is four rings in memory that both sides write, and a pool of frame bytes that only the monitor
- * writes. The switch reads frame headers in the pool, and the monitors that may receive from this port
- * read whole frames there: a frame is copied once into the pool and once out of it, never in between.
+ * A port is four rings in memory that both sides write, and a pool of frame bytes that only the VMM writes.
+ * The switch reads frame headers in the pool, and the VMMs that may receive from this port read whole frames
+ * there: a frame is copied once into the pool and once out of it.
  *
- *   tx       monitor → switch   frames to forward
- *   tx_done  switch → monitor   their bytes are free again
- *   rx       switch → monitor   frames from other ports, still in their owner's pool
- *   rx_done  monitor → switch   those have been copied
+ *   tx       VMM → switch   frames to forward
+ *   tx_done  switch → VMM   their bytes are free again
+ *   rx       switch → VMM   frames from other ports, still in their owner's pool
+ *   rx_done  VMM → switch   frames that have been copied
  *
- * Neither side trusts the other: indices that the peer writes are used for distances only and checked, and
- * each side keeps its own in private memory. A side that goes to sleep says so in the ring; the other
- * notifies only then.
+ * Neither side trusts the other: the peer's indices are used only for distances, which are checked, and each
+ * side keeps its own indices in private memory. A side that sleeps sets a flag in the ring; the peer notifies
+ * only then.
  */
 
 #include "freestanding.h"
@@ -27,7 +27,7 @@
 #define NETQ_PORT_BYTES                                                                                      \
     0x9000u /* size of the shared region of one port: sizeof(struct netq_port) in whole pages */
 #define NETQ_FRAME_MAX (14u + 65536u)
-#define NETQ_POOL_LEAST                                                                                      \
+#define NETQ_MIN_POOL_BYTES                                                                                  \
     0x40000u /* bytes: two of the largest frames wherever the first one starts, and room to spare */
 
 /* One frame. The offload fields are those of virtio's struct virtio_net_hdr, and have its meaning. */
@@ -70,30 +70,30 @@ struct netq_end {
     struct netq_ring *ring;
     uint32_t at;       /* own index */
     uint32_t shown;    /* own index as the peer can see it */
-    uint64_t breaches; /* times that the peer's index made no sense */
+    uint64_t breaches; /* number of invalid indices from the peer */
 };
 
 void netq_attach(struct netq_end *end, struct netq_ring *ring);
 
-/* Producer: room left; puts an entry (the caller has checked for room); shows what was put and says whether
- * the consumer has to be woken; asks to be woken when there is room, true if there is some already. */
+/* Producer: free entries; adds an entry (the caller has checked for room); publishes the added entries, true
+ * if the consumer must be notified; requests a notification about room, true if there is room already. */
 uint32_t netq_room(struct netq_end *end);
 void netq_put(struct netq_end *end, const struct netq_frame *frame);
 bool netq_show(struct netq_end *end);
 bool netq_await_room(struct netq_end *end);
 
-/* Producer: whether the consumer says that it waits for an entry. */
+/* Producer: whether the consumer sleeps until there is an entry. */
 bool netq_awaited(const struct netq_end *end);
 
-/* Consumer: looks at the next entry; takes it; shows the free room and says whether the producer waits for
- * it; goes to sleep, true if something came in meanwhile. */
+/* Consumer: reads the next entry; takes it; publishes the free room, true if the producer waits for it;
+ * announces sleep, true if an entry has arrived meanwhile. */
 bool netq_look(struct netq_end *end, struct netq_frame *frame);
 void netq_take(struct netq_end *end);
 bool netq_release(struct netq_end *end);
 bool netq_sleep(struct netq_end *end);
 
 /*
- * Allocation in a pool: contiguous pieces in ring order, given back in any order. Private to the owner.
+ * Pool allocator: contiguous pieces in ring order, freed in any order. Private to the owner.
  */
 struct netq_pool {
     uint32_t size;
@@ -105,7 +105,7 @@ struct netq_pool {
 };
 
 void netq_pool_init(struct netq_pool *pool, uint32_t size);
-/* False when there is no room. */
+/* False if there is no room. */
 bool netq_pool_take(struct netq_pool *pool, uint32_t length, uint32_t *offset, uint16_t *ticket);
-/* False when this ticket is not out: the peer returned something twice or invented it. */
+/* False if the ticket is not in use: the peer returned it twice or made it up. */
 bool netq_pool_give(struct netq_pool *pool, uint16_t ticket);

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from router.errors import HostError
+from router.hardening import accepted
 
 PRODUCT = "%"
 """Stands for the product in a step's command."""
@@ -80,9 +81,15 @@ def find_host_compiler(use: str) -> list[str]:
     raise HostError(f"{name}: {use} cannot be built", hint="apt-get install gcc libc6-dev")
 
 
-def host_step(use: str, product: Path, flags: Sequence[str], files: Sequence[Path]) -> Step:
-    """Making a program or library for this computer out of C files; the other files are their headers."""
+def host_step(
+    use: str, product: Path, flags: Sequence[str], files: Sequence[Path], optional: Sequence[str] = ()
+) -> Step:
+    """Making a program or library for this computer out of C files; the other files are their headers.
+
+    optional: flags for compilers that know them.
+    """
     compiler = find_host_compiler(use)
+    flags = (*flags, *accepted(compiler, optional))
     version = subprocess.run([*compiler, "--version"], capture_output=True, check=False).stdout
     command = (*compiler, *flags, *(str(path) for path in files if path.suffix == ".c"), "-o", PRODUCT)
     return Step(

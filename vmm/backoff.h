@@ -2,18 +2,17 @@
 #pragma once
 
 /*
- * When a guest that has ended is started again. One that lived for a minute starts at once; one that did not
- * waits for a second, and twice as long each further time, up to a minute: a guest that cannot live does not
- * keep the others from their work.
+ * Restart delay of a guest. A guest that ran for a minute restarts at once. Otherwise the delay is 1 s and
+ * doubles each time, up to a minute, so that a guest that crashes at boot does not slow the others down.
  */
 
 #include <stdint.h>
 
-#define BACKOFF_LONGEST 60u /* seconds, of a delay and of a life that is long enough */
+#define BACKOFF_MAX_S 60u /* seconds: the longest delay, and the run time that resets it */
 
 struct backoff {
     uint32_t delay; /* seconds of the last delay; 0: none */
 };
 
-/* The guest has ended after `life` seconds: how many seconds it stays down. */
+/* The guest ended after `life` seconds. Returns the seconds until its restart. */
 uint32_t backoff_ended(struct backoff *backoff, uint64_t life);

@@ -51,7 +51,7 @@ void guest_boot(void)
     uint64_t entry = 0;
     vmm.state = GUEST_DOWN;
     if (c->kernel.size < IMAGE_HEADER_BYTES || !image_parse(c->kernel.vaddr, &image)) {
-        log_line("the kernel is no arm64 Image; the guest stays down");
+        log_line("the kernel is not an arm64 Image; the guest stays down");
         return;
     }
     uint64_t archives =
@@ -90,7 +90,7 @@ void guest_boot(void)
 /* drain.S */
 extern const uint8_t drain_gicv2[], drain_gicv2_end[], drain_gicv3[], drain_gicv3_end[];
 
-/* An end of interrupt arrives within a few instructions; a guest that calls more often than this hangs. */
+/* Completing an interrupt takes a few instructions; a vCPU that calls more often than this hangs. */
 #define DRAIN_CALLS 10000u
 
 static void boot_unless_draining(void)

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * What one virtual machine monitor is told about its guest. The plan decides every value; the build
- * generates one C file with `const struct vmm_config vmm_config` for each guest and links it with the same
- * objects. All virtual addresses (`vaddr`) are mappings in this protection domain's page table.
+ * The configuration of one VMM. The plan decides every value; the build generates one C file with
+ * `const struct vmm_config vmm_config` per guest and links it with the same objects. Virtual addresses
+ * (`vaddr`) are mappings of this protection domain.
  */
 
 #include "charq.h"

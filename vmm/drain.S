@@ -1,14 +1,15 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
- * A program of a few instructions that runs in the guest before it is started again. An interrupt that the
- * dead guest had taken, or had still to take, sits in a list register, and only the guest's own CPU interface
- * can end it. So: forget the active priorities, end everything that the monitor says is in a list register
+ * A short program that runs on the guest's vCPUs before a restart. Interrupts that were active or pending in the stopped
+ * guest are still in list registers, and only the guest's own CPU interface can complete them. So: forget the active priorities, end everything that the VMM says is in a list register
  * (which ends what was active), acknowledge and end what is pending, one by one because an acknowledged
- * interrupt masks those of its priority, and call the monitor until it has seen all these ends.
+ * interrupt masks those of its priority, and call the VMM until it has seen all these ends.
  *
  *   x2        GICv2: address of the CPU interface
  *   x4 to x7  sixteen interrupt numbers of 16 bits; 0xffff is none
  *
- * Position independent; the monitor copies it into the guest's RAM.
+ * Position independent; the VMM copies it into the guest's RAM.
  */
 
         .section .rodata.drain, "a"

@@ -4,7 +4,7 @@
 
 #define EARLY_PART 100u /* of a second */
 
-void console_tell(void)
+void console_notify(void)
 {
     vmm.early_due = TIMER_NEVER;
     microkit_notify(vmm_config.console[0].channel);
@@ -12,11 +12,11 @@ void console_tell(void)
 
 void console_early(uint8_t byte)
 {
-    /* What finds no room is lost: the monitor must not wait for the console. A notification for each byte
-     * would cost more than all else that it takes, and the console is on another core than most guests. */
+    /* Bytes that find the ring full are lost: the VMM must not wait for the console. A notification per byte
+     * would cost more than all the other work, and on most systems it crosses cores. */
     bool full = charq_write(&vmm.console[0].out, &byte, 1) == 0;
     if (full || byte == '\n') {
-        console_tell();
+        console_notify();
     } else if (vmm.early_due == TIMER_NEVER) {
         vmm.early_due = timer_now() + timer_frequency() / EARLY_PART;
     }
@@ -41,7 +41,7 @@ static void begin(void)
 static void end(void)
 {
     text("\r\n");
-    console_tell();
+    console_notify();
 }
 
 static void decimal(uint64_t value)
@@ -99,7 +99,7 @@ static void item(uint64_t value, const char *what)
 
 void log_breaches(void)
 {
-    /* Linux does a handful of such things, too. */
+    /* Linux causes a few of these, too. */
     const uint64_t first = 64;
     const struct virtio_device *net = &vmm.net.dev;
     const struct virtio_device *consoles[VMM_CONSOLES] = {&vmm.console[0].dev, &vmm.console[1].dev};

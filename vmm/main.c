@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * The virtual machine monitor as a protection domain: Microkit's entry points, and what the guest's traps
- * mean. All state machines are in the portable cores; this file and vcpu.c, bus.c, boot.c and log.c are all
- * that knows Microkit.
+ * The VMM's protection domain: Microkit's entry points and the handling of guest traps. The state machines
+ * are in the portable cores; only this file, vcpu.c, bus.c, boot.c, firmware.c and log.c use libmicrokit.
  */
 
 #include "mmio.h"
@@ -11,7 +10,7 @@
 #include "vmm.h"
 
 #define VIRTUAL_TIMER_PPI 27u
-#define LAST_PRIORITY 1u /* below that of every guest, or equal to it; the kernel idles at 0 */
+#define MIN_PRIORITY 1u /* at or below the priority of every guest; the kernel idles at 0 */
 
 #define ICC_ASGI1R_EL1 SYSREG(3, 0, 12, 11, 6)
 #define ICC_SGI0R_EL1 SYSREG(3, 0, 12, 11, 7)
@@ -20,7 +19,7 @@
 
 struct vmm vmm;
 
-/* Lets the hardware raise again what the guest has ended, or has made not pending. */
+/* Acknowledges the hardware interrupts that the guest has completed, so that they can fire again. */
 static void acknowledge(void)
 {
     for (uint32_t v = 0; v < vmm_config.vcpus; v++) {
@@ -39,9 +38,9 @@ static void acknowledge(void)
 }
 
 /*
- * A deadline that comes to nothing costs one wake-up; taking it back would cost a call each time. One that
- * has passed, and the timer has not said so, is set again: where the timer's alarm is a register that guests
- * reach (see alarm_arm.c), any monitor that is awake so wakes all that should be.
+ * Stale deadlines stay armed: a spurious wake-up is cheaper than a cancel call. A deadline that has passed
+ * without a notification is armed again: where guests can write the alarm's register (see alarm_arm.c), any
+ * VMM that runs makes the timer serve all overdue deadlines.
  */
 static void arm(uint64_t deadline)
 {
@@ -54,7 +53,7 @@ static void arm(uint64_t deadline)
     }
 }
 
-/* Interrupts into list registers and sleepers awake; the next deadline of a vCPU. */
+/* Fills list registers and wakes vCPUs that have a pending interrupt. Returns the earliest vCPU deadline. */
 static uint64_t run_vcpus(void)
 {
     uint64_t next = TIMER_NEVER;
@@ -77,10 +76,9 @@ static uint64_t run_vcpus(void)
 }
 
 /*
- * The monitor runs above all guests, so a guest that does nothing but trap would keep the others from
- * running: its own time slice hardly passes while the monitor works for it. Therefore the time of traps is on
- * an account. With too much owed, the vCPUs get the lowest priority, where they run when nobody else wants
- * to.
+ * The VMM has a higher priority than all guests, so a guest that only traps would starve the others: its own
+ * time slice barely advances while its VMM works. The time spent on traps is therefore charged to an account.
+ * While the account is overdrawn, the guest's vCPUs run at the lowest priority.
  */
 #define TRAPS_LIMIT(frequency) ((frequency) / 200) /* 5 ms: some hundred traps */
 #define TRAPS_PART 2u                              /* in the long run, half of the time */
@@ -90,18 +88,19 @@ static uint64_t owed_for_trust(void)
     return vmm.traps.limit / 4;
 }
 
-/* A trap, or what follows from one, took from `start` until now. */
+/* Charges the time from `start` until now to the guest's traps. */
 static void charge(uint64_t start)
 {
     bool was = vmm.behind;
     account_charge(&vmm.traps, start, timer_now());
     vmm.behind = vmm.traps.owed > (was ? owed_for_trust() : vmm.traps.limit);
     for (uint32_t v = 0; vmm.behind != was && v < vmm_config.vcpus; v++) {
-        vcpu_set_priority(v, vmm.behind ? LAST_PRIORITY : vmm_config.priority);
+        vcpu_set_priority(v, vmm.behind ? MIN_PRIORITY : vmm_config.priority);
     }
 }
 
-/* The end of every event. `start`: when it began, if the guest is the cause, else TIMER_NEVER. */
+/* Runs at the end of every event. start: counter value at which a guest-caused event began, else TIMER_NEVER.
+ */
 static void settle(uint64_t start)
 {
     if (virtio_net_pending(&vmm.net)) {
@@ -115,8 +114,9 @@ static void settle(uint64_t start)
     arm(vmm.behind ? min_u64(next, account_due(&vmm.traps, owed_for_trust())) : next);
 }
 
-/* The console has taken or brought bytes. A guest can have megabytes to print and the serial line may be
- * fast: then the monitor and the console would pass them on without end, above all guests. */
+/* The console has read or written bytes. Deferred while the guest is overdrawn: a guest with megabytes to
+ * print on a fast line would otherwise keep the VMM and the console busy at a higher priority than all
+ * guests. */
 static void run_console(uint32_t index)
 {
     if (vmm.behind) {
@@ -129,7 +129,8 @@ static void run_console(uint32_t index)
     charge(start);
 }
 
-/* Returns when that began which is not charged yet: whoever sets a timer causes what its end takes. */
+/* Returns the counter value from which time is not charged yet: work at a deadline counts as the guest's own.
+ */
 static uint64_t on_timer(void)
 {
     uint64_t now = timer_now();
@@ -142,7 +143,7 @@ static uint64_t on_timer(void)
     }
     uint64_t start = timer_now();
     if (vmm.early_due <= now) {
-        console_tell();
+        console_notify();
     }
     if (vmm.restart_at <= now) {
         guest_restart();
@@ -161,7 +162,7 @@ static uint64_t on_timer(void)
     return start;
 }
 
-/* What the guest cannot know how to go on from. */
+/* A fault that the guest cannot recover from. */
 static void crash(const char *why, uint64_t value)
 {
     log_hex(why, value);
@@ -192,7 +193,7 @@ static void on_memory_fault(uint32_t vcpu)
     }
 }
 
-/* PSCI and other calls to firmware; only those by SMC are ever passed on to it. */
+/* PSCI and other firmware calls. Only SMCs are ever forwarded to the firmware. */
 static void on_call(uint32_t vcpu, bool smc, uint32_t advance)
 {
     uint64_t x[4];
@@ -225,7 +226,7 @@ static void on_call(uint32_t vcpu, bool smc, uint32_t advance)
     }
 }
 
-/* Guests have none: they read as zero. Every kernel resets them when it boots. */
+/* Guests have no debug registers: they read as zero. Every kernel resets them at boot. */
 static bool is_debug_register(uint32_t sysreg)
 {
     return sysreg >> 16 == 2;
@@ -294,7 +295,7 @@ static bool fault_while_draining(uint32_t vcpu, uint64_t label)
         vcpu_of(vcpu)->timer_masked = true;
         return true;
     case seL4_Fault_UnknownSyscall:
-        /* Not moved on: the call is repeated until it is not answered any more. */
+        /* The PC stays at the call, which repeats until we stop replying. */
         guest_drained(vcpu);
         return vmm.state == GUEST_DRAINING && vcpu_of(vcpu)->state == VCPU_RUNNING;
     default:
@@ -329,7 +330,8 @@ seL4_Bool fault(microkit_child child, microkit_msginfo msginfo, microkit_msginfo
         gic_pulse(&vmm.gic, vcpu, (uint32_t)microkit_mr_get(seL4_VPPIEvent_IRQ));
         break;
     case seL4_Fault_UnknownSyscall:
-        /* seL4 takes a guest's HVC for a system call; the thread would repeat it. */
+        /* seL4 reports a guest's HVC as an unknown system call; without advancing, the vCPU would repeat it.
+         */
         on_call(vcpu, false, 4);
         break;
     default:
@@ -338,7 +340,7 @@ seL4_Bool fault(microkit_child child, microkit_msginfo msginfo, microkit_msginfo
     }
     settle(start);
     if (vcpu_of(vcpu)->state != VCPU_RUNNING) {
-        return seL4_False; /* asleep or off: there is nobody to answer */
+        return seL4_False; /* asleep or off: no reply */
     }
     *reply = microkit_msginfo_new(0, 0);
     return seL4_True;

@@ -4,7 +4,7 @@
 /*
  * Guest memory as the cores see it: one contiguous block of guest-physical addresses and the place
  * where this protection domain has it mapped. Every address that comes from a guest goes through
- * ram_at(); there is no other way from a guest address to a pointer.
+ * ram_at(); nothing else turns a guest address into a pointer.
  */
 
 #include "freestanding.h"

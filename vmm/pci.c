@@ -3,7 +3,7 @@
 
 enum { VENDOR_ID = 0x00, COMMAND = 0x04, HEADER_TYPE = 0x0e };
 enum { COMMAND_BUS_MASTER = 1 << 2, COMMAND_NO_INTX = 1 << 10 };
-#define NOBODY 0xffffu
+#define NO_DEVICE 0xffffu
 #define MANY_FUNCTIONS 0x80u
 #define FUNCTION_BYTES 0x1000u
 #define FUNCTIONS 8u
@@ -19,7 +19,7 @@ uint32_t pci_quiesce(volatile void *space, uint32_t size)
     for (uint32_t device = 0; device < size / FUNCTION_BYTES; device += FUNCTIONS) {
         uint32_t functions = *word(space, device, HEADER_TYPE) & MANY_FUNCTIONS ? FUNCTIONS : 1;
         for (uint32_t f = device; f < device + functions; f++) {
-            if (*word(space, f, VENDOR_ID) == NOBODY) {
+            if (*word(space, f, VENDOR_ID) == NO_DEVICE) {
                 continue;
             }
             volatile uint16_t *command = word(space, f, COMMAND);

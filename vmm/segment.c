@@ -2,7 +2,8 @@
 #include "segment.h"
 
 #define ETHERNET 14u
-#define IPV6_HEADER 40u
+#define IPV4_HEADER 20u
+#define TCP_HEADER 20u
 #define TCP 6u
 #define CHECKSUM 16u /* offset in the TCP header */
 
@@ -35,24 +36,16 @@ uint32_t inet_sum(uint32_t sum, const uint8_t *data, uint32_t length)
     return (uint32_t)wide;
 }
 
-static bool is_ipv6(const struct segment_plan *plan)
-{
-    return get16(plan->head + 12) == 0x86dd;
-}
-
 /* Where TCP begins in the headers, or 0. */
 static uint32_t find_tcp(const uint8_t *head, uint32_t room)
 {
     const uint8_t *ip = head + ETHERNET;
-    if (room < ETHERNET + IPV6_HEADER) {
-        return 0; /* shorter than TCP over either */
-    }
-    if (get16(head + 12) == 0x86dd) {
-        return ip[0] >> 4 == 6 && ip[6] == TCP ? ETHERNET + IPV6_HEADER : 0;
+    if (room < ETHERNET + IPV4_HEADER + TCP_HEADER) {
+        return 0;
     }
     uint32_t length = (ip[0] & 0xfu) * 4;
     bool whole = (get16(ip + 6) & 0x3fff) == 0;
-    return get16(head + 12) == 0x0800 && ip[0] >> 4 == 4 && length >= 20 && ip[9] == TCP && whole
+    return get16(head + 12) == 0x0800 && ip[0] >> 4 == 4 && length >= IPV4_HEADER && ip[9] == TCP && whole
                ? ETHERNET + length
                : 0;
 }
@@ -64,14 +57,14 @@ bool segment_plan(struct segment_plan *plan, const struct netq_frame *frame, con
     /* Judged in the copy: the sender could still change the original. */
     memcpy(plan->head, data, room);
     plan->tcp = find_tcp(plan->head, room);
-    if (plan->tcp == 0 || plan->tcp + 20 > room || frame->csum_start != plan->tcp ||
+    if (plan->tcp == 0 || plan->tcp + TCP_HEADER > room || frame->csum_start != plan->tcp ||
         frame->csum_offset != CHECKSUM || frame->gso_size == 0) {
         return false;
     }
     uint32_t tcp_header = (plan->head[plan->tcp + 12] >> 4) * 4u;
     plan->head_length = plan->tcp + tcp_header;
     plan->cut = frame->gso_size;
-    if (tcp_header < 20 || plan->head_length > room || plan->head_length + plan->cut > longest) {
+    if (tcp_header < TCP_HEADER || plan->head_length > room || plan->head_length + plan->cut > longest) {
         return false;
     }
     plan->payload = frame->length - plan->head_length;
@@ -85,19 +78,11 @@ uint32_t segment_head(const struct segment_plan *plan, uint32_t n, uint8_t head[
     uint32_t length = last ? plan->payload - n * plan->cut : plan->cut;
     uint32_t tcp_length = plan->head_length - plan->tcp + length;
     uint8_t *ip = head + ETHERNET, *tcp = head + plan->tcp;
-    const uint8_t *addresses = ip + 12;
-    uint32_t addresses_length = 8;
     memcpy(head, plan->head, plan->head_length);
-    if (is_ipv6(plan)) {
-        put16(ip + 4, tcp_length);
-        addresses = ip + 8;
-        addresses_length = 32;
-    } else {
-        put16(ip + 2, plan->tcp - ETHERNET + tcp_length);
-        put16(ip + 4, get16(ip + 4) + n);
-        put16(ip + 10, 0);
-        put16(ip + 10, ~inet_sum(0, ip, plan->tcp - ETHERNET));
-    }
+    put16(ip + 2, plan->tcp - ETHERNET + tcp_length);
+    put16(ip + 4, get16(ip + 4) + n);
+    put16(ip + 10, 0);
+    put16(ip + 10, ~inet_sum(0, ip, plan->tcp - ETHERNET));
     uint32_t sequence = (get16(tcp + 4) << 16 | get16(tcp + 6)) + n * plan->cut;
     put16(tcp + 4, sequence >> 16);
     put16(tcp + 6, sequence);
@@ -109,6 +94,6 @@ uint32_t segment_head(const struct segment_plan *plan, uint32_t n, uint8_t head[
     }
     /* The pseudo header's sum; tcp_length is below 2^16, and so is its sum with the protocol's number folded.
      */
-    put16(tcp + CHECKSUM, inet_sum(TCP + tcp_length, addresses, addresses_length));
+    put16(tcp + CHECKSUM, inet_sum(TCP + tcp_length, ip + 12, 8));
     return length;
 }

@@ -3,7 +3,7 @@
 
 /*
  * TCP segmentation in software, for a guest whose driver takes no segmented frames: cuts the payload of one
- * frame into pieces of gso_size bytes and makes each piece's headers (RFC 9293, RFC 791, RFC 8200).
+ * frame into pieces of gso_size bytes and makes each piece's headers (RFC 9293, RFC 791).
  */
 
 #include "netq.h"
@@ -19,8 +19,8 @@ struct segment_plan {
     uint32_t count;   /* segments, at least one */
 };
 
-/* Reads the headers of a segmented frame. False when they are not TCP over IPv4 or IPv6 without extension
- * headers, do not fit the frame, or would give segments longer than `longest` bytes. */
+/* Reads the headers of a segmented frame. False when they are not TCP over IPv4, do not fit the frame, or
+ * would give segments longer than `longest` bytes. */
 bool segment_plan(struct segment_plan *plan, const struct netq_frame *frame, const uint8_t *data,
                   uint32_t longest);
 

@@ -10,8 +10,8 @@
 #include "virtio_mmio.h"
 
 #define VIRTIO_ID_CONSOLE 3u
-/* Bytes of the ring that a guest's output leaves to the monitor, so that a guest which prints up to its end
- * does not keep it from being told: some four lines. */
+/* Bytes of the output ring reserved for the VMM's own lines (about four), which a flooding guest cannot fill.
+ */
 #define VIRTIO_CONSOLE_KEEP 512u
 
 enum virtio_console_queue { VIRTIO_CONSOLE_RX, VIRTIO_CONSOLE_TX };

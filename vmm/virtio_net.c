@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "virtio_net_parts.h"
 
-#define PATIENCE_PART 10u /* of a second at once, and of all time */
-#define GSO_LEAST 8u      /* bytes: Linux's shortest segment has 48, of which options may take 40 */
+#define WAIT_PART 10u /* tenths: 0.1 s in a burst, 10 % of the time in the long run */
 #define POLL_RUNS 128u
-#define POLL_MOST 20u /* ms */
+#define MAX_POLL_MS 20u /* ms */
 
-/* Whether the guest's header promises only what it negotiated and what fits its frame of `length` bytes. */
+/* Whether the guest's header asks only for what it negotiated, and lies within its frame of `length` bytes.
+ * What the packet in the frame allows is for the switch to judge. */
 static bool acceptable(const struct virtio_net *net, const struct header *h, uint32_t length)
 {
     bool csum = (h->flags & HDR_NEEDS_CSUM) != 0;
@@ -20,11 +20,7 @@ static bool acceptable(const struct virtio_net *net, const struct header *h, uin
     case GSO_NONE:
         return true;
     case GSO_TCPV4:
-        /* 5.1.6.2: segmentation implies a checksum to be finished. hdr_len is a hint, gso_size the payload's
-         * cut. */
-        return csum && has(net, F_HOST_TSO4) && h->gso_size >= GSO_LEAST;
-    case GSO_TCPV6:
-        return csum && has(net, F_HOST_TSO6) && h->gso_size >= GSO_LEAST;
+        return csum && has(net, F_HOST_TSO4); /* 5.1.6.2: each segment needs a checksum */
     default:
         return false;
     }
@@ -47,7 +43,7 @@ static enum outcome transmit(struct virtio_net *net, const struct virtq_chain *c
         return DROPPED;
     }
     uint32_t limit = h.gso_type == GSO_NONE ? ETHERNET_HEADER + net->config.mtu : NETQ_FRAME_MAX;
-    if (length > limit || (h.gso_type != GSO_NONE && h.gso_size > net->config.mtu)) {
+    if (length > limit) {
         net->counters.tx_oversize++;
         return DROPPED;
     }
@@ -68,7 +64,7 @@ static enum outcome transmit(struct virtio_net *net, const struct virtq_chain *c
     return SENT;
 }
 
-/* Takes back the bytes of frames that everybody has copied. */
+/* Frees the pool bytes of frames that all receivers have copied. */
 static void reclaim(struct virtio_net *net)
 {
     struct netq_frame frame;
@@ -81,17 +77,17 @@ static void reclaim(struct virtio_net *net)
     netq_release(&net->tx_done);
 }
 
-/* Lets the guest know which of its frames are sent, if it wants to. */
-static void tell_sent(struct virtio_net *net)
+/* Raises the transmit interrupt, if the driver wants it. */
+static void signal_sent(struct virtio_net *net)
 {
-    net->tx_untold = 0;
+    net->tx_unsignalled = 0;
     virtio_settle(&net->dev, VIRTIO_NET_TX);
 }
 
 static void run_tx(struct virtio_net *net)
 {
     struct virtq *q = &net->dev.queue[VIRTIO_NET_TX];
-    struct virtq_chain chain;
+    struct virtq_chain chain UNINITIALIZED; /* 1 KiB that virtq_peek() fills */
     if (!virtio_live(&net->dev, VIRTIO_NET_TX)) {
         return;
     }
@@ -104,7 +100,7 @@ static void run_tx(struct virtio_net *net)
             if (!full) {
                 virtq_put_used(q, sent, chain.head, 0);
                 virtq_advance(q);
-                net->tx_untold += (uint32_t)chain.readable;
+                net->tx_unsignalled += (uint32_t)chain.readable;
                 net->tx_seen = true;
                 sent++;
             }
@@ -113,8 +109,8 @@ static void run_tx(struct virtio_net *net)
             virtq_publish(q, sent);
         }
         if (full) {
-            /* The switch wakes us when it has given bytes back, which is when there is room again. It
-             * collects them at once only when it is told that somebody waits. */
+            /* The switch notifies us when it returns pool bytes. It collects them at once only if it knows
+             * that a VMM waits. */
             if (netq_sleep(&net->tx_done)) {
                 reclaim(net);
                 continue;
@@ -126,8 +122,8 @@ static void run_tx(struct virtio_net *net)
             break;
         }
     }
-    if (q->broken || net->starved || net->tx_untold >= q->size / 4) {
-        tell_sent(net);
+    if (q->broken || net->starved || net->tx_unsignalled >= q->size / 4) {
+        signal_sent(net);
     }
 }
 
@@ -138,7 +134,7 @@ bool virtio_net_run(struct virtio_net *net)
     run_tx(net);
     virtio_net_receive(net);
     if (net->dev.interrupt != 0) {
-        tell_sent(net); /* with the same interrupt */
+        signal_sent(net); /* in the same interrupt */
     }
     bool wake = netq_show(&net->tx) || net->starved;
     wake = netq_release(&net->rx) || wake;
@@ -159,22 +155,22 @@ bool virtio_net_pending(struct virtio_net *net)
 
 void virtio_net_took(struct virtio_net *net, uint64_t ticks)
 {
-    /* One run may have been interrupted for long by somebody more urgent. */
+    /* A run may have been preempted for long, so each sample is capped. */
     net->cost = (7 * net->cost + min_u64(ticks, net->millisecond)) / 8;
 }
 
 uint64_t virtio_net_deadline(struct virtio_net *net, uint64_t now)
 {
     bool waits = stuck(net);
-    if (net->stuck_since != VIRTIO_NET_NEVER) {
-        account_charge(&net->patience, net->stuck_since, now);
+    if (net->waiting_since != VIRTIO_NET_NEVER) {
+        account_charge(&net->wait_account, net->waiting_since, now);
     }
-    net->stuck_since = waits ? now : VIRTIO_NET_NEVER;
-    net->rx_due = waits ? now + account_left(&net->patience, now) : VIRTIO_NET_NEVER;
+    net->waiting_since = waits ? now : VIRTIO_NET_NEVER;
+    net->rx_due = waits ? now + account_left(&net->wait_account, now) : VIRTIO_NET_NEVER;
     if (net->tx_seen) {
         net->tx_seen = false;
         net->polling = true;
-        net->poll_until = now + min_u64(POLL_RUNS * net->cost, POLL_MOST * net->millisecond);
+        net->poll_until = now + min_u64(POLL_RUNS * net->cost, MAX_POLL_MS * net->millisecond);
     }
     return min_u64(net->rx_due, net->polling ? net->poll_until : VIRTIO_NET_NEVER);
 }
@@ -186,7 +182,7 @@ void virtio_net_due(struct virtio_net *net, uint64_t now)
     }
     if (net->polling && net->poll_until <= now) {
         net->polling = false;
-        tell_sent(net);
+        signal_sent(net);
     }
 }
 
@@ -198,7 +194,7 @@ void virtio_net_give_up(struct virtio_net *net)
 static void on_notify(struct virtio_device *dev, uint32_t queue)
 {
     (void)dev;
-    (void)queue; /* the caller runs the device after every access */
+    (void)queue; /* the caller runs the device after each access */
 }
 
 static void on_reset(struct virtio_device *dev)
@@ -206,7 +202,7 @@ static void on_reset(struct virtio_device *dev)
     struct virtio_net *net = dev->owner;
     net->giving_up = false;
     net->segment = 0;
-    net->tx_untold = 0;
+    net->tx_unsignalled = 0;
     net->tx_seen = net->polling = false;
 }
 
@@ -216,9 +212,9 @@ void virtio_net_init(struct virtio_net *net, const struct guest_ram *ram, const 
                      struct netq_port *port, uint8_t *pool, uint32_t pool_size, uint64_t frequency)
 {
     memset(net, 0, sizeof(*net));
-    net->stuck_since = net->rx_due = VIRTIO_NET_NEVER;
+    net->waiting_since = net->rx_due = VIRTIO_NET_NEVER;
     net->millisecond = frequency / 1000;
-    account_init(&net->patience, frequency / PATIENCE_PART, PATIENCE_PART);
+    account_init(&net->wait_account, frequency / WAIT_PART, WAIT_PART);
     memcpy(net->config.mac, mac, 6);
     net->config.status = STATUS_LINK_UP;
     net->config.max_pairs = 1;
@@ -229,7 +225,7 @@ void virtio_net_init(struct virtio_net *net, const struct guest_ram *ram, const 
     netq_attach(&net->rx_done, &port->rx_done);
     netq_pool_init(&net->pool, pool_size);
     net->pool_bytes = pool;
-    uint64_t features = F_CSUM | F_GUEST_CSUM | F_MTU | F_MAC | F_GUEST_TSO4 | F_GUEST_TSO6 | F_HOST_TSO4 |
-                        F_HOST_TSO6 | F_MRG_RXBUF | F_STATUS;
+    uint64_t features =
+        F_CSUM | F_GUEST_CSUM | F_MTU | F_MAC | F_GUEST_TSO4 | F_HOST_TSO4 | F_MRG_RXBUF | F_STATUS;
     virtio_init(&net->dev, &ops, net, ram, VIRTIO_ID_NET, 2, features, &net->config, sizeof(net->config));
 }

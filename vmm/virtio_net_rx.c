@@ -4,7 +4,7 @@
 
 #define CREDITED_BYTES 2048u
 
-/* Where a frame's bytes lie, or NULL if the switch named a place that this port may not read. */
+/* The frame's bytes, or NULL if they lie where this port may not read. */
 static const uint8_t *locate(const struct virtio_net *net, const struct netq_frame *frame)
 {
     if (frame->owner >= VIRTIO_NET_MAX_PORTS || frame->length < ETHERNET_HEADER ||
@@ -18,8 +18,22 @@ static const uint8_t *locate(const struct virtio_net *net, const struct netq_fra
 
 static bool segments_understood(const struct virtio_net *net, const struct netq_frame *frame)
 {
-    return frame->gso_type == GSO_NONE || (frame->gso_type == GSO_TCPV4 && has(net, F_GUEST_TSO4)) ||
-           (frame->gso_type == GSO_TCPV6 && has(net, F_GUEST_TSO6));
+    /* GUEST_TSO4 without GUEST_CSUM, which it depends on (5.1.3.1), is not segmentation that a driver takes.
+     */
+    return frame->gso_type == GSO_NONE || (has(net, F_GUEST_TSO4) && has(net, F_GUEST_CSUM));
+}
+
+/* The switch passes only metadata that the packet allows. This check keeps the checksum's place safe even if
+ * the switch is wrong. */
+static bool offload_possible(const struct netq_frame *frame)
+{
+    bool csum = (frame->flags & HDR_NEEDS_CSUM) != 0;
+    bool place = frame->csum_start == CSUM_START &&
+                 (frame->csum_offset == CSUM_OFFSET_TCP || frame->csum_offset == CSUM_OFFSET_UDP) &&
+                 frame->length >= CSUM_START + frame->csum_offset + 2u;
+    bool segments = csum && frame->csum_offset == CSUM_OFFSET_TCP;
+    return (frame->flags & ~HDR_NEEDS_CSUM) == 0 && (!csum || place) &&
+           (frame->gso_type == GSO_NONE || (frame->gso_type == GSO_TCPV4 && segments));
 }
 
 /* A frame in two pieces: headers of our own, or nothing, and bytes in a pool. */
@@ -50,7 +64,9 @@ static uint32_t checksum(const struct content *of, uint32_t start)
     uint32_t in_head = start < of->head_length ? of->head_length - start : 0;
     uint32_t skip = start < of->head_length ? 0 : start - of->head_length;
     uint32_t sum = in_head != 0 ? inet_sum(0, of->head + start, in_head) : 0;
-    return ~inet_sum(sum, of->body + skip, of->body_length - skip);
+    sum = inet_sum(sum, of->body + skip, of->body_length - skip);
+    /* 0 in UDP means that there is no checksum, and 0xffff is the same number (RFC 768). */
+    return sum == 0xffff ? 0xffff : ~sum;
 }
 
 /* Writes a frame into the guest's buffers: as many as it takes with mergeable buffers, else one. Returns how
@@ -59,7 +75,7 @@ static uint16_t deliver(struct virtio_net *net, struct header h, const struct co
 {
     struct virtq *q = &net->dev.queue[VIRTIO_NET_RX];
     bool merge = has(net, F_MRG_RXBUF);
-    struct virtq_chain first = {0}, chain;
+    struct virtq_chain first = {0}, chain UNINITIALIZED; /* 1 KiB that virtq_peek_at() fills */
     uint32_t length = content->head_length + content->body_length, done = 0;
     uint16_t used = 0;
     do {
@@ -103,7 +119,7 @@ static bool give(struct virtio_net *net, struct header h, const struct content *
     }
     virtq_publish(q, used);
     uint32_t length = content->head_length + content->body_length;
-    account_credit(&net->patience, net->millisecond * (1 + length / CREDITED_BYTES));
+    account_credit(&net->wait_account, net->millisecond * (1 + length / CREDITED_BYTES));
     net->counters.rx_frames++;
     net->counters.rx_bytes += length;
     return true;
@@ -137,8 +153,7 @@ static bool give_segments(struct virtio_net *net, const struct netq_frame *frame
 static bool receive(struct virtio_net *net, const struct netq_frame *frame)
 {
     const uint8_t *data = locate(net, frame);
-    uint32_t sum_end = (uint32_t)frame->csum_start + frame->csum_offset + 2;
-    if (data == NULL || ((frame->flags & HDR_NEEDS_CSUM) && sum_end > frame->length)) {
+    if (data == NULL || !offload_possible(frame)) {
         net->counters.peer_errors++;
         return true;
     }
@@ -167,14 +182,15 @@ void virtio_net_receive(struct virtio_net *net)
         if (!netq_look(&net->rx, &frame)) {
             again = netq_sleep(&net->rx);
         } else if (netq_room(&net->rx_done) == 0) {
-            net->counters.peer_errors++; /* the switch never has more out than fit: it broke the rules */
+            net->counters
+                .peer_errors++; /* the switch never has more frames out than fit: a protocol violation */
         } else if (receive(net, &frame)) {
             netq_put(&net->rx_done, &frame);
             netq_take(&net->rx);
             net->segment = 0; /* also of a frame that was dropped half-way */
             again = true;
         } else if (!listening) {
-            /* Ask for a doorbell, then try again: the guest may have given buffers meanwhile. */
+            /* Enable the doorbell, then look again: the guest may have given buffers meanwhile. */
             virtq_listen(&net->dev.queue[VIRTIO_NET_RX]);
             listening = again = true;
         }

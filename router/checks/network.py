@@ -13,7 +13,7 @@ ETHERNET_HEADER = 14
 DEPTH = (16, 1024)
 BUFFER = (2 << 10, 128 << 10)
 POOL_LEAST = 256 << 10
-"""Smallest pool that common/netq.h lays out (`NETQ_POOL_LEAST`)."""
+"""Smallest pool that common/netq.h lays out (`NETQ_MIN_POOL_BYTES`)."""
 
 
 @invariant(

@@ -15,7 +15,7 @@ from router import files
 from router.cbuild import PRODUCT, Step, contents, digest, headers, run_steps
 from router.microkit.programs import ROOT, Program, programs
 from router.microkit.sdk import BUILD_INPUTS
-from router.microkit.toolchain import FLAGS, LINK, Toolchain, find_toolchain
+from router.microkit.toolchain import LINK, Toolchain, find_toolchain
 from router.plan.models import SystemPlan
 
 
@@ -65,7 +65,7 @@ class Compilation:
     def command(self, program: Program) -> tuple[str, ...]:
         """The compiler and its flags for the sources of a program."""
         return (
-            *(*self.toolchain.compiler, *FLAGS),
+            *(*self.toolchain.compiler, *self.toolchain.flags),
             *(f"-ffile-prefix-map={ROOT}=.", f"-ffile-prefix-map={self.folder}=build"),
             *(f"-I{ROOT / each}" for each in program.includes),
             *("-isystem", str(self.board_dir / "include")),

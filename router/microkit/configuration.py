@@ -30,7 +30,6 @@ from router.plan.models import GuestPlan, Map, ProtectionDomain, SystemPlan, Vir
 
 CONSOLE_RING = 0x2000
 """Bytes of one console's rings (`CHARQ_REGION_BYTES`); a guest's region holds the console and the control channel."""
-ETHERNET_HEADER = 14
 LIST_REGISTERS = 4
 """Of the GIC-400 and the GIC-500 on the supported boards; QEMU's virt machine has as many."""
 CONSOLES = (("console", "", False), ("control", ".control", True))
@@ -273,7 +272,7 @@ def vswitch_source(plan: SystemPlan) -> str:
         **({"rules": "rule"} if rules else {}),
         "port_count": str(len(ports)),
         "rule_count": str(len(rules)),
-        "frame_max": "VSWITCH_FRAME_MAX",
+        "frame_max": str(plan.vswitch.frame_max),
     }
     return source(
         '#include "config.h"\n',

@@ -7,15 +7,18 @@ import subprocess
 from dataclasses import dataclass
 
 from router.errors import HostError
+from router.hardening import ZERO_AUTOS, accepted
 
 GCC = ("aarch64-linux-gnu", "aarch64-none-elf", "aarch64-none-linux-gnu", "aarch64-unknown-linux-gnu")
 """Prefixes that distributions and Arm give their builds of gcc."""
 FLAGS = (
-    *("-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-ffreestanding"),
+    *("-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-ffreestanding"),
     # Protection domains share the FPU with the guests by the kernel's lazy switching: they leave it alone.
     *("-mcpu=cortex-a53", "-mgeneral-regs-only", "-mstrict-align", "-mno-outline-atomics"),
     *("-fno-pic", "-fno-stack-protector", "-ffunction-sections", "-fdata-sections"),
 )
+HARDENING = (ZERO_AUTOS,)
+"""Options for compilers that know them."""
 LINK = ("--gc-sections", "-z", "noexecstack", "--build-id=none")
 
 
@@ -27,6 +30,11 @@ class Toolchain:
     linker: tuple[str, ...]
     version: str
     """The first line of the compiler's `--version`."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Options for every source of a protection domain."""
+        return (*FLAGS, *accepted(self.compiler, HARDENING))
 
     @property
     def name(self) -> str:

@@ -15,6 +15,8 @@ from router.boards.model import Board, Range
 
 PAGE = 0x1000
 LARGE_PAGE = 0x20_0000
+ETHERNET_HEADER = 14
+"""Bytes before the packet: two addresses and the type (IEEE 802.3); guests see no frame check sequence."""
 
 
 class RegionKind(StrEnum):
@@ -259,6 +261,14 @@ class VSwitchPlan:
     """Bytes; depth times buffer, rounded up to large pages, is the size of a sender's pool."""
     ports: tuple[VSwitchPort, ...]
     rules: tuple[VSwitchRule, ...]
+
+    @property
+    def frame_max(self) -> int:
+        """Bytes of the longest frame that a guest's driver sees, Ethernet header included.
+
+        The switch holds every frame and every segment to it, in split runs and on seL4.
+        """
+        return ETHERNET_HEADER + self.mtu
 
 
 @dataclass(frozen=True)

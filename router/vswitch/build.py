@@ -8,9 +8,16 @@ from pathlib import Path
 from router import resources
 from router.cbuild import host_step, run_steps
 from router.errors import HostError
+from router.hardening import ZERO_AUTOS
 
 SOURCES = resources.root() / "vswitch"
-FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra")
+FLAGS = (
+    *("-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra", "-Wconversion", "-Wshadow"),
+    *("-fPIE", "-pie", "-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"),
+    *("-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"),
+)
+HARDENING = (ZERO_AUTOS, "-fstack-clash-protection")
+"""Options for compilers that know them."""
 
 
 def switch_sources(folders: Sequence[str]) -> list[Path]:
@@ -30,6 +37,5 @@ def build_host_switch(build_dir: Path) -> Path:
 
 def build_program(program: Path, folders: Sequence[str]) -> Path:
     """Compile and link all C files of these folders of `vswitch/` into `program`, if any has changed; returns it."""
-    step = host_step("the switch", program, FLAGS, switch_sources(folders))
-    run_steps([step])
+    run_steps([host_step("the switch", program, FLAGS, switch_sources(folders), HARDENING)])
     return program

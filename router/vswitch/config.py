@@ -9,16 +9,15 @@ from ipaddress import IPv4Address
 from typing import Literal, get_args
 
 from router.errors import DescriptionError
-from router.plan.models import VSwitchPlan
+from router.plan.models import ETHERNET_HEADER, VSwitchPlan
 
 Protocol = Literal["icmp", "tcp", "udp"]
 
 MAX_PORTS = 62
 """One bit each in the core's port sets, and Microkit's channel ids 0 to 61."""
 MAX_RULES = 4096
-ETHERNET_HEADER = 14
 FRAME_MAX = ETHERNET_HEADER + 65536
-"""Bytes: the largest frame that a sender with segmentation offload hands over."""
+"""Bytes: the longest frame that a sender with segmentation offload hands over."""
 FRAME_MAX_LEAST = ETHERNET_HEADER + 68
 """Bytes: every IPv4 link carries packets of 68 bytes (RFC 791)."""
 
@@ -53,7 +52,8 @@ class SwitchConfig:
     ports: tuple[SwitchPort, ...]
     rules: tuple[SwitchRule, ...]
     frame_max: int = FRAME_MAX
-    """Bytes of the longest frame that passes, Ethernet header included."""
+    """Bytes of the longest frame that passes, Ethernet header included; a frame with segmentation offload may have
+    `FRAME_MAX`, and its segments this."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.ports) <= MAX_PORTS:
@@ -122,7 +122,7 @@ def check_rule(rule: SwitchRule, names: set[str]) -> None:
 
 
 def switch_config(plan: VSwitchPlan) -> SwitchConfig:
-    """The switch of a planned system. Frames may be as long as the MTU says, or 64 KiB where the buffers hold that."""
+    """The switch of a planned system."""
     names = {port.index: port.guest for port in plan.ports}
     rules = []
     for rule in plan.rules:
@@ -130,11 +130,10 @@ def switch_config(plan: VSwitchPlan) -> SwitchConfig:
             raise DescriptionError(f"the switch does not know the protocol '{rule.protocol}'")
         protocol: Protocol = rule.protocol  # type: ignore[assignment]
         rules.append(SwitchRule(names[rule.source], names[rule.destination], protocol, rule.port))
-    offload = plan.buffer >= FRAME_MAX
     return SwitchConfig(
         ports=tuple(
             SwitchPort(port.guest, port.mac, port.address) for port in sorted(plan.ports, key=lambda p: p.index)
         ),
         rules=tuple(rules),
-        frame_max=FRAME_MAX if offload else min(FRAME_MAX, ETHERNET_HEADER + plan.mtu),
+        frame_max=plan.frame_max,
     )

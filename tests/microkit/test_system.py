@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from router.microkit.configuration import vswitch_source
 from router.microkit.system import render_system
 from router.templates import comment
+from router.vswitch import switch_config
 from tests.support.systems import NAMES, SDKS, described, many, plan_of, shipped
 
 ATTRIBUTES = {
@@ -138,3 +141,10 @@ def test_smc_calls_are_asked_for_where_a_guest_does_and_the_sdk_can() -> None:
 
 def test_a_comment_never_ends_early() -> None:
     assert comment("a --> b ---") == "a -> b "
+
+
+def test_the_frame_limit_is_the_same_on_sel4_and_in_split_runs() -> None:
+    plan = plan_of(many(2))
+    plan = replace(plan, vswitch=replace(plan.vswitch, mtu=1280))
+    assert switch_config(plan.vswitch).frame_max == plan.vswitch.frame_max == 1294
+    assert ".frame_max = 1294," in vswitch_source(plan)

@@ -128,6 +128,13 @@ def test_the_attacker_is_refused_and_can_talk_afterwards(attack: Attack) -> None
     assert said.count("hostile: talks again") == 2
 
 
+def test_no_forged_offload_metadata_passes_the_switch(attack: Attack) -> None:
+    """An allowed SYN whose checksum was to be written over its port, flags or address, or that was to be segmented."""
+    found = re.search(r"hostile: forged offloads (\d+) answered (\d+) honest (\d+)", attack.said())
+    assert found is not None, attack.said()[-2000:]
+    assert [int(number) for number in found.groups()] == [10, 0, 1]
+
+
 def test_the_monitor_counts_and_reports_what_no_driver_does(attack: Attack) -> None:
     reports = re.findall(
         rf"vmm {ATTACKER}: (\d+) bad register accesses, (\d+) broken queues, (\d+) bad frames,"

@@ -1,4 +1,4 @@
-"""What the monitor's, the console's and the switch's cores promise: the cases of tests/vmm/c, under ASan and UBSan."""
+"""What the VMM's, the console's and the switch's cores promise: the cases of tests/vmm/c, under ASan and UBSan."""
 
 from __future__ import annotations
 

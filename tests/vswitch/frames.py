@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from router.vswitch import SwitchConfig, SwitchPort, SwitchRule
 
@@ -25,6 +26,23 @@ CONFIG = SwitchConfig(
         SwitchRule("server", "other", "udp", 53),
     ),
 )
+
+
+class Offload(NamedTuple):
+    """`struct virtio_net_hdr` (virtio 1.2, 5.1.6) without the number of buffers."""
+
+    flags: int = 0
+    gso_type: int = 0
+    hdr_len: int = 0
+    gso_size: int = 0
+    csum_start: int = 0
+    csum_offset: int = 0
+
+
+NO_OFFLOAD = Offload()
+TCP_CHECKSUM = Offload(flags=1, csum_start=34, csum_offset=16)
+UDP_CHECKSUM = Offload(flags=1, csum_start=34, csum_offset=6)
+SEGMENTED = Offload(flags=1, gso_type=1, hdr_len=54, gso_size=1448, csum_start=34, csum_offset=16)
 
 
 def mac(port: int) -> bytes:

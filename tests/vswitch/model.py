@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from router.vswitch import SwitchConfig, SwitchRule
+from tests.vswitch.frames import NO_OFFLOAD, Offload
 
 BROADCAST = b"\xff" * 6
 
@@ -30,14 +31,32 @@ class Model:
     config: SwitchConfig
     down: set[int] = field(default_factory=set)
 
-    def judge(self, source: int, frame: bytes) -> tuple[set[int], str]:
+    def judge(self, source: int, frame: bytes, offload: Offload = NO_OFFLOAD) -> tuple[set[int], str]:
         """The ports that get the frame, and the reason for dropping it, or "pass"."""
         try:
-            wanted = self._receivers(source, frame)
+            wanted = self._receivers(source, frame, offload)
+            self._offload(frame, offload)
             object_if(not wanted - self.down, "port-down")
         except Objection as objection:
             return set(), str(objection)
         return wanted - self.down, "pass"
+
+    def _offload(self, frame: bytes, offload: Offload) -> None:
+        """A receiver completes only the checksum of the packet, and cuts only TCP into frames within the limit."""
+        internet = frame[12:14] == b"\x08\x00"
+        place = {6: (34, 16), 17: (34, 6)}.get(frame[23]) if internet else None
+        asked = (offload.csum_start, offload.csum_offset)
+        object_if(offload.flags not in (0, 1), "checksum-offload")
+        object_if(offload.flags == 1 and asked != place, "checksum-offload")
+        if offload.gso_type:
+            whole = int.from_bytes(frame[16:18], "big") in (len(frame) - 14, 0)
+            object_if(
+                offload.gso_type != 1 or offload.flags != 1 or place != (34, 16) or not whole, "segmentation-offload"
+            )
+            headers = 34 + frame[46] // 16 * 4
+            object_if(not headers <= offload.hdr_len <= len(frame), "segmentation-offload")
+            fits = headers + offload.gso_size <= self.config.frame_max
+            object_if(offload.gso_size < 8 or not fits, "segmentation-offload")
 
     def _mac(self, port: int) -> bytes:
         return bytes(int(pair, 16) for pair in self.config.ports[port].mac.split(":"))
@@ -55,13 +74,13 @@ class Model:
         met = set().union(*(pair for pair in pairs if me in pair)) - {me}
         return {self.config.index(name) for name in met}
 
-    def _receivers(self, source: int, frame: bytes) -> set[int]:
+    def _receivers(self, source: int, frame: bytes, offload: Offload) -> set[int]:
         object_if(len(frame) < 14, "runt")
-        object_if(len(frame) > self.config.frame_max, "oversize")
+        object_if(len(frame) > (14 + 65536 if offload.gso_type else self.config.frame_max), "oversize")
         object_if(frame[6:12] != self._mac(source), "source-mac")
         kind = frame[12:14].hex()
         if kind == "0800":
-            return self._ipv4(source, frame)
+            return self._ipv4(source, frame, offload)
         if kind == "0806":
             return self._arp(source, frame)
         raise Objection({"8100": "vlan", "88a8": "vlan", "9100": "vlan", "86dd": "ipv6"}.get(kind, "ethertype"))
@@ -91,13 +110,13 @@ class Model:
         object_if(asked != self._address(target), "arp-target")
         return {target}
 
-    def _ipv4(self, source: int, frame: bytes) -> set[int]:
+    def _ipv4(self, source: int, frame: bytes, offload: Offload) -> set[int]:
         target = self._unicast(source, frame[:6])
         packet = frame[14:]
         object_if(len(packet) < 20 or packet[0] // 16 != 4 or packet[0] % 16 < 5 or packet[6] >= 0x80, "ipv4-header")
         object_if(packet[0] != 0x45, "ipv4-options")
         total = int.from_bytes(packet[2:4], "big")
-        if total == 0 and packet[9] == 6 and len(packet) > 1500:
+        if total == 0 and offload.gso_type == 1 and len(packet) > 65535:
             total = len(packet)
         padded = len(frame) <= 60 and total <= len(packet)
         object_if(total <= 20 or not (total == len(packet) or padded), "ipv4-length")

@@ -9,6 +9,7 @@ from typing import Self
 
 from router.vswitch import SwitchConfig, render_host
 from tests.support.patience import PATIENCE
+from tests.vswitch.frames import NO_OFFLOAD, Offload
 
 
 class Runner:
@@ -40,10 +41,16 @@ class Runner:
         answer = self.configure_text(render_host(config))
         assert answer == "ok", answer
 
-    def judge(self, port: int, frame: bytes) -> tuple[set[int], str]:
+    def judge(self, port: int, frame: bytes, offload: Offload = NO_OFFLOAD) -> tuple[set[int], str]:
         """The ports that get the frame, and the reason for dropping it, or "pass"."""
-        ports, reason = self.ask(f"frame {port} {frame.hex() or '-'}").split()
-        return {number for number in range(64) if int(ports, 16) >> number & 1}, reason
+        ports, reason, _ = self.deliver(port, frame, offload)
+        return ports, reason
+
+    def deliver(self, port: int, frame: bytes, offload: Offload) -> tuple[set[int], str, Offload]:
+        """The same, and the metadata as receivers get it."""
+        answer = self.ask(f"frame {port} {frame.hex() or '-'} {' '.join(map(str, offload))}").split()
+        ports = {number for number in range(64) if int(answer[0], 16) >> number & 1}
+        return ports, answer[1], Offload(*map(int, answer[2:]))
 
     def link(self, port: int, up: bool) -> None:
         assert self.ask(f"link {port} {int(up)}") == "ok"

@@ -142,10 +142,9 @@ def test_a_plan_becomes_a_configuration_with_ports_in_the_plans_order() -> None:
     assert [str(rule) for rule in config.rules] == ["client -> server tcp/3240", "client -> server icmp"]
 
 
-@pytest.mark.parametrize(
-    ("mtu", "buffer", "limit"), [(1500, 2048, 1514), (9000, 16384, 9014), (1500, 0x20000, 65550), (65535, 2048, 65549)]
-)
-def test_frames_may_be_as_long_as_the_mtu_or_the_buffers_allow(mtu: int, buffer: int, limit: int) -> None:
+@pytest.mark.parametrize(("mtu", "limit"), [(576, 590), (1500, 1514), (65000, 65014)])
+@pytest.mark.parametrize("buffer", [2048, 0x20000])
+def test_frames_may_be_as_long_as_the_mtu_says_whatever_the_buffers(mtu: int, buffer: int, limit: int) -> None:
     assert switch_config(replace(PLAN, mtu=mtu, buffer=buffer)).frame_max == limit
 
 

@@ -1,5 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
- * How fast the core decides, beside a memcpy of the same bytes: one row a line,
+ * How fast the core decides, compared with a memcpy of the same bytes: one row a line,
  *     WHAT PORTS FRAME_BYTES FRAMES SECONDS
  * WHAT is `decide` (the core alone, as when buffers change hands) or `memcpy` (what one copy of the frames
  * would cost).
@@ -75,7 +77,7 @@ static uint64_t decide_all(const struct vswitch_config *config, uint32_t in, con
     uint64_t passed = 0;
     for (uint32_t i = 0; i < count; i++) {
         struct vswitch_verdict verdict =
-            vswitch_decide(config, &state, in, block + (size_t)i * length, length);
+            vswitch_decide(config, &state, in, block + (size_t)i * length, length, NULL);
         passed += verdict.ports != 0;
     }
     return passed;
@@ -86,7 +88,7 @@ static void copy_all(uint8_t *to, const uint8_t *block, uint32_t length, uint32_
     for (uint32_t i = 0; i < count; i++) {
         memcpy(to + (size_t)i * length, block + (size_t)i * length, length);
     }
-    /* The copy has to happen, although nobody reads it. */
+    /* Keeps the copy, although its result is unused. */
     __asm__ volatile("" : : "r"(to) : "memory");
 }
 

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* What a configuration must be, and the tables made from it once. */
 #include "wire.h"
 
@@ -57,7 +59,7 @@ const char *vswitch_init(struct vswitch_state *state, const struct vswitch_confi
     if (!problem) {
         problem = check_rules(config);
     }
-    if (!problem && (config->frame_max < VSWITCH_FRAME_MAX_LEAST || config->frame_max > VSWITCH_FRAME_MAX)) {
+    if (!problem && (config->frame_max < VSWITCH_MIN_FRAME_MAX || config->frame_max > VSWITCH_FRAME_MAX)) {
         problem = "the frame limit is not between 82 and 65550 bytes";
     }
     if (problem) {

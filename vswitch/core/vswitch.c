@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 #include "wire.h"
 
 #define ETHERNET_HEADER 14u
@@ -6,12 +7,15 @@
 #define ETHERNET_PADDED 60u
 #define ARP_LENGTH 28u
 #define IPV4_HEADER_LENGTH 20u
-#define TCP_HEADER_LEAST 20u
+#define MIN_TCP_HEADER 20u
 #define UDP_HEADER_LENGTH 8u
 #define ICMP_HEADER_LENGTH 8u
 /* An ICMP error quotes the offending packet's IPv4 header and at least 8 bytes behind it (RFC 792). */
-#define ICMP_QUOTE_LEAST (IPV4_HEADER_LENGTH + 8u)
-#define STANDARD_MTU 1500u
+#define MIN_ICMP_QUOTE (IPV4_HEADER_LENGTH + 8u)
+/* The longest IPv4 packet whose length fits the header's field. */
+#define IPV4_TOTAL_MAX 65535u
+#define TCP_CHECKSUM 16u /* offset of the checksum in a TCP header */
+#define UDP_CHECKSUM 6u
 
 /* Offsets in a frame. They are constants because options are refused: an IPv4 header always has 20 bytes
  * here. */
@@ -72,6 +76,9 @@ struct judged {
     uint32_t in;
     uint32_t out;
     size_t length;
+    struct vswitch_offload offload; /* a copy */
+    uint32_t checksum;              /* offset of the checksum in the judged TCP or UDP header, or 0 */
+    size_t headers;                 /* of an unpadded TCP packet: bytes up to its payload, else 0 */
     uint8_t head[VSWITCH_HEAD];
 };
 
@@ -109,7 +116,7 @@ static bool may_open(const struct judged *judged, uint32_t from, uint32_t to, en
 
 /*
  * ARP: from the port's own addresses, between ports that may talk. A broadcast request goes to the port that
- * has the address alone, so that nobody else learns who talks with whom; an announcement (target = sender,
+ * has the address alone, so that no other guest learns who talks to whom; an announcement (target = sender,
  * RFC 5227) goes to all peers. Probes (sender 0.0.0.0) serve address assignment, which does not happen here.
  */
 static enum vswitch_reason judge_arp(struct judged *judged, uint64_t *ports)
@@ -165,16 +172,18 @@ static enum vswitch_reason judge_arp(struct judged *judged, uint64_t *ports)
 }
 
 /* A rule's own direction, or an answer; the answering side cannot open a TCP connection (SYN without ACK). */
-static enum vswitch_reason judge_tcp(const struct judged *judged, size_t payload)
+static enum vswitch_reason judge_tcp(struct judged *judged, size_t payload)
 {
     const uint8_t *head = judged->head;
-    if (payload < TCP_HEADER_LEAST) {
+    if (payload < MIN_TCP_HEADER) {
         return VSWITCH_TCP_HEADER;
     }
     size_t header = (size_t)(head[TCP_OFFSET] >> 4) * 4;
-    if (header < TCP_HEADER_LEAST || header > payload) {
+    if (header < MIN_TCP_HEADER || header > payload) {
         return VSWITCH_TCP_HEADER;
     }
+    judged->checksum = TCP_CHECKSUM;
+    judged->headers = PAYLOAD + payload == judged->length ? PAYLOAD + header : 0;
     if (may_open(judged, judged->in, judged->out, VSWITCH_TCP, be16(head + PAYLOAD + 2))) {
         return VSWITCH_PASS;
     }
@@ -190,11 +199,12 @@ static bool udp_allowed(const struct judged *judged, uint32_t from, uint32_t to,
            may_open(judged, to, from, VSWITCH_UDP, be16(ports));
 }
 
-static enum vswitch_reason judge_udp(const struct judged *judged, size_t payload)
+static enum vswitch_reason judge_udp(struct judged *judged, size_t payload)
 {
     if (payload < UDP_HEADER_LENGTH || be16(judged->head + UDP_LENGTH) != payload) {
         return VSWITCH_UDP_HEADER;
     }
+    judged->checksum = UDP_CHECKSUM;
     return udp_allowed(judged, judged->in, judged->out, judged->head + PAYLOAD) ? VSWITCH_PASS
                                                                                 : VSWITCH_NOT_ALLOWED;
 }
@@ -212,7 +222,7 @@ static enum vswitch_reason judge_quote(const struct judged *judged, size_t paylo
 {
     const uint8_t *quote = judged->head + QUOTE;
     const uint8_t *quoted_payload = judged->head + QUOTED_PAYLOAD;
-    if (payload < ICMP_HEADER_LENGTH + ICMP_QUOTE_LEAST || quote[IPV4_VERSION] != 0x45 ||
+    if (payload < ICMP_HEADER_LENGTH + MIN_ICMP_QUOTE || quote[IPV4_VERSION] != 0x45 ||
         (be16(quote + IPV4_FRAGMENT) & FRAGMENT_OFFSET) != 0 ||
         be32(quote + IPV4_SOURCE) != judged->config->ports[judged->out].ipv4 ||
         be32(quote + IPV4_DESTINATION) != judged->config->ports[judged->in].ipv4) {
@@ -254,14 +264,14 @@ static enum vswitch_reason judge_icmp(const struct judged *judged, size_t payloa
 
 /*
  * Bytes behind the IPv4 header, or 0 where the total length cannot be right. Bytes behind the packet may only
- * be Ethernet's padding of a short frame, so that nothing travels unseen. A sender that leaves the
- * segmentation of TCP to the receiving side may write 0 for a packet over the MTU (Linux does for those over
- * 64 KiB): the frame's length counts then. Of other protocols, or in a frame of ordinary size, 0 is an error.
+ * be Ethernet's padding of a short frame, so that nothing travels unseen. In a TCP packet that is still to be
+ * segmented and too long for the field, 0 stands for the frame's length, as Linux writes it.
  */
 static size_t payload_length(const struct judged *judged, size_t packet)
 {
     size_t total = be16(judged->head + IPV4 + IPV4_TOTAL_LENGTH);
-    if (total == 0 && packet > STANDARD_MTU && judged->head[IPV4 + IPV4_PROTOCOL] == PROTOCOL_TCP) {
+    if (total == 0 && packet > IPV4_TOTAL_MAX && judged->head[IPV4 + IPV4_PROTOCOL] == PROTOCOL_TCP &&
+        judged->offload.gso_type == VSWITCH_GSO_TCPV4) {
         total = packet;
     }
     if (total <= IPV4_HEADER_LENGTH || total > packet ||
@@ -319,12 +329,46 @@ static enum vswitch_reason judge_ipv4(struct judged *judged, uint64_t *ports)
     return reason;
 }
 
+/*
+ * What the receiving side will write into the frame, or cut it into, after this judgement. Last of all
+ * checks: the packet is allowed, and its transport header is at PAYLOAD. ECN segmentation (0x80 in gso_type)
+ * is not offered by our devices, so no driver may ask for it.
+ */
+static enum vswitch_reason judge_offload(struct judged *judged)
+{
+    struct vswitch_offload *offload = &judged->offload;
+    bool checksum = (offload->flags & VSWITCH_NEEDS_CSUM) != 0;
+    if (offload->flags & ~VSWITCH_NEEDS_CSUM) {
+        return VSWITCH_CHECKSUM;
+    }
+    if (!checksum) {
+        offload->csum_start = offload->csum_offset = 0;
+    } else if (judged->checksum == 0 || offload->csum_start != PAYLOAD ||
+               offload->csum_offset != judged->checksum) {
+        return VSWITCH_CHECKSUM;
+    }
+    if (offload->gso_type == VSWITCH_GSO_NONE) {
+        offload->hdr_len = offload->gso_size = 0;
+        return VSWITCH_PASS;
+    }
+    /* Every segment needs a checksum of its own (5.1.6.2). */
+    if (offload->gso_type != VSWITCH_GSO_TCPV4 || !checksum || judged->headers == 0 ||
+        offload->hdr_len < judged->headers || offload->hdr_len > judged->length ||
+        offload->gso_size < VSWITCH_MIN_GSO_SIZE ||
+        judged->headers + offload->gso_size > judged->config->frame_max) {
+        return VSWITCH_SEGMENTATION;
+    }
+    offload->hdr_len = (uint16_t)judged->headers; /* at most 14 + 20 + 60 */
+    return VSWITCH_PASS;
+}
+
 static enum vswitch_reason judge(struct judged *judged, uint64_t *ports)
 {
     if (judged->length < ETHERNET_HEADER) {
         return VSWITCH_RUNT;
     }
-    if (judged->length > judged->config->frame_max) {
+    if (judged->length >
+        (judged->offload.gso_type == VSWITCH_GSO_NONE ? judged->config->frame_max : VSWITCH_FRAME_MAX)) {
         return VSWITCH_OVERSIZE;
     }
     if (be48(judged->head + SOURCE_MAC) != judged->state->macs[judged->in]) {
@@ -364,7 +408,8 @@ static void copy_head(uint8_t head[VSWITCH_HEAD], const uint8_t *frame, size_t l
 }
 
 struct vswitch_verdict vswitch_decide(const struct vswitch_config *config, struct vswitch_state *state,
-                                      uint32_t in_port, const uint8_t *frame, size_t length)
+                                      uint32_t in_port, const uint8_t *frame, size_t length,
+                                      struct vswitch_offload *offload)
 {
     struct vswitch_verdict verdict = {0, VSWITCH_NO_PORT};
     if (in_port >= config->port_count || in_port >= VSWITCH_MAX_PORTS) {
@@ -376,6 +421,9 @@ struct vswitch_verdict vswitch_decide(const struct vswitch_config *config, struc
     judged.in = in_port;
     judged.out = in_port;
     judged.length = length;
+    judged.offload = offload != NULL ? *offload : (struct vswitch_offload){0};
+    judged.checksum = 0;
+    judged.headers = 0;
     copy_head(judged.head, frame, length);
     /* The compiler must not read the frame again where it finds no register for a copied byte. */
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -386,10 +434,16 @@ struct vswitch_verdict vswitch_decide(const struct vswitch_config *config, struc
     counters->rx_bytes += length;
     verdict.reason = judge(&judged, &ports);
     if (verdict.reason == VSWITCH_PASS) {
+        verdict.reason = judge_offload(&judged);
+    }
+    if (verdict.reason == VSWITCH_PASS) {
         verdict.ports = ports & state->up;
         if (verdict.ports == 0) {
             verdict.reason = VSWITCH_PORT_DOWN;
         }
+    }
+    if (offload != NULL) {
+        *offload = judged.offload;
     }
     if (verdict.reason != VSWITCH_PASS) {
         counters->drops[verdict.reason] += 1;

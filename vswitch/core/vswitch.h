@@ -1,13 +1,17 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
- * The virtual switch's decision: given a frame that came in on a port, which ports may have it?
+ * The virtual switch's decision: which ports may receive a frame that arrived on a port?
  *
  * Portable, freestanding C11: no libc, no allocation, no clock, no I/O. The Microkit protection domain and
- * the host process put their queues around the same code; tests, fuzzers and model checkers drive it
- * directly.
+ * the host process share this code; tests, fuzzers and the model checker call it directly.
  *
  * Everything is static and default deny. A port has one MAC and one IPv4 address, and nothing is learned. A
  * frame passes only when it is ARP between two ports that may talk, or an unfragmented IPv4 packet of a
  * conversation that a rule names, with source and destination addresses of the ports it travels between.
+ *
+ * Offload metadata is part of the judgement: what a receiver sees after it has completed the checksum and
+ * segmented the frame is what the rules allow.
  *
  * What is not checked: checksums (an offloading sender leaves them unfinished; receivers check them), TCP
  * sequence numbers (there is no connection state), and what a conversation that is allowed carries.
@@ -33,11 +37,28 @@
  * KiB). */
 #define VSWITCH_FRAME_MAX (14u + 65536u)
 /* The smallest limit that a configuration may set: every IPv4 link carries packets of 68 bytes (RFC 791). */
-#define VSWITCH_FRAME_MAX_LEAST (14u + 68u)
+#define VSWITCH_MIN_FRAME_MAX (14u + 68u)
 
 /* Ethernet 14, IPv4 20, ICMP 8, and the 28 bytes that an ICMP error quotes: nothing behind them is looked at.
  */
 #define VSWITCH_HEAD 70u
+
+/* Offload metadata of a frame: struct virtio_net_hdr (virtio 1.2, 5.1.6) without num_buffers, and with its
+ * values. */
+enum { VSWITCH_NEEDS_CSUM = 1 };
+enum { VSWITCH_GSO_NONE = 0, VSWITCH_GSO_TCPV4 = 1 };
+
+struct vswitch_offload {
+    uint8_t flags;
+    uint8_t gso_type;
+    uint16_t hdr_len;     /* bytes, Ethernet header included; segmented frames only */
+    uint16_t gso_size;    /* bytes of payload in each segment; segmented frames only */
+    uint16_t csum_start;  /* where the checksum begins; with VSWITCH_NEEDS_CSUM only */
+    uint16_t csum_offset; /* from csum_start to the checksum's field; with VSWITCH_NEEDS_CSUM only */
+};
+
+/* Linux sends no shorter segments: 48 bytes of TCP, of which options may take 40. */
+#define VSWITCH_MIN_GSO_SIZE 8u
 
 enum vswitch_protocol {
     VSWITCH_ICMP_ECHO,
@@ -67,43 +88,47 @@ struct vswitch_config {
     const struct vswitch_rule *rules; /* in ascending order of `from` */
     uint32_t port_count;
     uint32_t rule_count;
-    uint32_t frame_max; /* bytes, Ethernet header included; VSWITCH_FRAME_MAX_LEAST to VSWITCH_FRAME_MAX */
+    /* Bytes of the longest frame, Ethernet header included: VSWITCH_MIN_FRAME_MAX to VSWITCH_FRAME_MAX. A
+     * frame that is still to be segmented may have VSWITCH_FRAME_MAX; its segments obey this limit. */
+    uint32_t frame_max;
 };
 
 /* Why a frame was dropped: the name in counters and logs, and what it means. */
 #define VSWITCH_REASONS(X)                                                                                   \
-    X(PASS, "pass")                       /* not dropped */                                                  \
-    X(NO_PORT, "no-port")                 /* the caller named a port that is not configured */               \
-    X(RUNT, "runt")                       /* shorter than an Ethernet header */                              \
-    X(OVERSIZE, "oversize")               /* longer than the configuration's frame_max */                    \
-    X(SOURCE_MAC, "source-mac")           /* the source MAC is not the port's */                             \
-    X(VLAN, "vlan")                       /* an 802.1Q or 802.1ad tag */                                     \
-    X(IPV6, "ipv6")                       /* IPv6 */                                                         \
-    X(ETHERTYPE, "ethertype")             /* neither ARP nor IPv4 nor one of the above */                    \
-    X(BROADCAST, "broadcast")             /* broadcast of anything but ARP */                                \
-    X(MULTICAST, "multicast")             /* to a group address */                                           \
-    X(DESTINATION_MAC, "destination-mac") /* no port has the destination MAC */                              \
-    X(TO_ITSELF, "to-itself")             /* the destination is the sender */                                \
-    X(ARP_FORMAT, "arp-format")           /* no request or reply for IPv4, or a wrong length */              \
-    X(ARP_SENDER_MAC, "arp-sender-mac")   /* the ARP sender's MAC is not the port's */                       \
-    X(ARP_SENDER_IP, "arp-sender-ip")     /* the ARP sender's address is not the port's */                   \
-    X(ARP_TARGET, "arp-target")           /* about an address of nobody it may talk to */                    \
-    X(IPV4_HEADER, "ipv4-header")         /* truncated, version, IHL < 5, or reserved flag */                \
-    X(IPV4_OPTIONS, "ipv4-options")       /* IPv4 options, source routes among them */                       \
-    X(IPV4_LENGTH, "ipv4-length")         /* total length disagrees with the frame's */                      \
-    X(FRAGMENT, "fragment")               /* a fragment, the first one included */                           \
-    X(SOURCE_IP, "source-ip")             /* the source address is not the port's */                         \
-    X(DESTINATION_IP, "destination-ip")   /* the address is not the destination MAC's port's */              \
-    X(IP_PROTOCOL, "ip-protocol")         /* neither TCP nor UDP nor ICMP */                                 \
-    X(TCP_HEADER, "tcp-header")           /* truncated, or an impossible data offset */                      \
-    X(UDP_HEADER, "udp-header")           /* truncated, or its length is not the packet's */                 \
-    X(ICMP_HEADER, "icmp-header")         /* truncated */                                                    \
-    X(ICMP_TYPE, "icmp-type")             /* neither echo nor destination unreachable */                     \
-    X(ICMP_QUOTE, "icmp-quote")           /* an error that quotes no allowed conversation */                 \
-    X(TCP_OPEN, "tcp-open")               /* a TCP connection opened against its rule */                     \
-    X(NOT_ALLOWED, "not-allowed")         /* no rule allows it */                                            \
-    X(PORT_DOWN, "port-down")             /* allowed, but nobody is connected there */                       \
-    X(STALLED, "stalled")                 /* allowed, but the receiver has stopped (caller counts) */
+    X(PASS, "pass")                         /* not dropped */                                                \
+    X(NO_PORT, "no-port")                   /* the caller named a port that is not configured */             \
+    X(RUNT, "runt")                         /* shorter than an Ethernet header */                            \
+    X(OVERSIZE, "oversize")                 /* longer than the configuration's frame_max */                  \
+    X(SOURCE_MAC, "source-mac")             /* the source MAC is not the port's */                           \
+    X(VLAN, "vlan")                         /* an 802.1Q or 802.1ad tag */                                   \
+    X(IPV6, "ipv6")                         /* IPv6 */                                                       \
+    X(ETHERTYPE, "ethertype")               /* neither ARP nor IPv4 nor one of the above */                  \
+    X(BROADCAST, "broadcast")               /* broadcast of anything but ARP */                              \
+    X(MULTICAST, "multicast")               /* to a group address */                                         \
+    X(DESTINATION_MAC, "destination-mac")   /* no port has the destination MAC */                            \
+    X(TO_ITSELF, "to-itself")               /* the destination is the sender */                              \
+    X(ARP_FORMAT, "arp-format")             /* no request or reply for IPv4, or a wrong length */            \
+    X(ARP_SENDER_MAC, "arp-sender-mac")     /* the ARP sender's MAC is not the port's */                     \
+    X(ARP_SENDER_IP, "arp-sender-ip")       /* the ARP sender's address is not the port's */                 \
+    X(ARP_TARGET, "arp-target")             /* about an address that it may not talk to */                   \
+    X(IPV4_HEADER, "ipv4-header")           /* truncated, version, IHL < 5, or reserved flag */              \
+    X(IPV4_OPTIONS, "ipv4-options")         /* IPv4 options, source routes among them */                     \
+    X(IPV4_LENGTH, "ipv4-length")           /* total length disagrees with the frame's */                    \
+    X(FRAGMENT, "fragment")                 /* a fragment, the first one included */                         \
+    X(SOURCE_IP, "source-ip")               /* the source address is not the port's */                       \
+    X(DESTINATION_IP, "destination-ip")     /* the address is not the destination MAC's port's */            \
+    X(IP_PROTOCOL, "ip-protocol")           /* neither TCP nor UDP nor ICMP */                               \
+    X(TCP_HEADER, "tcp-header")             /* truncated, or an impossible data offset */                    \
+    X(UDP_HEADER, "udp-header")             /* truncated, or its length is not the packet's */               \
+    X(ICMP_HEADER, "icmp-header")           /* truncated */                                                  \
+    X(ICMP_TYPE, "icmp-type")               /* neither echo nor destination unreachable */                   \
+    X(ICMP_QUOTE, "icmp-quote")             /* an error that quotes no allowed conversation */               \
+    X(TCP_OPEN, "tcp-open")                 /* a TCP connection opened against its rule */                   \
+    X(CHECKSUM, "checksum-offload")         /* a checksum request that the packet does not allow */          \
+    X(SEGMENTATION, "segmentation-offload") /* a segmentation request that the packet does not allow */      \
+    X(NOT_ALLOWED, "not-allowed")           /* no rule allows it */                                          \
+    X(PORT_DOWN, "port-down")               /* allowed, but the receiver is not connected */                 \
+    X(STALLED, "stalled")                   /* allowed, but the receiver has stopped (caller counts) */
 
 enum vswitch_reason {
 #define VSWITCH_REASON_ENUM(name, text) VSWITCH_##name,
@@ -124,7 +149,7 @@ struct vswitch_counters {
 
 /* Made by vswitch_init; callers read `counters`, and leave the rest alone. */
 struct vswitch_state {
-    uint64_t up;                       /* ports with somebody connected */
+    uint64_t up;                       /* connected ports */
     uint64_t peers[VSWITCH_MAX_PORTS]; /* ports that share a rule with this one, in either direction */
     uint64_t macs[VSWITCH_MAX_PORTS];  /* 48 bits, first byte on the wire highest */
     uint16_t first_rule[VSWITCH_MAX_PORTS + 1]; /* rules from port p are [first_rule[p], first_rule[p + 1]) */
@@ -143,12 +168,18 @@ struct vswitch_verdict {
 const char *vswitch_init(struct vswitch_state *state, const struct vswitch_config *config);
 
 /*
- * Judges one frame (Ethernet header first, no frame check sequence; a virtio-net header is not part of it),
- * and counts it as received and, where it is dropped, by reason. Only the first min(length, VSWITCH_HEAD)
- * bytes are read.
+ * Judges one frame (Ethernet header first, no frame check sequence, no virtio-net header), and counts it as
+ * received and, if it is dropped, by reason. Only the first min(length, VSWITCH_HEAD) bytes are read.
+ *
+ * offload: the frame's metadata, or NULL for a frame without. A receiver acts on it after this decision: it
+ * writes a checksum into the frame, or cuts it into segments. So it passes only where that changes nothing
+ * that was judged: the checksum of the packet's own TCP or UDP header, and the segmentation of TCP into
+ * frames within the limit. The metadata of a frame that passes is rewritten: unused fields are 0, and hdr_len
+ * is the exact length of the headers.
  */
 struct vswitch_verdict vswitch_decide(const struct vswitch_config *config, struct vswitch_state *state,
-                                      uint32_t in_port, const uint8_t *frame, size_t length);
+                                      uint32_t in_port, const uint8_t *frame, size_t length,
+                                      struct vswitch_offload *offload);
 
 /* Frames to a port that is down are dropped as "port-down". */
 void vswitch_set_link(struct vswitch_state *state, uint32_t port, bool up);

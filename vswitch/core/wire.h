@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* Numbers as they stand on the wire, highest byte first. Internal to the core. */
 #ifndef VSWITCH_WIRE_H
 #define VSWITCH_WIRE_H

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * Captures every frame that comes in, dropped ones included, as pcapng (draft-ietf-opsawg-pcapng): one
  * interface a port, and a comment on each frame that was dropped.

@@ -1,8 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * The host process's configuration file: one statement a line, `#` starts a comment, rules name ports above
  * them.
  *
- *     frame-max 65550
+ *     frame-max 1514
  *     port server 52:54:00:4d:00:02 10.77.0.2
  *     port client 52:54:00:4d:00:03 10.77.0.3
  *     allow client server tcp 3240

@@ -1,16 +1,18 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * The host's half of the switch: one stream socket a port, and frames carried between them as the core
  * decides.
  *
  * A link speaks QEMU's stream protocol (`-netdev stream`): a frame's length in 4 bytes, highest first, then
- * the frame.
+ * the frame. It carries no offload metadata, so frames are complete.
  *
- * Nothing is lost to back-pressure. Frames are written to their receiver straight from the buffer they were
+ * Back-pressure drops nothing. Frames are written to their receiver straight from the buffer they were
  * read into; what its socket does not take is copied to the receiver's queue; when that queue is full, the
  * senders whose next frame is for this receiver are no longer read until it has drained. Reading from a link
  * never waits for writing to that link, so two ports that are full towards each other cannot lock up. A
  * receiver that has had a full queue and has taken less than STALL_PROGRESS bytes for `stall_ms` counts as
- * stalled: frames for it are dropped (and counted), because one guest that stops reading must not silence the
+ * stalled: frames for it are dropped (and counted), so that a guest that stops reading cannot block the
  * others for ever.
  */
 #ifndef VSWITCH_HOST_HUB_H
@@ -40,8 +42,8 @@ _Static_assert(QUEUE_SIZE >= INPUT_SIZE && INPUT_SIZE >= LENGTH_PREFIX + LINK_FR
 struct port {
     uint32_t number;
     const char *name;
-    int link;     /* -1 while nobody is connected */
-    bool hung_up; /* nobody reads the other end; what it sent before is still to be read */
+    int link;     /* -1 while not connected */
+    bool hung_up; /* the peer no longer reads; what it sent before is still to be read */
 
     uint8_t *input;
     size_t start; /* the first byte in `input` that is not forwarded yet */
@@ -70,7 +72,7 @@ struct hub {
     uint32_t turn;
 };
 
-/* False when there is no memory. */
+/* False if out of memory. */
 bool hub_open(struct hub *hub, const struct vswitch_config *config, int64_t stall_ms);
 void hub_close(struct hub *hub);
 
@@ -89,7 +91,7 @@ void hub_hang_up(struct hub *hub, uint32_t port);
 /* Tries again to forward for every sender that waits for a receiver. */
 void hub_retry(struct hub *hub);
 
-/* Milliseconds until a receiver that somebody waits for counts as stalled, or -1. */
+/* Milliseconds until a receiver that blocks a sender counts as stalled, or -1. */
 int hub_timeout(const struct hub *hub);
 
 #endif

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * vswitch: links the guests' QEMU processes over unix sockets, as the configuration allows.
  *
@@ -21,6 +23,7 @@
 #include "config.h"
 #include "hub.h"
 #include "report.h"
+#include "sandbox.h"
 #include "sockets.h"
 
 #define EVENTS_MAX 64
@@ -353,6 +356,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s: %s\n", options.config, problem);
         return 2;
     }
+    /* With a buffer of its own, stdio does not ask the terminal, which the sandbox would not let it. */
+    static char output[BUFSIZ];
+    setvbuf(stdout, output, _IOFBF, sizeof(output));
     hub.now = milliseconds();
     server.epoll = epoll_create1(EPOLL_CLOEXEC);
     if (server.epoll < 0 || !open_signals() || !hub_open(&hub, &host.config, options.stall_ms)) {
@@ -364,7 +370,7 @@ int main(int argc, char **argv)
     }
     int status = 1;
     if ((!options.capture || capture_open(&hub.capture, options.capture, &host.config)) &&
-        open_listeners(options.sockets)) {
+        open_listeners(options.sockets) && sandbox_enter(options.counters, options.sockets)) {
         puts("ready");
         fflush(stdout);
         status = run();

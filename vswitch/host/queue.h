@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* A byte ring: what a port's guest has not taken yet. The memory is reserved at once and touched only as it
  * fills. */
 #ifndef VSWITCH_HOST_QUEUE_H

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* The counters as one line of JSON. */
 #ifndef VSWITCH_HOST_REPORT_H
 #define VSWITCH_HOST_REPORT_H

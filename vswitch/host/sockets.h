@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* The listening sockets: one a port (DIRECTORY/NAME.sock), and one that answers with the counters
  * (DIRECTORY/control). */
 #ifndef VSWITCH_HOST_SOCKETS_H
@@ -11,7 +13,7 @@
  */
 bool socket_address(struct sockaddr_un *address, const char *directory, const char *name, const char *suffix);
 
-/* A non-blocking listener, for this user only; replaces a socket that nobody listens on. -1 after a line on
+/* A non-blocking listener, for this user only; replaces a stale socket. -1 after a line on
  * stderr. */
 int socket_listen(const struct sockaddr_un *address);
 

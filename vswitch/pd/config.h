@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* What the switch is told; the build generates both constants. Port n of the one is port n of the other. */
+/* The switch's configuration; the build generates both constants. They number the ports alike. */
 
 #include "forward.h"
 

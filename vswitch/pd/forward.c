@@ -20,7 +20,7 @@ const char *forward_init(struct forward *f, const struct vswitch_config *config,
     return NULL;
 }
 
-/* Gives a frame's bytes back to their owner. There is room: no more tickets exist than the ring has entries.
+/* Returns a frame to its owner. There is room: the ring has as many entries as there are tickets.
  */
 static void give_back(struct forward *f, uint32_t owner, uint16_t ticket)
 {
@@ -60,12 +60,36 @@ static bool can_take(struct forward *f, uint32_t port)
     return f->held[port] < NETQ_ENTRIES && netq_room(&f->rx[port]) != 0;
 }
 
-/* Whether a monitor described a frame that it may send: inside its pool, under a ticket that is not out. */
+/* Whether a VMM may send this frame: inside its pool, under a ticket that is not in use. */
 static bool valid(const struct forward *f, uint32_t port, const struct netq_frame *frame)
 {
     uint32_t size = f->ports[port].pool_size;
     return frame->ticket < NETQ_ENTRIES && f->holders[port][frame->ticket] == 0 && frame->length != 0 &&
            frame->length <= NETQ_FRAME_MAX && frame->offset <= size && frame->length <= size - frame->offset;
+}
+
+/* Judges a frame with its offload metadata, and reduces the metadata to what was judged. */
+static uint64_t judge(struct forward *f, uint32_t port, struct netq_frame *frame)
+{
+    struct vswitch_offload offload = {.flags = frame->flags,
+                                      .gso_type = frame->gso_type,
+                                      .hdr_len = frame->hdr_len,
+                                      .gso_size = frame->gso_size,
+                                      .csum_start = frame->csum_start,
+                                      .csum_offset = frame->csum_offset};
+    const uint8_t *bytes = f->ports[port].pool + frame->offset;
+    uint64_t to = vswitch_decide(f->config, &f->state, port, bytes, frame->length, &offload).ports;
+    *frame = (struct netq_frame){.offset = frame->offset,
+                                 .length = frame->length,
+                                 .owner = (uint16_t)port,
+                                 .ticket = frame->ticket,
+                                 .flags = offload.flags,
+                                 .gso_type = offload.gso_type,
+                                 .hdr_len = offload.hdr_len,
+                                 .gso_size = offload.gso_size,
+                                 .csum_start = offload.csum_start,
+                                 .csum_offset = offload.csum_offset};
+    return to;
 }
 
 static void deliver(struct forward *f, uint32_t from, uint64_t to, const struct netq_frame *frame)
@@ -107,9 +131,7 @@ static bool judge_front(struct forward *f, uint32_t port, uint32_t *budget)
             f->breaches[port]++;
             continue;
         }
-        front->frame.owner = (uint16_t)port;
-        const uint8_t *bytes = f->ports[port].pool + front->frame.offset;
-        front->to = vswitch_decide(f->config, &f->state, port, bytes, front->frame.length).ports;
+        front->to = judge(f, port, &front->frame);
         if (front->to == 0) {
             give_back(f, port, front->frame.ticket);
         }
@@ -117,8 +139,8 @@ static bool judge_front(struct forward *f, uint32_t port, uint32_t *budget)
     return true;
 }
 
-/* Forwards from one port until its ring is empty, a receiver of the next frame is full, or a whole ring of
- * frames is taken: a monitor on another core may fill its ring as fast as it is emptied. */
+/* Forwards from one port until its ring is empty, a receiver of its next frame is full, or a ring full of
+ * frames is taken: a VMM on another core may fill its ring as fast as we empty it. */
 static bool forward_from(struct forward *f, uint32_t port)
 {
     uint32_t budget = NETQ_ENTRIES;
@@ -161,8 +183,8 @@ bool forward_pass(struct forward *f, uint64_t *wake)
         netq_release(&f->rx_done[p]);
         *wake |= peer ? 1ULL << p : 0;
     }
-    /* Before sleeping, say so and look again: a frame may have come between. Returned frames are a reason to
-     * wake up only when one waits for a receiver's ring, or an owner for its bytes (it notifies us of that).
+    /* Announce the sleep, then look again: a frame may have arrived meanwhile. Returned frames need a wake-up
+     * only if a frame waits for a receiver's ring, or an owner for pool bytes (it notifies us).
      */
     bool returns = returns_matter(f);
     for (uint32_t p = 0; p < f->config->port_count && !again; p++) {

@@ -2,16 +2,15 @@
 #pragma once
 
 /*
- * The switch between shared queues: takes frames from the ports' tx rings, asks the core who may have them,
- * and passes references on. It reads the first bytes of a frame and copies none.
+ * The switch between shared rings: takes frames from the ports' tx rings, lets the core judge them, and
+ * passes references to the receivers. It reads only the first bytes of a frame and copies no payload.
  *
- * A frame stays in its owner's pool until every receiver has copied it; the switch keeps who still holds
- * which. It waits for a receiver whose ring is full rather than drop, and its sender's next frames wait
- * behind it. A receiver gives its frames back after a bounded time even when its guest does not take them
- * (see virtio_net.h).
+ * A frame stays in its owner's pool until every receiver has copied it; the switch tracks who still holds it.
+ * If a receiver's ring is full, the frame waits, and its sender's next frames wait behind it. A receiver
+ * gives its frames back after a bounded time even when its guest does not take them (see virtio_net.h).
  *
- * What a monitor writes into its rings is checked: a place outside its pool, a ticket that is out, or the
- * return of a frame that was not given to it is counted as a breach and ignored.
+ * Everything that a VMM writes into its rings is checked. A place outside its pool, a ticket in use, or the
+ * return of a frame that it does not hold is counted as a breach and ignored.
  */
 
 #include "netq.h"
@@ -21,10 +20,10 @@ struct forward_port {
     struct netq_port *rings;
     const uint8_t *pool; /* read-only */
     uint32_t pool_size;
-    uint8_t channel; /* to the monitor */
+    uint8_t channel; /* to the VMM */
 };
 
-/* A frame that was judged and waits for room; `to` is empty when there is none. */
+/* A judged frame that waits for room; `to` is empty if there is none. */
 struct forward_front {
     struct netq_frame frame;
     uint64_t to;
@@ -38,9 +37,10 @@ struct forward {
     struct netq_end tx_done[VSWITCH_MAX_PORTS];
     struct netq_end rx[VSWITCH_MAX_PORTS];
     struct netq_end rx_done[VSWITCH_MAX_PORTS];
-    uint64_t holders[VSWITCH_MAX_PORTS][NETQ_ENTRIES]; /* who has not yet returned this port's frame */
-    uint32_t held[VSWITCH_MAX_PORTS];                  /* frames that a port has and has not returned */
-    struct forward_front front[VSWITCH_MAX_PORTS];     /* the frame of each port that is next to go */
+    uint64_t holders[VSWITCH_MAX_PORTS]
+                    [NETQ_ENTRIES];                /* receivers that have not returned this port's frame */
+    uint32_t held[VSWITCH_MAX_PORTS];              /* frames that a port has and has not returned */
+    struct forward_front front[VSWITCH_MAX_PORTS]; /* each port's next frame */
     uint64_t breaches[VSWITCH_MAX_PORTS];
 };
 
@@ -48,6 +48,6 @@ struct forward {
 const char *forward_init(struct forward *f, const struct vswitch_config *config,
                          const struct forward_port *ports);
 
-/* Moves what is there to be moved, from each port a ring full at most, and gives the ports (bit set) whose
- * monitors have to be notified. True: there may be more to do, else the switch may sleep. */
+/* Moves frames, at most one ring full per port. wake: ports (bit set) whose VMMs must be notified. Returns
+ * false if the switch may sleep. */
 bool forward_pass(struct forward *f, uint64_t *wake);

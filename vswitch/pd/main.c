@@ -15,7 +15,7 @@ static void run(void)
     do {
         uint64_t wake;
         again = forward_pass(&forward, &wake);
-        /* At once: with senders on other cores there may always be more to do. */
+        /* Before the next pass: senders on other cores may always have more. */
         for (; wake != 0; wake &= wake - 1) {
             microkit_notify(vswitch_ports[(uint32_t)__builtin_ctzll(wake)].channel);
         }
@@ -38,7 +38,7 @@ void init(void)
 
 void notified(microkit_channel channel)
 {
-    (void)channel; /* all ports are looked at: a notification says only that somebody has something */
+    (void)channel; /* every pass looks at all ports */
     if (ready) {
         run();
     }

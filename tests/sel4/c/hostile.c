@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * A guest kernel that attacks its monitor. It runs on the bare machine, at EL1 with the MMU off, so that it
  * reaches everything that a guest's kernel can: every register at any width, queues anywhere, calls to
@@ -12,6 +14,7 @@
  * The addresses of the machine come from the plan, as macros. What it says goes to the early console.
  */
 #include "hostile_driver.h"
+#include "hostile_offload.h"
 #include "hostile_queues.h"
 
 #define STRING2(x) #x
@@ -327,6 +330,7 @@ void main(void)
         disturb_the_alarm();
         attack(SEED);
         attack(SEED + 1);
+        forge_offloads();
         say("hostile: crashes now\n");
         /* Exceptions lead nowhere, and the first one comes. */
         __asm__ volatile("msr vbar_el1, %0\nisb\nsvc #0" ::"r"(0x0ff00000UL));

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* The network and the console as a good driver uses them: eight entries a queue, one buffer each. */
 #ifndef HOSTILE_DRIVER_H
 #define HOSTILE_DRIVER_H
@@ -11,7 +13,7 @@ struct good {
 #define GOOD_SIZE 8u
 #define QUEUE(n) (RINGS + 0x4000ULL * (n))
 
-static inline bool bring_up(uint64_t device, struct good *good)
+static inline bool bring_up_with(uint64_t device, struct good *good, uint32_t features)
 {
     for (uint32_t i = 0; i < 0x8000; i += 8) {
         *(volatile uint64_t *)(RINGS + i) = 0;
@@ -19,7 +21,7 @@ static inline bool bring_up(uint64_t device, struct good *good)
     set(device, 0x70, 0);
     set(device, 0x70, 3);
     set(device, 0x24, 0);
-    set(device, 0x20, 0);
+    set(device, 0x20, features);
     set(device, 0x24, 1);
     set(device, 0x20, 1);
     set(device, 0x70, 0xb);
@@ -45,6 +47,11 @@ static inline bool bring_up(uint64_t device, struct good *good)
     return get(device, 0x70) == 0xf;
 }
 
+static inline bool bring_up(uint64_t device, struct good *good)
+{
+    return bring_up_with(device, good, 0);
+}
+
 /* Sends `length` bytes that lie behind 12 bytes of header; false when the device does not take them. */
 static inline bool transmit(struct good *good, uint64_t buffer, uint32_t length)
 {
@@ -65,6 +72,7 @@ static inline bool transmit(struct good *good, uint64_t buffer, uint32_t length)
 static const uint8_t mac[6] = MAC;
 static const uint8_t own_ip[4] = OWN_IP;
 static const uint8_t peer_ip[4] = PEER_IP;
+static uint8_t peer_mac[6]; /* once it has answered */
 
 static inline void put(uint64_t at, const uint8_t *bytes, uint32_t n)
 {
@@ -98,6 +106,9 @@ static inline bool answered(struct good *good)
             const volatile uint8_t *frame = (volatile uint8_t *)(BUFFERS + 0x1000ULL * (id % GOOD_SIZE) + 12);
             bool arp = frame[12] == 8 && frame[13] == 6 && frame[21] == 2;
             if (arp && frame[28] == peer_ip[0] && frame[31] == peer_ip[3]) {
+                for (uint32_t i = 0; i < 6; i++) {
+                    peer_mac[i] = frame[22 + i];
+                }
                 return true;
             }
         }

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * The machine as hostile.c sees it: places, registers, time, chance, the early console. The addresses come
  * from the plan, as macros.

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* Attacks on the virtio devices: their registers, their queues, their doorbells. */
 #ifndef HOSTILE_QUEUES_H
 #define HOSTILE_QUEUES_H

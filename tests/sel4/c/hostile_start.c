@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* The image's header, the exception vectors and the stack of hostile.c. */
 #include <stdint.h>
 

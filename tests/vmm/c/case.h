@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * Test cases in C. A program lists its cases with CASES(...) and runs the one it is given; a failed CHECK
  * says what and where, and fails the program.

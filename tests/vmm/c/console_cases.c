@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* The console device, and the transport by its example. */
 #include "driver.h"
 #include "virtio_console.h"
@@ -39,7 +41,7 @@ CASE(console_output_arrives_whole_even_when_the_ring_is_small)
     CHECK(memcmp(got, at(DATA), 10000) == 0);
 }
 
-CASE(output_without_end_leaves_room_for_the_monitors_own_lines)
+CASE(output_without_end_leaves_room_for_the_vmms_own_lines)
 {
     static uint8_t line[VIRTIO_CONSOLE_KEEP];
     start_console();
@@ -154,7 +156,7 @@ CASE(the_transport_identifies_itself)
     }
 static const struct test_case cases[] = {
     NAMED(console_output_arrives_whole_even_when_the_ring_is_small),
-    NAMED(output_without_end_leaves_room_for_the_monitors_own_lines),
+    NAMED(output_without_end_leaves_room_for_the_vmms_own_lines),
     NAMED(console_input_waits_for_a_buffer),
     NAMED(an_input_buffer_without_room_holds_up_no_one),
     NAMED(a_driver_cannot_skip_the_steps_of_the_handshake),

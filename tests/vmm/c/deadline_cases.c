@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* The timer's deadlines, and interrupts that no deadline asked for. */
 #include "case.h"
 #include "deadlines.h"

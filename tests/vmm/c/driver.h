@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * A guest's driver for the tests: a guest memory, and a split queue written the way a driver writes it.
  */

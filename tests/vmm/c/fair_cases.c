@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* What keeps one guest from taking time from the others: accounts, delays of restarts, patience with
  * receivers. */
 #include "account.h"
@@ -92,8 +94,8 @@ static struct outcome simulate(uint32_t period, uint32_t milliseconds)
     netq_attach(&rx, &shared[2].rx);
     netq_attach(&rx_done, &shared[2].rx_done);
     CHECK(forward_init(&forward, &config, wires) == NULL);
-    virtio_net_init(&lazy, &ram, ports[1].mac, 1500, &shared[1], pools[1], NETQ_POOL_LEAST, SECOND);
-    lazy.source[0] = (struct virtio_net_source){pools[0], NETQ_POOL_LEAST};
+    virtio_net_init(&lazy, &ram, ports[1].mac, 1500, &shared[1], pools[1], NETQ_MIN_POOL_BYTES, SECOND);
+    lazy.source[0] = (struct virtio_net_source){pools[0], NETQ_MIN_POOL_BYTES};
     bring_up(&lazy.dev, 0, QUEUE_SIZE);
     compose(0, 1);
     compose(64, 2);

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * What the fuzzers share: an input that is a program of small steps, and a condition that must hold.
  */

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * Fuzzer of everything that a guest reaches through virtio: registers of a network device and a console,
  * rings, descriptors and buffers in its memory, and of what a lying switch or console writes into the shared
@@ -10,7 +12,7 @@
 
 #define BASE 0x40000000ULL
 #define BYTES 0x8000u
-#define POOL NETQ_POOL_LEAST
+#define POOL NETQ_MIN_POOL_BYTES
 
 static uint8_t memory[BYTES + 128] __attribute__((aligned(4096)));
 static uint8_t own_pool[POOL], other_pool[POOL];
@@ -81,7 +83,7 @@ static void step(const uint8_t **data, size_t *left)
         break;
     }
     case 7: { /* one more available chain on a queue */
-        uint32_t where = 0x1000 * (op >> 4 & 1) + 0x400 + 2;
+        uint32_t where = 0x1000 * (op >> 4 & 1u) + 0x400 + 2;
         uint16_t index;
         memcpy(&index, memory + where, 2);
         index++;

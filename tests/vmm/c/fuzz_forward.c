@@ -1,5 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
- * Fuzzer of the switch behind its shared rings: monitors that write anything into rings and pools. The switch
+ * Fuzzer of the switch behind its shared rings: VMMs that write anything into rings and pools. The switch
  * must keep count of who holds which frame, never hand out a frame twice under one ticket, and never stop for
  * good.
  */
@@ -13,7 +15,7 @@ static void check(void)
     for (uint32_t p = 0; p < PORTS; p++) {
         for (uint32_t t = 0; t < NETQ_ENTRIES; t++) {
             for (uint32_t q = 0; q < PORTS; q++) {
-                held[q] += (forward.holders[p][t] >> q) & 1;
+                held[q] += (uint32_t)(forward.holders[p][t] >> q) & 1;
             }
             require((forward.holders[p][t] & (1ULL << p)) == 0); /* nobody receives its own frame */
         }

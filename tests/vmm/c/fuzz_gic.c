@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * Fuzzer of the interrupt controller: register accesses of a guest, inputs of devices, injections and their
  * ends in any order. An interrupt must be in a list register exactly when the model says so, in at most one,
@@ -63,7 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
             break;
         case 6:
         case 7:
-            gic_set_line(&gic, vcpu, offset % 300, op >> 7);
+            gic_set_line(&gic, vcpu, (uint32_t)(offset % 300), op >> 7);
             break;
         case 8:
             gic_pulse(&gic, vcpu, (uint32_t)offset % 300);

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* The console multiplexer. */
 #include "case.h"
 #include "mux.h"

@@ -15,7 +15,7 @@
 #define F_HOST_TSO4 (1ULL << 11)
 #define F_MRG (1ULL << 15)
 #define SIZE 64
-#define POOL NETQ_POOL_LEAST
+#define POOL NETQ_MIN_POOL_BYTES
 #define SECOND 1000000u /* ticks of the tests' counter */
 
 /* One port: our device, and this test in the place of the switch. Port 5 is the only other one. */

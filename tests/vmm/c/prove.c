@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * Harnesses for the CBMC model checker: for all values within small bounds, no access outside an object, no
  * overflow of a shift or a signed number, and the assertions below. Each function is one proof;

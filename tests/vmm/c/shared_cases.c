@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* The rings between domains, and the switch around them. */
 #include "case.h"
 #include "netq.h"
@@ -7,7 +9,7 @@ static struct netq_pool pool;
 
 CASE(pieces_of_a_pool_never_overlap_and_all_come_back)
 {
-    static uint8_t owner[NETQ_POOL_LEAST];
+    static uint8_t owner[NETQ_MIN_POOL_BYTES];
     struct {
         uint32_t offset, length;
         uint16_t ticket;
@@ -57,7 +59,7 @@ CASE(the_least_pool_always_has_room_for_the_largest_frame_once_it_is_empty)
 {
     uint32_t offset;
     uint16_t ticket;
-    netq_pool_init(&pool, NETQ_POOL_LEAST);
+    netq_pool_init(&pool, NETQ_MIN_POOL_BYTES);
     for (uint32_t i = 0; i < 1000; i++) {
         CHECK(netq_pool_take(&pool, 60 + 97 * i % 5000, &offset, &ticket));
         CHECK(netq_pool_give(&pool, ticket));
@@ -233,12 +235,12 @@ CASE(a_pass_takes_a_ring_full_from_each_port_at_most_and_wakes_before_the_next)
     EQUAL(wake, 0);
 }
 
-CASE(lies_of_a_monitor_are_counted_and_touch_nobody_else)
+CASE(lies_of_a_vmm_are_counted_and_touch_no_other_port)
 {
     struct netq_frame frame;
     start_switch();
     compose(0, 1);
-    submit(NETQ_POOL_LEAST - 10, 0); /* beyond its pool */
+    submit(NETQ_MIN_POOL_BYTES - 10, 0); /* beyond its pool */
     submit(0xfffffff0, 1);
     submit(0, NETQ_ENTRIES); /* no such ticket */
     netq_put(&tx[0], &(struct netq_frame){.length = NETQ_FRAME_MAX + 1});
@@ -311,7 +313,7 @@ static const struct test_case cases[] = {
     NAMED(sleeping_ports_are_woken),
     NAMED(the_switch_is_woken_for_returned_frames_only_when_somebody_waits_for_them),
     NAMED(a_pass_takes_a_ring_full_from_each_port_at_most_and_wakes_before_the_next),
-    NAMED(lies_of_a_monitor_are_counted_and_touch_nobody_else),
+    NAMED(lies_of_a_vmm_are_counted_and_touch_no_other_port),
     NAMED(a_full_receiver_loses_nothing_and_does_not_stop_other_senders),
     {NULL, NULL},
 };

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* PSCI, image placement, syndrome decoding, the early console, PCI functions. */
 #include "driver.h"
 #include "guest_image.h"

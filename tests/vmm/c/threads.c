@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * The rings between domains with a thread on each side, as with domains on several cores: every entry arrives
  * whole and in order, and nobody sleeps for ever. A side that is told to sleep does so until it is notified;
@@ -168,10 +170,10 @@ CASE(bytes_cross_a_ring_between_two_threads)
     together(produce_bytes, consume_bytes);
 }
 
-static sem_t monitors[PORTS], switch_side;
+static sem_t vmms[PORTS], switch_side;
 static uint32_t finished; /* receivers */
 
-/* The monitor of port 0: to 1 and 2 in turn, each frame with its number. As virtio_net.c does it. */
+/* The VMM of port 0: to 1 and 2 in turn, each frame with its number. As virtio_net.c does it. */
 static void *send_frames(void *unused)
 {
     static struct netq_pool pool;
@@ -197,7 +199,7 @@ static void *send_frames(void *unused)
             netq_show(&tx);
             notify(
                 &switch_side); /* it collects bytes at once only when it knows that somebody waits for them */
-            await(&monitors[0], "the sender");
+            await(&vmms[0], "the sender");
         }
         if (n % 7 == 0 && netq_show(&tx)) {
             notify(&switch_side);
@@ -234,7 +236,7 @@ static void *receive_frames(void *of)
             notify(&switch_side);
         }
         if (!again && next < ROUNDS) {
-            await(&monitors[port], "a receiver");
+            await(&vmms[port], "a receiver");
         }
     }
     __atomic_fetch_add(&finished, 1, __ATOMIC_SEQ_CST);
@@ -251,7 +253,7 @@ static void *run_switch(void *unused)
             uint64_t wake;
             again = forward_pass(&forward, &wake);
             for (; wake != 0; wake &= wake - 1) {
-                notify(&monitors[__builtin_ctzll(wake)]);
+                notify(&vmms[__builtin_ctzll(wake)]);
             }
         } while (again);
         await(&switch_side, "the switch");

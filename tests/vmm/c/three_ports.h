@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * A switch of three ports behind its shared rings: port 0 may talk to 1, and to 2, by UDP to port 7.
  */
@@ -9,7 +11,7 @@
 #include "forward.h"
 
 #ifndef POOL_BYTES
-#define POOL_BYTES NETQ_POOL_LEAST
+#define POOL_BYTES NETQ_MIN_POOL_BYTES
 #endif
 #define PORTS 3u
 

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * Harness for the CBMC model checker: for every configuration of up to 3 ports and 3 rules that vswitch_init
  * accepts, and every frame of any length, no access is out of bounds and the promises of invariants.h hold.
@@ -85,13 +87,16 @@ void harness(void)
         bytes[i] = (uint8_t)nondet_number();
     }
     const uint8_t *frame = bytes + (VSWITCH_HEAD - present);
+    struct vswitch_offload offload = {(uint8_t)nondet_number(),  (uint8_t)nondet_number(),
+                                      (uint16_t)nondet_number(), (uint16_t)nondet_number(),
+                                      (uint16_t)nondet_number(), (uint16_t)nondet_number()};
     vswitch_set_link(&state, nondet_number(), false);
     struct vswitch_counters before = {0};
     if (in_port < config.port_count) {
         before = state.counters[in_port];
     }
-    struct vswitch_verdict verdict = vswitch_decide(&config, &state, in_port, frame, length);
-    const char *broken = broken_promise(&config, &state, &before, in_port, length, verdict);
+    struct vswitch_verdict verdict = vswitch_decide(&config, &state, in_port, frame, length, &offload);
+    const char *broken = broken_promise(&config, &state, &before, in_port, frame, length, &offload, verdict);
     ASSERT(broken == NULL, "a promise of invariants.h");
     REACHED(verdict.ports != 0);
 }

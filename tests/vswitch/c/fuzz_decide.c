@@ -1,7 +1,9 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
- * libFuzzer harness. Input: port, ports that are down, length (3 bytes, little end first), then the frame's
- * head. The head lies in a heap block of its own size, so that reading anything behind the first VSWITCH_HEAD
- * bytes is an error too.
+ * libFuzzer harness. Input: port, ports that are down, length (3 bytes, little end first), offload metadata
+ * (10 bytes, in the order of virtio_net_hdr), then the frame's head. The head lies in a heap block of its own
+ * size, so that reading anything behind the first VSWITCH_HEAD bytes is an error too.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +11,7 @@
 
 #include "invariants.h"
 
-#define PREFIX 5u
+#define PREFIX 15u
 
 /* The same four guests and rules as in the unit tests, so that their frames are a useful corpus. */
 static const struct vswitch_port ports[] = {
@@ -24,27 +26,21 @@ static const struct vswitch_rule rules[] = {
     {1, 0, VSWITCH_ICMP_ECHO, 0},
     {2, 0, VSWITCH_TCP, 3240},
 };
-static const struct vswitch_config config = {ports, rules, 4, 4, VSWITCH_FRAME_MAX};
+static const struct vswitch_config config = {ports, rules, 4, 4, 1514};
 static struct vswitch_state state;
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-    (void)argc;
-    (void)argv;
-    if (vswitch_init(&state, &config)) {
-        abort();
-    }
-    return 0;
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static bool ready;
     if (size < PREFIX) {
         return 0;
     }
+    if (!ready && vswitch_init(&state, &config) != NULL) {
+        abort();
+    }
+    ready = true;
     uint32_t in_port = data[0] % 6u;
     size_t length = data[2] | (size_t)data[3] << 8 | (size_t)(data[4] & 1) << 16;
     size_t head = size - PREFIX;
@@ -60,12 +56,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (uint32_t port = 0; port < config.port_count; port++) {
         vswitch_set_link(&state, port, !(data[1] >> port & 1));
     }
+    struct vswitch_offload offload;
+    _Static_assert(sizeof(offload) == 10, "the bytes of the input");
+    memcpy(&offload, data + 5, sizeof(offload));
     struct vswitch_counters before = {0};
     if (in_port < config.port_count) {
         before = state.counters[in_port];
     }
-    struct vswitch_verdict verdict = vswitch_decide(&config, &state, in_port, frame, length);
-    const char *broken = broken_promise(&config, &state, &before, in_port, length, verdict);
+    struct vswitch_verdict verdict = vswitch_decide(&config, &state, in_port, frame, length, &offload);
+    const char *broken = broken_promise(&config, &state, &before, in_port, frame, length, &offload, verdict);
     if (broken) {
         fprintf(stderr, "broken: %s (reason %s)\n", broken, vswitch_reason_name(verdict.reason));
         abort();

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* Prints the configuration that a generated header holds, after the core has accepted it. */
 #include <stdio.h>
 

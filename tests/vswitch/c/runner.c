@@ -1,8 +1,11 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * Drives the core from lines on standard input, one answer a line:
  *     config FILE       reads a host configuration            -> ok, or what is wrong
  *     link PORT UP      0 or 1                                -> ok
- *     frame PORT HEX    judges a frame; `-` is an empty one   -> PORTS(hex) REASON
+ *     frame PORT HEX [FLAGS GSO_TYPE HDR_LEN GSO_SIZE CSUM_START CSUM_OFFSET]
+ *                       judges a frame; `-` is an empty one   -> PORTS(hex) REASON, and the six as delivered
  *     counters PORT                                           -> rx_frames rx_bytes NAME=COUNT...
  *     reasons                                                 -> every name
  * Each frame is judged in a heap block of exactly its length, so that the address sanitizer sees any read
@@ -23,7 +26,24 @@ static uint8_t nibble(char digit)
     return (uint8_t)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
 }
 
-static void judge(uint32_t port, const char *hex)
+static uint16_t next_number(char **rest)
+{
+    const char *word = strtok_r(NULL, " ", rest);
+    return (uint16_t)(word ? atoi(word) : 0);
+}
+
+static struct vswitch_offload read_offload(char **rest)
+{
+    struct vswitch_offload offload = {.flags = (uint8_t)next_number(rest)};
+    offload.gso_type = (uint8_t)next_number(rest);
+    offload.hdr_len = next_number(rest);
+    offload.gso_size = next_number(rest);
+    offload.csum_start = next_number(rest);
+    offload.csum_offset = next_number(rest);
+    return offload;
+}
+
+static void judge(uint32_t port, const char *hex, struct vswitch_offload offload)
 {
     size_t length = hex[0] == '-' ? 0 : strlen(hex) / 2;
     uint8_t *frame = malloc(length ? length : 1);
@@ -33,9 +53,11 @@ static void judge(uint32_t port, const char *hex)
     for (size_t i = 0; i < length; i++) {
         frame[i] = (uint8_t)(nibble(hex[2 * i]) << 4 | nibble(hex[2 * i + 1]));
     }
-    struct vswitch_verdict verdict = vswitch_decide(&host.config, &state, port, frame, length);
+    struct vswitch_verdict verdict = vswitch_decide(&host.config, &state, port, frame, length, &offload);
     free(frame);
-    printf("%" PRIx64 " %s\n", verdict.ports, vswitch_reason_name(verdict.reason));
+    printf("%" PRIx64 " %s %u %u %u %u %u %u\n", verdict.ports, vswitch_reason_name(verdict.reason),
+           offload.flags, offload.gso_type, offload.hdr_len, offload.gso_size, offload.csum_start,
+           offload.csum_offset);
 }
 
 static void print_counters(uint32_t port)
@@ -78,7 +100,7 @@ int main(void)
             vswitch_set_link(&state, (uint32_t)atoi(first), second[0] == '1');
             puts("ok");
         } else if (strcmp(verb, "frame") == 0 && second) {
-            judge((uint32_t)atoi(first), second);
+            judge((uint32_t)atoi(first), second, read_offload(&rest));
         } else if (strcmp(verb, "counters") == 0 && first) {
             print_counters((uint32_t)atoi(first));
         } else if (strcmp(verb, "reasons") == 0) {
