@@ -8,7 +8,7 @@ from fakes import FakeKernel
 
 from router.usbip.engines.kernel import KernelEngine
 from router.usbip.policy.file import parse_policy
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from patience import PATIENCE
 
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.runtime.sysfs import Sysfs
 
@@ -128,9 +128,11 @@ class FakeKernel(Sysfs):
 
     # What writing does
 
-    def write(self, name: str, text: str) -> None:
+    def write(self, name: str, text: str, check: Callable[[], None] | None = None) -> None:
         if not self.exists(name):
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        if check:
+            check()
         self.written.append((name, text))
         directory, _, leaf = name.rpartition("/")
         match directory.rsplit("/", 1)[-1], leaf:

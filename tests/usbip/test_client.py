@@ -25,7 +25,7 @@ from router.usbip.policy.file import parse_policy
 from router.usbip.protocol import handshake
 from router.usbip.protocol.device import Device
 from router.usbip.runtime import net
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
 
@@ -105,7 +105,7 @@ def test_a_port_without_a_rule_avoids_those_that_rules_ask_for(
 def test_a_device_that_is_plugged_in_later_appears_by_itself(
     loop: Loop, host: FakeKernel, serve: Serve, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("POLL_SECONDS", "CHECK_SECONDS"):
+    for name in ("POLL_INTERVAL_S", "CHECK_INTERVAL_S"):
         monkeypatch.setattr(client_module, name, 10 * PATIENCE)  # it is told, and does not have to ask
     server, address = serve(ALL)
     keeper = keep(address)
@@ -193,7 +193,7 @@ def test_a_restarted_client_adopts_what_is_attached(
     keep: Keep,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client_module, "CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(client_module, "CHECK_INTERVAL_S", 0.1)
     host.plug("1-1")
     server, address = serve(ALL)
     first = keep(address)
@@ -277,7 +277,7 @@ class OtherServer:
 
 
 def test_a_server_without_watch_is_asked_for_its_list(loop: Loop, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(client_module, "POLL_INTERVAL_S", 0.1)
     server = OtherServer([])
     keeper = keep(server.address)
     run_for(loop, 0.3)
@@ -309,7 +309,7 @@ def test_what_a_person_detaches_stays_detached_until_it_is_attached_again(
     vhci: Vhci,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client_module, "CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(client_module, "CHECK_INTERVAL_S", 0.1)
     monkeypatch.setattr("router.usbip.commands.detach.Vhci", lambda *_: vhci)
     host.plug("1-1")
     _, address = serve(ALL)

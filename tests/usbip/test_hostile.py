@@ -26,7 +26,7 @@ from router.usbip.engines.session import UserSession
 from router.usbip.policy.file import parse_policy
 from router.usbip.protocol import handshake, urb
 from router.usbip.runtime import net
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
 from router.usbip.virtual.audio import Microphone

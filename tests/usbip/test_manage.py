@@ -20,7 +20,7 @@ from router.usbip.client.vhci import Vhci
 from router.usbip.policy.edit import granted, revoked
 from router.usbip.policy.file import parse_policy
 from router.usbip.protocol.device import Device
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
 

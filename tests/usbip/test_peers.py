@@ -15,7 +15,7 @@ from router.usbip.client.exchange import devlist_steps, run_steps
 from router.usbip.policy.file import parse_policy
 from router.usbip.protocol import handshake, urb
 from router.usbip.runtime import net
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address, parse_address
 from router.usbip.server.server import Server
 from router.usbip.virtual.audio import FRAME_BYTES, SAMPLES, Microphone

@@ -14,9 +14,9 @@ from fakes import FakeKernel, run_for, run_until
 from router.usbip.client.exchange import devlist_steps, import_steps
 from router.usbip.policy.file import parse_policy
 from router.usbip.protocol import handshake
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
-from router.usbip.server.server import MAX_CONVERSATIONS_PER_CLIENT, Server
+from router.usbip.server.server import Server
 
 Serve = Callable[[str], tuple[Server, Address]]
 ALL = "allow any all"
@@ -398,7 +398,7 @@ def test_a_client_that_stops_in_the_middle_is_let_go(
     peer: Connect,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("router.usbip.server.conversation.PATIENCE", 0.1)
+    monkeypatch.setattr("router.usbip.server.conversation.REQUEST_TIMEOUT_S", 0.1)
     server, address = serve(ALL)
     client = peer(address)
     client.send(b"\x01\x11\x80")
@@ -406,9 +406,13 @@ def test_a_client_that_stops_in_the_middle_is_let_go(
     assert not server.conversations
 
 
-def test_one_client_cannot_take_all_connections(loop: Loop, serve: Serve, peer: Connect) -> None:
+@pytest.mark.parametrize(("descriptors", "share"), [(20000, 32), (64, 4)])
+def test_one_client_cannot_take_all_connections(
+    loop: Loop, serve: Serve, peer: Connect, monkeypatch: pytest.MonkeyPatch, descriptors: int, share: int
+) -> None:
+    monkeypatch.setattr("router.usbip.runtime.net.max_descriptors", lambda: descriptors)
     server, address = serve(ALL)
-    flood = [peer(address) for _ in range(MAX_CONVERSATIONS_PER_CLIENT + 10)]
+    flood = [peer(address) for _ in range(share + 10)]
 
     def refused() -> int:
         for one in flood:
@@ -418,7 +422,7 @@ def test_one_client_cannot_take_all_connections(loop: Loop, serve: Serve, peer: 
     run_until(loop, lambda: refused() >= 10)
     run_for(loop, 0.2)
     assert refused() == 10
-    assert len(server.conversations) == MAX_CONVERSATIONS_PER_CLIENT
+    assert len(server.conversations) == share
 
 
 def test_a_watching_client_is_told_grants_ports_and_changes(

@@ -19,9 +19,8 @@ from router.usbip.engines.usbfs_device import UsbfsDevice
 from router.usbip.protocol import urb
 from router.usbip.protocol.descriptors import BULK
 from router.usbip.protocol.device import Device
-from router.usbip.runtime import loop as events
-from router.usbip.runtime import net
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime import event_loop, net
+from router.usbip.runtime.event_loop import Loop
 
 DEVICE = Device("1-1", 3, 1, 2, 0x46F4, 1)
 
@@ -164,7 +163,7 @@ def test_transfers_that_usbfs_has_no_memory_for_wait_and_are_all_answered_in_ord
     client.sendall(b"".join(take(seqnum, 64) for seqnum in range(1, 8)))
     for _ in range(5):
         loop.run_once(0.02)
-        device._ready(events.OUT)
+        device._ready(event_loop.OUT)
     assert answers(loop, client, [64] * 7) == [(urb.RET_SUBMIT, seqnum, 0) for seqnum in range(1, 8)]
 
 

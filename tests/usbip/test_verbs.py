@@ -13,7 +13,7 @@ import pytest
 from fakes import FakeKernel, run_until
 
 from router.usbip.__main__ import VERBS, main
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
 

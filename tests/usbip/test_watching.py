@@ -22,7 +22,7 @@ from router.usbip.policy.file import parse_policy
 from router.usbip.protocol import names, urb
 from router.usbip.protocol.device import Device
 from router.usbip.runtime import jsontext
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server import control
 from router.usbip.server.capture import Capture, PduLog, Taps

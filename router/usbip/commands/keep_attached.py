@@ -9,7 +9,7 @@ from router.usbip.client.controllers import fit
 from router.usbip.client.disks import follow_disks
 from router.usbip.client.keep_attached import KeepAttached
 from router.usbip.client.vhci import STATE_DIR, Vhci
-from router.usbip.runtime import loop as events
+from router.usbip.runtime import event_loop
 from router.usbip.runtime.log import log
 from router.usbip.runtime.net import parse_address
 from router.usbip.runtime.options import Options, UsageError
@@ -109,7 +109,7 @@ def run(_: str, argv: list[str]) -> int:
     sysfs = Sysfs(options.get("sysfs", "/sys"))
     vhci = Vhci(sysfs, options.get("state", STATE_DIR))
     vhci.check()
-    loop = events.Loop()
+    loop = event_loop.Loop()
     keeper = KeepAttached(
         loop,
         parse_address(settings["server"], options.number("tcp-port", 3240)),

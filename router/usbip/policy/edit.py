@@ -10,7 +10,8 @@ import os
 
 from router.errors import HostError
 from router.usbip.policy.file import MARK, parse_policy, parse_rule, quoted
-from router.usbip.protocol.device import Device, Triple
+from router.usbip.protocol.descriptors import Triple
+from router.usbip.protocol.device import Device
 
 
 def _read(file: str) -> str:

@@ -109,14 +109,18 @@ def _pattern(line: _Line, text: str, word: str) -> Pattern:
     return numbers[0], numbers[1], numbers[2]
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 3
+
+
 def _client(line: _Line, text: str) -> str:
     if text == "any" or text == "unix":
         return text
-    if text.startswith("vsock:") and text[6:].isdecimal():
+    if text.startswith("vsock:") and text[6:].isdecimal() and text.isascii() and len(text) <= 16:
         return text
     address, slash, prefix = text.partition("/")
     bits = address_bits(address)
-    if bits is None or (slash and not (prefix.isdecimal() and int(prefix) <= bits[1])):
+    if bits is None or (slash and not (_is_number(prefix) and int(prefix) <= bits[1])):
         raise line.error(
             f"{text!r} is not a client", "write an IP address, a network such as 10.77.0.0/24, vsock:CID, unix or any"
         )
@@ -174,7 +178,7 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
             value = line.take("a port number", f"{verdict} {client} device 046d:c31c port 1")
             if verdict == "deny":
                 raise line.error("a deny rule has no port", "take the port away")
-            if not value.isdecimal() or not 1 <= int(value) <= MAX_PORT:
+            if not _is_number(value) or not 1 <= int(value) <= MAX_PORT:
                 raise line.error(f"{value!r} is not a port", f"write a number from 1 to {MAX_PORT}")
             port = int(value)
         else:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from router.usbip.protocol.device import Device, Triple
+from router.usbip.protocol.descriptors import Triple
+from router.usbip.protocol.device import Device
 
 # A triple in which None stands for any number.
 Pattern = tuple[int | None, int | None, int | None]
@@ -141,7 +142,8 @@ def address_bits(address: str) -> tuple[int, int] | None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         packed = socket.inet_pton(family, address)
-    except OSError:
+    except (OSError, ValueError):
+        # ValueError: a NUL, or what is not Unicode.
         return None
     return int.from_bytes(packed, "big"), len(packed) * 8
 

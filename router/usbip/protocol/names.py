@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from router.usbip.protocol.device import Device, Triple
+from router.usbip.protocol.descriptors import Triple
+from router.usbip.protocol.device import Device
 
 FILES = ("/usr/share/misc/usb.ids", "/usr/share/hwdata/usb.ids", "/var/lib/usbutils/usb.ids")
 # Classes are few, and worth a name also in a guest without usb.ids (usb.org's defined class codes).

@@ -10,13 +10,14 @@ import socket
 import time
 from collections.abc import Callable
 
-from router.usbip.engines.kernel import EngineError
 from router.usbip.policy.rules import Policy
 from router.usbip.protocol import handshake
 from router.usbip.protocol.device import Device
+from router.usbip.protocol.handshake import ImportRefused
 from router.usbip.runtime import net
-from router.usbip.runtime.log import log, say
-from router.usbip.runtime.loop import IN, Loop, Timer
+from router.usbip.runtime.event_loop import IN, Loop, Timer
+from router.usbip.runtime.log import log, milestone
+from router.usbip.runtime.text import error_text
 from router.usbip.server.conversation import Conversation
 
 TYPE_CHECKING = False
@@ -52,12 +53,13 @@ if TYPE_CHECKING:
         def close(self) -> None: ...
 
 
-# Conversations in the handshake at once; a device that has been handed out does not count.
+# Conversations in the handshake at once, and those that watch; a device that has been handed out does not count.
 MAX_CONVERSATIONS = 128
-MAX_CONVERSATIONS_PER_CLIENT = 32
-CLAIM_DELAYS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-RESCAN_DELAY = 0.01
-PARTING_SECONDS = 10.0
+# The share of the descriptors that conversations may take; the rest is for devices, their sessions and sysfs.
+CONVERSATION_SHARE = 4
+CLAIM_DELAYS_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+RESCAN_DELAY_S = 0.01
+CLOSE_TIMEOUT_S = 10.0
 
 
 class Export:
@@ -90,6 +92,7 @@ class Server:
         # Granted to nobody, by busid.
         self._idle: dict[str, Device] = {}
         self._closed = False
+        self._max_conversations = 0
 
     # Listening
 
@@ -97,7 +100,7 @@ class Server:
         """Listens there; HostError if that cannot be."""
         sock = net.listen(address)
         self.listeners.append(sock)
-        self.loop.watch(sock.fileno(), IN, lambda _: self._accept(sock))
+        self._resume(sock)
         return sock
 
     def _accept(self, listener: socket.socket) -> None:
@@ -113,17 +116,34 @@ class Server:
             return
         client = net.peer_name(sock, where)
         mine = sum(conversation.client == client for conversation in self.conversations)
-        if len(self.conversations) >= MAX_CONVERSATIONS or mine >= MAX_CONVERSATIONS_PER_CLIENT:
+        if len(self.conversations) >= self.max_conversations() or mine >= self.max_conversations_per_client():
             log(f"{client}: too many connections")
             sock.close()
             return
-        sock.setblocking(False)
-        net.tune(sock)
-        self.conversations.add(Conversation(self, sock, client))
+        try:
+            sock.setblocking(False)
+            net.tune(sock)
+            self.conversations.add(Conversation(self, sock, client))
+        except OSError as error:
+            log(f"{client}: {error_text(error)}")
+            sock.close()
+
+    def max_conversations(self) -> int:
+        """How many conversations may be open at once, by the number of descriptors that this process may have."""
+        if not self._max_conversations:
+            self._max_conversations = max(4, min(MAX_CONVERSATIONS, net.max_descriptors() // CONVERSATION_SHARE))
+        return self._max_conversations
+
+    def max_conversations_per_client(self) -> int:
+        """A quarter of them: it takes more than three hostile clients to keep the others out."""
+        return self.max_conversations() // 4
 
     def _resume(self, listener: socket.socket) -> None:
         if not self._closed:
-            self.loop.watch(listener.fileno(), IN, lambda _: self._accept(listener))
+            self.loop.watch(listener.fileno(), IN, lambda _: self._accept(listener), self._accept_failed)
+
+    def _accept_failed(self, error: Exception) -> None:
+        log(f"cannot serve a connection: {error_text(error)}")
 
     # What is there
 
@@ -160,22 +180,28 @@ class Server:
         return grants
 
     def import_device(self, client: str, busid: str, sock: socket.socket) -> None:
-        """Hands the device to the client over its socket, and answers it. EngineError: the status to answer with.
+        """Hands the device to the client over its socket, and answers it. ImportRefused: the status to answer with.
 
         The order matters: first the engine takes the socket, then the client is told, because from that answer on it
         sends URBs.
         """
         export = self.exports.get(busid)
         if export is None:
-            raise EngineError(f"there is no exported device {busid}", handshake.ST_NODEV)
+            raise ImportRefused(f"there is no exported device {busid}", handshake.ST_NODEV)
         decision = self.policy.decide(client, export.device)
         if not decision.allowed:
-            raise EngineError(f"refused, {decision.reason}", handshake.ST_NODEV)
+            raise ImportRefused(f"refused, {decision.reason}", handshake.ST_NODEV)
         if export.session:
-            raise EngineError(f"{busid} is in use by {export.client}", handshake.ST_DEV_BUSY)
+            raise ImportRefused(f"{busid} is in use by {export.client}", handshake.ST_DEV_BUSY)
         if not export.claimed:
-            raise EngineError(f"{busid} is not ready", handshake.ST_DEV_ERR)
-        session = export.engine.begin(export.device, sock, lambda: self._ended(export))
+            raise ImportRefused(f"{busid} is not ready", handshake.ST_DEV_ERR)
+        try:
+            session = export.engine.begin(export.device, sock, lambda: self._ended(export))
+        except ImportRefused as refused:
+            if refused.status == handshake.ST_NODEV:
+                # Another device is there now: it is judged before anyone gets it.
+                self.rescan_soon()
+            raise
         export.session, export.client = session, client
         reply = handshake.pack_import_reply(export.device)
         try:
@@ -185,7 +211,7 @@ class Server:
         if sent != len(reply):
             # Nothing was in the way of these 320 bytes, so the client is gone.
             session.close()
-            raise EngineError("the client went away")
+            raise ImportRefused("the client went away")
         log(f"{client} imports {busid} {export.device.vidpid}: {decision.reason}")
         self.notify()
 
@@ -215,14 +241,17 @@ class Server:
     def notify(self) -> None:
         """Tells the clients that watch what has changed for them."""
         for conversation in tuple(self.conversations):
-            conversation.update()
+            try:
+                conversation.update()
+            except Exception as error:
+                conversation.fail(error)
 
     # Devices
 
     def rescan_soon(self) -> None:
         """Looks at the devices in a moment; a burst of hot-plug messages makes one look."""
         if self._rescan is None:
-            self._rescan = self.loop.call_later(RESCAN_DELAY, self.rescan)
+            self._rescan = self.loop.call_later(RESCAN_DELAY_S, self.rescan)
 
     def rescan(self) -> None:
         """Brings the exports in line with the devices that are there and with the policy."""
@@ -256,12 +285,12 @@ class Server:
         for busid, device in before.items():
             # What is granted now has not gone: it is exported next.
             if busid not in self.exports and (busid not in idle or idle[busid].devid != device.devid):
-                say(f"unplugged {busid} {device.vidpid}")
+                milestone(f"unplugged {busid} {device.vidpid}")
         for busid, device in idle.items():
             known = busid in before and before[busid].devid == device.devid
             revoked = busid in exported and exported[busid].device.devid == device.devid
             if not known and not revoked:
-                say(f"plugged {busid} {device.vidpid} granted to nobody")
+                milestone(f"plugged {busid} {device.vidpid} granted to nobody")
 
     def _claim(self, export: Export, renew: bool = False) -> None:
         export.timer = None
@@ -274,8 +303,8 @@ class Server:
                 export.engine.claim(export.device)
         except OSError as error:
             # Another driver's probe may be under way, or the device may be leaving again.
-            delay = CLAIM_DELAYS[min(export.attempts, len(CLAIM_DELAYS) - 1)]
-            if export.attempts == len(CLAIM_DELAYS) - 1:
+            delay = CLAIM_DELAYS_S[min(export.attempts, len(CLAIM_DELAYS_S) - 1)]
+            if export.attempts == len(CLAIM_DELAYS_S) - 1:
                 log(f"cannot export {export.device.busid}: {os.strerror(error.errno or 0)}; trying on")
             export.attempts += 1
             export.timer = self.loop.call_later(delay, lambda: self._claim(export, renew))
@@ -285,7 +314,7 @@ class Server:
         if not export.session:
             # Whose it is will be known when its client watches: see forget_sessions.
             export.session = export.engine.adopt(export.device, lambda: self._ended(export))
-        say(f"exported {export.device.busid} {export.device.vidpid}")
+        milestone(f"exported {export.device.busid} {export.device.vidpid}")
         self.notify()
 
     def _withdraw(self, export: Export) -> None:
@@ -305,7 +334,7 @@ class Server:
         # Meanwhile it may be somebody's again; then it stays where it is.
         if same and export.claimed and busid not in self.exports:
             self._give_back(export)
-        say(f"withdrawn {export.device.busid} {export.device.vidpid}")
+        milestone(f"withdrawn {export.device.busid} {export.device.vidpid}")
 
     def _give_back(self, export: Export) -> None:
         try:
@@ -342,7 +371,7 @@ class Server:
                     export.session.close()
                 else:
                     export.session.leave()
-        end = time.monotonic() + PARTING_SECONDS
+        end = time.monotonic() + CLOSE_TIMEOUT_S
         while release and any(export.session for export in self.exports.values()) and time.monotonic() < end:
             self.loop.run_once(0.05)
         for export in self.exports.values():

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from router.errors import HostError
 from router.usbip.engines.session import UserSession
 from router.usbip.protocol.device import Device
-from router.usbip.runtime import loop as events
+from router.usbip.runtime import event_loop
 from router.usbip.virtual.device import VirtualDevice
 
 TYPE_CHECKING = False
@@ -51,7 +51,7 @@ class VirtualEngine:
 
     name = "virtual"
 
-    def __init__(self, loop: events.Loop, tap: Callable[[Device], Tap | None] | None = None) -> None:
+    def __init__(self, loop: event_loop.Loop, tap: Callable[[Device], Tap | None] | None = None) -> None:
         self.loop = loop
         self._tap = tap
         self._devices: dict[str, tuple[Device, VirtualDevice]] = {}
