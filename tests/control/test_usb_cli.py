@@ -9,7 +9,7 @@ import pytest
 from running import FakeSystem
 
 from router.errors import MachineError
-from router.usb.facts import parse
+from router.usb.answers import parse
 from router.usb.text import table
 
 Says = Callable[..., str]
