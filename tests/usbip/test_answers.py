@@ -1,4 +1,4 @@
-"""A guest may answer `router usb` with anything. What makes no sense is that guest's trouble, and the others are shown."""
+"""A guest may answer `router usb` with anything: what makes no sense is shown as that, and the others as they are."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ def test_an_honest_answer_is_understood(honest: dict[str, Any]) -> None:
         ("class", [3, 1], "is not class, subclass and protocol"),
         ("class", "abc", "is not a list"),
         ("interfaces", [[3, 1, 256]], "is not a number from 0 to 255"),
-        ("interfaces", [None], "is not class, subclass and protocol"),
+        ("interfaces", [None], "is not a list"),
+        ("interfaces", [[3, 1]], "is not class, subclass and protocol"),
         ("exported", "yes", "is neither true nor false"),
         ("client", 5, "is not a text"),
         ("granted", {}, "is not a list"),
