@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from router.description.diagnostics import listing, nearest
 from router.description.models import USBIP_PORT, UsbRule
 from router.description.parts import Finding, Parts
-from router.description.values import USB_CLASSES
+from router.usbip.protocol.classes import CODES
 
 
 def matches(parts: Parts) -> Iterator[Finding]:
@@ -17,7 +17,7 @@ def matches(parts: Parts) -> Iterator[Finding]:
             yield Finding(
                 ("usb", index), "this rule matches no device", "add device, path, serial or class, such as path: 1-1"
             )
-        if rule.class_ == USB_CLASSES["hub"]:
+        if rule.class_ == CODES["hub"]:
             yield Finding(
                 ("usb", index, "class"),
                 "hubs cannot be passed on, only what is plugged into them",

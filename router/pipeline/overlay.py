@@ -7,6 +7,7 @@ from router.guests import build_overlay
 from router.plan.models import Grant, GuestPlan, SystemPlan
 from router.usbip.commands.keep_attached import render_attach
 from router.usbip.policy.file import render_policy
+from router.usbip.protocol.classes import class_word
 
 
 def guest_settings(plan: SystemPlan, guest: GuestPlan) -> str:
@@ -51,7 +52,7 @@ def policy_line(plan: SystemPlan, grant: Grant) -> dict[str, str | int]:
     if grant.vendor is not None and grant.product is not None:
         line["device"] = f"{grant.vendor:04x}:{grant.product:04x}"
     if grant.device_class is not None:
-        line["class"] = f"{grant.device_class:02x}"
+        line["class"] = class_word(grant.device_class)
     if grant.port is not None:
         line["port"] = grant.port
     return line

@@ -133,7 +133,7 @@ def test_hubs_and_attached_devices_are_not_exported(host: FakeKernel, serve: Ser
 def test_the_list_shows_a_client_what_it_may_have_and_no_more(host: FakeKernel, serve: Serve, peer: Connect) -> None:
     host.plug("1-1")
     host.plug("1-2", vid=0x46D, pid=0xC31C, interfaces=[(3, 1, 1), (3, 0, 0)], devnum=3)
-    _, address = serve("allow 127.0.0.1 class hid\nallow 10.77.0.3 class storage")
+    _, address = serve("allow 127.0.0.1 class hid\nallow 10.77.0.3 class mass-storage")
     client = peer(address)
     client.send(handshake.pack_devlist_request())
     devices = parse(devlist_steps(), client.end())
@@ -179,11 +179,11 @@ def test_a_refused_import_is_logged_with_the_rule_that_refused_it(
 ) -> None:
     host.plug("1-1")
     host.plug("1-2", devnum=3)
-    _, address = serve("allow any path 1-2\nallow 10.77.0.3 path 1-1\ndeny any class storage")
+    _, address = serve("allow any path 1-2\nallow 10.77.0.3 path 1-1\ndeny any class mass-storage")
     client = peer(address)
     client.send(handshake.pack_import_request("1-1"))
     client.end()
-    assert "line 3 denies it: deny any class storage" in capfd.readouterr().err
+    assert "line 3 denies it: deny any class mass-storage" in capfd.readouterr().err
 
 
 def test_what_is_granted_to_nobody_is_told_when_it_comes_and_goes(

@@ -11,24 +11,15 @@ from __future__ import annotations
 
 from router.errors import DescriptionError
 from router.usbip.policy.rules import Pattern, Policy, Rule, address_bits
+from router.usbip.protocol.classes import CODES
 from router.usbip.protocol.device import valid_busid
 
-CLASSES = {
-    "audio": 0x01,
-    "comm": 0x02,
-    "hid": 0x03,
-    "physical": 0x05,
-    "image": 0x06,
-    "printer": 0x07,
-    "storage": 0x08,
-    "cdc-data": 0x0A,
-    "smart-card": 0x0B,
-    "video": 0x0E,
-    "diagnostic": 0xDC,
-    "wireless": 0xE0,
-    "misc": 0xEF,
-    "app": 0xFE,
-    "vendor": 0xFF,
+# Words of earlier versions → today's.
+RENAMED_CLASSES = {
+    "app": "application",
+    "comm": "communications",
+    "misc": "miscellaneous",
+    "storage": "mass-storage",
 }
 MATCHERS = ("path", "serial", "device", "interface", "class")
 MAX_PORT = 255
@@ -101,10 +92,12 @@ def _pattern(line: _Line, text: str, word: str) -> Pattern:
     for index, part in enumerate(parts):
         if part == "*":
             continue
-        if index == 0 and part.lower() in CLASSES:
-            numbers[0] = CLASSES[part.lower()]
+        if index == 0 and part.lower() in CODES:
+            numbers[0] = CODES[part.lower()]
+        elif index == 0 and part.lower() in RENAMED_CLASSES:
+            raise line.error(f"{part!r} is not a USB class", f"write {RENAMED_CLASSES[part.lower()]}")
         else:
-            what = f"a USB class (two hexadecimal digits, or one of {', '.join(CLASSES)})" if index == 0 else "a byte"
+            what = f"a USB class (two hexadecimal digits, or one of {', '.join(CODES)})" if index == 0 else "a byte"
             numbers[index] = _hex(line, part, 2, what)
     return numbers[0], numbers[1], numbers[2]
 
