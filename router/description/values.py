@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -307,12 +307,15 @@ DeviceId = Annotated[
 UsbPath = Annotated[
     str, AfterValidator(check_path), text_schema(r"^[1-9][0-9]{0,2}-[1-9][0-9]{0,2}(\.[1-9][0-9]{0,2}){0,5}$", "1-1.4")
 ]
-UsbClass = Annotated[
-    int,
-    BeforeValidator(parse_class),
-    WithJsonSchema(
-        {"anyOf": [{"type": "string", "enum": list(CODES)}, {"type": "integer", "minimum": 1, "maximum": 255}]}
-    ),
+CLASS_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": "string", "enum": list(CODES)}, {"type": "integer", "minimum": 1, "maximum": 255}]
+}
+UsbClass = Annotated[int, BeforeValidator(parse_class), WithJsonSchema(CLASS_SCHEMA)]
+UsbClasses = Annotated[
+    tuple[UsbClass, ...],
+    BeforeValidator(lambda value: value if isinstance(value, (list, tuple)) else (value,)),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [CLASS_SCHEMA, {"type": "array", "items": CLASS_SCHEMA, "minItems": 1}]}),
 ]
 Serial = Annotated[str, Field(min_length=1, max_length=126), AfterValidator(check_serial)]
 Mac = Annotated[

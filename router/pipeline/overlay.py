@@ -53,6 +53,8 @@ def policy_line(plan: SystemPlan, grant: Grant) -> dict[str, str | int]:
         line["device"] = f"{grant.vendor:04x}:{grant.product:04x}"
     if grant.device_class is not None:
         line["class"] = class_word(grant.device_class)
+    if grant.only:
+        line["only"] = ",".join(class_word(code) for code in grant.only)
     if grant.port is not None:
         line["port"] = grant.port
     return line
@@ -66,7 +68,7 @@ def overlay_files(plan: SystemPlan, guest: GuestPlan) -> dict[str, bytes]:
         files["etc/router/usb-policy"] = render_policy(grants).encode()
     source = server_of(plan, guest)
     if guest.role == "client" and source is not None:
-        attach = render_attach(str(source.address), guest.usb_ports, guest.usb_version)
+        attach = render_attach(str(source.address), guest.usb_ports, guest.usb_version, validate=not source.trusted)
         files["etc/router/usb-attach"] = attach.encode()
     return files
 

@@ -9,7 +9,7 @@ from router.description.models import USBIP_PORT
 from router.plan.models import Grant, GuestPlan, SystemPlan
 from router.report.drawing import Box, Drawing
 from router.report.isolation import size_text
-from router.usbip.protocol.classes import WORDS
+from router.usbip.protocol.classes import WORDS, class_word
 
 MARGIN = 40.0
 COLUMN = 250.0
@@ -37,6 +37,7 @@ def usb_text(grant: Grant) -> str:
     parts += (
         [WORDS.get(grant.device_class, f"class {grant.device_class:#04x}")] if grant.device_class is not None else []
     )
+    parts += [f"only {', '.join(class_word(code) for code in grant.only)}"] if grant.only else []
     return " ".join(parts or ["any device"]) + (f" → port {grant.port}" if grant.port else "")
 
 

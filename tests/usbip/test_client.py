@@ -412,7 +412,9 @@ def test_a_local_disks_read_ahead_is_left_alone(guest: FakeKernel) -> None:
 
 
 def test_the_attach_file_is_read_as_it_was_written() -> None:
-    assert parse_attach(render_attach("10.77.0.2", 8, 2), "f") == {"server": "10.77.0.2", "ports": "8", "usb": "2"}
+    settings = {"server": "10.77.0.2", "ports": "8", "usb": "2"}
+    assert parse_attach(render_attach("10.77.0.2", 8, 2), "f") == settings
+    assert parse_attach(render_attach("10.77.0.2", 8, 2, validate=True), "f") == {**settings, "validate": "yes"}
 
 
 @pytest.mark.parametrize("line", ["usb 4", "ports many", "serve 10.77.0.2", "server", "server a\nserver b"])

@@ -12,6 +12,7 @@ from router.description.values import parse_class
 from router.errors import DescriptionError
 from router.usbip.policy.file import load_policy, parse_policy, render_policy
 from router.usbip.protocol.classes import CODES, NAMES, class_word
+from router.usbip.protocol.descriptors import all_interfaces_of
 from router.usbip.protocol.device import Device
 
 KEYBOARD = Device("1-2", 2, 1, 3, 0x046D, 0xC31C, interfaces=((3, 1, 1), (3, 0, 0)))
@@ -245,3 +246,59 @@ def test_every_class_word_of_the_description_is_one_of_the_policy() -> None:
         assert rule.cls == (code, None, None) == (parse_class(word), None, None)
         assert class_word(code) == word and code in NAMES
     assert parse_policy(f"allow any class {class_word(0x77)}").rules[0].cls == (0x77, None, None)
+
+
+KEYS, STORE = (3, 1, 1), (8, 6, 0x50)
+
+
+@pytest.mark.parametrize(
+    ("rule", "has", "fits"),
+    [
+        ("only hid", (KEYS,), True),
+        ("only hid", (KEYS, (3, 0, 0)), True),
+        ("only hid", (KEYS, STORE), False),
+        ("only hid", (STORE,), False),
+        ("only mass-storage", (STORE, KEYS), False),
+        ("only mass-storage,hid", (STORE, KEYS), True),
+        ("only 03/01/01", (KEYS, (3, 0, 0)), False),
+        ("only hid", (), False),
+        ("only hid", None, False),
+    ],
+)
+def test_only_takes_a_device_without_any_other_interface(
+    rule: str, has: tuple[tuple[int, int, int], ...] | None, fits: bool
+) -> None:
+    device = Device("1-1", 3, 1, 2, 1, 1, interfaces=(KEYS,), all_interfaces=has)
+    assert parse_policy(f"allow any path 1-1 {rule}").decide(A, device).allowed is fits
+
+
+def test_only_is_for_allow_rules() -> None:
+    with pytest.raises(DescriptionError, match="a deny rule has no only"):
+        parse_policy("deny any only hid")
+
+
+def config(value: int, *interfaces: tuple[int, int, tuple[int, int, int]]) -> bytes:
+    """A configuration of (number, alternate setting, class triple) interfaces."""
+    body = b"".join(bytes([9, 4, number, alternate, 0, *triple, 0]) for number, alternate, triple in interfaces)
+    return bytes([9, 2, 9 + len(body), 0, 1, value, 0, 0x80, 50]) + body
+
+
+DEVICE_DESCRIPTOR = bytes([18, 1]) + bytes(16)
+
+
+@pytest.mark.parametrize(
+    ("configs", "found"),
+    [
+        pytest.param([config(1, (0, 0, KEYS))], (KEYS,), id="one"),
+        pytest.param([config(1, (0, 0, KEYS), (0, 1, STORE))], (KEYS, STORE), id="in an alternate setting"),
+        pytest.param([config(1, (0, 0, KEYS)), config(2, (0, 0, STORE))], (KEYS, STORE), id="in another configuration"),
+        pytest.param([config(1, (0, 0, KEYS), (0, 0, STORE))], (KEYS, STORE), id="in a duplicate"),
+        pytest.param([config(1, (0, 0, KEYS)), bytes([0, 4])], None, id="a chain that breaks off"),
+        pytest.param([config(1, (0, 0, KEYS)), bytes([9, 4, 0])], None, id="a descriptor that is cut off"),
+        pytest.param([config(1, (0, 0, KEYS)), bytes([5, 4, 0, 0, 0])], None, id="an interface without a class"),
+    ],
+)
+def test_every_interface_counts_wherever_a_device_hides_it(
+    configs: list[bytes], found: tuple[tuple[int, int, int], ...] | None
+) -> None:
+    assert all_interfaces_of(b"".join([DEVICE_DESCRIPTOR, *configs])) == found

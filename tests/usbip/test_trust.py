@@ -421,6 +421,18 @@ def test_a_device_swapped_in_a_granted_port_is_judged_before_it_is_handed_out(
     server.close()
 
 
+def test_a_keyboard_that_comes_back_as_a_disk_is_judged_again(loop: Loop, host: FakeKernel) -> None:
+    host.plug("1-1", interfaces=[(3, 1, 1)], devnum=2)
+    server = Server(loop, [KernelEngine(loop, host)], parse_policy("allow any path 1-1 only hid"))
+    server.rescan()
+    assert server.exports["1-1"].device.all_interfaces == ((3, 1, 1),)
+    host.unplug("1-1")
+    host.plug("1-1", interfaces=[(3, 1, 1), (8, 6, 0x50)], devnum=3)
+    server.rescan()
+    assert not server.exports and not server.devices_for("127.0.0.1")
+    server.close()
+
+
 # Text from outside
 
 

@@ -21,7 +21,7 @@ RENAMED_CLASSES = {
     "misc": "miscellaneous",
     "storage": "mass-storage",
 }
-MATCHERS = ("path", "serial", "device", "interface", "class")
+MATCHERS = ("path", "serial", "device", "interface", "class", "only")
 MAX_PORT = 255
 # How a line ends that was added while the daemon ran: see policy_edit.
 MARK = "# at run time"
@@ -136,6 +136,7 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
     pid: int | None = None
     interface: Pattern | None = None
     cls: Pattern | None = None
+    only: tuple[Pattern, ...] = ()
     port = 0
     seen: set[str] = set()
     while line.words:
@@ -167,6 +168,11 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
             interface = _pattern(line, line.take("an interface class", f"{verdict} {client} interface 08/06/50"), word)
         elif word == "class":
             cls = _pattern(line, line.take("a class", f"{verdict} {client} class storage"), word)
+        elif word == "only":
+            if verdict == "deny":
+                raise line.error("a deny rule has no only", "write the class that is denied: class hid")
+            value = line.take("interface classes", f"{verdict} {client} path 1-1 only hid")
+            only = tuple(_pattern(line, part, word) for part in value.split(","))
         elif word == "port":
             value = line.take("a port number", f"{verdict} {client} device 046d:c31c port 1")
             if verdict == "deny":
@@ -192,6 +198,7 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
         port,
         number,
         " ".join(text.split("#")[0].split()) + (f" {MARK}" if text.endswith(MARK) else ""),
+        only,
     )
 
 
@@ -203,7 +210,7 @@ def parse_policy(text: str, file: str = "usb-policy") -> Policy:
         rule = parse_rule(file, number, line)
         if rule is None:
             continue
-        key = (rule.client, rule.path, rule.serial, rule.vid, rule.pid, rule.interface, rule.cls)
+        key = (rule.client, rule.path, rule.serial, rule.vid, rule.pid, rule.interface, rule.cls, rule.only)
         if key in places:
             raise DescriptionError(
                 f"line {places[key].line} already speaks of the same client and device",
@@ -238,8 +245,8 @@ def quoted(word: str) -> str:
 def render_policy(grants: list[dict[str, str | int]]) -> str:
     """The policy file for plain data, one allow rule a grant, in the order given.
 
-    Each grant has `client` and at least one of `path`, `serial`, `device` ("046d:c31c"), `interface`, `class`; `port`
-    (1…) may be there. What this returns has been parsed again: DescriptionError for a grant that makes no rule.
+    Each grant has `client` and at least one of `path`, `serial`, `device` ("046d:c31c"), `interface`, `class`, `only`;
+    `port` (1…) may be there. What this returns has been parsed again: DescriptionError for a grant that makes no rule.
     """
     lines = ["# Made from the description. Grammar: docs/reference/usb-policy.md. What is not allowed here is denied."]
     for grant in grants:

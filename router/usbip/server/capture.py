@@ -40,7 +40,7 @@ class Capture:
     """A pcapng file; `tap` makes what a session reports to. HostError if the file cannot be made."""
 
     def __init__(self, path: str) -> None:
-        self._failed = False
+        self._ended = False
         try:
             self._file = open(path, "wb", buffering=1 << 16)  # noqa: SIM115  (it lives as long as the server)
         except OSError as error:
@@ -58,7 +58,7 @@ class Capture:
 
     def packet(self, data: bytes, original: int, now: float) -> None:
         """One packet; `original` is its length before cutting."""
-        if self._failed:
+        if self._ended:
             return
         moment = int(now * 1e6)
         try:
@@ -68,7 +68,7 @@ class Capture:
 
     def flush(self) -> None:
         """Brings what was captured to the file. A full disk ends the capture, not what is captured."""
-        if self._failed:
+        if self._ended:
             return
         try:
             self._file.flush()
@@ -76,11 +76,12 @@ class Capture:
             self._fail(error)
 
     def _fail(self, error: OSError) -> None:
-        self._failed = True
+        self._ended = True
         log(f"the capture ends: {error_text(error)}")
 
     def close(self) -> None:
         self.flush()
+        self._ended = True
         try:
             self._file.close()
         except OSError:
