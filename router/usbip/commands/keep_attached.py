@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 
 from router.errors import DescriptionError, HostError
-from router.usbip.client.controllers import fit
 from router.usbip.client.disks import follow_disks
 from router.usbip.client.keep_attached import KeepAttached
 from router.usbip.client.vhci import STATE_DIR, Vhci
@@ -77,6 +76,8 @@ def render_attach(server: str, ports: int = 0, usb: int = 3, validate: bool = Fa
 
 def fit_controllers(vhci: Vhci, keeper: KeepAttached) -> None:
     """What cannot be fitted is no reason not to attach: the keeper keeps to its ports by itself."""
+    from router.usbip.client.controllers import fit
+
     try:
         fit(vhci, keeper.limit, keeper.usb)
     except HostError as error:

@@ -18,11 +18,12 @@ from router.usbip.runtime import net
 from router.usbip.runtime.event_loop import IN, Loop, Timer
 from router.usbip.runtime.log import log, milestone
 from router.usbip.runtime.text import error_text
-from router.usbip.server.conversation import Conversation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
+
+    from router.usbip.server.conversation import Conversation
 
     class Session(Protocol):
         """A device in a client's hands."""
@@ -120,6 +121,9 @@ class Server:
             log(f"{client}: too many connections")
             sock.close()
             return
+        # Not before a client comes: the devices are out sooner.
+        from router.usbip.server.conversation import Conversation
+
         try:
             sock.setblocking(False)
             net.tune(sock)
