@@ -29,7 +29,7 @@ class Row:
         self.guest = guest
         self.place = place
         if not isinstance(values, dict):
-            raise self.nonsense("is no object")
+            raise self.nonsense("is not an object")
         self.values = values
 
     def nonsense(self, what: str, name: str = "") -> MachineError:

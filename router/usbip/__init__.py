@@ -1,4 +1,4 @@
-"""USB/IP for Linux: a server, a client, their policy and the verbs people know. Standard library only.
+"""USB/IP for Linux: a server, a client, their policy and the verbs of Linux's usbip. Standard library only.
 
 The package is bundled into the guests and also runs on any Linux host: `python -m router.usbip --help`. A room imports
 from the floors below it and never from above or from its own floor (a contract in pyproject.toml):

@@ -103,7 +103,7 @@ class FakeServer:
         self.exports: dict[str, Export] = {}
         addresses = {guest.name: text for text, guest in system.clients.items()}
         for device in DEVICES:
-            if self.policy.anybody(device):
+            if self.policy.is_granted(device):
                 export = Export(device, cast("Engine", self))
                 export.claimed = True
                 self.exports[device.busid] = export

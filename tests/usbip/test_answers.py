@@ -102,7 +102,7 @@ def test_an_honest_answer_is_understood(honest: dict[str, Any]) -> None:
         ("exported", "yes", "is neither true nor false"),
         ("client", 5, "is not a text"),
         ("granted", {}, "is not a list"),
-        ("granted", ["x"], r"devices\[0\].granted\[0\] is no object"),
+        ("granted", ["x"], r"devices\[0\].granted\[0\] is not an object"),
         ("granted", [{"client": "10.77.0.3", "words": ""}], r"granted\[0\].port is missing"),
         ("taken", [1], "is not a text"),
     ],

@@ -120,9 +120,9 @@ def test_the_port_comes_with_the_rule_that_counts() -> None:
 
 
 def test_only_devices_that_somebody_may_have_are_exported() -> None:
-    assert parse_policy("allow 10.77.0.0/24 path 1-1").anybody(DISK)
-    assert not parse_policy("allow 10.77.0.0/24 path 1-1").anybody(KEYBOARD)
-    assert not parse_policy(f"allow {A} class mass-storage\ndeny {A} path 1-1").anybody(DISK)
+    assert parse_policy("allow 10.77.0.0/24 path 1-1").is_granted(DISK)
+    assert not parse_policy("allow 10.77.0.0/24 path 1-1").is_granted(KEYBOARD)
+    assert not parse_policy(f"allow {A} class mass-storage\ndeny {A} path 1-1").is_granted(DISK)
 
 
 @pytest.mark.parametrize(

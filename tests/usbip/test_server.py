@@ -192,7 +192,7 @@ def test_what_is_granted_to_nobody_is_told_when_it_comes_and_goes(
     host.plug("1-1")
     server, _ = serve("allow any path 1-2")
     server.rescan()
-    assert capfd.readouterr().out == "router-usbip: plugged 1-1 46f4:0001 granted to nobody\n"
+    assert capfd.readouterr().out == "router-usbip: plugged 1-1 46f4:0001 not granted\n"
     host.unplug("1-1")
     host.plug("1-1", devnum=3)
     server.rescan()
@@ -200,7 +200,7 @@ def test_what_is_granted_to_nobody_is_told_when_it_comes_and_goes(
     server.rescan()
     assert capfd.readouterr().out.splitlines() == [
         "router-usbip: unplugged 1-1 46f4:0001",
-        "router-usbip: plugged 1-1 46f4:0001 granted to nobody",
+        "router-usbip: plugged 1-1 46f4:0001 not granted",
         "router-usbip: unplugged 1-1 46f4:0001",
     ]
 

@@ -1,4 +1,4 @@
-"""Keeps attached whatever a server grants: attaches, notices the end of it, and attaches again.
+"""Keeps attached whatever a server grants: attaches, notices when that ends, and attaches again.
 
 Our own server says what is granted and when that changes (WATCH); other servers are asked for their list.
 """
@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from router.usbip.client.relay import Relay
 
-# A guest that boots beside its server asks often; nothing is lost by a refused connection on a virtual network.
+# A guest that boots together with its server asks often; nothing is lost by a refused connection on a virtual network.
 MIN_DELAY_S, DELAY_FACTOR, MAX_DELAY_S = 0.2, 1.5, 3.0
 ANSWER_TIMEOUT_S = 10.0
 # Imports under way at once: each has a descriptor, and a server may grant as many devices as it likes.
@@ -155,13 +155,13 @@ class KeepAttached:
         self._backoff.reset()
         before, self.grants = self.grants, {grant[0].busid: grant for grant in grants}
         for busid in self.grants.keys() - self._known:
-            # Granted or plugged in anew: what a person detached before was another matter.
+            # Granted or plugged in anew: an earlier detach does not count.
             self.vhci.release(self.address.host, busid)
         self._known = set(self.grants)
         self._forget_others()
         for busid, grant in self.grants.items():
             if before.get(busid) != grant and busid in self._waiting:
-                # News of the device: there is no point in waiting any longer.
+                # News of the device: it does not wait any longer.
                 self._waiting.pop(busid).cancel()
                 self._backoffs.pop(busid, None)
         self.reconcile()

@@ -178,7 +178,7 @@ class Vhci:
         except (OSError, ValueError):
             return None
 
-    # What a person has detached on purpose: whoever keeps devices attached leaves it alone until it is attached or
+    # What a user has detached on purpose: keep-attached leaves it alone until it is attached or
     # granted again, plugged in again, or the keeping is started again.
 
     def _hold_file(self, host: str, busid: str) -> str:

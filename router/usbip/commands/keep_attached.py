@@ -75,7 +75,7 @@ def render_attach(server: str, ports: int = 0, usb: int = 3, validate: bool = Fa
 
 
 def fit_controllers(vhci: Vhci, keeper: KeepAttached) -> None:
-    """What cannot be fitted is no reason not to attach: the keeper keeps to its ports by itself."""
+    """Devices are attached even where this fails: the keeper uses its own ports only, whatever else exists."""
     from router.usbip.client.controllers import fit
 
     try:

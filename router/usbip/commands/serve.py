@@ -76,7 +76,7 @@ def run(_: str, argv: list[str]) -> int:
     server = Server(loop, engines, policy)
     try:
         make_engines(loop, options, observers, engines)
-        # Before anyone is told that the daemon listens: whoever reads that may send a signal at once.
+        # Before the milestone that says that the daemon listens: its reader may send a signal at once.
         loop.on_signal(signal.SIGHUP, lambda: reload(server, file))
         loop.on_signal(signal.SIGTERM, loop.stop)
         loop.on_signal(signal.SIGINT, loop.stop)

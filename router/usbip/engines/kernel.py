@@ -30,7 +30,7 @@ ADOPTED_POLL_S = 1.0
 
 
 class KernelSession:
-    """A device in a client's hands. The daemon keeps its own descriptor of the socket only to see the end of it.
+    """A device in a client's hands. The daemon keeps its own descriptor of the socket only to notice its end.
 
     A session that an earlier run of the daemon began has no socket here: the device's status is looked at instead.
     """
@@ -155,7 +155,7 @@ class KernelEngine:
     def begin(self, device: Device, sock: socket.socket, ended: Callable[[], None]) -> KernelSession:
         """Hands the connection to usbip-host, which takes a reference of its own.
 
-        ImportRefused: usbip-host refuses it, or another device is in that port now, which nobody has judged.
+        ImportRefused: usbip-host refuses it, or another device is in that port now, which has not been judged.
         """
         status = self.status(device)
         if status == SDEV_USED:

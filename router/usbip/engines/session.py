@@ -49,7 +49,7 @@ def _held_by(submit: urb.Submit) -> int:
 
 
 class UserSession:
-    """One device in a client's hands. `ended` is called once, when the connection is over and the target was told."""
+    """One device in a client's hands. `ended` is called once, after connection and target have ended."""
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ class UsbfsDevice:
         self.device = device
         self.session: Completer | None = None
         self.broken = False
-        # Whoever had it before, a daemon that was killed for instance, may have left it in the middle of a transfer.
+        # An earlier owner, a daemon that was killed for instance, may have left it in the middle of a transfer.
         self._unknown = True
         self._loop = loop
         self._claims = Claims(path, device)
@@ -106,12 +106,12 @@ class UsbfsDevice:
             try:
                 usbfs.discard(self._fd, block)
             except OSError as error:
-                # It has ended by itself and waits to be reaped.
+                # It has ended already and waits to be reaped.
                 if error.errno not in (errno.EINVAL, errno.ENODEV):
                     raise
 
     def buffer(self, size: int) -> array[int]:
-        """Room whose address the kernel may be told; used ones are kept, because fresh memory costs its page faults."""
+        """Room whose address the kernel may get; used ones are kept, because fresh memory costs its page faults."""
         kept = self._buffers.get(size)
         if not kept:
             return usbfs.zeros(size)

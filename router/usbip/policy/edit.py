@@ -45,7 +45,7 @@ def revoke(file: str, client: str, device: Device) -> None:
 def identity(device: Device) -> str:
     """The words of a rule that describes this device and, as far as can be known, no other.
 
-    With everything in it, a class too, it is more exact than any rule that people have reason to write.
+    With everything in it, a class too, it is more exact than any rule that there is a reason to write.
     """
     words = f"path {device.busid}"
     if device.serial and device.serial.isprintable():
@@ -61,7 +61,7 @@ def _triple(numbers: Triple) -> str:
 
 
 def _without(text: str, device: Device, client: str | None, file: str) -> list[str]:
-    """The file's lines without those of run time that describe the device (None: whoever they are about)."""
+    """The file's lines without those of run time that describe the device (None: of every client)."""
     lines: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.endswith(MARK):
@@ -81,7 +81,7 @@ def granted(text: str, client: str, device: Device, port: int = 0, file: str = "
 
     A rule of run time goes before all others, and an allow that is less exact is void for other clients.
 
-    DescriptionError for a text that is no policy, or a client or port that none can have.
+    DescriptionError for a text that is not a policy, or a client or port that cannot exist.
     """
     lines = _without(text, device, None, file)
     policy = parse_policy(_joined(lines), file)

@@ -9,14 +9,14 @@ from router.usbip.protocol.device import Device
 
 # A triple in which None stands for any number.
 Pattern = tuple[int | None, int | None, int | None]
-# path, serial, product, vendor, interface, class, only: how exactly a rule describes a device, the greater the more
-# exactly
+# path, serial, product, vendor, interface, class, only: how exactly a rule describes a device; greater is more exact
 Rank = tuple[int, int, int, int, int, int, int]
 
 
 class Rule:
-    """One line of the policy. A matcher that is None matches everything; `port` 0 is any port; `line` is for people.
+    """One line of the policy. A matcher that is None matches everything; `port` 0 is any port.
 
+    line: its number in the file, for messages.
     only: the device may have interfaces of these patterns and no others, in whatever configuration or alternate
     setting; empty for no such limit.
     """
@@ -87,7 +87,7 @@ class Rule:
         )
 
     def _has_no_others(self, device: Device) -> bool:
-        """Whether `only` covers every interface that the device has; not where nobody knows what it has."""
+        """Whether `only` covers every interface that the device has; false where that is not known."""
         return bool(device.all_interfaces) and all(
             any(_fits(pattern, triple) for pattern in self.only) for triple in device.all_interfaces or ()
         )
@@ -143,14 +143,14 @@ class Policy:
                 return Decision(False, rule, f"line {rule.line} gives it to {rule.client}: {rule.text}")
         return Decision(True, best, f"line {best.line} allows it: {best.text}")
 
-    def anybody(self, device: Device) -> bool:
+    def is_granted(self, device: Device) -> bool:
         """Whether some client could import the device: then it is taken from its driver and exported."""
         return any(rule.allow and self._could(rule, device) for rule in self.rules)
 
     def _could(self, rule: Rule, device: Device) -> bool:
         if not rule.describes(device):
             return False
-        # For a network or for "any" it is enough that not everybody in it is denied: an address decides at the import.
+        # For a network or for "any" it is enough that some address in it is not denied: the import decides.
         return rule.client == "any" or _is_network(rule.client) or self.decide(rule.client, device).allowed
 
 

@@ -1,4 +1,4 @@
-"""The USB classes: the one table of their codes, the words that people write for them, and their names.
+"""The USB classes: the one table of their codes, the words that a file uses for them, and their names.
 
 Codes and names: the USB-IF's list of defined class codes, https://www.usb.org/defined-class-codes. The words are those
 of the description, of a policy file, and of every list.

@@ -96,7 +96,7 @@ def interfaces_of(descriptors: bytes, config: int) -> tuple[Triple, ...]:
 def all_interfaces_of(descriptors: bytes) -> tuple[Triple, ...] | None:
     """Class triples of every interface descriptor, of all configurations and alternate settings, each triple once.
 
-    None when the chain cannot be read to its end: then nobody knows what else the device has.
+    None when the chain cannot be read to its end: then it is not known what else the device has.
     """
     found: dict[Triple, None] = {}
     size = 0

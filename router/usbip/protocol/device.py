@@ -38,7 +38,7 @@ class Device:
 
     path: sysfs path, e.g. "/sys/devices/.../usb1/1-1". busid: "1-1.2", the port path.
     speed: SPEED_*. bcd: bcdDevice. triple: the device descriptor's class, subclass, protocol.
-    peer: how the same physical socket is called on the other bus of a SuperSpeed controller, "" where nobody knows.
+    peer: the busid of the same physical port on the other bus of a SuperSpeed controller, "" if not known.
     config: bConfigurationValue, 0 when unconfigured. interfaces: alternate setting 0 of each interface.
     all_interfaces: every triple in all configurations and alternate settings; None where they are not known.
     """

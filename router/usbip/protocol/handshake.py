@@ -100,7 +100,7 @@ def _text(data: bytes, what: str) -> str:
 
 
 def pack_device(device: Device) -> bytes:
-    """A device record, 312 bytes. Super-speed-plus is told as super-speed: vhci before Linux 6.12 refuses 6."""
+    """A device record, 312 bytes. Super-speed-plus is sent as super-speed: vhci before Linux 6.12 refuses 6."""
     return _DEVICE.pack(
         _pad(device.path, 256),
         _pad(device.busid, BUSID_SIZE),

@@ -61,8 +61,7 @@ class Loop:
         self._cancelled = 0
         self._order = 0
         self._running = False
-        # Where whoever reads from a socket reads to, before it goes where it belongs: allocating as much for each read
-        # would cost more than reading.
+        # What is read from any socket lands here first: allocating as much for each read would cost more than reading.
         self.scratch = memoryview(bytearray(SCRATCH_SIZE))
         self._signals: dict[int, Callable[[], None]] = {}
         self._pipe: tuple[int, int] | None = None

@@ -129,7 +129,7 @@ def listen(address: Address, backlog: int = 64) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """Removes a socket file that nobody listens on any more."""
+    """Removes a socket file without a listener."""
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         probe.connect(path)

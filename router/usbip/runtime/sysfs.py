@@ -82,7 +82,7 @@ def _number(text: str, base: int) -> int:
 
 
 def peer_of(sysfs: Sysfs, base: str) -> str:
-    """The busid that a device of the other speed would have in the same physical socket; "" where there is none.
+    """The busid that a device of the other speed would have in the same physical port; "" where there is none.
 
     A connector has a port on the USB 2 hub and one on the SuperSpeed hub; `port/peer` links one to the other
     (Documentation/ABI/testing/sysfs-bus-usb). Ports are called "usb1-port2" on a root hub, "1-1-port2" on another.

@@ -1,8 +1,8 @@
-"""Asking and telling a running server, over a local socket: one line of words in, "ok" and a text out.
+"""Requests to a running server over a local socket: one line of words in, "ok" and a text out.
 
 `status [json]`, `stats [json|prometheus]`, `reload`, `grant CLIENT BUSID [PORT] [take]`, `revoke CLIENT BUSID`. A
-refusal is "error", an exit code, and below it the message and the advice. Whoever may open the socket (mode 0600) may
-do all this.
+refusal is "error", an exit code, and below it the message and the hint. A process that may open the socket (mode 0600)
+may do all this.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def describe(server: Server) -> dict[str, Any]:
 
 
 def status_text(answer: dict[str, Any]) -> str:
-    """The state for people."""
+    """The state as text to read."""
     lines: list[str] = []
     for device in answer["devices"]:
         name = " ".join(part for part in (device["manufacturer"], device["product"]) if part) or "unnamed"

@@ -64,7 +64,7 @@ CLOSE_TIMEOUT_S = 10.0
 
 
 class Export:
-    """A device that the policy grants to somebody."""
+    """A device that the policy grants to some client."""
 
     __slots__ = ("attempts", "claimed", "client", "device", "engine", "session", "timer")
 
@@ -90,7 +90,7 @@ class Server:
         self.listeners: list[socket.socket] = []
         self._seen: dict[str, dict[str, Device]] = {}
         self._rescan: Timer | None = None
-        # Granted to nobody, by busid.
+        # Devices that are granted to no client, by busid.
         self._idle: dict[str, Device] = {}
         self._closed = False
         self._max_conversations = 0
@@ -162,7 +162,7 @@ class Server:
     # What a client may see
 
     def devices_for(self, client: str) -> list[Device]:
-        """What DEVLIST shows this client: granted, claimed, and in nobody's hands."""
+        """What DEVLIST shows this client: granted, claimed, and not in use."""
         return [
             export.device
             for export in self.exports.values()
@@ -186,8 +186,8 @@ class Server:
     def import_device(self, client: str, busid: str, sock: socket.socket) -> None:
         """Hands the device to the client over its socket, and answers it. ImportRefused: the status to answer with.
 
-        The order matters: first the engine takes the socket, then the client is told, because from that answer on it
-        sends URBs.
+        The order matters: first the engine takes the socket, then the client gets its answer, because from that answer
+        on it sends URBs.
         """
         export = self.exports.get(busid)
         if export is None:
@@ -220,12 +220,12 @@ class Server:
         self.notify()
 
     def _ended(self, export: Export) -> None:
-        log(f"{export.client or 'somebody'} gave {export.device.busid} back")
+        log(f"{export.client or 'an unknown client'} gave {export.device.busid} back")
         export.session, export.client = None, ""
         if self._closed:
             return
         if self.exports.get(export.device.busid) is not export:
-            self._part(export)
+            self._end_export(export)
             return
         if export.engine.broken(export.device):
             export.claimed = False
@@ -268,14 +268,14 @@ class Server:
             seen = engine.scan(self._seen.get(engine.name, {}))
             self._seen[engine.name] = seen
             for busid, device in seen.items():
-                if not self.policy.anybody(device):
+                if not self.policy.is_granted(device):
                     idle[busid] = device
                     continue
                 old = self.exports.get(busid)
                 present[busid] = old if old and old.device == device else Export(device, engine)
         gone = [export for export in self.exports.values() if present.get(export.device.busid) is not export]
         self.exports, before = present, self.exports
-        self._tell_idle(idle, before)
+        self._report_idle(idle, before)
         for export in gone:
             self._withdraw(export)
         for export in present.values():
@@ -283,8 +283,8 @@ class Server:
                 self._claim(export)
         self.notify()
 
-    def _tell_idle(self, idle: dict[str, Device], exported: dict[str, Export]) -> None:
-        """Says which devices have come and gone that nobody is granted; of the others `exported` tells."""
+    def _report_idle(self, idle: dict[str, Device], exported: dict[str, Export]) -> None:
+        """Milestones for devices that came or went and are granted to no client; the others have `exported`."""
         before, self._idle = self._idle, idle
         for busid, device in before.items():
             # What is granted now has not gone: it is exported next.
@@ -294,7 +294,7 @@ class Server:
             known = busid in before and before[busid].devid == device.devid
             revoked = busid in exported and exported[busid].device.devid == device.devid
             if not known and not revoked:
-                milestone(f"plugged {busid} {device.vidpid} granted to nobody")
+                milestone(f"plugged {busid} {device.vidpid} not granted")
 
     def _claim(self, export: Export, renew: bool = False) -> None:
         export.timer = None
@@ -322,7 +322,7 @@ class Server:
         self.notify()
 
     def _withdraw(self, export: Export) -> None:
-        """Ends what is left of an export whose device has gone or is granted to nobody any more."""
+        """Ends what is left of an export whose device has gone or is no longer granted."""
         if export.timer:
             export.timer.cancel()
         if export.session:
@@ -330,12 +330,12 @@ class Server:
             # usbip-host in the middle of that makes the kernel wait for itself.
             export.session.close()
         else:
-            self._part(export)
+            self._end_export(export)
 
-    def _part(self, export: Export) -> None:
+    def _end_export(self, export: Export) -> None:
         busid = export.device.busid
         same = self._seen[export.engine.name].get(busid) == export.device
-        # Meanwhile it may be somebody's again; then it stays where it is.
+        # Meanwhile it may be granted again; then it stays where it is.
         if same and export.claimed and busid not in self.exports:
             self._give_back(export)
         milestone(f"withdrawn {export.device.busid} {export.device.vidpid}")

@@ -22,7 +22,7 @@ def one_input(data: bytes) -> None:
         assert error.where and error.message
         return
     for device in DEVICES:
-        policy.anybody(device)
+        policy.is_granted(device)
         for client in CLIENTS:
             policy.decide(client, device)
             allowed = parse_policy(granted(text, client, device)).decide(client, device)
