@@ -6,14 +6,18 @@ import contextlib
 import resource
 import socket
 import struct
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from fakes import FakeKernel, run_for, run_until
+from patience import PATIENCE
 from remote import Remote, closed, running
 from world import Between, World, header, serving
 
+from router.errors import HostError, MachineError
+from router.usbip.client import exchange
 from router.usbip.client import keep_attached as client_module
 from router.usbip.client.keep_attached import KeepAttached
 from router.usbip.client.vhci import Vhci
@@ -26,9 +30,10 @@ from router.usbip.protocol.descriptors import GET_INTERFACE, SET_INTERFACE, pars
 from router.usbip.protocol.device import Device
 from router.usbip.runtime import event_loop
 from router.usbip.runtime.event_loop import Loop
+from router.usbip.runtime.log import MAX_BURST, budget, log, milestone
 from router.usbip.runtime.net import Address
 from router.usbip.runtime.text import printable
-from router.usbip.server.control import describe, status_text
+from router.usbip.server.control import ask, describe, status_text
 from router.usbip.server.server import Server
 from router.usbip.virtual.audio import Microphone
 from router.usbip.virtual.device import MAX_UNFETCHED, VirtualDevice
@@ -475,10 +480,55 @@ def test_the_status_shows_no_foreign_text_as_it_came(loop: Loop) -> None:
 
 
 def test_the_log_shows_no_foreign_text_as_it_came(capsys: pytest.CaptureFixture[str]) -> None:
-    from router.usbip.runtime.log import log, milestone
-
     log(HOSTILE)
     milestone(HOSTILE)
     said = capsys.readouterr()
     for text in (said.out, said.err):
         assert text.count("\n") == 1 and text[:-1].isprintable()
+
+
+def test_a_flood_of_log_lines_is_cut_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(1000):
+        log(f"line {number}")
+    lines = capsys.readouterr().err.splitlines()
+    assert MAX_BURST <= len(lines) < MAX_BURST + 50
+    budget.lines = 1
+    log("after it")
+    (last,) = capsys.readouterr().err.splitlines()
+    assert last == f"router-usbip: after it ({1000 - len(lines)} lines before this one are left out)"
+
+
+def test_a_server_that_answers_byte_by_byte_does_not_hold_a_command_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "WHOLE_ANSWER_TIMEOUT_S", 0.3)
+    mine, theirs = socket.socketpair()
+    stop = threading.Event()
+
+    def dribble() -> None:
+        while not stop.wait(0.02):
+            theirs.send(handshake.pack_common(handshake.OP_DEVLIST)[:1])
+
+    thread = threading.Thread(target=dribble)
+    thread.start()
+    with mine, theirs:
+        mine.settimeout(PATIENCE)
+        steps = exchange.watch_steps(lambda grants: None)
+        with pytest.raises(MachineError):
+            exchange.run_steps(mine, b"", forever(steps))
+        stop.set()
+        thread.join()
+
+
+def forever(steps: Generator[int, bytes, None]) -> Generator[int, bytes, None]:
+    """An answer of which every part is right, and which has no end."""
+    next(steps)
+    while True:
+        yield 1 << 20
+
+
+def test_a_control_socket_that_falls_silent_is_an_error_and_no_traceback(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        with pytest.raises(HostError, match="the server does not answer"):
+            ask(["status"], path, timeout=0.1)

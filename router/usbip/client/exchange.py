@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Generator
 
 from router.errors import MachineError, RouterError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Shorter than TCP's own second try would need: a new attempt finds a server that has just come up sooner.
 CONNECT_TIMEOUT_S = 1.5
+# For a whole answer to a command, however the server doles it out.
+WHOLE_ANSWER_TIMEOUT_S = 30.0
 
 
 class RefusedError(MachineError):
@@ -71,11 +74,12 @@ def watch_steps(heard: Callable[[list[handshake.Grant]], None]) -> Generator[int
 
 def run_steps(sock: socket.socket, request: bytes, steps: Steps) -> Any:
     """Sends the request on a blocking socket and returns the steps' result; MachineError when the peer fails."""
+    until = time.monotonic() + WHOLE_ANSWER_TIMEOUT_S
     try:
         sock.sendall(request)
         need = next(steps)
         while True:
-            need = steps.send(net.receive_exactly(sock, need))
+            need = steps.send(net.receive_exactly(sock, need, until))
     except StopIteration as result:
         return result.value
     except EOFError as error:

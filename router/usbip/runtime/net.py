@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 
 from router.errors import HostError
 from router.usbip.protocol.handshake import PORT
@@ -184,10 +185,15 @@ def peer_name(sock: socket.socket, where: object) -> str:
     return "unix"
 
 
-def receive_exactly(sock: socket.socket, size: int) -> bytes:
-    """That many bytes from a blocking socket; EOFError if the peer closed before, TimeoutError if it stalls."""
+def receive_exactly(sock: socket.socket, size: int, until: float | None = None) -> bytes:
+    """That many bytes from a blocking socket; EOFError if the peer closed before, TimeoutError if it stalls.
+
+    until: the time (time.monotonic) at which a peer that sends little by little has stalled as well.
+    """
     data = bytearray()
     while len(data) < size:
+        if until is not None and time.monotonic() > until:
+            raise TimeoutError
         part = sock.recv(size - len(data))
         if not part:
             raise EOFError(f"the peer closed the connection after {len(data)} of {size} bytes")

@@ -249,9 +249,12 @@ def ask(words: list[str], path: str = SOCKET, timeout: float = 10.0) -> str:
     sock = net.connect(net.Address("unix", path, 0), timeout)
     data = b""
     with sock:
-        sock.sendall(" ".join(words).encode() + b"\n")
-        while part := sock.recv(65536):
-            data += part
+        try:
+            sock.sendall(" ".join(words).encode("utf-8", "surrogateescape") + b"\n")
+            while part := sock.recv(65536):
+                data += part
+        except OSError as error:
+            raise HostError(f"the server does not answer: {error_text(error)}", "see its log") from error
     head, _, text = data.decode("utf-8", "replace").partition("\n")
     if head == "ok":
         return text
