@@ -15,9 +15,9 @@ from router.usbip.protocol import handshake
 from router.usbip.protocol.device import Device
 from router.usbip.protocol.handshake import ImportRefused
 from router.usbip.runtime import net
-from router.usbip.runtime.event_loop import IN, Loop, Timer
+from router.usbip.runtime.event_loop import Loop, Timer
 from router.usbip.runtime.log import log, milestone
-from router.usbip.runtime.text import error_text
+from router.usbip.server.listeners import Listeners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,10 +54,6 @@ if TYPE_CHECKING:
         def close(self) -> None: ...
 
 
-# Conversations in the handshake at once, and those that watch; a device that has been handed out does not count.
-MAX_CONVERSATIONS = 128
-# The share of the descriptors that conversations may take; the rest is for devices, their sessions and sysfs.
-CONVERSATION_SHARE = 4
 CLAIM_DELAYS_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 RESCAN_DELAY_S = 0.01
 CLOSE_TIMEOUT_S = 10.0
@@ -87,67 +83,24 @@ class Server:
         self.policy = policy
         self.exports: dict[str, Export] = {}
         self.conversations: set[Conversation] = set()
-        self.listeners: list[socket.socket] = []
+        self._listeners = Listeners(loop, self.conversations, self._converse)
         self._seen: dict[str, dict[str, Device]] = {}
         self._rescan: Timer | None = None
         # Devices that are granted to no client, by busid.
         self._idle: dict[str, Device] = {}
         self._closed = False
-        self._max_conversations = 0
 
     # Listening
 
     def listen(self, address: net.Address) -> socket.socket:
         """Listens there; HostError if that cannot be."""
-        sock = net.listen(address)
-        self.listeners.append(sock)
-        self._resume(sock)
-        return sock
+        return self._listeners.listen(address)
 
-    def _accept(self, listener: socket.socket) -> None:
-        try:
-            sock, where = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return
-        except OSError as error:
-            # Out of descriptors: leave the queue alone for a moment instead of spinning on it.
-            log(f"cannot accept: {error.strerror}")
-            self.loop.forget(listener.fileno())
-            self.loop.call_later(0.2, lambda: self._resume(listener))
-            return
-        client = net.peer_name(sock, where)
-        mine = sum(conversation.client == client for conversation in self.conversations)
-        if len(self.conversations) >= self.max_conversations() or mine >= self.max_conversations_per_client():
-            log(f"{client}: too many connections")
-            sock.close()
-            return
+    def _converse(self, sock: socket.socket, client: str) -> None:
         # Not before a client comes: the devices are out sooner.
         from router.usbip.server.conversation import Conversation
 
-        try:
-            sock.setblocking(False)
-            net.tune(sock)
-            self.conversations.add(Conversation(self, sock, client))
-        except OSError as error:
-            log(f"{client}: {error_text(error)}")
-            sock.close()
-
-    def max_conversations(self) -> int:
-        """How many conversations may be open at once, by the number of descriptors that this process may have."""
-        if not self._max_conversations:
-            self._max_conversations = max(4, min(MAX_CONVERSATIONS, net.max_descriptors() // CONVERSATION_SHARE))
-        return self._max_conversations
-
-    def max_conversations_per_client(self) -> int:
-        """A quarter of them: it takes more than three hostile clients to keep the others out."""
-        return self.max_conversations() // 4
-
-    def _resume(self, listener: socket.socket) -> None:
-        if not self._closed:
-            self.loop.watch(listener.fileno(), IN, lambda _: self._accept(listener), self._accept_failed)
-
-    def _accept_failed(self, error: Exception) -> None:
-        log(f"cannot serve a connection: {error_text(error)}")
+        self.conversations.add(Conversation(self, sock, client))
 
     # What is there
 
@@ -362,9 +315,7 @@ class Server:
         if self._closed:
             return
         self._closed = True
-        for listener in self.listeners:
-            self.loop.forget(listener.fileno())
-            listener.close()
+        self._listeners.close()
         for conversation in tuple(self.conversations):
             conversation.close()
         for export in self.exports.values():
