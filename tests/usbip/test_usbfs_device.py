@@ -213,3 +213,16 @@ def test_what_a_client_has_not_read_yet_is_not_overwritten(
             continue
     assert got == size + 4096 + 96
     assert size not in device._buffers, "it was not sent at once, so it is not used again"
+
+
+def test_an_exception_while_transfers_are_reaped_ends_that_session_and_the_device_is_renewed(
+    loop: Loop, device: UsbfsDevice, client: socket.socket, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other: list[int] = []
+    loop.call_later(0.05, lambda: other.append(1))
+    monkeypatch.setattr(usbfs, "reap", lambda fd: 12345)
+    os.close(device._claims._other)
+    device._claims._other = os.open(os.devnull, os.O_RDONLY)
+    run_until(loop, lambda: device.broken and other)
+    client.settimeout(0.1)
+    assert client.recv(1) == b""

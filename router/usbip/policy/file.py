@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from router.errors import DescriptionError
 from router.usbip.policy.rules import Pattern, Policy, Rule, address_bits
-from router.usbip.protocol.classes import CODES
 from router.usbip.protocol.device import valid_busid
 
 # Words of earlier versions → today's.
@@ -83,6 +82,8 @@ def _hex(line: _Line, text: str, digits: int, what: str) -> int:
 
 
 def _pattern(line: _Line, text: str, word: str) -> Pattern:
+    from router.usbip.protocol.classes import CODES
+
     parts = text.split("/")
     if len(parts) > 3:
         raise line.error(
