@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from router.description.values import parse_class
 from router.errors import DescriptionError
+from router.usbip.policy.edit import granted, revoked
 from router.usbip.policy.file import load_policy, parse_policy, render_policy
 from router.usbip.protocol.classes import CODES, NAMES, class_word
 from router.usbip.protocol.descriptors import all_interfaces_of
@@ -302,3 +303,12 @@ def test_every_interface_counts_wherever_a_device_hides_it(
     configs: list[bytes], found: tuple[tuple[int, int, int], ...] | None
 ) -> None:
     assert all_interfaces_of(b"".join([DEVICE_DESCRIPTOR, *configs])) == found
+
+
+def test_a_grant_at_run_time_does_not_fit_the_device_once_it_has_another_interface() -> None:
+    plain = Device("1-1", 3, 1, 2, 1, 1, interfaces=(STORE,), all_interfaces=(STORE,), serial="S")
+    changed = Device("1-1", 3, 1, 3, 1, 1, interfaces=(STORE,), all_interfaces=(STORE, KEYS), serial="S")
+    text = granted("", A, plain)
+    assert parse_policy(text).decide(A, plain).allowed
+    assert not parse_policy(text).decide(A, changed).allowed
+    assert not parse_policy(revoked(text, A, plain)).decide(A, plain).allowed

@@ -259,7 +259,7 @@ def test_status_tells_each_device_who_may_have_it_and_who_has_it(
 def test_a_device_is_granted_and_revoked_while_the_server_runs(controlled: Controlled) -> None:
     server, path, policy = controlled
     control.ask(["grant", "10.77.0.4", "1-2", "3"], path)
-    exact = "path 1-2 serial 1-0000:00:01.0-1 device 046d:c31c interface 03/01/01 class 03/01/01"
+    exact = "path 1-2 serial 1-0000:00:01.0-1 device 046d:c31c interface 03/01/01 class 03/01/01 only 03/01/01"
     before = "# ours\nallow 10.77.0.3 class mass-storage\n"
     assert policy.read_text() == f"{before}allow 10.77.0.4 {exact} port 3 # at run time\n"
     assert "1-2" in server.exports

@@ -1,7 +1,7 @@
 """Changing a policy file while the daemon runs: one device to one client, or away from it. The rest of it stays.
 
-Each change is a line that ends with policy.MARK. It names one device by all that is known of it, so it goes before
-whatever the file says of sockets, products and classes, and it does not fit another device in the same socket.
+Each change is a line that ends with `file.MARK`. It names one device by all that is known of it, so it goes before
+whatever the file says of ports, products and classes, and it does not fit another device in the same port.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from router.errors import HostError
 from router.usbip.policy.file import MARK, parse_policy, parse_rule, quoted
 from router.usbip.protocol.descriptors import Triple
 from router.usbip.protocol.device import Device
+
+# Kinds of interface that a line lists; a device with more is granted without that list.
+MAX_LISTED = 16
 
 
 def _read(file: str) -> str:
@@ -56,6 +59,13 @@ def identity(device: Device) -> str:
     return f"{words} interface {_triple(device.interfaces[0])} class {_triple(device.interfaces[0])}"
 
 
+def _no_others(device: Device) -> str:
+    """The words that keep a device out which comes back under the same names with another interface."""
+    if not device.all_interfaces or len(device.all_interfaces) > MAX_LISTED:
+        return ""
+    return " only " + ",".join(_triple(triple) for triple in device.all_interfaces)
+
+
 def _triple(numbers: Triple) -> str:
     return "/".join(f"{number:02x}" for number in numbers)
 
@@ -90,7 +100,7 @@ def granted(text: str, client: str, device: Device, port: int = 0, file: str = "
     alone = not any(policy.decide(other, device).allowed for other in others)
     if not (decision.allowed and alone and port in (0, decision.port)):
         place = f" port {port}" if port else ""
-        lines.append(f"allow {client} {identity(device)}{place} {MARK}")
+        lines.append(f"allow {client} {identity(device)}{_no_others(device)}{place} {MARK}")
     return _checked(lines, file)
 
 
