@@ -9,7 +9,7 @@ import pytest
 
 HERE = Path(__file__).parent
 TARGETS = sorted(path.stem for path in (HERE / "targets").glob("[a-z]*.py"))
-MAX_FILES, MAX_BYTES = 80, 2048
+MAX_FILES, MAX_BYTES = 60, 2048
 """Of a corpus, and of a file in it: they stand in the tree, and are replayed at each run."""
 
 

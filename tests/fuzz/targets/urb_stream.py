@@ -7,7 +7,7 @@ import socket
 import struct
 import tempfile
 
-from router.usbip.engines.session import UserSession
+from router.usbip.engines.session import MAX_WAITING_OUT, UserSession
 from router.usbip.protocol import urb
 from router.usbip.protocol.descriptors import parse_alternates
 from router.usbip.protocol.device import Device
@@ -56,7 +56,8 @@ def one_input(data: bytes) -> None:
             break
         for _ in range(3):
             _loop.run_once(0)
-        assert target._unfetched <= MAX_UNFETCHED + (16 << 20)
+        assert target._unfetched <= MAX_UNFETCHED + urb.MAX_TRANSFER + (1 << 16)
+        assert session._waiting_out <= MAX_WAITING_OUT + urb.MAX_TRANSFER + (1 << 16)
         try:
             while mine.recv(1 << 16):
                 pass
