@@ -1,8 +1,7 @@
 """`python -m tests.fuzz TARGET [--seconds N]`: looks for inputs that a target does not survive.
 
 With atheris (`pip install -e '.[fuzz]'`) coverage guides it; without, the corpus is changed at random. New inputs that
-reach more code go to --new, a folder outside the tree; `--merge` brings those that add coverage into the corpus, and needs
-atheris.
+reach more code go to --new, a folder outside the tree; `--merge` brings those that add coverage into the corpus.
 """
 
 from __future__ import annotations
