@@ -20,6 +20,8 @@ from router.usbip.virtual.disk import Disk
 from router.usbip.virtual.keyboard import Keyboard
 from router.usbip.virtual.serial import Serial
 
+from ._reader import Reader
+
 _loop = Loop()
 _disk = tempfile.NamedTemporaryFile()  # noqa: SIM115  (it lives as long as the process)
 os.truncate(_disk.name, 1 << 16)
@@ -38,11 +40,43 @@ def device(number: int) -> VirtualDevice:
     return (Serial, Microphone, lambda: Keyboard("aB"), lambda: Disk(_disk.name))[number % 4]()
 
 
+def stream_of(reader: Reader) -> bytes:
+    """PDUs that a few bytes each describe, so that the fuzzer gets to what they do."""
+    parts: list[bytes] = []
+    while reader and len(parts) < 64:
+        kind, seqnum = reader.number(1), len(parts) + 1
+        endpoint = (kind >> 3) & 3
+        match kind & 7:
+            case 0 | 1:
+                setup = reader.take(8).ljust(8, b"\0")
+                length = min(int.from_bytes(setup[6:8], "little"), 512)
+                way = setup[0] >> 7
+                parts.append(_submit(seqnum, way, 0, length, b"" if way else bytes(length), setup=setup))
+            case 2:
+                parts.append(_submit(seqnum, urb.IN, endpoint, reader.number(2)))
+            case 3:
+                parts.append(_submit(seqnum, urb.OUT, endpoint, data=reader.take(reader.number(1))))
+            case 4:
+                parts.append(urb.pack_unlink(urb.Unlink(seqnum, 1, reader.number(1))))
+            case 5:
+                iso = [(reader.number(1), reader.number(1)) for _ in range(reader.number(1) % 8 + 1)]
+                length = reader.number(2)
+                parts.append(_submit(seqnum, kind >> 7, endpoint, length, b"" if kind >> 7 else bytes(length), iso=iso))
+            case 6:
+                command = struct.pack("<4sIIBBB", b"USBC", seqnum, reader.number(2), kind & 0x80, 0, 16)
+                parts.append(_submit(seqnum, urb.OUT, 2, data=command + reader.take(16).ljust(16, b"\0")))
+            case _:
+                parts.append(reader.take(reader.number(1)))
+    return b"".join(parts)
+
+
 def one_input(data: bytes) -> None:
     if not data:
         return
     target = device(data[0])
-    # Above that the stream comes in two parts.
+    if data[0] & 0x20:
+        data = data[:1] + stream_of(Reader(data[1:]))
+    # The stream comes in one part or in two.
     cut = len(data) // 2 if data[0] & 0x80 else len(data)
     mine, theirs = socket.socketpair()
     ended: list[int] = []
@@ -94,5 +128,8 @@ def seeds() -> list[bytes]:
         found.append(bytes([number | 0x40]) + b"".join(parts))
         one.close()
     read = struct.pack("<4sIIBBB16s", b"USBC", 7, 512, 0x80, 0, 10, struct.pack(">BBIBHB", 0x28, 0, 0, 0, 1, 0))
+    found += [
+        bytes([number | 0x20]) + bytes([0, 0, 9, 1, 0, 0, 0, 0, 0, 2, 8, 0, 4, 2, 3, 1, 7]) for number in range(4)
+    ]
     found.append(b"\x03" + _submit(1, urb.OUT, 2, data=read) + _submit(2, urb.IN, 1, 512) + _submit(3, urb.IN, 1, 13))
     return found
