@@ -225,12 +225,12 @@ def _shut(sock: socket.socket) -> None:
 
 @contextmanager
 def unused_address() -> Iterator[Address]:
-    """An address on loopback where nobody listens, nor will but who asks for just that one.
+    """An address on loopback without a listener, that only a caller who asks for it can get.
 
-    A port that was only asked for and given back may become anybody's: even that of a connection to itself.
+    A port that was asked for and given back may be handed out again, even to a connection to itself.
     """
     with socket.socket() as keeper:
-        # Our servers set the same option, so that they may listen there as long as nobody else does.
+        # Our servers set the same option, so that they may listen there as long as no other does.
         keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         keeper.bind(("127.0.0.1", 0))
         yield Address("tcp", "127.0.0.1", keeper.getsockname()[1])

@@ -154,7 +154,7 @@ def test_no_json_is_more_than_nonsense(value: object) -> None:
         b"\x1b]0;owned\x07",
     ],
 )
-def test_what_is_no_json_object_is_quoted_safely(output: bytes) -> None:
+def test_output_that_is_not_a_json_object_is_quoted_safely(output: bytes) -> None:
     with pytest.raises(MachineError, match="its USB/IP program said: ") as raised:
         parse("server", output)
     assert raised.value.message.isprintable()

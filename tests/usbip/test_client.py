@@ -102,11 +102,11 @@ def test_a_port_without_a_rule_avoids_those_that_rules_ask_for(
     assert attached(keeper) == {"1-1": 2, "1-2": 1}
 
 
-def test_a_device_that_is_plugged_in_later_appears_by_itself(
+def test_a_device_that_is_plugged_in_later_is_attached(
     loop: Loop, host: FakeKernel, serve: Serve, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("POLL_INTERVAL_S", "CHECK_INTERVAL_S"):
-        monkeypatch.setattr(client_module, name, 10 * PATIENCE)  # it is told, and does not have to ask
+        monkeypatch.setattr(client_module, name, 10 * PATIENCE)  # it gets a message, and does not ask
     server, address = serve(ALL)
     keeper = keep(address)
     run_until(loop, server.watchers)
@@ -162,7 +162,7 @@ def test_a_client_that_starts_before_its_server_finds_it(
         run_until(loop, lambda: keeper.held)
     server.close()
     assert attached(keeper) == {"1-1": 1}
-    assert complaints() == 1, "a lasting trouble is told once"
+    assert complaints() == 1, "a lasting trouble is logged once"
 
 
 def test_devices_stay_attached_while_the_server_restarts(

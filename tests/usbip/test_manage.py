@@ -68,7 +68,7 @@ def test_a_grant_that_the_file_makes_already_adds_nothing() -> None:
     assert granted(revoked(text, A, MOUSE), A, MOUSE) == text
 
 
-def test_a_grant_is_for_that_device_and_no_other_in_its_socket() -> None:
+def test_a_grant_is_for_that_device_and_no_other_in_its_port() -> None:
     assert allowed(granted("", A, MOUSE), OTHER) == {A: None, B: None}
 
 

@@ -102,7 +102,7 @@ def test_deny_goes_before_allow_between_equals_and_an_address_before_a_network()
     assert allowed(f"deny any class mass-storage\nallow {A} class mass-storage", A, DISK)
 
 
-def test_a_socket_given_to_one_guest_is_not_anothers_by_class() -> None:
+def test_a_port_given_to_one_guest_is_not_anothers_by_class() -> None:
     policy = parse_policy(f"allow {A} class mass-storage\nallow {B} path 1-1")
     refused = policy.decide(A, DISK)
     assert not refused.allowed
@@ -120,7 +120,7 @@ def test_the_port_comes_with_the_rule_that_counts() -> None:
     assert policy.decide(A, DISK).port == 2
 
 
-def test_only_devices_that_somebody_may_have_are_exported() -> None:
+def test_only_granted_devices_are_exported() -> None:
     assert parse_policy("allow 10.77.0.0/24 path 1-1").is_granted(DISK)
     assert not parse_policy("allow 10.77.0.0/24 path 1-1").is_granted(KEYBOARD)
     assert not parse_policy(f"allow {A} class mass-storage\ndeny {A} path 1-1").is_granted(DISK)

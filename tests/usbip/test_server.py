@@ -117,7 +117,7 @@ def test_an_exported_device_is_announced(host: FakeKernel, serve: Serve, capfd: 
     assert capfd.readouterr().out == "router-usbip: exported 1-1 46f4:0001\n"
 
 
-def test_a_device_that_nobody_may_have_keeps_its_driver(host: FakeKernel, serve: Serve) -> None:
+def test_a_device_that_is_not_granted_keeps_its_driver(host: FakeKernel, serve: Serve) -> None:
     host.plug("1-1")
     server, _ = serve("allow 127.0.0.1 path 1-2")
     assert (names(server), host.written) == ([], [])
@@ -142,9 +142,7 @@ def test_the_list_shows_a_client_what_it_may_have_and_no_more(host: FakeKernel, 
     ]
 
 
-def test_an_import_hands_the_socket_over_before_the_client_is_told(
-    host: FakeKernel, serve: Serve, peer: Connect
-) -> None:
+def test_an_import_hands_the_socket_over_before_it_is_answered(host: FakeKernel, serve: Serve, peer: Connect) -> None:
     host.plug("1-1", devnum=7)
     _, address = serve(ALL)
     client = peer(address)
@@ -186,7 +184,7 @@ def test_a_refused_import_is_logged_with_the_rule_that_refused_it(
     assert "line 3 denies it: deny any class mass-storage" in capfd.readouterr().err
 
 
-def test_what_is_granted_to_nobody_is_told_when_it_comes_and_goes(
+def test_a_device_that_is_not_granted_has_milestones_when_it_comes_and_goes(
     host: FakeKernel, serve: Serve, capfd: pytest.CaptureFixture[str]
 ) -> None:
     host.plug("1-1")
@@ -205,7 +203,7 @@ def test_what_is_granted_to_nobody_is_told_when_it_comes_and_goes(
     ]
 
 
-def test_a_new_grant_or_revocation_is_no_plugging_in(
+def test_a_new_grant_or_revocation_is_not_reported_as_plugging_in(
     loop: Loop, host: FakeKernel, serve: Serve, capfd: pytest.CaptureFixture[str]
 ) -> None:
     host.plug("1-1")
@@ -220,7 +218,7 @@ def test_a_new_grant_or_revocation_is_no_plugging_in(
 @pytest.mark.parametrize(
     ("busid", "port", "rule"), [("2-1", "usb1-port1", "1-1"), ("2-1.4", "1-1-port4", "1-1.4"), ("2-1", "", "2-1")]
 )
-def test_a_super_speed_device_fits_the_rule_of_either_name_of_its_socket(
+def test_a_super_speed_device_fits_the_rule_of_either_name_of_its_port(
     host: FakeKernel, serve: Serve, busid: str, port: str, rule: str
 ) -> None:
     host.plug(busid, speed="5000", where="devices/pci0000:00/usb2")
@@ -338,7 +336,7 @@ def test_a_device_without_a_number_is_being_reset_and_stays(
     assert "1-1" in host.sockets
 
 
-def test_a_device_that_comes_back_as_another_follows_the_rule_of_its_socket(host: FakeKernel, serve: Serve) -> None:
+def test_a_device_that_comes_back_as_another_follows_the_rule_of_its_port(host: FakeKernel, serve: Serve) -> None:
     """A firmware update mode, a modem that switches: another VID:PID at the same place."""
     host.plug("1-1", devnum=2)
     server, _ = serve("allow 127.0.0.1 path 1-1 port 3")
@@ -425,7 +423,7 @@ def test_one_client_cannot_take_all_connections(
     assert len(server.conversations) == share
 
 
-def test_a_watching_client_is_told_grants_ports_and_changes(
+def test_a_watching_client_gets_grants_ports_and_changes(
     loop: Loop, host: FakeKernel, serve: Serve, peer: Connect
 ) -> None:
     host.plug("1-1")

@@ -67,7 +67,7 @@ def test_a_transfer_to_an_endpoint_that_does_not_exist_stalls() -> None:
 
 
 class Broken(Serial):
-    """A device whose code has a bug that a client can reach: it raises what nobody expects."""
+    """A device whose code has a bug that a client can reach: it raises what is not expected."""
 
     def __init__(self, error: type[Exception]) -> None:
         super().__init__()
@@ -196,7 +196,7 @@ def test_what_a_serial_line_holds_is_bounded_and_flows_on_when_it_is_read() -> N
                 done += 1
 
 
-def test_disk_answers_that_nobody_fetches_are_bounded(tmp_path: Path) -> None:
+def test_disk_answers_that_are_not_fetched_are_bounded(tmp_path: Path) -> None:
     path = tmp_path / "disk"
     path.write_bytes(bytes(8 << 20))
     read = struct.pack(">BBIBHB", 0x28, 0, 0, 0, (8 << 20) // 512 - 1, 0)

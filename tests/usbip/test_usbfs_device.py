@@ -167,7 +167,7 @@ def test_transfers_that_usbfs_has_no_memory_for_wait_and_are_all_answered_in_ord
     assert answers(loop, client, [64] * 7) == [(urb.RET_SUBMIT, seqnum, 0) for seqnum in range(1, 8)]
 
 
-def test_one_transfer_that_is_too_large_for_usbfs_fails_by_itself(
+def test_a_transfer_that_is_too_large_for_usbfs_fails_alone(
     loop: Loop, kernel: Kernel, device: UsbfsDevice, client: socket.socket
 ) -> None:
     kernel.room = 0
