@@ -60,9 +60,11 @@ class Submit:
 
     endpoint: number without direction. data: what goes OUT, empty for IN. length: bytes to move at most. iso: (offset,
     length) of each packet, None unless the endpoint is isochronous. setup: 8 bytes, meaningful on endpoint 0.
+    cost: bytes that the transfer holds until it ends, its buffer and the packets' descriptions.
     """
 
     __slots__ = (
+        "cost",
         "data",
         "devid",
         "direction",
@@ -101,16 +103,12 @@ class Submit:
         self.start = start
         self.interval = interval
         self.iso = iso
+        self.cost = length + ISO_COST * len(iso) if iso else length
 
     @property
     def address(self) -> int:
         """The endpoint's address as in its descriptor: bit 7 is IN."""
         return self.endpoint | self.direction << 7
-
-    @property
-    def cost(self) -> int:
-        """Bytes that the transfer holds until it ends: its buffer, and the packets' descriptions."""
-        return self.length + ISO_COST * len(self.iso) if self.iso else self.length
 
 
 class Unlink:

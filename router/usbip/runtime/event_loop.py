@@ -55,8 +55,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._ready: dict[int, Ready] = {}
-        self._failed: dict[int, Failed] = {}
+        self._ready: dict[int, tuple[Ready, Failed | None]] = {}
         self._timers: list[Timer] = []
         self._cancelled = 0
         self._order = 0
@@ -71,17 +70,15 @@ class Loop:
 
         failed: what gets an exception of `ready`; it stays until `forget`.
         """
-        if fd in self._ready:
+        before = self._ready.get(fd)
+        if before:
             self._epoll.modify(fd, events)
         else:
             self._epoll.register(fd, events)
-        self._ready[fd] = ready
-        if failed:
-            self._failed[fd] = failed
+        self._ready[fd] = ready, failed or (before[1] if before else None)
 
     def forget(self, fd: int) -> None:
         """Takes the descriptor out; to be called before it is closed. Unknown ones are fine."""
-        self._failed.pop(fd, None)
         if self._ready.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
@@ -135,9 +132,9 @@ class Loop:
                 until = max(0.0, timers[0].due - time.monotonic())
                 timeout = until if timeout is None else min(timeout, until)
         for fd, events in self._epoll.poll(-1 if timeout is None else timeout):
-            ready = self._ready.get(fd)
-            if ready:
-                failed = self._failed.get(fd)
+            entry = self._ready.get(fd)
+            if entry:
+                ready, failed = entry
                 try:
                     ready(events)
                 except Exception as error:
@@ -178,5 +175,4 @@ class Loop:
             self._pipe = None
         self._epoll.close()
         self._ready.clear()
-        self._failed.clear()
         self._timers.clear()

@@ -239,11 +239,12 @@ class VirtualDevice:
         if address in self._serving:
             # `wants` sends from within: the loop below goes on with it, however many requests wait.
             return
-        self._serving.add(address)
-        try:
-            self._match(address)
-        finally:
-            self._serving.discard(address)
+        if self._waiting.get(address):
+            self._serving.add(address)
+            try:
+                self._match(address)
+            finally:
+                self._serving.discard(address)
         while self._held and self._unfetched <= MAX_UNFETCHED:
             self._receive(self._held.popleft())
 
