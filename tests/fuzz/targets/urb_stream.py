@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 import tempfile
+from typing import Any
 
 from router.usbip.engines.session import MAX_WAITING_OUT, UserSession
 from router.usbip.protocol import urb
@@ -22,6 +23,10 @@ from router.usbip.virtual.serial import Serial
 
 from ._reader import Reader
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from router.usbip.engines.target import Buffer
+
 _loop = Loop()
 _disk = tempfile.NamedTemporaryFile()  # noqa: SIM115  (it lives as long as the process)
 os.truncate(_disk.name, 1 << 16)
@@ -34,6 +39,10 @@ class Strict(UserSession):
         if not isinstance(error, (OSError, EOFError, WireError)):
             raise error
         super().fail(error)
+
+    def complete(self, submit: urb.Submit, status: int, data: Buffer = b"", *more: Any, **other: Any) -> bool:
+        assert len(data) <= submit.length, "no answer is larger than the buffer that it is for"
+        return super().complete(submit, status, data, *more, **other)
 
 
 def device(number: int) -> VirtualDevice:
