@@ -10,7 +10,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictInt, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, StrictInt, Tag
 
 from router.description.values import (
     Address,
@@ -27,6 +27,7 @@ from router.description.values import (
     Serial,
     Subnet,
     UsbClass,
+    UsbClasses,
     UsbPath,
 )
 
@@ -131,6 +132,9 @@ class Guest(Strict):
     """Length of the period that `budget` refers to, such as `10 ms`. Kept in microseconds."""
     cpu: Annotated[StrictInt, Field(ge=0, le=3)] | None = None
     """Core that the guest and its monitor run on; needs an `smp-` configuration."""
+    trusted: StrictBool = True
+    """With `false`, for a guest that exports devices: the guests that use them check all that it answers before their
+    kernels see it. This costs throughput."""
 
 
 class Queue(Strict):
@@ -169,6 +173,9 @@ class UsbRule(Strict):
     """The serial number that the device reports."""
     class_: Annotated[UsbClass | None, Field(alias="class")] = None
     """A device or interface class: a name such as `hid` or `mass-storage`, or its number."""
+    only: UsbClasses | None = None
+    """Interface classes: the device may have interfaces of these classes and no others, in all its configurations and
+    alternate settings. `only: hid` keeps a keyboard that hides a disk out."""
     to: GuestName
     """The guest that gets the device."""
     source: Annotated[GuestName | None, Field(alias="from")] = None

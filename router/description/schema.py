@@ -30,7 +30,7 @@ def description_schema(catalogue: Catalogue) -> Schema:
     named.pop("type")
     guest["properties"]["image"]["anyOf"] = [*offered(list(catalogue.images))["anyOf"], files]
     guest["dependentRequired"] = {"budget": ["period"], "period": ["budget"]}
-    rule["anyOf"] = [{"required": [name]} for name in ("device", "path", "serial", "class")]
+    rule["anyOf"] = [{"required": [name]} for name in ("device", "path", "serial", "class", "only")]
     head = {"$schema": DIALECT, "title": "router: description of a system"}
     return head | {name: value for name, value in top.items() if name != "title"} | {"$defs": definitions}
 

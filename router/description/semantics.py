@@ -27,6 +27,7 @@ CHECKS: tuple[Callable[[Parts], Iterator[Finding]], ...] = (
     semantics_network.ethernet_addresses,
     semantics_network.allow_rules,
     semantics_usb.matches,
+    semantics_usb.trust,
     semantics_usb.receivers,
     semantics_usb.owners,
     semantics_usb.ports,

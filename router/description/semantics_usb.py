@@ -7,21 +7,38 @@ from collections.abc import Iterator
 from router.description.diagnostics import listing, nearest
 from router.description.models import USBIP_PORT, UsbRule
 from router.description.parts import Finding, Parts
-from router.description.values import USB_CLASSES
+from router.usbip.protocol.classes import CODES, class_word
 
 
 def matches(parts: Parts) -> Iterator[Finding]:
     """A rule says which devices it is about, and those can be passed on."""
     for index, rule in parts.rules.items():
-        if rule.device is None and rule.path is None and rule.serial is None and rule.class_ is None:
+        if (rule.device, rule.path, rule.serial, rule.class_, rule.only) == (None,) * 5:
             yield Finding(
                 ("usb", index), "this rule matches no device", "add device, path, serial or class, such as path: 1-1"
             )
-        if rule.class_ == USB_CLASSES["hub"]:
+        if rule.only and rule.class_ is not None and rule.class_ not in rule.only:
+            yield Finding(
+                ("usb", index, "only"),
+                "no device fits: its class is not among those that it may have",
+                f"add {class_word(rule.class_)} to only, or remove class",
+            )
+        if rule.class_ == CODES["hub"]:
             yield Finding(
                 ("usb", index, "class"),
                 "hubs cannot be passed on, only what is plugged into them",
                 "match the devices behind the hub, by path: 1-1.4, say",
+            )
+
+
+def trust(parts: Parts) -> Iterator[Finding]:
+    """Only a guest that exports devices can be one whose answers are checked."""
+    for name, guest in parts.guests.items():
+        if guest is not None and not guest.trusted and parts.role(name) in ("client", "none"):
+            yield Finding(
+                ("guests", name, "trusted"),
+                f"'{name}' exports no devices, so no guest depends on what it answers",
+                "remove trusted, or write it at the guest that owns the USB controller",
             )
 
 
@@ -102,7 +119,7 @@ def duplicates(parts: Parts) -> Iterator[Finding]:
     """No two rules match by the same."""
     seen: dict[tuple[object, ...], tuple[int, UsbRule]] = {}
     for index, rule in parts.rules.items():
-        what = (rule.device, rule.path, rule.serial, rule.class_)
+        what = (rule.device, rule.path, rule.serial, rule.class_, rule.only)
         if not any(what):
             continue
         first, other = seen.setdefault((*what, owner(parts, rule)), (index, rule))

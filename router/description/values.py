@@ -10,35 +10,17 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from router.description.diagnostics import listing, nearest
+from router.usbip.protocol.classes import CODES
 
 UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 DURATIONS = {"us": 1, "µs": 1, "ms": 1000, "s": 1_000_000}
 LEAST_DURATION = 100
 """Microseconds; seL4's scheduler takes no budget below a few timer ticks and its own worst-case time."""
-
-USB_CLASSES = {
-    "audio": 0x01,
-    "communications": 0x02,
-    "hid": 0x03,
-    "physical": 0x05,
-    "image": 0x06,
-    "printer": 0x07,
-    "mass-storage": 0x08,
-    "hub": 0x09,
-    "cdc-data": 0x0A,
-    "smart-card": 0x0B,
-    "video": 0x0E,
-    "wireless": 0xE0,
-    "miscellaneous": 0xEF,
-    "application": 0xFE,
-    "vendor": 0xFF,
-}
-"""Class codes by the names of the USB-IF's list of defined class codes."""
 
 COMMON_CLASSES = {
     "keyboard": "hid",
@@ -213,14 +195,14 @@ def parse_class(value: object) -> int:
         if not 1 <= value <= 255:
             raise Unfit(f"{value} is no USB class", "write its name, or a number from 1 to 255")
         return value
-    if isinstance(value, str) and value in USB_CLASSES:
-        return USB_CLASSES[value]
+    if isinstance(value, str) and value in CODES:
+        return CODES[value]
     near = None
     if isinstance(value, str):
-        near = COMMON_CLASSES.get(value.lower()) or nearest(value, list(USB_CLASSES))
+        near = COMMON_CLASSES.get(value.lower()) or nearest(value, list(CODES))
     raise Unfit(
         f"{shown(value)} is no USB class",
-        f"did you mean '{near}'?" if near else f"write {listing(USB_CLASSES)}, or the class's number",
+        f"did you mean '{near}'?" if near else f"write {listing(CODES)}, or the class's number",
     )
 
 
@@ -325,12 +307,15 @@ DeviceId = Annotated[
 UsbPath = Annotated[
     str, AfterValidator(check_path), text_schema(r"^[1-9][0-9]{0,2}-[1-9][0-9]{0,2}(\.[1-9][0-9]{0,2}){0,5}$", "1-1.4")
 ]
-UsbClass = Annotated[
-    int,
-    BeforeValidator(parse_class),
-    WithJsonSchema(
-        {"anyOf": [{"type": "string", "enum": list(USB_CLASSES)}, {"type": "integer", "minimum": 1, "maximum": 255}]}
-    ),
+CLASS_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": "string", "enum": list(CODES)}, {"type": "integer", "minimum": 1, "maximum": 255}]
+}
+UsbClass = Annotated[int, BeforeValidator(parse_class), WithJsonSchema(CLASS_SCHEMA)]
+UsbClasses = Annotated[
+    tuple[UsbClass, ...],
+    BeforeValidator(lambda value: value if isinstance(value, (list, tuple)) else (value,)),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [CLASS_SCHEMA, {"type": "array", "items": CLASS_SCHEMA, "minItems": 1}]}),
 ]
 Serial = Annotated[str, Field(min_length=1, max_length=126), AfterValidator(check_serial)]
 Mac = Annotated[

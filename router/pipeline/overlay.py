@@ -7,6 +7,7 @@ from router.guests import build_overlay
 from router.plan.models import Grant, GuestPlan, SystemPlan
 from router.usbip.commands.keep_attached import render_attach
 from router.usbip.policy.file import render_policy
+from router.usbip.protocol.classes import class_word
 
 
 def guest_settings(plan: SystemPlan, guest: GuestPlan) -> str:
@@ -51,7 +52,9 @@ def policy_line(plan: SystemPlan, grant: Grant) -> dict[str, str | int]:
     if grant.vendor is not None and grant.product is not None:
         line["device"] = f"{grant.vendor:04x}:{grant.product:04x}"
     if grant.device_class is not None:
-        line["class"] = f"{grant.device_class:02x}"
+        line["class"] = class_word(grant.device_class)
+    if grant.only:
+        line["only"] = ",".join(class_word(code) for code in grant.only)
     if grant.port is not None:
         line["port"] = grant.port
     return line
@@ -65,7 +68,7 @@ def overlay_files(plan: SystemPlan, guest: GuestPlan) -> dict[str, bytes]:
         files["etc/router/usb-policy"] = render_policy(grants).encode()
     source = server_of(plan, guest)
     if guest.role == "client" and source is not None:
-        attach = render_attach(str(source.address), guest.usb_ports, guest.usb_version)
+        attach = render_attach(str(source.address), guest.usb_ports, guest.usb_version, validate=not source.trusted)
         files["etc/router/usb-attach"] = attach.encode()
     return files
 

@@ -113,6 +113,7 @@ def plan_guests(
             on_exit=on_exit(guest, passthrough.get(name, Passthrough())),
             usb_version=guest.usb.version,
             usb_ports=guest.usb.ports,
+            trusted=guest.trusted,
         )
         for index, (name, guest) in enumerate(description.guests.items())
     )
@@ -135,6 +136,7 @@ def plan_grants(description: Description, roles: Mapping[str, str]) -> tuple[Gra
             path=rule.path,
             serial=rule.serial,
             device_class=rule.class_,
+            only=rule.only or (),
             port=rule.port,
         )
         for rule in description.usb

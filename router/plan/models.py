@@ -213,6 +213,8 @@ class GuestPlan:
     """`restart` or `stop`."""
     usb_version: int
     usb_ports: int
+    trusted: bool = True
+    """Whether clients take this server's answers as they are."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,8 @@ class Grant:
     path: str | None = None
     serial: str | None = None
     device_class: int | None = None
+    only: tuple[int, ...] = ()
+    """Interface classes that the device may have and no others; empty for no such limit."""
     port: int | None = None
 
 

@@ -6,12 +6,11 @@ The way of a USB device is drawn through it: from the socket to the server guest
 from __future__ import annotations
 
 from router.description.models import USBIP_PORT
-from router.description.values import USB_CLASSES
 from router.plan.models import Grant, GuestPlan, SystemPlan
 from router.report.drawing import Box, Drawing
 from router.report.isolation import size_text
+from router.usbip.protocol.classes import WORDS, class_word
 
-CLASS_NAMES = {code: name for name, code in USB_CLASSES.items()}
 MARGIN = 40.0
 COLUMN = 250.0
 GAP = 60.0
@@ -36,10 +35,9 @@ def usb_text(grant: Grant) -> str:
     parts += [f"socket {grant.path}"] if grant.path else []
     parts += [f"serial {grant.serial}"] if grant.serial else []
     parts += (
-        [CLASS_NAMES.get(grant.device_class, f"class {grant.device_class:#04x}")]
-        if grant.device_class is not None
-        else []
+        [WORDS.get(grant.device_class, f"class {grant.device_class:#04x}")] if grant.device_class is not None else []
     )
+    parts += [f"only {', '.join(class_word(code) for code in grant.only)}"] if grant.only else []
     return " ".join(parts or ["any device"]) + (f" → port {grant.port}" if grant.port else "")
 
 

@@ -1,13 +1,10 @@
-"""What the guests of a running system tell about USB, as typed values. Their programs' --json output comes in."""
+"""What there is of USB in a running system, as typed values. `answers` reads them from what the guests print."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from router.errors import MachineError
 
 SPEEDS = ("?", "1.5M", "12M", "480M", "480M", "5G", "10G")
 """By `enum usb_device_speed` (linux/usb/ch9.h), in bit/s; the fifth is wireless USB."""
@@ -173,66 +170,4 @@ def reaches_of(state: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
         (rule["from"], rule["to"])
         for rule in state["rules"]
         if rule["protocol"] == "tcp" and rule["port"] in (USBIP_PORT, None)
-    )
-
-
-def parse(guest: str, output: bytes) -> dict[str, Any]:
-    """The JSON that a guest's program printed; MachineError when it is none."""
-    try:
-        rows = json.loads(output)
-    except ValueError:
-        rows = None
-    if not isinstance(rows, dict):
-        shown = output.decode(errors="replace").strip()[-200:] or "nothing"
-        raise MachineError(f"its USB/IP program said: {shown}", where=guest)
-    return rows
-
-
-def devices_of(server: str, rows: Mapping[str, Any], addresses: Mapping[str, str]) -> tuple[Device, ...]:
-    """A server guest's devices; `addresses`: guests by IP address."""
-
-    def guest(client: str) -> str:
-        return addresses.get(client, client)
-
-    return tuple(
-        Device(
-            server=server,
-            vidpid=row["device"],
-            triple=tuple(row["class"]),
-            interfaces=tuple(tuple(triple) for triple in row["interfaces"]),
-            holder=None if row["client"] is None else guest(row["client"]),
-            grants={guest(one["client"]): Grant(one["port"], one["words"]) for one in row["granted"]},
-            taken=tuple(guest(client) for client in row["taken"]),
-            **{
-                name: row[name]
-                for name in ("busid", "busnum", "devnum", "manufacturer", "product", "serial", "speed", "exported")
-            },
-        )
-        for row in rows["devices"]
-    )
-
-
-def ports_of(guest: str, rows: Mapping[str, Any], addresses: Mapping[str, str]) -> tuple[Port, ...]:
-    """A client guest's virtual ports."""
-    found = []
-    for row in rows["ports"]:
-        there = row["device"]
-        device = None
-        if there is not None:
-            device = Attached(
-                server=addresses.get(there["server"], there["server"]),
-                name=full_name(there["manufacturer"], there["product"]),
-                drivers=tuple(there["drivers"]),
-                **{field: there[field] for field in ("busid", "busnum", "devnum", "vid", "pid", "speed", "local")},
-            )
-        numbers = (row["controller"], row["place"], row["rhport"])
-        found.append(Port(guest, row["port"], row["hub"], *numbers, row["state"], device))
-    return tuple(found)
-
-
-def controllers_of(guest: str, rows: Mapping[str, Any]) -> tuple[Controller, ...]:
-    """A client guest's virtual controllers."""
-    return tuple(
-        Controller(guest, row["index"], row["present"], row["usb"], row["ports"], tuple(row["used"]))
-        for row in rows["controllers"]
     )

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from router.errors import MachineError, RouterError
-from router.usb.facts import Device, Guest, Snapshot, controllers_of, devices_of, guests_of, parse, ports_of, reaches_of
+from router.usb.answers import controllers_of, devices_of, parse, ports_of
+from router.usb.facts import Controller, Device, Guest, Port, Snapshot, guests_of, reaches_of
 
 PATIENCE = 30.0
 """Seconds that a guest may take to answer: an emulated one that boots beside others takes some."""
@@ -63,23 +64,27 @@ def snapshot(connect: Connect, only: Collection[str] | None = None) -> Snapshot:
         if guest.role in ("server", "client") and (only is None or guest.name in only)
     ]
     troubles: dict[str, str] = {}
-    answers: dict[str, dict[str, Any]] = {}
+    devices: list[Device] = []
+    ports: dict[str, tuple[Port, ...]] = {}
+    controllers: dict[str, tuple[Controller, ...]] = {}
     with ThreadPoolExecutor(max_workers=8) as pool:
         pending = {guest.name: pool.submit(ask, connect, guest) for guest in asked}
         for name, future in pending.items():
             try:
-                answers[name] = future.result()
+                rows = future.result()
+                if everybody[name].role == "server":
+                    devices += devices_of(name, rows, addresses)
+                else:
+                    ports[name], controllers[name] = ports_of(name, rows, addresses), controllers_of(name, rows)
             except RouterError as error:
                 troubles[name] = error.message
-    clients = {name: rows for name, rows in answers.items() if everybody[name].role == "client"}
-    servers = {name: rows for name, rows in answers.items() if everybody[name].role == "server"}
     seen = Snapshot(
         system=state["system"],
         guests=everybody,
         reaches=reaches_of(state),
-        devices=tuple(device for name, rows in servers.items() for device in devices_of(name, rows, addresses)),
-        ports={name: ports_of(name, rows, addresses) for name, rows in clients.items()},
-        controllers={name: controllers_of(name, rows) for name, rows in clients.items()},
+        devices=tuple(devices),
+        ports=ports,
+        controllers=controllers,
         troubles=troubles,
     )
     return replace(seen, devices=tuple(with_holder(seen, device) for device in seen.devices))

@@ -63,7 +63,12 @@ def main(argv: list[str] | None = None) -> int:
         print(HELP, end="")
         return 0 if words else 2
     from router.errors import RouterError
+    from router.usbip.runtime.text import printable
 
+    for stream in (sys.stdout, sys.stderr):
+        # A letter that this terminal's encoding lacks is shown as an escape, not as a traceback.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     verb = words[0]
     if verb in ("version", "--version"):
         from router import __version__
@@ -82,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         return code
     except RouterError as error:
         sys.stdout.flush()
-        print(error, file=sys.stderr)
+        print("\n".join(printable(line) for line in str(error).split("\n")), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -33,7 +33,7 @@ DEVICES = (
     Device("1-3", 3, 1, 3, 0x0627, 1, interfaces=(HID,), serial="M1", manufacturer="QEMU", product="QEMU USB Mouse"),
     Device("2-1", 5, 2, 2, 0x46F4, 1, interfaces=(DISK,), manufacturer="QEMU", product="QEMU USB HARDDRIVE"),
 )
-POLICY = "# made from the description\nallow 10.77.0.3 class 08\nallow 10.77.0.3 path 1-2 port 5\n"
+POLICY = "# made from the description\nallow 10.77.0.3 class mass-storage\nallow 10.77.0.3 path 1-2 port 5\n"
 
 
 def plan(name: str) -> SystemPlan:
@@ -102,7 +102,7 @@ class FakeServer:
         self.exports: dict[str, Export] = {}
         addresses = {guest.name: text for text, guest in system.clients.items()}
         for device in DEVICES:
-            if self.policy.anybody(device):
+            if self.policy.is_granted(device):
                 export = Export(device, cast("Engine", self))
                 export.claimed = True
                 self.exports[device.busid] = export

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from router.errors import MachineError
-from router.usb.facts import parse
+from router.usb.answers import parse
 from router.usb.text import table
 from tests.control.running import FakeSystem
 
@@ -22,10 +22,10 @@ def running(system: FakeSystem) -> None:
 
 def test_the_list_is_a_table(says: Says) -> None:
     assert says("usb", "list") == (
-        "SERVER  BUSID  DEVICE     NAME                SPEED  GRANTED TO  BY               HELD BY\n"
-        "server  1-2    0627:0001  QEMU USB Keyboard   480M   client      path 1-2 port 5  client, port 5\n"
-        "server  1-3    0627:0001  QEMU USB Mouse      480M   -           -                -\n"
-        "server  2-1    46f4:0001  QEMU USB HARDDRIVE  5G     client      class 08         client, port 1\n"
+        "SERVER  BUSID  DEVICE     NAME                SPEED  GRANTED TO  BY                  HELD BY\n"
+        "server  1-2    0627:0001  QEMU USB Keyboard   480M   client      path 1-2 port 5     client, port 5\n"
+        "server  1-3    0627:0001  QEMU USB Mouse      480M   -           -                   -\n"
+        "server  2-1    46f4:0001  QEMU USB HARDDRIVE  5G     client      class mass-storage  client, port 1\n"
     )
 
 

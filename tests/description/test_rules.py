@@ -86,6 +86,8 @@ def test_the_networks_limits_are_where_they_are_said_to_be(right: str, wrong: st
         "{path: 1-1, to: client}, {path: 1-1, class: hid, to: client}",
         "{device: 046d:c31c, to: client}, {device: 046d:c31c, serial: A1, to: client}",
         "{device: 046d:c31c, from: server, to: client}",
+        "{path: 1-1, only: hid, to: client}, {path: 1-1, only: [hid, audio], to: client}",
+        "{only: hid, to: client}",
     ],
 )
 def test_rules_that_differ_are_no_duplicates(usb: str, tmp_path: Path) -> None:
@@ -203,3 +205,18 @@ def test_a_switch_rule_reads_as_it_is_written() -> None:
     for text in ("client -> server tcp/3240", "a -> b icmp", "a -> b udp/53"):
         assert str(parse_allow(text)) == text
     assert str(parse_allow("a->b  udp:53")) == "a -> b udp/53"
+
+
+def test_only_takes_classes_and_must_have_the_rules_own(tmp_path: Path) -> None:
+    assert len(findings(tmp_path, usb="{path: 1-1, only: keyboard, to: client}")) == 1
+    assert len(findings(tmp_path, usb="{path: 1-1, only: [], to: client}")) == 1
+    assert findings(tmp_path, usb="{class: hid, only: [mass-storage], to: client}") == [
+        "no device fits: its class is not among those that it may have"
+    ]
+
+
+def test_only_a_guest_that_exports_devices_can_be_one_that_is_not_trusted(tmp_path: Path) -> None:
+    more = "  third: {image: usb-client, trusted: false}\n"
+    assert findings(tmp_path, more=more) == ["'third' exports no devices, so no guest depends on what it answers"]
+    more = "  third: {image: usb-server, passthrough: [usb@38200000], trusted: false}\n"
+    assert findings(tmp_path, more=more, usb="{path: 1-1, from: server, to: client}") == []

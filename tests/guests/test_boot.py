@@ -127,7 +127,7 @@ def server(guest_image: Callable[[str], GuestImage], tmp_path_factory: pytest.Te
     folder = tmp_path_factory.mktemp("server")
     disk = folder / "disk.img"
     disk.write_bytes(bytes(1 << 20))
-    files = {"etc/router/guest.conf": config("server"), "etc/router/usb-policy": b"allow any class storage\n"}
+    files = {"etc/router/guest.conf": config("server"), "etc/router/usb-policy": b"allow any class mass-storage\n"}
     devices = ["-device", "qemu-xhci", "-drive", f"if=none,id=disk,file={disk},format=raw"]
     devices += ["-device", "usb-storage,drive=disk"]
     with running(guest_image("usb-server"), files, folder, devices) as guest:

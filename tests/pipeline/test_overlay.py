@@ -46,3 +46,20 @@ def test_a_guest_without_a_rule_is_ready_for_devices_if_the_switch_lets_it(allow
 
 def test_without_a_rule_and_without_the_network_there_is_nothing_to_attach() -> None:
     assert attach_file("later") is None
+
+
+def test_the_answers_of_a_server_that_is_not_trusted_are_checked() -> None:
+    fields = {
+        "system": "hostile-server",
+        "board": "qemu",
+        "guests": {
+            "server": {"image": "usb-server", "passthrough": ["pcie@3f000000"], "trusted": False},
+            "client": {"image": "usb-client", "usb": {"version": 2, "ports": 8}},
+        },
+        "usb": [{"path": "1-1", "to": "client", "only": ["hid", 8]}],
+    }
+    plan = plan_of(described(fields))
+    files = overlay_files(plan, plan.guest("client"))
+    assert files["etc/router/usb-attach"] == b"server 10.77.0.2\nports 8\nusb 2\nvalidate yes\n"
+    policy = overlay_files(plan, plan.guest("server"))["etc/router/usb-policy"].decode()
+    assert policy.splitlines()[1:] == ["allow 10.77.0.3 path 1-1 only hid,mass-storage"]

@@ -7,10 +7,17 @@ import pytest
 
 from router.usbip.engines.kernel import KernelEngine
 from router.usbip.policy.file import parse_policy
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
+from router.usbip.runtime.log import MAX_BURST, budget
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
 from tests.usbip.fakes import FakeKernel
+
+
+@pytest.fixture(autouse=True)
+def whole_log() -> None:
+    """Each test begins with all the log lines that a daemon may write at once."""
+    budget.lines, budget.left_out = MAX_BURST, 0
 
 
 @pytest.fixture

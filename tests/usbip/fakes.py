@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.runtime.sysfs import Sysfs
 from tests.support.patience import PATIENCE
@@ -127,9 +127,11 @@ class FakeKernel(Sysfs):
 
     # What writing does
 
-    def write(self, name: str, text: str) -> None:
+    def write(self, name: str, text: str, check: Callable[[], None] | None = None) -> None:
         if not self.exists(name):
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        if check:
+            check()
         self.written.append((name, text))
         directory, _, leaf = name.rpartition("/")
         match directory.rsplit("/", 1)[-1], leaf:
@@ -222,12 +224,12 @@ def _shut(sock: socket.socket) -> None:
 
 @contextmanager
 def unused_address() -> Iterator[Address]:
-    """An address on loopback where nobody listens, nor will but who asks for just that one.
+    """An address on loopback without a listener, that only a caller who asks for it can get.
 
-    A port that was only asked for and given back may become anybody's: even that of a connection to itself.
+    A port that was asked for and given back may be handed out again, even to a connection to itself.
     """
     with socket.socket() as keeper:
-        # Our servers set the same option, so that they may listen there as long as nobody else does.
+        # Our servers set the same option, so that they may listen there as long as no other does.
         keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         keeper.bind(("127.0.0.1", 0))
         yield Address("tcp", "127.0.0.1", keeper.getsockname()[1])

@@ -12,7 +12,7 @@ from router.usbip.client.exchange import import_steps, run_steps
 from router.usbip.protocol import handshake, urb
 from router.usbip.protocol.device import Device
 from router.usbip.runtime import net
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from tests.support.patience import PATIENCE
 

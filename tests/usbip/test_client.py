@@ -23,7 +23,7 @@ from router.usbip.policy.file import parse_policy
 from router.usbip.protocol import handshake
 from router.usbip.protocol.device import Device
 from router.usbip.runtime import net
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
 from tests.support.patience import PATIENCE
@@ -102,11 +102,11 @@ def test_a_port_without_a_rule_avoids_those_that_rules_ask_for(
     assert attached(keeper) == {"1-1": 2, "1-2": 1}
 
 
-def test_a_device_that_is_plugged_in_later_appears_by_itself(
+def test_a_device_that_is_plugged_in_later_is_attached(
     loop: Loop, host: FakeKernel, serve: Serve, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("POLL_SECONDS", "CHECK_SECONDS"):
-        monkeypatch.setattr(client_module, name, 10 * PATIENCE)  # it is told, and does not have to ask
+    for name in ("POLL_INTERVAL_S", "CHECK_INTERVAL_S"):
+        monkeypatch.setattr(client_module, name, 10 * PATIENCE)  # it gets a message, and does not ask
     server, address = serve(ALL)
     keeper = keep(address)
     run_until(loop, server.watchers)
@@ -162,7 +162,7 @@ def test_a_client_that_starts_before_its_server_finds_it(
         run_until(loop, lambda: keeper.held)
     server.close()
     assert attached(keeper) == {"1-1": 1}
-    assert complaints() == 1, "a lasting trouble is told once"
+    assert complaints() == 1, "a lasting trouble is logged once"
 
 
 def test_devices_stay_attached_while_the_server_restarts(
@@ -193,7 +193,7 @@ def test_a_restarted_client_adopts_what_is_attached(
     keep: Keep,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client_module, "CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(client_module, "CHECK_INTERVAL_S", 0.1)
     host.plug("1-1")
     server, address = serve(ALL)
     first = keep(address)
@@ -277,7 +277,7 @@ class OtherServer:
 
 
 def test_a_server_without_watch_is_asked_for_its_list(loop: Loop, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(client_module, "POLL_INTERVAL_S", 0.1)
     server = OtherServer([])
     keeper = keep(server.address)
     run_for(loop, 0.3)
@@ -309,7 +309,7 @@ def test_what_a_person_detaches_stays_detached_until_it_is_attached_again(
     vhci: Vhci,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client_module, "CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(client_module, "CHECK_INTERVAL_S", 0.1)
     monkeypatch.setattr("router.usbip.commands.detach.Vhci", lambda *_: vhci)
     host.plug("1-1")
     _, address = serve(ALL)
@@ -412,7 +412,9 @@ def test_a_local_disks_read_ahead_is_left_alone(guest: FakeKernel) -> None:
 
 
 def test_the_attach_file_is_read_as_it_was_written() -> None:
-    assert parse_attach(render_attach("10.77.0.2", 8, 2), "f") == {"server": "10.77.0.2", "ports": "8", "usb": "2"}
+    settings = {"server": "10.77.0.2", "ports": "8", "usb": "2"}
+    assert parse_attach(render_attach("10.77.0.2", 8, 2), "f") == settings
+    assert parse_attach(render_attach("10.77.0.2", 8, 2, validate=True), "f") == {**settings, "validate": "yes"}
 
 
 @pytest.mark.parametrize("line", ["usb 4", "ports many", "serve 10.77.0.2", "server", "server a\nserver b"])

@@ -12,7 +12,7 @@ from pathlib import Path
 from router.usbip.client.vhci import Vhci
 from router.usbip.commands.attach import attach
 from router.usbip.protocol import urb
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
 from router.usbip.virtual.keyboard import Keyboard

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.usbip.engines.session import UserSession
-from router.usbip.protocol.descriptors import parse_alternates
-from router.usbip.runtime.loop import Loop
-from router.usbip.runtime.sysfs import interfaces_of
+from router.usbip.protocol.descriptors import interfaces_of, parse_alternates
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.uevent import parse_uevent
 from router.usbip.virtual.audio import Microphone
 from router.usbip.virtual.device import VirtualDevice

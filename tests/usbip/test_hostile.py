@@ -22,7 +22,7 @@ from router.usbip.engines.session import UserSession
 from router.usbip.policy.file import parse_policy
 from router.usbip.protocol import handshake, urb
 from router.usbip.runtime import net
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
 from router.usbip.virtual.audio import Microphone
@@ -282,7 +282,7 @@ def test_a_transfer_returned_twice_is_cut_off(between: Between) -> None:
 
 
 def test_cve_2026_31607_the_number_of_packets_is_what_was_submitted(between: Between) -> None:
-    """On a transfer that is not isochronous a server's number of packets is of no use to anybody but an attacker."""
+    """On a transfer that is not isochronous a server's number of packets is of use to an attacker only."""
     submit = between.submit(direction=1, endpoint=1, length=100)
     passed = between.answer(urb.pack_return(submit.seqnum, 0, 0, packets=1024, errors=7))
     assert passed == urb.pack_return(submit.seqnum, 0, 0)

@@ -19,7 +19,7 @@ from router.usbip.client.vhci import Vhci
 from router.usbip.policy.edit import granted, revoked
 from router.usbip.policy.file import parse_policy
 from router.usbip.protocol.device import Device
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
 from tests.usbip.fakes import FakeKernel, run_until
@@ -68,7 +68,7 @@ def test_a_grant_that_the_file_makes_already_adds_nothing() -> None:
     assert granted(revoked(text, A, MOUSE), A, MOUSE) == text
 
 
-def test_a_grant_is_for_that_device_and_no_other_in_its_socket() -> None:
+def test_a_grant_is_for_that_device_and_no_other_in_its_port() -> None:
     assert allowed(granted("", A, MOUSE), OTHER) == {A: None, B: None}
 
 
@@ -161,7 +161,7 @@ class FakeVhci(FakeKernel):
             ]
             (self.tree / f"devices/platform/vhci_hcd.0/status.{index}").write_text(head + "".join(rows))
 
-    def write(self, name: str, text: str) -> None:
+    def write(self, name: str, text: str, check: Callable[[], None] | None = None) -> None:
         link = self.tree / controllers.DRIVER / text
         if name == f"{controllers.DRIVER}/unbind":
             link.unlink()
@@ -170,7 +170,7 @@ class FakeVhci(FakeKernel):
                 raise OSError(errno.EBUSY, "bind")
             link.symlink_to(self.tree / "devices/platform" / text)
         else:
-            super().write(name, text)
+            super().write(name, text, check)
             return
         self.show()
 

@@ -13,7 +13,7 @@ from router.usbip.client.exchange import devlist_steps, run_steps
 from router.usbip.policy.file import parse_policy
 from router.usbip.protocol import handshake, urb
 from router.usbip.runtime import net
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address, parse_address
 from router.usbip.server.server import Server
 from router.usbip.virtual.audio import FRAME_BYTES, SAMPLES, Microphone
@@ -190,12 +190,12 @@ def test_a_virtual_machine_connects_over_vsock(host: Host) -> None:
         ("vsock:2", "vsock:2:3240"),
     ],
 )
-def test_addresses_are_read_as_people_write_them(text: str, what: str) -> None:
+def test_addresses_are_read_as_users_write_them(text: str, what: str) -> None:
     assert str(parse_address(text)) == what
 
 
 @pytest.mark.parametrize("text", ["", ":3240", "host:port", "host:70000", "vsock:x", "[::1", "[::1]x", "unix:"])
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_text_that_is_not_an_address_is_refused(text: str) -> None:
     with pytest.raises(Exception, match="is not an address"):
         parse_address(text)
 

@@ -8,8 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.description.values import parse_class
 from router.errors import DescriptionError
-from router.usbip.policy.file import CLASSES, load_policy, parse_policy, render_policy
+from router.usbip.policy.edit import granted, revoked
+from router.usbip.policy.file import load_policy, parse_policy, render_policy
+from router.usbip.protocol.classes import CODES, NAMES, class_word
+from router.usbip.protocol.descriptors import all_interfaces_of
 from router.usbip.protocol.device import Device
 
 KEYBOARD = Device("1-2", 2, 1, 3, 0x046D, 0xC31C, interfaces=((3, 1, 1), (3, 0, 0)))
@@ -28,7 +32,7 @@ def allowed(text: str, client: str, device: Device) -> bool:
         "device 0781:5567",
         "device 0781:*",
         'serial "4C53 0001"',
-        "class storage",
+        "class mass-storage",
         "class 08",
         "class 08/06",
         "class 08/06/50",
@@ -69,7 +73,7 @@ def test_clients_are_named_by_address_network_or_kind(client: str, who: str, fit
 
 
 def test_all_parts_of_a_line_must_fit() -> None:
-    assert not allowed(f"allow {A} class storage serial other", A, DISK)
+    assert not allowed(f"allow {A} class mass-storage serial other", A, DISK)
 
 
 def test_a_devices_own_class_counts_as_its_interfaces_do_but_not_for_interface() -> None:
@@ -79,21 +83,27 @@ def test_a_devices_own_class_counts_as_its_interfaces_do_but_not_for_interface()
 
 
 def test_the_more_exact_rule_counts_wherever_it_stands() -> None:
-    for text in (f"deny {A} class storage\nallow {A} path 1-1", f"allow {A} path 1-1\ndeny {A} class storage"):
+    for text in (
+        f"deny {A} class mass-storage\nallow {A} path 1-1",
+        f"allow {A} path 1-1\ndeny {A} class mass-storage",
+    ):
         assert allowed(text, A, DISK)
-    for text in (f"allow {A} class storage\ndeny {A} path 1-1", f"deny {A} path 1-1\nallow {A} class storage"):
+    for text in (
+        f"allow {A} class mass-storage\ndeny {A} path 1-1",
+        f"deny {A} path 1-1\nallow {A} class mass-storage",
+    ):
         assert not allowed(text, A, DISK)
 
 
 def test_deny_goes_before_allow_between_equals_and_an_address_before_a_network() -> None:
     both = Device("1-4", 3, 1, 5, 1, 1, interfaces=((8, 6, 0x50), (3, 1, 1)))
-    assert not allowed("allow any class storage\ndeny any class hid", A, both)
-    assert not allowed("allow any class storage\ndeny 10.77.0.0/24 class storage", A, DISK)
-    assert allowed(f"deny any class storage\nallow {A} class storage", A, DISK)
+    assert not allowed("allow any class mass-storage\ndeny any class hid", A, both)
+    assert not allowed("allow any class mass-storage\ndeny 10.77.0.0/24 class mass-storage", A, DISK)
+    assert allowed(f"deny any class mass-storage\nallow {A} class mass-storage", A, DISK)
 
 
-def test_a_socket_given_to_one_guest_is_not_anothers_by_class() -> None:
-    policy = parse_policy(f"allow {A} class storage\nallow {B} path 1-1")
+def test_a_port_given_to_one_guest_is_not_anothers_by_class() -> None:
+    policy = parse_policy(f"allow {A} class mass-storage\nallow {B} path 1-1")
     refused = policy.decide(A, DISK)
     assert not refused.allowed
     assert refused.reason == f"line 2 gives it to {B}: allow {B} path 1-1"
@@ -102,18 +112,18 @@ def test_a_socket_given_to_one_guest_is_not_anothers_by_class() -> None:
 
 
 def test_a_deny_for_one_guest_does_not_concern_another() -> None:
-    assert allowed(f"deny {A} path 1-1\nallow {B} class storage", B, DISK)
+    assert allowed(f"deny {A} path 1-1\nallow {B} class mass-storage", B, DISK)
 
 
 def test_the_port_comes_with_the_rule_that_counts() -> None:
-    policy = parse_policy(f"allow {A} class storage port 7\nallow {A} path 1-1 port 2")
+    policy = parse_policy(f"allow {A} class mass-storage port 7\nallow {A} path 1-1 port 2")
     assert policy.decide(A, DISK).port == 2
 
 
-def test_only_devices_that_somebody_may_have_are_exported() -> None:
-    assert parse_policy("allow 10.77.0.0/24 path 1-1").anybody(DISK)
-    assert not parse_policy("allow 10.77.0.0/24 path 1-1").anybody(KEYBOARD)
-    assert not parse_policy(f"allow {A} class storage\ndeny {A} path 1-1").anybody(DISK)
+def test_only_granted_devices_are_exported() -> None:
+    assert parse_policy("allow 10.77.0.0/24 path 1-1").is_granted(DISK)
+    assert not parse_policy("allow 10.77.0.0/24 path 1-1").is_granted(KEYBOARD)
+    assert not parse_policy(f"allow {A} class mass-storage\ndeny {A} path 1-1").is_granted(DISK)
 
 
 @pytest.mark.parametrize(
@@ -165,12 +175,12 @@ def test_rendered_grants_read_as_written() -> None:
     text = render_policy(
         [
             {"client": A, "device": "046d:c31c", "port": 1},
-            {"client": B, "serial": 'a "b" #\\c', "class": "storage"},
+            {"client": B, "serial": 'a "b" #\\c', "class": "mass-storage"},
         ]
     )
     assert text.splitlines()[1:] == [
         "allow 10.77.0.3 device 046d:c31c port 1",
-        'allow 10.77.0.4 serial "a \\"b\\" #\\\\c" class storage',
+        'allow 10.77.0.4 serial "a \\"b\\" #\\\\c" class mass-storage',
     ]
     assert parse_policy(text).rules[1].serial == 'a "b" #\\c'
 
@@ -188,7 +198,7 @@ grants = st.fixed_dictionaries(
         "path": st.from_regex(r"\A[1-9]-[1-9](\.[1-9]){0,3}\Z"),
         "serial": st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20),
         "device": st.from_regex(r"\A[0-9a-f]{4}:([0-9a-f]{4}|\*)\Z"),
-        "class": st.sampled_from(sorted(CLASSES)),
+        "class": st.sampled_from(sorted(CODES)),
         "port": st.integers(1, 255),
     },
 ).filter(lambda grant: set(grant) - {"client", "port"})
@@ -213,3 +223,92 @@ def test_no_text_does_worse_than_an_error_with_a_place(text: str) -> None:
         assert error.where and error.where.startswith("f:")
     else:
         assert all(rule.line for rule in policy.rules)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("storage", "mass-storage"),
+        ("comm", "communications"),
+        ("misc", "miscellaneous"),
+        ("app", "application"),
+    ],
+)
+def test_a_class_word_of_an_earlier_version_is_an_error_with_todays_word(old: str, new: str) -> None:
+    with pytest.raises(DescriptionError) as raised:
+        parse_policy(f"allow any class {old}", "p")
+    assert (raised.value.where, raised.value.hint) == ("p:1", f"write {new}")
+    assert parse_policy(f"allow any class {new}").rules
+
+
+def test_every_class_word_of_the_description_is_one_of_the_policy() -> None:
+    for word, code in CODES.items():
+        (rule,) = parse_policy(f"allow any class {word}").rules
+        assert rule.cls == (code, None, None) == (parse_class(word), None, None)
+        assert class_word(code) == word and code in NAMES
+    assert parse_policy(f"allow any class {class_word(0x77)}").rules[0].cls == (0x77, None, None)
+
+
+KEYS, STORE = (3, 1, 1), (8, 6, 0x50)
+
+
+@pytest.mark.parametrize(
+    ("rule", "has", "fits"),
+    [
+        ("only hid", (KEYS,), True),
+        ("only hid", (KEYS, (3, 0, 0)), True),
+        ("only hid", (KEYS, STORE), False),
+        ("only hid", (STORE,), False),
+        ("only mass-storage", (STORE, KEYS), False),
+        ("only mass-storage,hid", (STORE, KEYS), True),
+        ("only 03/01/01", (KEYS, (3, 0, 0)), False),
+        ("only hid", (), False),
+        ("only hid", None, False),
+    ],
+)
+def test_only_takes_a_device_without_any_other_interface(
+    rule: str, has: tuple[tuple[int, int, int], ...] | None, fits: bool
+) -> None:
+    device = Device("1-1", 3, 1, 2, 1, 1, interfaces=(KEYS,), all_interfaces=has)
+    assert parse_policy(f"allow any path 1-1 {rule}").decide(A, device).allowed is fits
+
+
+def test_only_is_for_allow_rules() -> None:
+    with pytest.raises(DescriptionError, match="a deny rule has no only"):
+        parse_policy("deny any only hid")
+
+
+def config(value: int, *interfaces: tuple[int, int, tuple[int, int, int]]) -> bytes:
+    """A configuration of (number, alternate setting, class triple) interfaces."""
+    body = b"".join(bytes([9, 4, number, alternate, 0, *triple, 0]) for number, alternate, triple in interfaces)
+    return bytes([9, 2, 9 + len(body), 0, 1, value, 0, 0x80, 50]) + body
+
+
+DEVICE_DESCRIPTOR = bytes([18, 1]) + bytes(16)
+
+
+@pytest.mark.parametrize(
+    ("configs", "found"),
+    [
+        pytest.param([config(1, (0, 0, KEYS))], (KEYS,), id="one"),
+        pytest.param([config(1, (0, 0, KEYS), (0, 1, STORE))], (KEYS, STORE), id="in an alternate setting"),
+        pytest.param([config(1, (0, 0, KEYS)), config(2, (0, 0, STORE))], (KEYS, STORE), id="in another configuration"),
+        pytest.param([config(1, (0, 0, KEYS), (0, 0, STORE))], (KEYS, STORE), id="in a duplicate"),
+        pytest.param([config(1, (0, 0, KEYS)), bytes([0, 4])], None, id="a chain that breaks off"),
+        pytest.param([config(1, (0, 0, KEYS)), bytes([9, 4, 0])], None, id="a descriptor that is cut off"),
+        pytest.param([config(1, (0, 0, KEYS)), bytes([5, 4, 0, 0, 0])], None, id="an interface without a class"),
+    ],
+)
+def test_every_interface_counts_wherever_a_device_hides_it(
+    configs: list[bytes], found: tuple[tuple[int, int, int], ...] | None
+) -> None:
+    assert all_interfaces_of(b"".join([DEVICE_DESCRIPTOR, *configs])) == found
+
+
+def test_a_grant_at_run_time_does_not_fit_the_device_once_it_has_another_interface() -> None:
+    plain = Device("1-1", 3, 1, 2, 1, 1, interfaces=(STORE,), all_interfaces=(STORE,), serial="S")
+    changed = Device("1-1", 3, 1, 3, 1, 1, interfaces=(STORE,), all_interfaces=(STORE, KEYS), serial="S")
+    text = granted("", A, plain)
+    assert parse_policy(text).decide(A, plain).allowed
+    assert not parse_policy(text).decide(A, changed).allowed
+    assert not parse_policy(revoked(text, A, plain)).decide(A, plain).allowed

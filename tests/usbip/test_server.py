@@ -13,9 +13,9 @@ import pytest
 from router.usbip.client.exchange import devlist_steps, import_steps
 from router.usbip.policy.file import parse_policy
 from router.usbip.protocol import handshake
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
-from router.usbip.server.server import MAX_CONVERSATIONS_PER_CLIENT, Server
+from router.usbip.server.server import Server
 from tests.usbip.fakes import FakeKernel, run_for, run_until
 
 Serve = Callable[[str], tuple[Server, Address]]
@@ -117,7 +117,7 @@ def test_an_exported_device_is_announced(host: FakeKernel, serve: Serve, capfd: 
     assert capfd.readouterr().out == "router-usbip: exported 1-1 46f4:0001\n"
 
 
-def test_a_device_that_nobody_may_have_keeps_its_driver(host: FakeKernel, serve: Serve) -> None:
+def test_a_device_that_is_not_granted_keeps_its_driver(host: FakeKernel, serve: Serve) -> None:
     host.plug("1-1")
     server, _ = serve("allow 127.0.0.1 path 1-2")
     assert (names(server), host.written) == ([], [])
@@ -133,7 +133,7 @@ def test_hubs_and_attached_devices_are_not_exported(host: FakeKernel, serve: Ser
 def test_the_list_shows_a_client_what_it_may_have_and_no_more(host: FakeKernel, serve: Serve, peer: Connect) -> None:
     host.plug("1-1")
     host.plug("1-2", vid=0x46D, pid=0xC31C, interfaces=[(3, 1, 1), (3, 0, 0)], devnum=3)
-    _, address = serve("allow 127.0.0.1 class hid\nallow 10.77.0.3 class storage")
+    _, address = serve("allow 127.0.0.1 class hid\nallow 10.77.0.3 class mass-storage")
     client = peer(address)
     client.send(handshake.pack_devlist_request())
     devices = parse(devlist_steps(), client.end())
@@ -142,9 +142,7 @@ def test_the_list_shows_a_client_what_it_may_have_and_no_more(host: FakeKernel, 
     ]
 
 
-def test_an_import_hands_the_socket_over_before_the_client_is_told(
-    host: FakeKernel, serve: Serve, peer: Connect
-) -> None:
+def test_an_import_hands_the_socket_over_before_it_is_answered(host: FakeKernel, serve: Serve, peer: Connect) -> None:
     host.plug("1-1", devnum=7)
     _, address = serve(ALL)
     client = peer(address)
@@ -179,20 +177,20 @@ def test_a_refused_import_is_logged_with_the_rule_that_refused_it(
 ) -> None:
     host.plug("1-1")
     host.plug("1-2", devnum=3)
-    _, address = serve("allow any path 1-2\nallow 10.77.0.3 path 1-1\ndeny any class storage")
+    _, address = serve("allow any path 1-2\nallow 10.77.0.3 path 1-1\ndeny any class mass-storage")
     client = peer(address)
     client.send(handshake.pack_import_request("1-1"))
     client.end()
-    assert "line 3 denies it: deny any class storage" in capfd.readouterr().err
+    assert "line 3 denies it: deny any class mass-storage" in capfd.readouterr().err
 
 
-def test_what_is_granted_to_nobody_is_told_when_it_comes_and_goes(
+def test_a_device_that_is_not_granted_has_milestones_when_it_comes_and_goes(
     host: FakeKernel, serve: Serve, capfd: pytest.CaptureFixture[str]
 ) -> None:
     host.plug("1-1")
     server, _ = serve("allow any path 1-2")
     server.rescan()
-    assert capfd.readouterr().out == "router-usbip: plugged 1-1 46f4:0001 granted to nobody\n"
+    assert capfd.readouterr().out == "router-usbip: plugged 1-1 46f4:0001 not granted\n"
     host.unplug("1-1")
     host.plug("1-1", devnum=3)
     server.rescan()
@@ -200,12 +198,12 @@ def test_what_is_granted_to_nobody_is_told_when_it_comes_and_goes(
     server.rescan()
     assert capfd.readouterr().out.splitlines() == [
         "router-usbip: unplugged 1-1 46f4:0001",
-        "router-usbip: plugged 1-1 46f4:0001 granted to nobody",
+        "router-usbip: plugged 1-1 46f4:0001 not granted",
         "router-usbip: unplugged 1-1 46f4:0001",
     ]
 
 
-def test_a_new_grant_or_revocation_is_no_plugging_in(
+def test_a_new_grant_or_revocation_is_not_reported_as_plugging_in(
     loop: Loop, host: FakeKernel, serve: Serve, capfd: pytest.CaptureFixture[str]
 ) -> None:
     host.plug("1-1")
@@ -220,7 +218,7 @@ def test_a_new_grant_or_revocation_is_no_plugging_in(
 @pytest.mark.parametrize(
     ("busid", "port", "rule"), [("2-1", "usb1-port1", "1-1"), ("2-1.4", "1-1-port4", "1-1.4"), ("2-1", "", "2-1")]
 )
-def test_a_super_speed_device_fits_the_rule_of_either_name_of_its_socket(
+def test_a_super_speed_device_fits_the_rule_of_either_name_of_its_port(
     host: FakeKernel, serve: Serve, busid: str, port: str, rule: str
 ) -> None:
     host.plug(busid, speed="5000", where="devices/pci0000:00/usb2")
@@ -338,7 +336,7 @@ def test_a_device_without_a_number_is_being_reset_and_stays(
     assert "1-1" in host.sockets
 
 
-def test_a_device_that_comes_back_as_another_follows_the_rule_of_its_socket(host: FakeKernel, serve: Serve) -> None:
+def test_a_device_that_comes_back_as_another_follows_the_rule_of_its_port(host: FakeKernel, serve: Serve) -> None:
     """A firmware update mode, a modem that switches: another VID:PID at the same place."""
     host.plug("1-1", devnum=2)
     server, _ = serve("allow 127.0.0.1 path 1-1 port 3")
@@ -398,7 +396,7 @@ def test_a_client_that_stops_in_the_middle_is_let_go(
     peer: Connect,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("router.usbip.server.conversation.PATIENCE", 0.1)
+    monkeypatch.setattr("router.usbip.server.conversation.REQUEST_TIMEOUT_S", 0.1)
     server, address = serve(ALL)
     client = peer(address)
     client.send(b"\x01\x11\x80")
@@ -406,9 +404,13 @@ def test_a_client_that_stops_in_the_middle_is_let_go(
     assert not server.conversations
 
 
-def test_one_client_cannot_take_all_connections(loop: Loop, serve: Serve, peer: Connect) -> None:
+@pytest.mark.parametrize(("descriptors", "share"), [(20000, 32), (64, 4)])
+def test_one_client_cannot_take_all_connections(
+    loop: Loop, serve: Serve, peer: Connect, monkeypatch: pytest.MonkeyPatch, descriptors: int, share: int
+) -> None:
+    monkeypatch.setattr("router.usbip.runtime.net.max_descriptors", lambda: descriptors)
     server, address = serve(ALL)
-    flood = [peer(address) for _ in range(MAX_CONVERSATIONS_PER_CLIENT + 10)]
+    flood = [peer(address) for _ in range(share + 10)]
 
     def refused() -> int:
         for one in flood:
@@ -418,10 +420,10 @@ def test_one_client_cannot_take_all_connections(loop: Loop, serve: Serve, peer: 
     run_until(loop, lambda: refused() >= 10)
     run_for(loop, 0.2)
     assert refused() == 10
-    assert len(server.conversations) == MAX_CONVERSATIONS_PER_CLIENT
+    assert len(server.conversations) == share
 
 
-def test_a_watching_client_is_told_grants_ports_and_changes(
+def test_a_watching_client_gets_grants_ports_and_changes(
     loop: Loop, host: FakeKernel, serve: Serve, peer: Connect
 ) -> None:
     host.plug("1-1")

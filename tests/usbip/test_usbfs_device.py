@@ -17,9 +17,8 @@ from router.usbip.engines.usbfs_device import UsbfsDevice
 from router.usbip.protocol import urb
 from router.usbip.protocol.descriptors import BULK
 from router.usbip.protocol.device import Device
-from router.usbip.runtime import loop as events
-from router.usbip.runtime import net
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime import event_loop, net
+from router.usbip.runtime.event_loop import Loop
 from tests.support.patience import PATIENCE
 from tests.usbip.fakes import run_for, run_until
 
@@ -164,11 +163,11 @@ def test_transfers_that_usbfs_has_no_memory_for_wait_and_are_all_answered_in_ord
     client.sendall(b"".join(take(seqnum, 64) for seqnum in range(1, 8)))
     for _ in range(5):
         loop.run_once(0.02)
-        device._ready(events.OUT)
+        device._ready(event_loop.OUT)
     assert answers(loop, client, [64] * 7) == [(urb.RET_SUBMIT, seqnum, 0) for seqnum in range(1, 8)]
 
 
-def test_one_transfer_that_is_too_large_for_usbfs_fails_by_itself(
+def test_a_transfer_that_is_too_large_for_usbfs_fails_alone(
     loop: Loop, kernel: Kernel, device: UsbfsDevice, client: socket.socket
 ) -> None:
     kernel.room = 0
@@ -214,3 +213,16 @@ def test_what_a_client_has_not_read_yet_is_not_overwritten(
             continue
     assert got == size + 4096 + 96
     assert size not in device._buffers, "it was not sent at once, so it is not used again"
+
+
+def test_an_exception_while_transfers_are_reaped_ends_that_session_and_the_device_is_renewed(
+    loop: Loop, device: UsbfsDevice, client: socket.socket, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other: list[int] = []
+    loop.call_later(0.05, lambda: other.append(1))
+    monkeypatch.setattr(usbfs, "reap", lambda fd: 12345)
+    os.close(device._claims._hub)
+    device._claims._hub = os.open(os.devnull, os.O_RDONLY)
+    run_until(loop, lambda: device.broken and other)
+    client.settimeout(0.1)
+    assert client.recv(1) == b""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from router.usbip.__main__ import VERBS, main
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
 from tests.usbip.fakes import FakeKernel, run_until

@@ -12,7 +12,7 @@ import pytest
 from router.errors import HostError
 from router.usbip.policy.file import parse_policy
 from router.usbip.protocol import urb
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
 from router.usbip.virtual.audio import FRAME, FRAME_BYTES, SAMPLES, Microphone

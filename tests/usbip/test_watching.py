@@ -20,7 +20,7 @@ from router.usbip.policy.file import parse_policy
 from router.usbip.protocol import names, urb
 from router.usbip.protocol.device import Device
 from router.usbip.runtime import jsontext
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server import control
 from router.usbip.server.capture import Capture, PduLog, Taps
@@ -220,7 +220,7 @@ def test_percentiles_are_right_to_a_fifth() -> None:
 @pytest.fixture
 def controlled(loop: Loop, host: FakeKernel, tmp_path: Path) -> Iterator[tuple[Server, str, Path]]:
     policy = tmp_path / "policy"
-    policy.write_text("# ours\nallow 10.77.0.3 class storage\n")
+    policy.write_text("# ours\nallow 10.77.0.3 class mass-storage\n")
     server = Server(loop, [KernelEngine(loop, host)], parse_policy(policy.read_text()))
     host.plug("1-1", devnum=2)
     host.plug("1-2", devnum=3, vid=0x46D, pid=0xC31C, interfaces=[(3, 1, 1)])
@@ -248,8 +248,8 @@ def test_status_tells_each_device_who_may_have_it_and_who_has_it(
         {
             "client": "10.77.0.3",
             "port": 0,
-            "rule": "line 2 allows it: allow 10.77.0.3 class storage",
-            "words": "allow 10.77.0.3 class storage",
+            "rule": "line 2 allows it: allow 10.77.0.3 class mass-storage",
+            "words": "allow 10.77.0.3 class mass-storage",
         }
     ]
     assert main(["status", "--control", path]) == 0
@@ -259,8 +259,8 @@ def test_status_tells_each_device_who_may_have_it_and_who_has_it(
 def test_a_device_is_granted_and_revoked_while_the_server_runs(controlled: Controlled) -> None:
     server, path, policy = controlled
     control.ask(["grant", "10.77.0.4", "1-2", "3"], path)
-    exact = "path 1-2 serial 1-0000:00:01.0-1 device 046d:c31c interface 03/01/01 class 03/01/01"
-    before = "# ours\nallow 10.77.0.3 class storage\n"
+    exact = "path 1-2 serial 1-0000:00:01.0-1 device 046d:c31c interface 03/01/01 class 03/01/01 only 03/01/01"
+    before = "# ours\nallow 10.77.0.3 class mass-storage\n"
     assert policy.read_text() == f"{before}allow 10.77.0.4 {exact} port 3 # at run time\n"
     assert "1-2" in server.exports
     control.ask(["grant", "10.77.0.3", "1-2"], path)

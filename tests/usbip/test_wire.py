@@ -54,7 +54,7 @@ def test_an_import_replys_fields_are_where_linux_reads_them() -> None:
     assert data[0x13A:] == bytes([0, 0, 0, 1, 1, 2])
 
 
-def test_super_speed_plus_is_told_as_super_speed() -> None:
+def test_super_speed_plus_is_sent_as_super_speed() -> None:
     fast = Device("1-1", 6, 1, 2, 1, 1)
     assert struct.unpack_from(">I", handshake.pack_device(fast), 296) == (5,)
 

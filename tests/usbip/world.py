@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from router.usbip.client.relay import Relay
 from router.usbip.policy.file import parse_policy
 from router.usbip.protocol import urb
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
 from router.usbip.virtual.device import VirtualDevice

@@ -35,8 +35,8 @@ SHORT = tcp_frame(CLIENT, SERVER, 40000, 3240, ACK, b"payload")
 LONG = tcp_frame(CLIENT, SERVER, 40000, 3240, ACK, bytes(20000))
 DATAGRAM = udp_frame(SERVER, OTHER, 5000, 53, b"question")
 PASSED = ({SERVER}, "pass")
-CHECKSUM: tuple[set[str], str] = (set(), "checksum-offload")
-SEGMENTATION: tuple[set[str], str] = (set(), "segmentation-offload")
+CHECKSUM: tuple[set[int], str] = (set(), "checksum-offload")
+SEGMENTATION: tuple[set[int], str] = (set(), "segmentation-offload")
 
 
 @pytest.fixture

@@ -122,6 +122,7 @@ def granted_to(plug: UsbPlug, grants: tuple[Grant, ...]) -> str | None:
             and grant.product in (None, facts.product)
             and grant.path in (None, plug.path, plug.peer)
             and (grant.device_class is None or grant.device_class in facts.classes)
+            and (not grant.only or set(facts.classes) <= set(grant.only))
             and grant.serial is None
         ):
             return grant.to

@@ -1,0 +1,1 @@
+"""The client: imports devices, plugs them into vhci, keeps them attached, checks a server that is not trusted."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.usbip.runtime import loop as events
+from router.usbip.runtime import event_loop
 from router.usbip.runtime.log import log
 from router.usbip.runtime.sysfs import Sysfs
 from router.usbip.runtime.uevent import Uevents
@@ -46,7 +46,7 @@ def deepen_read_ahead(sysfs: Sysfs, device: str) -> bool:
     return True
 
 
-def follow_disks(loop: events.Loop, sysfs: Sysfs, sectors: int) -> Uevents | None:
+def follow_disks(loop: event_loop.Loop, sysfs: Sysfs, sectors: int) -> Uevents | None:
     """Does so for each disk that appears. Without kernel uevents, or with 0 sectors, disks stay as they are."""
     if not sectors:
         return None
@@ -63,5 +63,5 @@ def follow_disks(loop: events.Loop, sysfs: Sysfs, sectors: int) -> Uevents | Non
                 raise_max_sectors(sysfs, device, sectors)
                 deepen_read_ahead(sysfs, device)
 
-    loop.watch(uevents.fileno(), events.IN, heard)
+    loop.watch(uevents.fileno(), event_loop.IN, heard)
     return uevents

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Generator
 
 from router.errors import MachineError, RouterError
 from router.usbip.protocol import handshake
 from router.usbip.protocol.device import Device
-from router.usbip.runtime import loop as events
-from router.usbip.runtime import net
+from router.usbip.runtime import event_loop, net
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 # Shorter than TCP's own second try would need: a new attempt finds a server that has just come up sooner.
-CONNECT_TIMEOUT = 1.5
+CONNECT_TIMEOUT_S = 1.5
+# For a whole answer to a command, however the server doles it out.
+WHOLE_ANSWER_TIMEOUT_S = 30.0
 
 
 class RefusedError(MachineError):
@@ -72,11 +74,12 @@ def watch_steps(heard: Callable[[list[handshake.Grant]], None]) -> Generator[int
 
 def run_steps(sock: socket.socket, request: bytes, steps: Steps) -> Any:
     """Sends the request on a blocking socket and returns the steps' result; MachineError when the peer fails."""
+    until = time.monotonic() + WHOLE_ANSWER_TIMEOUT_S
     try:
         sock.sendall(request)
         need = next(steps)
         while True:
-            need = steps.send(net.receive_exactly(sock, need))
+            need = steps.send(net.receive_exactly(sock, need, until))
     except StopIteration as result:
         return result.value
     except EOFError as error:
@@ -96,7 +99,7 @@ class Exchange:
 
     def __init__(
         self,
-        loop: events.Loop,
+        loop: event_loop.Loop,
         address: net.Address,
         request: bytes,
         steps: Steps,
@@ -114,17 +117,17 @@ class Exchange:
         self._timeout = timeout
         self._over = False
         self._socket: socket.socket | None = None
-        self._timer = loop.call_later(CONNECT_TIMEOUT, self._expired)
+        self._timer = loop.call_later(CONNECT_TIMEOUT_S, self._expired)
         try:
             self._socket = net.start_connect(address)
         except (OSError, RouterError) as error:
-            reason = error
-            loop.call_soon(lambda: self._finish(None, reason))
+            problem = error
+            loop.call_soon(lambda: self._finish(None, problem))
             return
-        loop.watch(self._socket.fileno(), events.OUT, self._ready)
+        loop.watch(self._socket.fileno(), event_loop.OUT, self._ready, self._fail)
 
     def close(self) -> None:
-        """Gives the exchange up without a word to anybody."""
+        """Gives the exchange up; `done` is not called."""
         self._over = True
         self._timer.cancel()
         if self._socket:
@@ -162,8 +165,10 @@ class Exchange:
             return
         except StopIteration as result:
             self._finish(result.value, None)
-        except (OSError, EOFError, RouterError) as error:
-            self._finish(None, error)
+
+    def _fail(self, error: Exception) -> None:
+        """Whatever the answer made go wrong, it is this exchange that failed."""
+        self._finish(None, error)
 
     def _send(self, sock: socket.socket) -> None:
         problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -175,7 +180,7 @@ class Exchange:
             self._need = next(self._steps)
             self._timer.cancel()
             self._timer = self._loop.call_later(self._timeout, self._expired)
-            self._loop.watch(sock.fileno(), events.IN, self._ready)
+            self._loop.watch(sock.fileno(), event_loop.IN, self._ready, self._fail)
 
     def _receive(self, sock: socket.socket) -> None:
         part = sock.recv(self._need - len(self._data))

@@ -1,4 +1,4 @@
-"""Keeps attached whatever a server grants: attaches, notices the end of it, and attaches again.
+"""Keeps attached whatever a server grants: attaches, notices when that ends, and attaches again.
 
 Our own server says what is granted and when that changes (WATCH); other servers are asked for their list.
 """
@@ -12,19 +12,21 @@ from router.usbip.client.exchange import Exchange, RefusedError, devlist_steps, 
 from router.usbip.client.vhci import PORT_USED, Port, Vhci, hub_for
 from router.usbip.protocol import handshake
 from router.usbip.protocol.device import Device
-from router.usbip.runtime import loop as events
-from router.usbip.runtime import net
-from router.usbip.runtime.log import log, say
+from router.usbip.runtime import event_loop, net
+from router.usbip.runtime.log import log, milestone
+from router.usbip.runtime.text import error_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from router.usbip.client.relay import Relay
 
-# A guest that boots beside its server asks often; nothing is lost by a refused connection on a virtual network.
-FIRST_DELAY, DELAY_FACTOR, LAST_DELAY = 0.2, 1.5, 3.0
-ANSWER_TIMEOUT = 10.0
-POLL_SECONDS = 2.0
-CHECK_SECONDS = 5.0
+# A guest that boots together with its server asks often; nothing is lost by a refused connection on a virtual network.
+MIN_DELAY_S, DELAY_FACTOR, MAX_DELAY_S = 0.2, 1.5, 3.0
+ANSWER_TIMEOUT_S = 10.0
+# Imports under way at once: each has a descriptor, and a server may grant as many devices as it likes.
+MAX_IMPORTS = 8
+POLL_INTERVAL_S = 2.0
+CHECK_INTERVAL_S = 5.0
 
 
 class Backoff:
@@ -33,15 +35,15 @@ class Backoff:
     __slots__ = ("_next",)
 
     def __init__(self) -> None:
-        self._next = FIRST_DELAY
+        self._next = MIN_DELAY_S
 
     def delay(self) -> float:
         delay = self._next
-        self._next = min(delay * DELAY_FACTOR, LAST_DELAY)
+        self._next = min(delay * DELAY_FACTOR, MAX_DELAY_S)
         return delay
 
     def reset(self) -> None:
-        self._next = FIRST_DELAY
+        self._next = MIN_DELAY_S
 
 
 class Held:
@@ -67,7 +69,7 @@ class KeepAttached:
 
     def __init__(
         self,
-        loop: events.Loop,
+        loop: event_loop.Loop,
         address: net.Address,
         vhci: Vhci,
         limit: int = 0,
@@ -87,7 +89,7 @@ class KeepAttached:
         self._backoff = Backoff()
         self._trying: dict[str, Exchange] = {}
         self._backoffs: dict[str, Backoff] = {}
-        self._waiting: dict[str, events.Timer] = {}
+        self._waiting: dict[str, event_loop.Timer] = {}
         self._complained: dict[str, str] = {}
         self._conversation: Exchange | None = None
         self._known: set[str] = set()
@@ -101,7 +103,7 @@ class KeepAttached:
         self.vhci.release_all(self.address.host)
         self._adopt()
         self._ask()
-        self.loop.call_later(CHECK_SECONDS, self._check)
+        self.loop.call_later(CHECK_INTERVAL_S, self._check)
 
     def close(self, detach: bool = False) -> None:
         """Stops keeping; what is attached stays so, unless it is to be detached."""
@@ -125,17 +127,26 @@ class KeepAttached:
             return
         if self._polls:
             self._conversation = Exchange(
-                self.loop, self.address, handshake.pack_devlist_request(), devlist_steps(), self._listed, ANSWER_TIMEOUT
+                self.loop,
+                self.address,
+                handshake.pack_devlist_request(),
+                devlist_steps(),
+                self._listed,
+                ANSWER_TIMEOUT_S,
             )
             return
-        holding = [port.devid for port in self.vhci.ports() if port.state == PORT_USED]
+        try:
+            holding = [port.devid for port in self.vhci.ports() if port.state == PORT_USED]
+        except (HostError, OSError) as error:
+            self._lost(error)
+            return
         self._conversation = Exchange(
             self.loop,
             self.address,
             handshake.pack_watch_request(holding),
             watch_steps(self._heard),
             self._watch_ended,
-            ANSWER_TIMEOUT,
+            ANSWER_TIMEOUT_S,
         )
 
     def _heard(self, grants: list[handshake.Grant]) -> None:
@@ -144,21 +155,31 @@ class KeepAttached:
         self._backoff.reset()
         before, self.grants = self.grants, {grant[0].busid: grant for grant in grants}
         for busid in self.grants.keys() - self._known:
-            # Granted or plugged in anew: what a person detached before was another matter.
+            # Granted or plugged in anew: an earlier detach does not count.
             self.vhci.release(self.address.host, busid)
         self._known = set(self.grants)
+        self._forget_others()
         for busid, grant in self.grants.items():
             if before.get(busid) != grant and busid in self._waiting:
-                # News of the device: there is no point in waiting any longer.
+                # News of the device: it does not wait any longer.
                 self._waiting.pop(busid).cancel()
                 self._backoffs.pop(busid, None)
         self.reconcile()
+
+    def _forget_others(self) -> None:
+        """Keeps no notes of devices that are neither granted nor attached: a server can invent names for ever."""
+        keep = self._known | set(self.held) | {""}
+        for notes in (self._backoffs, self._complained):
+            for busid in notes.keys() - keep:
+                del notes[busid]
+        for busid in self._waiting.keys() - keep:
+            self._waiting.pop(busid).cancel()
 
     def _watch_ended(self, _: object, error: Exception | None, __: socket.socket | None) -> None:
         deaf = self._conversation is not None and self._conversation.sent and not self._conversation.answered
         self._conversation = None
         if deaf or isinstance(error, RefusedError):
-            log(f"{self.address} has no watch, asking it for its list every {POLL_SECONDS:g} s")
+            log(f"{self.address} has no watch, asking it for its list every {POLL_INTERVAL_S:g} s")
             self._polls = True
             self._ask()
             return
@@ -173,10 +194,10 @@ class KeepAttached:
             self._lost(error)
             return
         self._heard([(device, 0, handshake.WATCH_AVAILABLE) for device in devices])
-        self.loop.call_later(POLL_SECONDS, self._ask)
+        self.loop.call_later(POLL_INTERVAL_S, self._ask)
 
     def _lost(self, error: Exception | None) -> None:
-        text = str(error)
+        text = error_text(error) if error else "the connection ended"
         if self._complained.get("") != text:
             log(f"{self.address}: {text}; trying again")
             self._complained[""] = text
@@ -195,6 +216,9 @@ class KeepAttached:
                 or busid in self._waiting
             ):
                 continue
+            if len(self._trying) >= MAX_IMPORTS:
+                # The end of each makes room for the next.
+                return
             if (self.only is not None and busid not in self.only) or self.vhci.is_held(self.address.host, busid):
                 continue
             if self.usb < 3 and hub_for(device.speed) == "ss":
@@ -209,35 +233,37 @@ class KeepAttached:
             handshake.pack_import_request(busid),
             import_steps(busid),
             lambda device, error, sock: self._imported(busid, number, device, error, sock),
-            ANSWER_TIMEOUT,
+            ANSWER_TIMEOUT_S,
         )
 
     def _imported(
         self, busid: str, number: int, device: Device | None, error: Exception | None, sock: socket.socket | None
     ) -> None:
         del self._trying[busid]
+        # Others may have waited for this one to end; not from here, where it is neither attached nor waiting.
+        self.loop.call_soon(self._resume)
         if device is None or sock is None:
-            self._again(busid, str(error))
+            self._again(busid, error_text(error) if error else "no answer")
             return
         try:
             reserved = {grant[1] for grant in self.grants.values() if grant[1]}
             port = self.vhci.choose(device.speed, number, self.limit, reserved)
             relay = self._plug(port, sock, device, busid)
-        except RouterError as problem:
+        except (RouterError, OSError) as problem:
             sock.close()
-            self._again(busid, problem.message)
+            self._again(busid, error_text(problem))
             return
         self._backoffs.pop(busid, None)
         self._complained.pop(busid, None)
         self.held[busid] = held = Held(busid, device.devid, port, None if relay else sock)
         held.relay = relay
         if not relay:
-            self.loop.watch(sock.fileno(), events.RDHUP, lambda _: self._hangup(held))
+            self.loop.watch(sock.fileno(), event_loop.RDHUP, lambda _: self._hangup(held))
         try:
             self.vhci.remember(port.rhport, self.address.host, self.address.port, busid)
         except OSError as problem:
             log(f"cannot note what is on port {port.rhport} in {self.vhci.state_dir}: {problem.strerror}")
-        say(f"attached {busid} port {port.number}")
+        milestone(f"attached {busid} port {port.number}")
 
     def _plug(self, port: Port, sock: socket.socket, device: Device, busid: str) -> Relay | None:
         """Gives the connection to the kernel, or one end of a pair whose other end a relay holds."""
@@ -255,7 +281,12 @@ class KeepAttached:
             raise
         finally:
             kernels.close()
-        return Relay(self.loop, sock, mine, lambda: self._hangup(self.held[busid]))
+        return Relay(self.loop, sock, mine, lambda: self._relay_ended(busid))
+
+    def _relay_ended(self, busid: str) -> None:
+        held = self.held.get(busid)
+        if held:
+            self._hangup(held)
 
     def _again(self, busid: str, reason: str) -> None:
         self._complain(busid, reason)
@@ -264,6 +295,9 @@ class KeepAttached:
 
     def _retry(self, busid: str) -> None:
         self._waiting.pop(busid, None)
+        self._resume()
+
+    def _resume(self) -> None:
         if not self._closed:
             self.reconcile()
 
@@ -285,9 +319,9 @@ class KeepAttached:
         if self.held.get(held.busid) is held:
             del self.held[held.busid]
         self.vhci.forget(held.port.rhport)
-        say(f"detached {held.busid} port {held.port.number}")
+        milestone(f"detached {held.busid} port {held.port.number}")
         # The server needs a moment to reset the device, the kernel one to free the port.
-        self._waiting[held.busid] = self.loop.call_later(FIRST_DELAY, lambda: self._retry(held.busid))
+        self._waiting[held.busid] = self.loop.call_later(MIN_DELAY_S, lambda: self._retry(held.busid))
 
     def _adopt(self) -> None:
         """Takes over what an earlier run of this client attached from the same server."""
@@ -303,11 +337,12 @@ class KeepAttached:
             return
         try:
             used = {port.rhport: port.devid for port in self.vhci.ports() if port.state == PORT_USED}
-        except HostError as error:
-            log(error.message)
-            used = {}
+        except (HostError, OSError) as error:
+            # Not known at this moment: nothing is taken for ended because of that.
+            log(error_text(error))
+            used = {held.port.rhport: held.devid for held in self.held.values()}
         for held in tuple(self.held.values()):
             if held.sock is None and held.relay is None and used.get(held.port.rhport) != held.devid:
                 self._gone(held)
         self.reconcile()
-        self.loop.call_later(CHECK_SECONDS, self._check)
+        self.loop.call_later(CHECK_INTERVAL_S, self._check)

@@ -1,4 +1,4 @@
-"""Stands between a server that is not trusted and the kernel's vhci, and lets through only what vhci can bear.
+"""Stands between a server that is not trusted and the kernel's vhci, and lets through only what vhci can handle.
 
 The kernel gets one end of a socket pair. What it submits is remembered; what the server returns must fit it in kind,
 length and packets, and is forwarded only when it is whole. The classes of CVE-2016-3955 (more data than was asked for)
@@ -22,14 +22,19 @@ from router.usbip.protocol.descriptors import (
     parse_alternates,
 )
 from router.usbip.protocol.handshake import WireError
-from router.usbip.runtime import loop as events
+from router.usbip.runtime import event_loop
 from router.usbip.runtime.log import log
+from router.usbip.runtime.text import error_text
 
 # Beyond this much on its way to one side nothing more is read from the other.
 MAX_WAITING = 4 << 20
+# A configuration descriptor that the kernel has read, per bConfigurationValue; Linux takes 8 configurations at most.
+MAX_CONFIGS = 8
+_PACKETS_AT = 32
 _RETURN = struct.Struct(">5I 5i8x")
+_PACKETS = struct.Struct(">i")
 _SETUP = struct.Struct("<BBHHH")
-_LEAST_STATUS = -4095
+_MIN_STATUS = -4095
 
 
 class _Side:
@@ -48,7 +53,7 @@ class Relay:
     """Carries PDUs both ways until either side ends or the server lies; then `ended` is called, once."""
 
     def __init__(
-        self, loop: events.Loop, server: socket.socket, kernel: socket.socket, ended: Callable[[], None]
+        self, loop: event_loop.Loop, server: socket.socket, kernel: socket.socket, ended: Callable[[], None]
     ) -> None:
         self._loop = loop
         self._server = _Side(server, self._ready)
@@ -78,17 +83,17 @@ class Relay:
         if not self._open:
             return
         for side, other in ((self._server, self._kernel), (self._kernel, self._server)):
-            wanted = events.IN if len(other.outgoing) < MAX_WAITING else 0
-            wanted |= events.OUT if side.outgoing else 0
-            self._loop.watch(side.sock.fileno(), wanted, side.ready)
+            wanted = event_loop.IN if len(other.outgoing) < MAX_WAITING else 0
+            wanted |= event_loop.OUT if side.outgoing else 0
+            self._loop.watch(side.sock.fileno(), wanted, side.ready, self._fail)
 
     def _ready(self, side: _Side, happened: int) -> None:
         if not self._open:
             return
         try:
-            if happened & events.OUT:
+            if happened & event_loop.OUT:
                 self._flush(side)
-            if happened & (events.IN | events.HUP | events.ERR):
+            if happened & (event_loop.IN | event_loop.HUP | event_loop.ERR):
                 size = side.sock.recv_into(self._loop.scratch)
                 if not size:
                     raise EOFError
@@ -101,14 +106,13 @@ class Relay:
                 self._flush(self._server)
         except BlockingIOError:
             pass
-        except (OSError, EOFError):
-            self.close()
-            return
-        except WireError as error:
-            log(f"the connection to the server is cut: {error.message}")
-            self.close()
-            return
         self._update()
+
+    def _fail(self, error: Exception) -> None:
+        """Ends both connections over an exception, whatever it is. An ordinary end has no log line."""
+        if self._open and not isinstance(error, (OSError, EOFError)):
+            log(f"the connection to the server is cut: {error_text(error)}")
+        self.close()
 
     def _flush(self, side: _Side) -> None:
         while side.outgoing:
@@ -125,10 +129,13 @@ class Relay:
         at = 0
         while len(data) - at >= urb.HEADER_SIZE:
             if urb.command_of(data, at) == urb.CMD_SUBMIT:
+                self._check_framing(data, at)
                 submit, end = urb.parse_submit(data, at, self._is_isochronous)
                 if submit is None:
                     break
-                self._submitted(submit)
+                # What went OUT need not be kept to judge the answer.
+                submit.data = b""
+                self._pending[submit.seqnum] = submit
             else:
                 end = at + urb.HEADER_SIZE
                 unlink = urb.unpack_unlink(data[at:end])
@@ -137,18 +144,15 @@ class Relay:
             at = end
         del data[:at]
 
-    def _submitted(self, submit: urb.Submit) -> None:
-        # What went OUT need not be kept to judge the answer.
-        submit.data = b""
-        self._pending[submit.seqnum] = submit
-        if submit.endpoint:
-            return
-        kind, request, value, index, _ = _SETUP.unpack(submit.setup)
-        if (kind, request) == (0x00, SET_CONFIGURATION):
-            self._alternates = parse_alternates(self._configs.get(value, b""), value)
-            self._chosen.clear()
-        elif (kind, request) == (0x01, SET_INTERFACE):
-            self._chosen[index & 0xFF] = value
+    def _check_framing(self, data: bytearray, at: int) -> None:
+        """WireError unless the kernel and the descriptors agree whether a submission is isochronous.
+
+        The kernel says how many packets follow; it sends none with other transfers. Where descriptors of a hostile
+        server are read otherwise than by this kernel's version, the stream would be framed wrongly from here on.
+        """
+        (packets,) = _PACKETS.unpack_from(data, at + _PACKETS_AT)
+        if (packets > 0) != self._is_isochronous(urb.address_of(data, at)):
+            raise WireError("kernel and descriptors disagree about which endpoint is isochronous")
 
     def _is_isochronous(self, address: int) -> bool:
         """By the descriptors that the kernel itself has read, so both frame the stream alike."""
@@ -182,7 +186,7 @@ class Relay:
         target = self._unlinks.pop(seqnum, None)
         if target is None:
             raise WireError(f"the server answers an unlink {seqnum} that was not asked for")
-        if not _LEAST_STATUS <= status <= 0:
+        if not _MIN_STATUS <= status <= 0:
             raise WireError(f"status {status}")
         if status:
             self._pending.pop(target, None)
@@ -201,10 +205,10 @@ class Relay:
             return None
         iso = bytes(data[begin + size : end]) if submit.iso is not None else None
         answer = urb.unpack_return(header, submit, b"", iso)
-        if not _LEAST_STATUS <= answer.status <= 0:
+        if not _MIN_STATUS <= answer.status <= 0:
             raise WireError(f"status {answer.status}")
         del self._pending[seqnum]
-        if not submit.endpoint:
+        if not submit.endpoint and not answer.status:
             self._learn(submit, data[begin : begin + size])
         # The number of packets is what was submitted, whatever an old or hostile server put there.
         count = len(submit.iso) if submit.iso is not None else 0
@@ -214,9 +218,14 @@ class Relay:
         return end
 
     def _learn(self, submit: urb.Submit, data: bytearray) -> None:
-        """Keeps configuration descriptors: they tell which endpoints are isochronous."""
-        kind, request, value, _, _ = _SETUP.unpack(submit.setup)
-        if (kind, request, value >> 8) == (0x80, GET_DESCRIPTOR, DESCRIPTOR_CONFIG) and len(data) >= 9:
+        """What the kernel knows after a control transfer: configurations, and which settings are chosen."""
+        kind, request, value, index, _ = _SETUP.unpack(submit.setup)
+        if (kind, request) == (0x00, SET_CONFIGURATION):
+            self._alternates = parse_alternates(self._configs.get(value, b""), value)
+            self._chosen.clear()
+        elif (kind, request) == (0x01, SET_INTERFACE):
+            self._chosen[index & 0xFF] = value
+        elif (kind, request, value >> 8) == (0x80, GET_DESCRIPTOR, DESCRIPTOR_CONFIG) and len(data) >= 9:
             total = int.from_bytes(data[2:4], "little")
-            if len(data) >= total:
+            if len(data) >= total and (data[5] in self._configs or len(self._configs) < MAX_CONFIGS):
                 self._configs[data[5]] = bytes(data)

@@ -53,6 +53,17 @@ class Port:
         return self.state == PORT_FREE
 
 
+def parse_status_line(line: str) -> tuple[str, int, int, int, int, str]:
+    """(hub, rhport, state, speed, devid, local busid) of a line of vhci_hcd's status; HostError if it is none."""
+    words = line.split()
+    try:
+        if words[0] in ("hs", "ss"):
+            return words[0], int(words[1]), int(words[2]), int(words[3]), int(words[4], 16), words[6]
+    except (IndexError, ValueError):
+        pass
+    raise HostError(f"vhci_hcd's status line {line!r} is not understood", "Linux 4.13 or newer is needed")
+
+
 def hub_for(speed: int) -> str:
     """Which kind of port a device of that speed needs."""
     return "ss" if speed >= SPEED_SUPER else "hs"
@@ -74,32 +85,18 @@ class Vhci:
         """All ports of all controllers. HostError if the status cannot be understood."""
         files = sorted(
             (name for name in self.sysfs.names(CONTROLLER) if name == "status" or name.startswith("status.")),
-            key=lambda name: int(name[7:] or 0),
+            key=lambda name: int(name[7:]) if name[7:].isdecimal() else 0,
         )
         ports: list[Port] = []
         counts = {"hs": 0, "ss": 0}
         for controller, name in enumerate(files):
             places = {"hs": 0, "ss": 0}
             for line in self.sysfs.read(f"{CONTROLLER}/{name}").splitlines()[1:]:
-                words = line.split()
-                if len(words) < 7 or words[0] not in counts:
-                    raise HostError(
-                        f"vhci_hcd's status line {line!r} is not understood", "Linux 4.13 or newer is needed"
-                    )
-                counts[words[0]] += 1
-                places[words[0]] += 1
+                hub, rhport, state, speed, devid, local = parse_status_line(line)
+                counts[hub] += 1
+                places[hub] += 1
                 ports.append(
-                    Port(
-                        words[0],
-                        counts[words[0]],
-                        int(words[1]),
-                        int(words[2]),
-                        int(words[3]),
-                        int(words[4], 16),
-                        words[6],
-                        controller,
-                        places[words[0]],
-                    )
+                    Port(hub, counts[hub], rhport, state, speed, devid, local, controller, places[hub]),
                 )
         return ports
 
@@ -181,7 +178,7 @@ class Vhci:
         except (OSError, ValueError):
             return None
 
-    # What a person has detached on purpose: whoever keeps devices attached leaves it alone until it is attached or
+    # What a user has detached on purpose: keep-attached leaves it alone until it is attached or
     # granted again, plugged in again, or the keeping is started again.
 
     def _hold_file(self, host: str, busid: str) -> str:

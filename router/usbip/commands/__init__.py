@@ -1,0 +1,1 @@
+"""One module per verb of `usbip`, or per few that belong together: options in, text out."""

@@ -8,7 +8,7 @@ import sys
 from router.errors import HostError
 from router.usbip.engines.kernel import DRIVER, KernelEngine
 from router.usbip.protocol.device import valid_busid
-from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.options import Options, UsageError
 from router.usbip.runtime.sysfs import Sysfs, read_device
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import signal
 
 from router.errors import DescriptionError, HostError
-from router.usbip.client.controllers import fit
 from router.usbip.client.disks import follow_disks
 from router.usbip.client.keep_attached import KeepAttached
 from router.usbip.client.vhci import STATE_DIR, Vhci
-from router.usbip.runtime import loop as events
+from router.usbip.runtime import event_loop
 from router.usbip.runtime.log import log
 from router.usbip.runtime.net import parse_address
 from router.usbip.runtime.options import Options, UsageError
@@ -19,7 +18,8 @@ USAGE = """usage: usbip keep-attached [--config FILE] [SERVER] [--ports N] [--us
 
 Attaches whatever SERVER grants to this machine, and attaches it again when server or device come back.
 
-  --config FILE     lines `server ADDRESS`, `ports N`, `usb 2|3`; /etc/router/usb-attach where no SERVER is given
+  --config FILE     lines `server ADDRESS`, `ports N`, `usb 2|3`, `validate yes|no`; /etc/router/usb-attach where no
+                    SERVER is given
   --ports N         use the virtual ports 1 to N only
   --usb 2           a USB 2 controller: leaves super-speed devices alone
   --only BUSID      this device only; repeatable
@@ -37,34 +37,47 @@ MAX_SECTORS = 2048
 
 
 def parse_attach(text: str, file: str) -> dict[str, str]:
-    """The settings in a usb-attach file: `server`, `ports`, `usb`. DescriptionError names the wrong line."""
+    """The settings in a usb-attach file: server, ports, usb, validate. DescriptionError names the wrong line."""
     settings: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split("#")[0].split()
         if not words:
             continue
         where = f"{file}:{number}"
-        if len(words) != 2 or words[0] not in ("server", "ports", "usb"):
+        if len(words) != 2 or words[0] not in ("server", "ports", "usb", "validate"):
             raise DescriptionError(
-                f"{line.strip()!r} is not understood", "write server ADDRESS, ports N or usb 2|3", where
+                f"{line.strip()!r} is not understood",
+                "write server ADDRESS, ports N, usb 2|3 or validate yes|no",
+                where,
             )
         if words[0] in settings:
             raise DescriptionError(f"{words[0]!r} is there twice", "keep one of the two", where)
-        if (words[0] == "usb" and words[1] not in ("2", "3")) or (words[0] == "ports" and not words[1].isdecimal()):
-            raise DescriptionError(f"{words[0]} cannot be {words[1]!r}", "write ports N or usb 2|3", where)
+        name, value = words
+        if (
+            (name == "usb" and value not in ("2", "3"))
+            or (name == "validate" and value not in ("yes", "no"))
+            or (name == "ports" and not (value.isascii() and value.isdecimal() and len(value) < 6))
+        ):
+            raise DescriptionError(f"{name} cannot be {value!r}", "write ports N, usb 2|3 or validate yes|no", where)
         settings[words[0]] = words[1]
     return settings
 
 
-def render_attach(server: str, ports: int = 0, usb: int = 3) -> str:
-    """The usb-attach file for a guest: which server, how many virtual ports (0: all), of which USB version (2 or 3)."""
+def render_attach(server: str, ports: int = 0, usb: int = 3, validate: bool = False) -> str:
+    """The usb-attach file for a guest: which server, how many virtual ports (0: all), of which USB version (2 or 3).
+
+    validate: check what the server answers before the guest's kernel sees it.
+    """
     text = f"server {server}\n" + (f"ports {ports}\n" if ports else "") + f"usb {usb}\n"
+    text += "validate yes\n" if validate else ""
     parse_attach(text, "usb-attach")
     return text
 
 
 def fit_controllers(vhci: Vhci, keeper: KeepAttached) -> None:
-    """What cannot be fitted is no reason not to attach: the keeper keeps to its ports by itself."""
+    """Devices are attached even where this fails: the keeper uses its own ports only, whatever else exists."""
+    from router.usbip.client.controllers import fit
+
     try:
         fit(vhci, keeper.limit, keeper.usb)
     except HostError as error:
@@ -109,7 +122,7 @@ def run(_: str, argv: list[str]) -> int:
     sysfs = Sysfs(options.get("sysfs", "/sys"))
     vhci = Vhci(sysfs, options.get("state", STATE_DIR))
     vhci.check()
-    loop = events.Loop()
+    loop = event_loop.Loop()
     keeper = KeepAttached(
         loop,
         parse_address(settings["server"], options.number("tcp-port", 3240)),
@@ -117,7 +130,7 @@ def run(_: str, argv: list[str]) -> int:
         int(settings.get("ports", "0")),
         int(settings.get("usb", "3")),
         set(options.all["only"]) if "only" in options.all else None,
-        "validate" in options.flags,
+        "validate" in options.flags or settings.get("validate") == "yes",
     )
     try:
         follow_disks(loop, sysfs, options.number("max-sectors", MAX_SECTORS))

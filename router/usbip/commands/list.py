@@ -8,6 +8,7 @@ from router.usbip.protocol.device import Device
 from router.usbip.runtime import net
 from router.usbip.runtime.options import Options, UsageError
 from router.usbip.runtime.sysfs import Sysfs, find_devices
+from router.usbip.runtime.text import printable
 
 USAGE = """usage: usbip list -l [-p] [--json] | usbip list -r HOST [--json]
 
@@ -32,7 +33,7 @@ def local_lines(devices: list[Device], parsable: bool) -> list[str]:
         return [f"busid={device.busid}#usbid={device.vidpid}#" for device in devices]
     lines: list[str] = []
     for device in devices:
-        lines += [f" - busid {device.busid} ({device.vidpid})", f"   {names.product(device)}", ""]
+        lines += [f" - busid {device.busid} ({device.vidpid})", f"   {printable(names.product(device))}", ""]
     return lines
 
 
@@ -41,8 +42,8 @@ def remote_lines(host: str, devices: list[Device]) -> list[str]:
         return []
     lines = ["Exportable USB devices", "======================", f" - {host}"]
     for device in devices:
-        lines.append(f"{device.busid:>11}: {names.product(device)}")
-        lines.append(f"{'':>11}: {device.path}")
+        lines.append(f"{device.busid:>11}: {printable(names.product(device))}")
+        lines.append(f"{'':>11}: {printable(device.path)}")
         lines.append(f"{'':>11}: {names.triple(device.triple)}")
         lines += [f"{'':>11}: {index:2d} - {names.triple(triple)}" for index, triple in enumerate(device.interfaces)]
         lines.append("")

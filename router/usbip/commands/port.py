@@ -7,6 +7,7 @@ from router.usbip.protocol import names
 from router.usbip.protocol.device import SPEED_NAMES, SPEED_UNKNOWN
 from router.usbip.runtime.options import Options, UsageError
 from router.usbip.runtime.sysfs import Sysfs, read_device
+from router.usbip.runtime.text import printable
 
 USAGE = """usage: usbip port [--json]
 
@@ -18,9 +19,11 @@ STATES = {PORT_NOT_ASSIGNED: "Port Initializing", PORT_USED: "Port in Use", PORT
 
 def port_lines(vhci: Vhci, port: Port) -> list[str]:
     device = read_device(vhci.sysfs, port.local)
-    what = names.product(device) if device else "unknown vendor : unknown product (0000:0000)"
+    what = printable(names.product(device)) if device else "unknown vendor : unknown product (0000:0000)"
     origin = vhci.origin(port.rhport)
-    where = f"usbip://{origin[0]}:{origin[1]}/{origin[2]}" if origin else "unknown host, remote port and remote busid"
+    where = "unknown host, remote port and remote busid"
+    if origin:
+        where = printable(f"usbip://{origin[0]}:{origin[1]}/{origin[2]}")
     speed = SPEED_NAMES.get(port.speed, SPEED_NAMES[SPEED_UNKNOWN])
     return [
         f"Port {port.rhport:02d}: <{STATES.get(port.state, 'Port Unknown')}> at {speed}",

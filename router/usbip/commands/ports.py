@@ -8,6 +8,7 @@ from router.usbip.protocol import names
 from router.usbip.runtime.jsontext import dumps
 from router.usbip.runtime.options import Options, UsageError
 from router.usbip.runtime.sysfs import Sysfs, read_device
+from router.usbip.runtime.text import printable
 
 USAGE = """usage: usbip ports [--json]
        usbip controllers [--json]
@@ -89,7 +90,7 @@ def _port_line(vhci: Vhci, port: Port) -> str:
     text = f"{port.number:4d} {port.hub}  {STATES.get(port.state, 'unknown'):<8}"
     if port.state in (PORT_USED, PORT_ERROR):
         device = read_device(vhci.sysfs, port.local)
-        text += f" {port.local:<8} {names.product(device) if device else ''}"
+        text += f" {port.local:<8} {printable(names.product(device)) if device else ''}"
     return text.rstrip()
 
 

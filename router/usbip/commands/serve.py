@@ -6,8 +6,8 @@ import signal
 
 from router.errors import RouterError
 from router.usbip.policy.file import load_policy
-from router.usbip.runtime import loop as events
-from router.usbip.runtime.log import log, say
+from router.usbip.runtime import event_loop
+from router.usbip.runtime.log import log, milestone
 from router.usbip.runtime.net import parse_address
 from router.usbip.runtime.options import Options, UsageError
 from router.usbip.runtime.sysfs import Sysfs
@@ -44,7 +44,7 @@ Ends on SIGTERM and SIGINT. Without --release the kernel goes on serving what ha
 """
 
 POLICY = "/etc/router/usb-policy"
-SCAN_SECONDS = 2.0
+SCAN_INTERVAL_S = 2.0
 
 
 def run(_: str, argv: list[str]) -> int:
@@ -69,14 +69,14 @@ def run(_: str, argv: list[str]) -> int:
     port = options.number("tcp-port", 3240)
     addresses = [parse_address(text, port) for text in options.all.get("listen", ["0.0.0.0"])]
     policy = load_policy(file)
-    loop = events.Loop()
+    loop = event_loop.Loop()
     observers = Observers(loop, options)
     engines: list[Engine] = []
     control: Control | None = None
     server = Server(loop, engines, policy)
     try:
         make_engines(loop, options, observers, engines)
-        # Before anyone is told that the daemon listens: whoever reads that may send a signal at once.
+        # Before the milestone that says that the daemon listens: its reader may send a signal at once.
         loop.on_signal(signal.SIGHUP, lambda: reload(server, file))
         loop.on_signal(signal.SIGTERM, loop.stop)
         loop.on_signal(signal.SIGINT, loop.stop)
@@ -84,7 +84,7 @@ def run(_: str, argv: list[str]) -> int:
             sock = server.listen(address)
             if address.kind == "tcp" and not address.port:
                 address.port = sock.getsockname()[1]
-            say(f"listening {address}")
+            milestone(f"listening {address}")
         follow_devices(loop, server)
         server.rescan()
         # What is not needed to serve comes once the devices are out.
@@ -104,7 +104,7 @@ def run(_: str, argv: list[str]) -> int:
 class Observers:
     """Who sees the PDUs of the user-space engines, as the options ask."""
 
-    def __init__(self, loop: events.Loop, options: Options) -> None:
+    def __init__(self, loop: event_loop.Loop, options: Options) -> None:
         self._makers: list[Callable[[Device], Tap]] = []
         self._capture: Capture | None = None
         self.statistics: Statistics | None = None
@@ -136,15 +136,15 @@ class Observers:
 
     def _flush(self) -> None:
         if self._capture:
-            self._capture.flush()
             self._loop.call_later(1.0, self._flush)
+            self._capture.flush()
 
     def close(self) -> None:
         if self._capture:
             self._capture.close()
 
 
-def make_engines(loop: events.Loop, options: Options, observers: Observers, engines: list[Engine]) -> None:
+def make_engines(loop: event_loop.Loop, options: Options, observers: Observers, engines: list[Engine]) -> None:
     """Fills in the engines that the options ask for; what an engine alone needs is imported for it alone."""
     kind = options.get("engine", "kernel")
     if kind == "kernel":
@@ -171,7 +171,7 @@ def make_engines(loop: events.Loop, options: Options, observers: Observers, engi
 
 
 def start_control(
-    loop: events.Loop, server: Server, options: Options, file: str, observers: Observers
+    loop: event_loop.Loop, server: Server, options: Options, file: str, observers: Observers
 ) -> Control | None:
     """The control socket. Without its default place the server does without; a place that was asked for must be had."""
     from router.usbip.server.control import SOCKET, Control
@@ -197,18 +197,18 @@ def reload(server: Server, file: str) -> None:
         log(f"{error}; the policy stays as it was")
 
 
-def follow_devices(loop: events.Loop, server: Server) -> Uevents | None:
+def follow_devices(loop: event_loop.Loop, server: Server) -> Uevents | None:
     """Rescans on the kernel's hot-plug messages, or every 2 s where there are none."""
     try:
         uevents = Uevents()
     except OSError as error:
-        log(f"no kernel uevents ({error.strerror}): looking for devices every {SCAN_SECONDS:g} s")
+        log(f"no kernel uevents ({error.strerror}): looking for devices every {SCAN_INTERVAL_S:g} s")
 
         def again() -> None:
             server.rescan()
-            loop.call_later(SCAN_SECONDS, again)
+            loop.call_later(SCAN_INTERVAL_S, again)
 
-        loop.call_later(SCAN_SECONDS, again)
+        loop.call_later(SCAN_INTERVAL_S, again)
         return None
 
     def heard(_: int) -> None:
@@ -216,5 +216,5 @@ def follow_devices(loop: events.Loop, server: Server) -> Uevents | None:
         if messages is None or any(message.get("DEVTYPE") == "usb_device" for message in messages):
             server.rescan_soon()
 
-    loop.watch(uevents.fileno(), events.IN, heard)
+    loop.watch(uevents.fileno(), event_loop.IN, heard)
     return uevents

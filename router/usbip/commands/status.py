@@ -9,11 +9,11 @@ USAGE = """usage: usbip status [--json] | usbip stats [--json|--prometheus] | us
        usbip grant CLIENT BUSID [--port N] [--take]
        usbip revoke CLIENT BUSID
 
-Asks or tells the server that runs on this machine.
+Requests to the server that runs on this machine.
 
   status          every USB device here, to whom it is granted, and who has it
   stats           transfers, bytes, errors and latencies by device and endpoint (of the engines usbfs and virtual)
-  grant           give what is in the socket BUSID to CLIENT (an IP address); it is written into the policy file
+  grant           give the device in the port BUSID to CLIENT (an IP address); it is written into the policy file
   revoke          take it away again
   reload          read the policy file again
 

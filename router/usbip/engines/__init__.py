@@ -1,0 +1,1 @@
+"""What moves the data of an exported device: the kernel's usbip-host, or usbfs from user space."""

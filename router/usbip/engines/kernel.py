@@ -14,28 +14,23 @@ from collections.abc import Callable
 from router.errors import HostError
 from router.usbip.protocol import handshake
 from router.usbip.protocol.device import Device
-from router.usbip.runtime import loop as events
+from router.usbip.protocol.handshake import ImportRefused
+from router.usbip.runtime import event_loop
+from router.usbip.runtime.log import log
 from router.usbip.runtime.sysfs import Sysfs, find_devices
+from router.usbip.runtime.text import error_text
 
 DRIVER = "usbip-host"
 _DRIVER_DIR = f"bus/usb/drivers/{DRIVER}"
 SDEV_GONE, SDEV_AVAILABLE, SDEV_USED, SDEV_ERROR = range(4)
 # How long a device may take to come back after a session: its reset and, for a disk, its spin-up.
-RELEASE_TIMEOUT = 10.0
-RELEASE_STEP = 0.05
-ADOPTED_STEP = 1.0
-
-
-class EngineError(Exception):
-    """The engine refuses a device; `status` is the ST_* that the client is told."""
-
-    def __init__(self, message: str, status: int = handshake.ST_DEV_ERR) -> None:
-        super().__init__(message)
-        self.status = status
+RELEASE_TIMEOUT_S = 10.0
+RELEASE_POLL_S = 0.05
+ADOPTED_POLL_S = 1.0
 
 
 class KernelSession:
-    """A device in a client's hands. The daemon keeps its own descriptor of the socket only to see the end of it.
+    """A device in a client's hands. The daemon keeps its own descriptor of the socket only to notice its end.
 
     A session that an earlier run of the daemon began has no socket here: the device's status is looked at instead.
     """
@@ -51,16 +46,16 @@ class KernelSession:
         self._over = False
         self._stopped = False
         if sock:
-            engine.loop.watch(sock.fileno(), events.RDHUP, self._hangup)
+            engine.loop.watch(sock.fileno(), event_loop.RDHUP, self._hangup)
         else:
-            engine.loop.call_later(ADOPTED_STEP, self._look)
+            engine.loop.call_later(ADOPTED_POLL_S, self._look)
 
     def close(self) -> None:
         """Ends the session; `ended` is called once the kernel has let go of the device."""
         if not self._stopped:
             self._stopped = True
             self._engine.stop(self.device)
-        self._hangup(events.HUP)
+        self._hangup(event_loop.HUP)
 
     def leave(self) -> None:
         """Leaves the session to the kernel: the daemon ends, the device stays in its client's hands."""
@@ -77,9 +72,9 @@ class KernelSession:
         if self._over:
             return
         if self._engine.status(self.device) == SDEV_USED:
-            self._engine.loop.call_later(ADOPTED_STEP, self._look)
+            self._engine.loop.call_later(ADOPTED_POLL_S, self._look)
         else:
-            self._hangup(events.HUP)
+            self._hangup(event_loop.HUP)
 
     def _hangup(self, _: int) -> None:
         if self._over:
@@ -89,9 +84,9 @@ class KernelSession:
         self._wait()
 
     def _wait(self) -> None:
-        if self._engine.status(self.device) == SDEV_USED and self._waited < RELEASE_TIMEOUT:
-            self._waited += RELEASE_STEP
-            self._engine.loop.call_later(RELEASE_STEP, self._wait)
+        if self._engine.status(self.device) == SDEV_USED and self._waited < RELEASE_TIMEOUT_S:
+            self._waited += RELEASE_POLL_S
+            self._engine.loop.call_later(RELEASE_POLL_S, self._wait)
             return
         self._ended()
 
@@ -101,7 +96,7 @@ class KernelEngine:
 
     name = "kernel"
 
-    def __init__(self, loop: events.Loop, sysfs: Sysfs | None = None) -> None:
+    def __init__(self, loop: event_loop.Loop, sysfs: Sysfs | None = None) -> None:
         self.loop = loop
         self.sysfs = sysfs or Sysfs()
 
@@ -158,18 +153,31 @@ class KernelEngine:
         return self.status(device) == SDEV_ERROR
 
     def begin(self, device: Device, sock: socket.socket, ended: Callable[[], None]) -> KernelSession:
-        """Hands the connection to usbip-host, which takes a reference of its own. EngineError: it does not want it."""
+        """Hands the connection to usbip-host, which takes a reference of its own.
+
+        ImportRefused: usbip-host refuses it, or another device is in that port now, which has not been judged.
+        """
         status = self.status(device)
         if status == SDEV_USED:
-            raise EngineError(f"{device.busid} is in use", handshake.ST_DEV_BUSY)
+            raise ImportRefused(f"{device.busid} is in use", handshake.ST_DEV_BUSY)
         if status != SDEV_AVAILABLE:
-            raise EngineError(f"{device.busid} is in an error state", handshake.ST_DEV_ERR)
+            raise ImportRefused(f"{device.busid} is in an error state", handshake.ST_DEV_ERR)
         sock.setblocking(True)
         try:
-            self.sysfs.write(f"bus/usb/devices/{device.busid}/usbip_sockfd", f"{sock.fileno()}\n")
+            # usbip-host takes whatever is plugged into a port that it once had. Once its file is open, the device that
+            # is checked is the one that the connection goes to.
+            self.sysfs.write(
+                f"bus/usb/devices/{device.busid}/usbip_sockfd", f"{sock.fileno()}\n", lambda: self._check_same(device)
+            )
         except OSError as error:
-            raise EngineError(f"usbip-host refuses the connection: {os.strerror(error.errno or 0)}") from error
+            raise ImportRefused(f"usbip-host refuses the connection: {os.strerror(error.errno or 0)}") from error
         return KernelSession(self, device, sock, ended)
+
+    def _check_same(self, device: Device) -> None:
+        base = f"bus/usb/devices/{device.busid}"
+        numbers = self.sysfs.get(f"{base}/busnum"), self.sysfs.get(f"{base}/devnum")
+        if numbers != (str(device.busnum), str(device.devnum)):
+            raise ImportRefused(f"{device.busid} is another device now", handshake.ST_NODEV)
 
     def adopt(self, device: Device, ended: Callable[[], None]) -> KernelSession | None:
         """The session that the device is in since before this daemon's start, if it is in one."""
@@ -179,9 +187,9 @@ class KernelEngine:
         """What is bound stays bound, and what is handed out goes on."""
 
     def stop(self, device: Device) -> None:
-        """Tells usbip-host to end a device's session; a session that has ended by itself is fine."""
+        """Makes usbip-host end a device's session; one that has ended already is fine."""
         try:
             self.sysfs.write(f"bus/usb/devices/{device.busid}/usbip_sockfd", "-1\n")
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOENT, errno.ENODEV):
-                raise
+                log(f"cannot end the session of {device.busid}: {error_text(error)}")

@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 from router.usbip.protocol import urb
 from router.usbip.protocol.handshake import WireError
-from router.usbip.runtime import loop as events
+from router.usbip.runtime import event_loop
 from router.usbip.runtime.log import log
+from router.usbip.runtime.text import error_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ MAX_IN_FLIGHT = 14 << 20
 # Beyond these nothing more is read from the client: data of transfers that wait, answers that it does not read.
 MAX_DEFERRED = 8 << 20
 MAX_WAITING_OUT = 8 << 20
+# Submissions that are not answered yet, and unlinks that wait for them.
 MAX_URBS = 4096
 _IOV = 64
 _DIRECT = 16384
@@ -41,12 +43,17 @@ def _enlarge(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
 
 
+def _held_by(submit: urb.Submit) -> int:
+    """Bytes that a transfer holds while it waits to begin."""
+    return len(submit.data) + urb.ISO_COST * len(submit.iso or ())
+
+
 class UserSession:
-    """One device in a client's hands. `ended` is called once, when the connection is over and the target was told."""
+    """One device in a client's hands. `ended` is called once, after connection and target have ended."""
 
     def __init__(
         self,
-        loop: events.Loop,
+        loop: event_loop.Loop,
         sock: socket.socket,
         target: Target,
         ended: Callable[[], None],
@@ -59,6 +66,7 @@ class UserSession:
         self._target = target
         self._ended = ended
         self._unlinks: dict[int, list[urb.Unlink]] = {}
+        self._unlinks_waiting = 0
         self._in = bytearray()
         self._scratch = loop.scratch
         # A transfer whose data is being read, and the room for the rest of it.
@@ -86,12 +94,22 @@ class UserSession:
             return
         self.loop.forget(sock.fileno())
         sock.close()
-        self._target.stop(self)
+        try:
+            self._target.stop(self)
+        except Exception as error:
+            # The device's code must not keep the server from getting its device back.
+            log(f"a device at the end of its session: {error_text(error)}")
         self.pending.clear()
         self._unlinks.clear()
         self._deferred.clear()
         self._out.clear()
         self._ended()
+
+    def fail(self, error: Exception) -> None:
+        """Ends the session over an exception, whatever it is: other sessions go on. An ordinary end has no log line."""
+        if self._socket is not None and not isinstance(error, (ConnectionError, TimeoutError, EOFError)):
+            log(f"a client's connection ends: {error_text(error)}")
+        self.close()
 
     def leave(self) -> None:
         """The daemon ends: unlike the kernel's, this session ends with it."""
@@ -105,34 +123,26 @@ class UserSession:
         return (
             self._deferred_bytes >= MAX_DEFERRED
             or self._waiting_out >= MAX_WAITING_OUT
-            or len(self.pending) >= MAX_URBS
+            or len(self.pending) + self._unlinks_waiting >= MAX_URBS
         )
 
     def _update(self) -> None:
         if self._socket is None:
             return
-        wanted = (0 if self._full() else events.IN) | (events.OUT if self._out else 0) | events.RDHUP
+        wanted = (0 if self._full() else event_loop.IN) | (event_loop.OUT if self._out else 0) | event_loop.RDHUP
         if wanted != self._events:
             self._events = wanted
-            self.loop.watch(self._socket.fileno(), wanted, self._ready)
+            self.loop.watch(self._socket.fileno(), wanted, self._ready, self.fail)
 
     def _ready(self, happened: int) -> None:
+        """What this raises goes to `fail`, and ends the session."""
         if self._socket is None:
             return
-        try:
-            if happened & events.OUT:
-                self._flush()
-            if happened & events.IN and not self._full():
-                self._read()
-            elif happened & (events.HUP | events.ERR | events.RDHUP):
-                self.close()
-        except (ConnectionError, TimeoutError, EOFError):
-            self.close()
-        except OSError as error:
-            log(f"a client's connection ends: {error.strerror}")
-            self.close()
-        except WireError as error:
-            log(f"a client's connection ends: {error.message}")
+        if happened & event_loop.OUT:
+            self._flush()
+        if happened & event_loop.IN and not self._full():
+            self._read()
+        elif happened & (event_loop.HUP | event_loop.ERR | event_loop.RDHUP):
             self.close()
 
     def _read(self) -> None:
@@ -219,25 +229,25 @@ class UserSession:
         self.pending[submit.seqnum] = submit
         if self.tap:
             self.tap.submitted(submit, self._target.kind_of(submit.address))
-        if self._deferred or (self._in_flight and self._in_flight + submit.length > MAX_IN_FLIGHT):
+        if self._deferred or (self._in_flight and self._in_flight + submit.cost > MAX_IN_FLIGHT):
             self._deferred[submit.seqnum] = submit
-            self._deferred_bytes += len(submit.data)
+            self._deferred_bytes += _held_by(submit)
             return
-        self._in_flight += submit.length
+        self._in_flight += submit.cost
         self._target.submit(submit, self)
 
     def _start_deferred(self) -> None:
         while self._deferred and self._socket:
             submit = next(iter(self._deferred.values()))
-            if self._in_flight and self._in_flight + submit.length > MAX_IN_FLIGHT:
+            if self._in_flight and self._in_flight + submit.cost > MAX_IN_FLIGHT:
                 return
             self._undefer(submit)
-            self._in_flight += submit.length
+            self._in_flight += submit.cost
             self._target.submit(submit, self)
 
     def _undefer(self, submit: urb.Submit) -> None:
         del self._deferred[submit.seqnum]
-        self._deferred_bytes -= len(submit.data)
+        self._deferred_bytes -= _held_by(submit)
 
     def _unlink(self, unlink: urb.Unlink) -> None:
         if self.tap:
@@ -249,9 +259,10 @@ class UserSession:
             return
         waiting = self._unlinks.setdefault(unlink.target, [])
         waiting.append(unlink)
+        self._unlinks_waiting += 1
         if submit.seqnum in self._deferred:
             self._undefer(submit)
-            self._in_flight += submit.length
+            self._in_flight += submit.cost
             self.complete(submit, urb.ECONNRESET)
         elif len(waiting) == 1:
             self._target.cancel(submit, self)
@@ -279,12 +290,13 @@ class UserSession:
         if self.pending.get(submit.seqnum) is not submit:
             return True
         del self.pending[submit.seqnum]
-        self._in_flight -= submit.length
+        self._in_flight -= submit.cost
         done = len(data) if actual is None else actual
         if not (self._unlinks or self._out or self._reading or iso or self.tap or self._deferred or self._blocked):
             # The path of nearly every transfer.
             return self._send_now(urb.pack_return(submit.seqnum, status, done, start, 0, errors), data)
         unlinks = self._unlinks.pop(submit.seqnum, [])
+        self._unlinks_waiting -= len(unlinks)
         if not (unlinks and status == urb.ECONNRESET):
             if self.tap:
                 self.tap.returned(submit, self._target.kind_of(submit.address), status, done, data, iso)
@@ -318,8 +330,8 @@ class UserSession:
                 sent = self._socket.send(header)
         except BlockingIOError:
             sent = 0
-        except OSError:
-            self.loop.call_soon(self.close)
+        except OSError as error:
+            self._fail_soon(error)
             return True
         if sent == urb.HEADER_SIZE + size:
             return True
@@ -339,9 +351,12 @@ class UserSession:
         """Sends what waits, from wherever a transfer was completed."""
         try:
             self._flush()
-        except (OSError, WireError):
-            # Closing here would pull the session from under its caller.
-            self.loop.call_soon(self.close)
+        except Exception as error:
+            self._fail_soon(error)
+
+    def _fail_soon(self, error: Exception) -> None:
+        # Closing at once would pull the session from under its caller.
+        self.loop.call_soon(lambda: self.fail(error))
 
     def _flush(self) -> None:
         if self._socket is None:

@@ -10,12 +10,12 @@ import socket
 from collections.abc import Callable
 
 from router.errors import HostError
-from router.usbip.engines.kernel import EngineError
 from router.usbip.engines.session import UserSession
 from router.usbip.engines.usbfs_device import UsbfsDevice
 from router.usbip.protocol import handshake
 from router.usbip.protocol.device import Device
-from router.usbip.runtime import loop as events
+from router.usbip.protocol.handshake import ImportRefused
+from router.usbip.runtime import event_loop
 from router.usbip.runtime.sysfs import Sysfs, find_devices
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ class UsbfsEngine:
 
     def __init__(
         self,
-        loop: events.Loop,
+        loop: event_loop.Loop,
         sysfs: Sysfs | None = None,
         devices: str = "/dev/bus/usb",
         tap: Callable[[Device], Tap | None] | None = None,
@@ -81,14 +81,14 @@ class UsbfsEngine:
     def begin(self, device: Device, sock: socket.socket, ended: Callable[[], None]) -> UserSession:
         opened = self._open.get(device.busid)
         if opened is None:
-            raise EngineError(f"{device.busid} is not open", handshake.ST_DEV_ERR)
+            raise ImportRefused(f"{device.busid} is not open", handshake.ST_DEV_ERR)
         if opened.session:
-            raise EngineError(f"{device.busid} is in use", handshake.ST_DEV_BUSY)
+            raise ImportRefused(f"{device.busid} is in use", handshake.ST_DEV_BUSY)
         try:
             opened.start()
         except OSError as error:
             status = handshake.ST_DEV_BUSY if error.errno == errno.EBUSY else handshake.ST_DEV_ERR
-            raise EngineError(f"{device.busid} cannot be started: {error.strerror}", status) from error
+            raise ImportRefused(f"{device.busid} cannot be started: {error.strerror}", status) from error
         opened.session = UserSession(self.loop, sock, opened, ended, self._tap(device) if self._tap else None)
         return opened.session
 

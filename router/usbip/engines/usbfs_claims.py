@@ -46,7 +46,7 @@ class Claims:
             self._descriptors = os.read(self.fd, 65536)
             self._alternates = parse_alternates(self._descriptors, device.config)
             if not device.config and len(self._descriptors) > _FIRST_CONFIG:
-                # It came while its port was claimed, and so nobody has configured it.
+                # It came while its port was claimed, and so it is not configured yet.
                 usbfs.number(self.fd, usbfs.SETCONFIGURATION, self._descriptors[_FIRST_CONFIG])
             self.take()
         except OSError:

@@ -11,12 +11,13 @@ from router.usbip.engines.usbfs_claims import Claims
 from router.usbip.protocol import urb
 from router.usbip.protocol.descriptors import CONTROL, ISOCHRONOUS
 from router.usbip.protocol.device import Device
-from router.usbip.runtime import loop as events
+from router.usbip.runtime import event_loop
 from router.usbip.runtime.log import log
+from router.usbip.runtime.text import error_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from router.usbip.engines.session import UserSession
+    from router.usbip.engines.target import Completer
 
 # The kernel's types of URB by the endpoint descriptor's bmAttributes (USB 2.0, table 9-13).
 _KINDS = (usbfs.TYPE_CONTROL, usbfs.TYPE_ISO, usbfs.TYPE_BULK, usbfs.TYPE_INTERRUPT)
@@ -25,29 +26,29 @@ _FLAGS = urb.SHORT_NOT_OK | urb.ZERO_PACKET
 _SETUP_SIZE = 8
 
 # Up to so many bytes of used buffers are kept for the next transfers.
-_KEEP_AT_MOST = 4 << 20
+_MAX_KEPT_BYTES = 4 << 20
 _NOTHING = usbfs.zeros(1)
 
 
 class UsbfsDevice:
     """An open device. OSError from the constructor: it cannot be had now."""
 
-    def __init__(self, loop: events.Loop, path: str, device: Device) -> None:
+    def __init__(self, loop: event_loop.Loop, path: str, device: Device) -> None:
         self.device = device
-        self.session: UserSession | None = None
+        self.session: Completer | None = None
         self.broken = False
-        # Whoever had it before, a daemon that was killed for instance, may have left it in the middle of a transfer.
+        # An earlier owner, a daemon that was killed for instance, may have left it in the middle of a transfer.
         self._unknown = True
         self._loop = loop
         self._claims = Claims(path, device)
         self._fd = self._claims.fd
         # In the kernel's hands, by the addresses that it knows them by.
         self._flights: dict[int, usbfs.Block] = {}
-        self._queue: deque[tuple[urb.Submit, UserSession]] = deque()
+        self._queue: deque[tuple[urb.Submit, Completer]] = deque()
         self._free: list[usbfs.Block] = []
         self._buffers: dict[int, list[array[int]]] = {}
         self._kept = 0
-        loop.watch(self._fd, events.OUT, self._ready)
+        loop.watch(self._fd, event_loop.OUT, self._ready, self._fail)
 
     def start(self) -> None:
         """A session begins: the device is as after a reset. OSError if it does not answer."""
@@ -69,6 +70,14 @@ class UsbfsDevice:
         self._fd = -1
         self._flights.clear()
 
+    def _fail(self, error: Exception) -> None:
+        """An exception while transfers were reaped: the device needs a fresh start, other devices go on."""
+        self.broken = True
+        if self.session:
+            self.session.fail(error)
+        else:
+            log(f"{self.device.busid}: {error_text(error)}")
+
     # Target
 
     def is_isochronous(self, address: int) -> bool:
@@ -77,13 +86,13 @@ class UsbfsDevice:
     def kind_of(self, address: int) -> int:
         return self._claims.endpoints.get(address, CONTROL)
 
-    def submit(self, submit: urb.Submit, session: UserSession) -> None:
+    def submit(self, submit: urb.Submit, session: Completer) -> None:
         if self._queue:
             self._queue.append((submit, session))
             return
         self._start(submit, session)
 
-    def cancel(self, submit: urb.Submit, session: UserSession) -> None:
+    def cancel(self, submit: urb.Submit, session: Completer) -> None:
         for entry in self._queue:
             if entry[0] is submit:
                 self._queue.remove(entry)
@@ -97,12 +106,12 @@ class UsbfsDevice:
             try:
                 usbfs.discard(self._fd, block)
             except OSError as error:
-                # It has ended by itself and waits to be reaped.
+                # It has ended already and waits to be reaped.
                 if error.errno not in (errno.EINVAL, errno.ENODEV):
                     raise
 
     def buffer(self, size: int) -> array[int]:
-        """Room whose address the kernel may be told; used ones are kept, because fresh memory costs its page faults."""
+        """Room whose address the kernel may get; used ones are kept, because fresh memory costs its page faults."""
         kept = self._buffers.get(size)
         if not kept:
             return usbfs.zeros(size)
@@ -111,7 +120,7 @@ class UsbfsDevice:
 
     def _keep(self, buffer: array[int]) -> None:
         size = len(buffer)
-        if self._kept + size > _KEEP_AT_MOST:
+        if self._kept + size > _MAX_KEPT_BYTES:
             # The client's habits have changed.
             self._buffers.clear()
             self._kept = 0
@@ -122,7 +131,7 @@ class UsbfsDevice:
         else:
             kept.append(buffer)
 
-    def stop(self, session: UserSession) -> None:
+    def stop(self, session: Completer) -> None:
         """The client has gone: everything in flight is taken back, and the device reset as usbip-host does."""
         self.session = None
         self._queue.clear()
@@ -135,7 +144,7 @@ class UsbfsDevice:
 
     # What begins
 
-    def _start(self, submit: urb.Submit, session: UserSession) -> None:
+    def _start(self, submit: urb.Submit, session: Completer) -> None:
         if submit.iso is not None:
             self._start_iso(submit, submit.iso, session)
             return
@@ -176,7 +185,7 @@ class UsbfsDevice:
             block.buffer.extend(usbfs.zeros(length) if length else ())
         block.fill(usbfs.TYPE_CONTROL, 0, submit.flags & _FLAGS, len(block.buffer))
 
-    def _start_iso(self, submit: urb.Submit, packets: list[tuple[int, int]], session: UserSession) -> None:
+    def _start_iso(self, submit: urb.Submit, packets: list[tuple[int, int]], session: Completer) -> None:
         """One block for each 128 packets; in a block's buffer they stand one after another."""
         group: list[usbfs.Block] = []
         for first in range(0, len(packets), usbfs.MAX_ISO_PACKETS):
@@ -205,7 +214,7 @@ class UsbfsDevice:
             group.append(block)
             self._flights[block.address] = block
 
-    def _refused(self, block: usbfs.Block, submit: urb.Submit, session: UserSession, error: OSError) -> None:
+    def _refused(self, block: usbfs.Block, submit: urb.Submit, session: Completer, error: OSError) -> None:
         """The kernel did not take the transfer's first block."""
         self._release(block)
         if error.errno == errno.ENOMEM and self._flights:
@@ -224,7 +233,7 @@ class UsbfsDevice:
     # What has ended
 
     def _ready(self, happened: int) -> None:
-        gone = happened & (events.HUP | events.ERR)
+        gone = happened & (event_loop.HUP | event_loop.ERR)
         try:
             # What `settle` reaped leaves nothing; but only reaping tells that a device has gone.
             self._reaped(usbfs.reap(self._fd))
@@ -233,7 +242,7 @@ class UsbfsDevice:
             pass
         except OSError:
             # The device has gone; the hot-plug message takes it out of the list.
-            gone = events.HUP
+            gone = event_loop.HUP
         if gone and self._fd >= 0:
             self._loop.forget(self._fd)
             if self.session:

@@ -13,7 +13,7 @@ from array import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from router.usbip.engines.session import UserSession
+    from router.usbip.engines.target import Completer
     from router.usbip.protocol import urb
 
 SETINTERFACE = 0x80085504
@@ -65,7 +65,7 @@ class Block:
         self.address = self.memory.buffer_info()[0]
         self.buffer: array[int] = zeros(1)
         self.submit: urb.Submit | None = None
-        self.session: UserSession | None = None
+        self.session: Completer | None = None
         self.cancelled = False
         # All blocks of an isochronous transfer, this one among them.
         self.group: list[Block] = []

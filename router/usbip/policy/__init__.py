@@ -1,0 +1,1 @@
+"""Who may have which device: the rules, their file, and changes to it while the server runs."""

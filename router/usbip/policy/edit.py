@@ -1,7 +1,7 @@
 """Changing a policy file while the daemon runs: one device to one client, or away from it. The rest of it stays.
 
-Each change is a line that ends with policy.MARK. It names one device by all that is known of it, so it goes before
-whatever the file says of sockets, products and classes, and it does not fit another device in the same socket.
+Each change is a line that ends with `file.MARK`. It names one device by all that is known of it, so it goes before
+whatever the file says of ports, products and classes, and it does not fit another device in the same port.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ import os
 
 from router.errors import HostError
 from router.usbip.policy.file import MARK, parse_policy, parse_rule, quoted
-from router.usbip.protocol.device import Device, Triple
+from router.usbip.protocol.descriptors import Triple
+from router.usbip.protocol.device import Device
+
+# Kinds of interface that a line lists; a device with more is granted without that list.
+MAX_LISTED = 16
 
 
 def _read(file: str) -> str:
@@ -44,7 +48,7 @@ def revoke(file: str, client: str, device: Device) -> None:
 def identity(device: Device) -> str:
     """The words of a rule that describes this device and, as far as can be known, no other.
 
-    With everything in it, a class too, it is more exact than any rule that people have reason to write.
+    With everything in it, a class too, it is more exact than any rule that there is a reason to write.
     """
     words = f"path {device.busid}"
     if device.serial and device.serial.isprintable():
@@ -55,12 +59,19 @@ def identity(device: Device) -> str:
     return f"{words} interface {_triple(device.interfaces[0])} class {_triple(device.interfaces[0])}"
 
 
+def _no_others(device: Device) -> str:
+    """The words that keep a device out which comes back under the same names with another interface."""
+    if not device.all_interfaces or len(device.all_interfaces) > MAX_LISTED:
+        return ""
+    return " only " + ",".join(_triple(triple) for triple in device.all_interfaces)
+
+
 def _triple(numbers: Triple) -> str:
     return "/".join(f"{number:02x}" for number in numbers)
 
 
 def _without(text: str, device: Device, client: str | None, file: str) -> list[str]:
-    """The file's lines without those of run time that describe the device (None: whoever they are about)."""
+    """The file's lines without those of run time that describe the device (None: of every client)."""
     lines: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.endswith(MARK):
@@ -80,7 +91,7 @@ def granted(text: str, client: str, device: Device, port: int = 0, file: str = "
 
     A rule of run time goes before all others, and an allow that is less exact is void for other clients.
 
-    DescriptionError for a text that is no policy, or a client or port that none can have.
+    DescriptionError for a text that is not a policy, or a client or port that cannot exist.
     """
     lines = _without(text, device, None, file)
     policy = parse_policy(_joined(lines), file)
@@ -89,7 +100,7 @@ def granted(text: str, client: str, device: Device, port: int = 0, file: str = "
     alone = not any(policy.decide(other, device).allowed for other in others)
     if not (decision.allowed and alone and port in (0, decision.port)):
         place = f" port {port}" if port else ""
-        lines.append(f"allow {client} {identity(device)}{place} {MARK}")
+        lines.append(f"allow {client} {identity(device)}{_no_others(device)}{place} {MARK}")
     return _checked(lines, file)
 
 

@@ -13,24 +13,14 @@ from router.errors import DescriptionError
 from router.usbip.policy.rules import Pattern, Policy, Rule, address_bits
 from router.usbip.protocol.device import valid_busid
 
-CLASSES = {
-    "audio": 0x01,
-    "comm": 0x02,
-    "hid": 0x03,
-    "physical": 0x05,
-    "image": 0x06,
-    "printer": 0x07,
-    "storage": 0x08,
-    "cdc-data": 0x0A,
-    "smart-card": 0x0B,
-    "video": 0x0E,
-    "diagnostic": 0xDC,
-    "wireless": 0xE0,
-    "misc": 0xEF,
-    "app": 0xFE,
-    "vendor": 0xFF,
+# Words of earlier versions → today's.
+RENAMED_CLASSES = {
+    "app": "application",
+    "comm": "communications",
+    "misc": "miscellaneous",
+    "storage": "mass-storage",
 }
-MATCHERS = ("path", "serial", "device", "interface", "class")
+MATCHERS = ("path", "serial", "device", "interface", "class", "only")
 MAX_PORT = 255
 # How a line ends that was added while the daemon ran: see policy_edit.
 MARK = "# at run time"
@@ -92,6 +82,8 @@ def _hex(line: _Line, text: str, digits: int, what: str) -> int:
 
 
 def _pattern(line: _Line, text: str, word: str) -> Pattern:
+    from router.usbip.protocol.classes import CODES
+
     parts = text.split("/")
     if len(parts) > 3:
         raise line.error(
@@ -101,22 +93,28 @@ def _pattern(line: _Line, text: str, word: str) -> Pattern:
     for index, part in enumerate(parts):
         if part == "*":
             continue
-        if index == 0 and part.lower() in CLASSES:
-            numbers[0] = CLASSES[part.lower()]
+        if index == 0 and part.lower() in CODES:
+            numbers[0] = CODES[part.lower()]
+        elif index == 0 and part.lower() in RENAMED_CLASSES:
+            raise line.error(f"{part!r} is not a USB class", f"write {RENAMED_CLASSES[part.lower()]}")
         else:
-            what = f"a USB class (two hexadecimal digits, or one of {', '.join(CLASSES)})" if index == 0 else "a byte"
+            what = f"a USB class (two hexadecimal digits, or one of {', '.join(CODES)})" if index == 0 else "a byte"
             numbers[index] = _hex(line, part, 2, what)
     return numbers[0], numbers[1], numbers[2]
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 3
 
 
 def _client(line: _Line, text: str) -> str:
     if text == "any" or text == "unix":
         return text
-    if text.startswith("vsock:") and text[6:].isdecimal():
+    if text.startswith("vsock:") and text[6:].isdecimal() and text.isascii() and len(text) <= 16:
         return text
     address, slash, prefix = text.partition("/")
     bits = address_bits(address)
-    if bits is None or (slash and not (prefix.isdecimal() and int(prefix) <= bits[1])):
+    if bits is None or (slash and not (_is_number(prefix) and int(prefix) <= bits[1])):
         raise line.error(
             f"{text!r} is not a client", "write an IP address, a network such as 10.77.0.0/24, vsock:CID, unix or any"
         )
@@ -139,6 +137,7 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
     pid: int | None = None
     interface: Pattern | None = None
     cls: Pattern | None = None
+    only: tuple[Pattern, ...] = ()
     port = 0
     seen: set[str] = set()
     while line.words:
@@ -170,11 +169,16 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
             interface = _pattern(line, line.take("an interface class", f"{verdict} {client} interface 08/06/50"), word)
         elif word == "class":
             cls = _pattern(line, line.take("a class", f"{verdict} {client} class storage"), word)
+        elif word == "only":
+            if verdict == "deny":
+                raise line.error("a deny rule has no only", "write the class that is denied: class hid")
+            value = line.take("interface classes", f"{verdict} {client} path 1-1 only hid")
+            only = tuple(_pattern(line, part, word) for part in value.split(","))
         elif word == "port":
             value = line.take("a port number", f"{verdict} {client} device 046d:c31c port 1")
             if verdict == "deny":
                 raise line.error("a deny rule has no port", "take the port away")
-            if not value.isdecimal() or not 1 <= int(value) <= MAX_PORT:
+            if not _is_number(value) or not 1 <= int(value) <= MAX_PORT:
                 raise line.error(f"{value!r} is not a port", f"write a number from 1 to {MAX_PORT}")
             port = int(value)
         else:
@@ -195,6 +199,7 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
         port,
         number,
         " ".join(text.split("#")[0].split()) + (f" {MARK}" if text.endswith(MARK) else ""),
+        only,
     )
 
 
@@ -206,7 +211,7 @@ def parse_policy(text: str, file: str = "usb-policy") -> Policy:
         rule = parse_rule(file, number, line)
         if rule is None:
             continue
-        key = (rule.client, rule.path, rule.serial, rule.vid, rule.pid, rule.interface, rule.cls)
+        key = (rule.client, rule.path, rule.serial, rule.vid, rule.pid, rule.interface, rule.cls, rule.only)
         if key in places:
             raise DescriptionError(
                 f"line {places[key].line} already speaks of the same client and device",
@@ -241,8 +246,8 @@ def quoted(word: str) -> str:
 def render_policy(grants: list[dict[str, str | int]]) -> str:
     """The policy file for plain data, one allow rule a grant, in the order given.
 
-    Each grant has `client` and at least one of `path`, `serial`, `device` ("046d:c31c"), `interface`, `class`; `port`
-    (1…) may be there. What this returns has been parsed again: DescriptionError for a grant that makes no rule.
+    Each grant has `client` and at least one of `path`, `serial`, `device` ("046d:c31c"), `interface`, `class`, `only`;
+    `port` (1…) may be there. What this returns has been parsed again: DescriptionError for a grant that makes no rule.
     """
     lines = ["# Made from the description. Grammar: docs/reference/usb-policy.md. What is not allowed here is denied."]
     for grant in grants:

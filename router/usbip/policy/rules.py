@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import socket
 
-from router.usbip.protocol.device import Device, Triple
+from router.usbip.protocol.descriptors import Triple
+from router.usbip.protocol.device import Device
 
 # A triple in which None stands for any number.
 Pattern = tuple[int | None, int | None, int | None]
-# path, serial, product, vendor, interface, class: how exactly a rule describes a device, the greater the more exactly
-Rank = tuple[int, int, int, int, int, int]
+# path, serial, product, vendor, interface, class, only: how exactly a rule describes a device; greater is more exact
+Rank = tuple[int, int, int, int, int, int, int]
 
 
 class Rule:
-    """One line of the policy. A matcher that is None matches everything; `port` 0 is any port; `line` is for people."""
+    """One line of the policy. A matcher that is None matches everything; `port` 0 is any port.
 
-    __slots__ = ("allow", "client", "cls", "interface", "line", "path", "pid", "port", "rank", "serial", "text", "vid")
+    line: its number in the file, for messages.
+    only: the device may have interfaces of these patterns and no others, in whatever configuration or alternate
+    setting; empty for no such limit.
+    """
+
+    __slots__ = (
+        "allow",
+        "client",
+        "cls",
+        "interface",
+        "line",
+        "only",
+        "path",
+        "pid",
+        "port",
+        "rank",
+        "serial",
+        "text",
+        "vid",
+    )
 
     def __init__(
         self,
@@ -30,6 +50,7 @@ class Rule:
         port: int = 0,
         line: int = 0,
         text: str = "",
+        only: tuple[Pattern, ...] = (),
     ) -> None:
         self.allow = allow
         self.client = client
@@ -42,6 +63,7 @@ class Rule:
         self.port = port
         self.line = line
         self.text = text
+        self.only = only
         self.rank: Rank = (
             path is not None,
             serial is not None,
@@ -49,6 +71,7 @@ class Rule:
             vid is not None,
             _width(interface),
             _width(cls),
+            len(only) > 0,
         )
 
     def describes(self, device: Device) -> bool:
@@ -60,6 +83,13 @@ class Rule:
             and (self.pid is None or self.pid == device.pid)
             and (self.interface is None or any(_fits(self.interface, triple) for triple in device.interfaces))
             and (self.cls is None or any(_fits(self.cls, t) for t in (device.triple, *device.interfaces)))
+            and (not self.only or self._has_no_others(device))
+        )
+
+    def _has_no_others(self, device: Device) -> bool:
+        """Whether `only` covers every interface that the device has; false where that is not known."""
+        return bool(device.all_interfaces) and all(
+            any(_fits(pattern, triple) for pattern in self.only) for triple in device.all_interfaces or ()
         )
 
     def concerns(self, client: str) -> bool:
@@ -99,7 +129,7 @@ class Policy:
 
         Of the rules that describe the device and concern the client the most specific one counts; deny before allow
         where two are equally specific. An allow is void where another allow describes the device more exactly for
-        somebody else: what was said of one socket goes before what was said of a whole class.
+        another client: what was said of one port goes before what was said of a whole class.
         """
         describing = [rule for rule in self.rules if rule.describes(device)]
         mine = [rule for rule in describing if rule.concerns(client)]
@@ -113,14 +143,14 @@ class Policy:
                 return Decision(False, rule, f"line {rule.line} gives it to {rule.client}: {rule.text}")
         return Decision(True, best, f"line {best.line} allows it: {best.text}")
 
-    def anybody(self, device: Device) -> bool:
+    def is_granted(self, device: Device) -> bool:
         """Whether some client could import the device: then it is taken from its driver and exported."""
         return any(rule.allow and self._could(rule, device) for rule in self.rules)
 
     def _could(self, rule: Rule, device: Device) -> bool:
         if not rule.describes(device):
             return False
-        # For a network or for "any" it is enough that not everybody in it is denied: an address decides at the import.
+        # For a network or for "any" it is enough that some address in it is not denied: the import decides.
         return rule.client == "any" or _is_network(rule.client) or self.decide(rule.client, device).allowed
 
 
@@ -141,7 +171,8 @@ def address_bits(address: str) -> tuple[int, int] | None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         packed = socket.inet_pton(family, address)
-    except OSError:
+    except (OSError, ValueError):
+        # ValueError: a NUL, or what is not Unicode.
         return None
     return int.from_bytes(packed, "big"), len(packed) * 8
 

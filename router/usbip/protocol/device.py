@@ -6,6 +6,8 @@ puts on the wire.
 
 from __future__ import annotations
 
+from router.usbip.protocol.descriptors import Triple
+
 SPEED_UNKNOWN, SPEED_LOW, SPEED_FULL, SPEED_HIGH, SPEED_WIRELESS, SPEED_SUPER, SPEED_SUPER_PLUS = range(7)
 
 # The `speed` attribute in sysfs is in Mbit/s.
@@ -30,20 +32,19 @@ SPEED_NAMES = {
 }
 CLASS_HUB = 0x09
 
-# class, subclass, protocol of a device or interface
-Triple = tuple[int, int, int]
-
 
 class Device:
     """One enumerated USB device. Unplugging and plugging in again makes another one, with another `devnum`.
 
     path: sysfs path, e.g. "/sys/devices/.../usb1/1-1". busid: "1-1.2", the port path.
     speed: SPEED_*. bcd: bcdDevice. triple: the device descriptor's class, subclass, protocol.
-    peer: how the same physical socket is called on the other bus of a SuperSpeed controller, "" where nobody knows.
+    peer: the busid of the same physical port on the other bus of a SuperSpeed controller, "" if not known.
     config: bConfigurationValue, 0 when unconfigured. interfaces: alternate setting 0 of each interface.
+    all_interfaces: every triple in all configurations and alternate settings; None where they are not known.
     """
 
     __slots__ = (
+        "all_interfaces",
         "bcd",
         "busid",
         "busnum",
@@ -80,6 +81,7 @@ class Device:
         manufacturer: str = "",
         product: str = "",
         peer: str = "",
+        all_interfaces: tuple[Triple, ...] | None = None,
     ) -> None:
         self.busid = busid
         self.speed = speed
@@ -97,6 +99,7 @@ class Device:
         self.manufacturer = manufacturer
         self.product = product
         self.peer = peer
+        self.all_interfaces = all_interfaces
 
     @property
     def devid(self) -> int:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import struct
 
 from router.errors import MachineError
-from router.usbip.protocol.device import SPEED_SUPER_PLUS, Device, Triple, valid_busid
+from router.usbip.protocol.descriptors import Triple
+from router.usbip.protocol.device import SPEED_SUPER_PLUS, Device, valid_busid
 
 PORT = 3240
 VERSION = 0x0111
@@ -52,6 +53,14 @@ class VersionError(WireError):
     """The peer speaks another version of USB/IP."""
 
 
+class ImportRefused(Exception):
+    """This server does not hand the device out; `status` is the ST_* that the client gets."""
+
+    def __init__(self, message: str, status: int = ST_DEV_ERR) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 def pack_common(code: int, status: int = ST_OK, version: int = VERSION) -> bytes:
     """op_common, 8 bytes."""
     return _COMMON.pack(version, code, status)
@@ -91,7 +100,7 @@ def _text(data: bytes, what: str) -> str:
 
 
 def pack_device(device: Device) -> bytes:
-    """A device record, 312 bytes. Super-speed-plus is told as super-speed: vhci before Linux 6.12 refuses 6."""
+    """A device record, 312 bytes. Super-speed-plus is sent as super-speed: vhci before Linux 6.12 refuses 6."""
     return _DEVICE.pack(
         _pad(device.path, 256),
         _pad(device.busid, BUSID_SIZE),

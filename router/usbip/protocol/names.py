@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-from router.usbip.protocol.device import Device, Triple
+from router.usbip.protocol.classes import NAMES
+from router.usbip.protocol.descriptors import Triple
+from router.usbip.protocol.device import Device
 
 FILES = ("/usr/share/misc/usb.ids", "/usr/share/hwdata/usb.ids", "/var/lib/usbutils/usb.ids")
-# Classes are few, and worth a name also in a guest without usb.ids (usb.org's defined class codes).
-CLASSES = {
-    0x01: "Audio",
-    0x02: "Communications",
-    0x03: "Human Interface Device",
-    0x05: "Physical Interface Device",
-    0x06: "Imaging",
-    0x07: "Printer",
-    0x08: "Mass Storage",
-    0x09: "Hub",
-    0x0A: "CDC Data",
-    0x0B: "Chip/SmartCard",
-    0x0D: "Content Security",
-    0x0E: "Video",
-    0xDC: "Diagnostic",
-    0xE0: "Wireless",
-    0xEF: "Miscellaneous Device",
-    0xFE: "Application Specific Interface",
-    0xFF: "Vendor Specific Class",
-}
 
 
 class Ids:
@@ -97,7 +79,7 @@ def triple(numbers: Triple) -> str:
         return f"(Defined at Interface level) ({code})"
     known = ids().classes
     parts = (
-        known.get(numbers[:1]) or CLASSES.get(numbers[0]) or "unknown class",
+        known.get(numbers[:1]) or NAMES.get(numbers[0]) or "unknown class",
         known.get(numbers[:2]) or "unknown subclass",
         known.get(numbers) or "unknown protocol",
     )

@@ -33,6 +33,8 @@ SHORT_NOT_OK, ISO_ASAP, NO_TRANSFER_DMA_MAP, ZERO_PACKET, NO_INTERRUPT, DIR_IN =
 # than a few MiB at once. CVE-2017-16913 was a server that believed any size.
 MAX_TRANSFER = 16 << 20
 MAX_ISO_PACKETS = 1024
+# What a packet's description costs in memory, for the sums that bound what a peer can make this program hold.
+ISO_COST = 128
 
 _COMMAND = struct.Struct(">I")
 _HEAD = struct.Struct(">5I")
@@ -58,9 +60,11 @@ class Submit:
 
     endpoint: number without direction. data: what goes OUT, empty for IN. length: bytes to move at most. iso: (offset,
     length) of each packet, None unless the endpoint is isochronous. setup: 8 bytes, meaningful on endpoint 0.
+    cost: bytes that the transfer holds until it ends, its buffer and the packets' descriptions.
     """
 
     __slots__ = (
+        "cost",
         "data",
         "devid",
         "direction",
@@ -99,6 +103,7 @@ class Submit:
         self.start = start
         self.interval = interval
         self.iso = iso
+        self.cost = length + ISO_COST * len(iso) if iso else length
 
     @property
     def address(self) -> int:
@@ -185,6 +190,9 @@ def unpack_submit(
         packets = [(offset, size) for offset, size, _, _ in _ISO.iter_unpack(iso)]
         if any(offset + size > length for offset, size in packets):
             raise WireError("an isochronous packet lies outside its buffer")
+        if sum(size for _, size in packets) > length:
+            # Packets that overlap would make the answer larger than the buffer, up to 1024 times.
+            raise WireError("the isochronous packets are larger than their buffer")
     return Submit(seqnum, devid, direction, endpoint, length, data, setup, flags, start, interval, packets)
 
 

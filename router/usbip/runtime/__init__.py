@@ -1,0 +1,1 @@
+"""What the daemons run on: the event loop, sockets, sysfs, uevents, options, log and text. Knows no peer."""

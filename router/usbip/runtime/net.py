@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 
 from router.errors import HostError
 from router.usbip.protocol.handshake import PORT
+from router.usbip.runtime.text import error_text
 
 # A dead peer frees its device after 10 s + 5 × 1 s. TCP_USER_TIMEOUT covers what keepalive does not: a peer that died
 # while data to it was on its way.
@@ -14,6 +16,19 @@ KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 10, 1, 5
 USER_TIMEOUT_MS = 1000 * (KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT)
 
 SocketAddress = tuple[str, int] | tuple[int, int] | str
+
+
+def max_descriptors() -> int:
+    """How many descriptors this process may have open (RLIMIT_NOFILE). The module `resource` would cost its import."""
+    try:
+        with open("/proc/self/limits", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("Max open files"):
+                    soft = line.split()[3]
+                    return int(soft) if soft.isdecimal() else 1 << 20
+    except OSError:
+        pass
+    return 1024
 
 
 class Address:
@@ -39,19 +54,23 @@ def parse_address(text: str, port: int = PORT) -> Address:
         return Address("unix", rest, 0)
     if kind == "vsock":
         cid, _, number = rest.partition(":")
-        if cid.isdecimal() and (not number or number.isdecimal()):
+        if _is_number(cid, 32) and (not number or _is_number(number, 32)):
             return Address("vsock", cid, int(number) if number else port)
     elif text.startswith("["):
         host, bracket, number = text[1:].partition("]")
-        if bracket and (not number or (number[0] == ":" and number[1:].isdecimal())):
+        if bracket and (not number or (number[0] == ":" and _is_number(number[1:], 16))):
             return Address("tcp", host, int(number[1:]) if number else port)
     elif text.count(":") > 1:
         return Address("tcp", text, port)
     elif text:
         host, colon, number = text.partition(":")
-        if host and (not colon or (number.isdecimal() and int(number) < 1 << 16)):
+        if host and (not colon or _is_number(number, 16)):
             return Address("tcp", host, int(number) if colon else port)
     raise HostError(f"{text!r} is not an address", "write HOST, HOST:PORT, [IPv6]:PORT, unix:/path or vsock:CID:PORT")
+
+
+def _is_number(text: str, bits: int) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < 1 << bits
 
 
 def _resolve(address: Address) -> tuple[int, SocketAddress]:
@@ -63,14 +82,15 @@ def _resolve(address: Address) -> tuple[int, SocketAddress]:
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, address.host)
-        except OSError:
+        except (OSError, ValueError):
+            # ValueError: a NUL, or what is not Unicode.
             continue
         return family, (address.host, address.port)
     try:
         found = socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise HostError(
-            f"no address for {address.host!r}: {error.strerror}", "write the server's IP address"
+            f"no address for {address.host!r}: {error_text(error)}", "write the server's IP address"
         ) from error
     family, _, _, _, where = found[0]
     return family, (str(where[0]), int(where[1]))
@@ -110,7 +130,7 @@ def listen(address: Address, backlog: int = 64) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """Removes a socket file that nobody listens on any more."""
+    """Removes a socket file without a listener."""
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         probe.connect(path)
@@ -165,10 +185,15 @@ def peer_name(sock: socket.socket, where: object) -> str:
     return "unix"
 
 
-def receive_exactly(sock: socket.socket, size: int) -> bytes:
-    """That many bytes from a blocking socket; EOFError if the peer closed before, TimeoutError if it stalls."""
+def receive_exactly(sock: socket.socket, size: int, until: float | None = None) -> bytes:
+    """That many bytes from a blocking socket; EOFError if the peer closed before, TimeoutError if it stalls.
+
+    until: the time (time.monotonic) at which a peer that sends little by little has stalled as well.
+    """
     data = bytearray()
     while len(data) < size:
+        if until is not None and time.monotonic() > until:
+            raise TimeoutError
         part = sock.recv(size - len(data))
         if not part:
             raise EOFError(f"the peer closed the connection after {len(data)} of {size} bytes")

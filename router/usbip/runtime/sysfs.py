@@ -6,11 +6,10 @@ All reading and writing of attributes goes through one `Sysfs`, so that a test c
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
-from router.usbip.protocol.device import SPEED_UNKNOWN, SYSFS_SPEEDS, Device, Triple, valid_busid
-
-DESCRIPTOR_CONFIG = 0x02
-DESCRIPTOR_INTERFACE = 0x04
+from router.usbip.protocol.descriptors import all_interfaces_of, interfaces_of
+from router.usbip.protocol.device import SPEED_UNKNOWN, SYSFS_SPEEDS, Device, valid_busid
 
 
 class Sysfs:
@@ -40,10 +39,16 @@ class Sysfs:
         except OSError:
             return default
 
-    def write(self, name: str, text: str) -> None:
-        """Writes the attribute in one call, as its driver wants it; OSError is the driver's answer."""
+    def write(self, name: str, text: str, check: Callable[[], None] | None = None) -> None:
+        """Writes the attribute in one call, as its driver wants it; OSError is the driver's answer.
+
+        check: called between opening and writing; what it raises leaves the attribute unwritten. The file of a device
+        that has gone meanwhile takes nothing (ENODEV), so what was checked is what is written to.
+        """
         fd = os.open(self.path(name), os.O_WRONLY | os.O_CLOEXEC)
         try:
+            if check:
+                check()
             os.write(fd, text.encode())
         finally:
             os.close(fd)
@@ -69,29 +74,6 @@ class Sysfs:
         return os.path.realpath(self.path(name))
 
 
-def interfaces_of(descriptors: bytes, config: int) -> tuple[Triple, ...]:
-    """Class triples of each interface's alternate setting 0 in one configuration (USB 2.0, 9.6.3 and 9.6.5).
-
-    descriptors: the `descriptors` attribute, the device descriptor followed by those of all configurations.
-    config: bConfigurationValue; 0 (a device without a current one) takes the first.
-    """
-    found: list[Triple] = []
-    inside = False
-    at = 0
-    while at + 2 <= len(descriptors):
-        length, kind = descriptors[at], descriptors[at + 1]
-        if length < 2:
-            break
-        if kind == DESCRIPTOR_CONFIG and at + 6 <= len(descriptors):
-            if inside:
-                break
-            inside = config in (0, descriptors[at + 5])
-        elif kind == DESCRIPTOR_INTERFACE and inside and at + 9 <= len(descriptors) and descriptors[at + 3] == 0:
-            found.append((descriptors[at + 5], descriptors[at + 6], descriptors[at + 7]))
-        at += length
-    return tuple(found)
-
-
 def _number(text: str, base: int) -> int:
     try:
         return int(text, base)
@@ -100,7 +82,7 @@ def _number(text: str, base: int) -> int:
 
 
 def peer_of(sysfs: Sysfs, base: str) -> str:
-    """The busid that a device of the other speed would have in the same physical socket; "" where there is none.
+    """The busid that a device of the other speed would have in the same physical port; "" where there is none.
 
     A connector has a port on the USB 2 hub and one on the SuperSpeed hub; `port/peer` links one to the other
     (Documentation/ABI/testing/sysfs-bus-usb). Ports are called "usb1-port2" on a root hub, "1-1-port2" on another.
@@ -148,6 +130,7 @@ def read_device(sysfs: Sysfs, busid: str) -> Device | None:
         config=config,
         configs=_number(sysfs.get(f"{base}/bNumConfigurations"), 10),
         interfaces=interfaces_of(descriptors, config),
+        all_interfaces=all_interfaces_of(descriptors),
         path=path,
         serial=sysfs.get(f"{base}/serial"),
         manufacturer=sysfs.get(f"{base}/manufacturer"),

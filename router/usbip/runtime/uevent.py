@@ -23,7 +23,7 @@ def parse_uevent(data: bytes) -> dict[str, str]:
 
 
 class Uevents:
-    """A non-blocking socket of kernel uevents. OSError from the constructor: netlink is not to be had here."""
+    """A non-blocking socket of kernel uevents. OSError from the constructor: this machine has no netlink."""
 
     def __init__(self) -> None:
         self.socket = socket.socket(

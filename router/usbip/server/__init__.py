@@ -1,0 +1,1 @@
+"""The server: listens, answers, hands devices out, counts and captures what passes, takes commands."""

@@ -15,6 +15,8 @@ from router.errors import HostError
 from router.usbip.protocol import urb
 from router.usbip.protocol.descriptors import KIND_NAMES
 from router.usbip.protocol.device import Device
+from router.usbip.runtime.log import log
+from router.usbip.runtime.text import error_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Capture:
     """A pcapng file; `tap` makes what a session reports to. HostError if the file cannot be made."""
 
     def __init__(self, path: str) -> None:
+        self._ended = False
         try:
             self._file = open(path, "wb", buffering=1 << 16)  # noqa: SIM115  (it lives as long as the server)
         except OSError as error:
@@ -55,14 +58,35 @@ class Capture:
 
     def packet(self, data: bytes, original: int, now: float) -> None:
         """One packet; `original` is its length before cutting."""
+        if self._ended:
+            return
         moment = int(now * 1e6)
-        self._write(6, _PACKET.pack(0, moment >> 32, moment & 0xFFFFFFFF, len(data), original) + data)
+        try:
+            self._write(6, _PACKET.pack(0, moment >> 32, moment & 0xFFFFFFFF, len(data), original) + data)
+        except OSError as error:
+            self._fail(error)
 
     def flush(self) -> None:
-        self._file.flush()
+        """Brings what was captured to the file. A full disk ends the capture, not what is captured."""
+        if self._ended:
+            return
+        try:
+            self._file.flush()
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self._ended = True
+        log(f"the capture ends: {error_text(error)}")
 
     def close(self) -> None:
-        self._file.close()
+        self.flush()
+        self._ended = True
+        try:
+            self._file.close()
+        except OSError:
+            # What could not be written before cannot be now.
+            return
 
     def tap(self, device: Device) -> CaptureTap:
         return CaptureTap(self, device)

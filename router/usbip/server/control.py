@@ -1,8 +1,8 @@
-"""Asking and telling a running server, over a local socket: one line of words in, "ok" and a text out.
+"""Requests to a running server over a local socket: one line of words in, "ok" and a text out.
 
 `status [json]`, `stats [json|prometheus]`, `reload`, `grant CLIENT BUSID [PORT] [take]`, `revoke CLIENT BUSID`. A
-refusal is "error", an exit code, and below it the message and the advice. Whoever may open the socket (mode 0600) may
-do all this.
+refusal is "error", an exit code, and below it the message and the hint. A process that may open the socket (mode 0600)
+may do all this.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 from router.errors import HostError, RouterError
 from router.usbip.policy.file import MARK
-from router.usbip.runtime import loop as events
-from router.usbip.runtime import net
+from router.usbip.runtime import event_loop, net
+from router.usbip.runtime.log import log
+from router.usbip.runtime.text import error_text, printable
 from router.usbip.server.server import Server
 
 TYPE_CHECKING = False
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 SOCKET = "/run/router-usbip.sock"
 _MAX_REQUEST = 4096
-_PATIENCE = 5.0
+_MAX_ASKERS = 16
+_REQUEST_TIMEOUT_S = 5.0
 
 
 def describe(server: Server) -> dict[str, Any]:
@@ -74,20 +76,20 @@ def describe(server: Server) -> dict[str, Any]:
 
 
 def status_text(answer: dict[str, Any]) -> str:
-    """The state for people."""
+    """The state as text to read."""
     lines: list[str] = []
     for device in answer["devices"]:
         name = " ".join(part for part in (device["manufacturer"], device["product"]) if part) or "unnamed"
-        lines.append(f"{device['busid']:<10}{device['device']}  {name}")
+        lines.append(f"{device['busid']:<10}{device['device']}  {printable(name)}")
         if device["client"]:
-            lines.append(f"{'':<10}in use by {device['client']}")
+            lines.append(f"{'':<10}in use by {printable(device['client'])}")
         elif device["exported"]:
-            lines.append(f"{'':<10}exported, in nobody's use")
+            lines.append(f"{'':<10}exported, not in use")
         else:
             lines.append(f"{'':<10}not exported")
         for grant in device["granted"]:
             port = f" on port {grant['port']}" if grant["port"] else ""
-            lines.append(f"{'':<10}granted to {grant['client']}{port} ({grant['rule']})")
+            lines.append(f"{'':<10}granted to {printable(grant['client'])}{port} ({printable(grant['rule'])})")
     return "\n".join(lines or ["no USB device is here"]) + "\n"
 
 
@@ -95,19 +97,20 @@ class Control:
     """The server's end. HostError if the socket cannot be made."""
 
     def __init__(
-        self, loop: events.Loop, server: Server, path: str, policy: str, statistics: Statistics | None
+        self, loop: event_loop.Loop, server: Server, path: str, policy: str, statistics: Statistics | None
     ) -> None:
         self._loop = loop
         self._server = server
         self._path = path
         self._policy = policy
         self._statistics = statistics
+        self._askers: set[_Asker] = set()
         before = os.umask(0o177)
         try:
             self._listener = net.listen(net.Address("unix", path, 0))
         finally:
             os.umask(before)
-        loop.watch(self._listener.fileno(), events.IN, self._accept)
+        loop.watch(self._listener.fileno(), event_loop.IN, self._accept)
 
     def close(self) -> None:
         self._loop.forget(self._listener.fileno())
@@ -122,8 +125,11 @@ class Control:
             sock, _where = self._listener.accept()
         except OSError:
             return
+        if len(self._askers) >= _MAX_ASKERS:
+            sock.close()
+            return
         sock.setblocking(False)
-        _Asker(self._loop, sock, self.answer)
+        self._askers.add(_Asker(self._loop, sock, self.answer, self._askers.discard))
 
     def answer(self, words: list[str]) -> str:
         """What a request's words bring about. May raise RouterError."""
@@ -180,16 +186,29 @@ class Control:
 class _Asker:
     """One connection: reads a line, answers, and ends."""
 
-    def __init__(self, loop: events.Loop, sock: socket.socket, answer: Callable[[list[str]], str]) -> None:
+    def __init__(
+        self,
+        loop: event_loop.Loop,
+        sock: socket.socket,
+        answer: Callable[[list[str]], str],
+        ended: Callable[[_Asker], None],
+    ) -> None:
+        self._ended = ended
         self._loop = loop
         self._socket = sock
         self._answer = answer
         self._in = bytearray()
         self._out = b""
-        self._timer = loop.call_later(_PATIENCE, self._close)
-        loop.watch(sock.fileno(), events.IN, self._ready)
+        self._timer = loop.call_later(_REQUEST_TIMEOUT_S, self._close)
+        loop.watch(sock.fileno(), event_loop.IN, self._ready, self._fail)
+
+    def _fail(self, error: Exception) -> None:
+        if not isinstance(error, OSError):
+            log(f"a request on the control socket: {error_text(error)}")
+        self._close()
 
     def _close(self) -> None:
+        self._ended(self)
         self._timer.cancel()
         if self._socket.fileno() >= 0:
             self._loop.forget(self._socket.fileno())
@@ -209,11 +228,8 @@ class _Asker:
             self._out = self._out[self._socket.send(self._out) :]
         except BlockingIOError:
             pass
-        except OSError:
-            self._close()
-            return
         if self._out:
-            self._loop.watch(self._socket.fileno(), events.OUT, self._ready)
+            self._loop.watch(self._socket.fileno(), event_loop.OUT, self._ready, self._fail)
         else:
             self._close()
 
@@ -222,7 +238,8 @@ class _Asker:
             return b"ok\n" + self._answer(words).encode("utf-8", "backslashreplace")
         except RouterError as error:
             where = f"{error.where}: " if error.where else ""
-            return f"error {error.exit_code}\n{where}{error.message}\n{error.hint or ''}\n".encode()
+            text = f"error {error.exit_code}\n{where}{error.message}\n{error.hint or ''}\n"
+            return text.encode("utf-8", "backslashreplace")
 
 
 def ask(words: list[str], path: str = SOCKET, timeout: float = 10.0) -> str:
@@ -232,9 +249,12 @@ def ask(words: list[str], path: str = SOCKET, timeout: float = 10.0) -> str:
     sock = net.connect(net.Address("unix", path, 0), timeout)
     data = b""
     with sock:
-        sock.sendall(" ".join(words).encode() + b"\n")
-        while part := sock.recv(65536):
-            data += part
+        try:
+            sock.sendall(" ".join(words).encode("utf-8", "surrogateescape") + b"\n")
+            while part := sock.recv(65536):
+                data += part
+        except OSError as error:
+            raise HostError(f"the server does not answer: {error_text(error)}", "see its log") from error
     head, _, text = data.decode("utf-8", "replace").partition("\n")
     if head == "ok":
         return text

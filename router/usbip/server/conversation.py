@@ -5,27 +5,49 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from router.usbip.engines.kernel import EngineError
 from router.usbip.protocol import handshake
-from router.usbip.runtime import loop as events
+from router.usbip.protocol.handshake import ImportRefused
+from router.usbip.runtime import event_loop
 from router.usbip.runtime.log import log
+from router.usbip.runtime.text import error_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from router.usbip.server.server import Server
+    from typing import Protocol
+
+    from router.usbip.protocol.device import Device
+
+    class Host(Protocol):
+        """The server as a conversation sees it."""
+
+        loop: event_loop.Loop
+        conversations: set[Conversation]
+
+        def devices_for(self, client: str) -> list[Device]:
+            """What DEVLIST shows the client."""
+
+        def grants_for(self, client: str) -> list[handshake.Grant]:
+            """What WATCH shows the client."""
+
+        def import_device(self, client: str, busid: str, sock: socket.socket) -> None:
+            """Answers an import with yes and hands the connection over; ImportRefused otherwise."""
+
+        def forget_sessions(self, client: str, held: list[int]) -> None:
+            """Ends the client's sessions that it does not know of."""
+
 
 # A client has this long from connecting to the last byte of its request, and as long to take an answer.
-PATIENCE = 10.0
+REQUEST_TIMEOUT_S = 10.0
 # After its last answer the server waits this long for the peer to close first: closing with unread input resets the
 # connection, and the peer would lose the answer.
-LINGER = 1.0
-LINGER_BYTES = 65536
+LINGER_TIMEOUT_S = 1.0
+MAX_LINGER_BYTES = 65536
 
 
 class Conversation:
     """Reads a request, never a byte beyond it, because what follows an import belongs to the engine."""
 
-    def __init__(self, server: Server, sock: socket.socket, client: str) -> None:
+    def __init__(self, server: Host, sock: socket.socket, client: str) -> None:
         self.client = client
         self._server = server
         self._socket = sock
@@ -36,10 +58,10 @@ class Conversation:
         self._out = bytearray()
         self._last = False
         self.watching = False
-        self._told: bytes = b""
+        self._last_list = b""
         self._lingered = 0
-        self._timer = server.loop.call_later(PATIENCE, self.close)
-        server.loop.watch(self._fd, events.IN, self._ready)
+        self._timer = server.loop.call_later(REQUEST_TIMEOUT_S, self.close)
+        server.loop.watch(self._fd, event_loop.IN, self._ready, self.fail)
 
     def close(self) -> None:
         """Ends the conversation and its connection."""
@@ -49,31 +71,32 @@ class Conversation:
             self._socket.close()
 
     def _leave(self) -> None:
-        """Takes the conversation off the server; the socket is somebody else's now."""
+        """Takes the conversation off the server; the socket has another owner now."""
         self._server.conversations.discard(self)
         self._timer.cancel()
 
     # Input
 
     def _ready(self, happened: int) -> None:
-        try:
-            if happened & events.OUT:
-                self._flush()
-            elif happened & (events.IN | events.HUP | events.ERR):
-                self._read()
-        except OSError:
-            # The peer reset the connection.
-            self.close()
-        except handshake.WireError as error:
-            log(f"{self.client}: {error.message}")
-            self.close()
+        """What this raises goes to `fail`, and ends the conversation."""
+        if happened & event_loop.OUT:
+            self._flush()
+        elif happened & (event_loop.IN | event_loop.HUP | event_loop.ERR):
+            self._read()
+
+    def fail(self, error: Exception) -> None:
+        """Ends the conversation over an exception, whatever it is: others go on."""
+        if not isinstance(error, OSError):
+            # A peer that resets its connection is not worth a line.
+            log(f"{self.client}: {error_text(error)}")
+        self.close()
 
     def _read(self) -> None:
         if self._last or self.watching:
             # Nothing is expected any more but the end.
             part = self._socket.recv(4096)
             self._lingered += len(part)
-            if not part or self._lingered > LINGER_BYTES:
+            if not part or self._lingered > MAX_LINGER_BYTES:
                 self.close()
             return
         part = self._socket.recv(self._need - len(self._data))
@@ -116,7 +139,7 @@ class Conversation:
         self._server.loop.forget(self._fd)
         try:
             self._server.import_device(self.client, busid, self._socket)
-        except EngineError as error:
+        except ImportRefused as error:
             log(f"{self.client}: import of {busid}: {error}")
             if self._socket.fileno() < 0:
                 self._leave()
@@ -149,19 +172,19 @@ class Conversation:
         if not self.watching or self._out:
             return
         grants = handshake.pack_watch_list(self._server.grants_for(self.client))
-        if grants != self._told:
-            self._told = grants
+        if grants != self._last_list:
+            self._last_list = grants
             try:
                 self._answer(grants, last=False)
-            except OSError:
-                self.close()
+            except OSError as error:
+                self.fail(error)
 
     def _answer(self, data: bytes, last: bool) -> None:
         self._out += data
         self._last = last
         if last:
             self._timer.cancel()
-            self._timer = self._server.loop.call_later(PATIENCE, self.close)
+            self._timer = self._server.loop.call_later(REQUEST_TIMEOUT_S, self.close)
         self._flush()
 
     def _flush(self) -> None:
@@ -171,12 +194,12 @@ class Conversation:
             sent = 0
         del self._out[:sent]
         if self._out:
-            self._server.loop.watch(self._fd, events.OUT, self._ready)
+            self._server.loop.watch(self._fd, event_loop.OUT, self._ready, self.fail)
             return
-        self._server.loop.watch(self._fd, events.IN, self._ready)
+        self._server.loop.watch(self._fd, event_loop.IN, self._ready, self.fail)
         if self._last:
             self._socket.shutdown(socket.SHUT_WR)
             self._timer.cancel()
-            self._timer = self._server.loop.call_later(LINGER, self.close)
+            self._timer = self._server.loop.call_later(LINGER_TIMEOUT_S, self.close)
         elif self.watching:
             self.update()

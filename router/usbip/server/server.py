@@ -10,18 +10,20 @@ import socket
 import time
 from collections.abc import Callable
 
-from router.usbip.engines.kernel import EngineError
 from router.usbip.policy.rules import Policy
 from router.usbip.protocol import handshake
 from router.usbip.protocol.device import Device
+from router.usbip.protocol.handshake import ImportRefused
 from router.usbip.runtime import net
-from router.usbip.runtime.log import log, say
-from router.usbip.runtime.loop import IN, Loop, Timer
-from router.usbip.server.conversation import Conversation
+from router.usbip.runtime.event_loop import Loop, Timer
+from router.usbip.runtime.log import log, milestone
+from router.usbip.server.listeners import Listeners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
+
+    from router.usbip.server.conversation import Conversation
 
     class Session(Protocol):
         """A device in a client's hands."""
@@ -52,16 +54,13 @@ if TYPE_CHECKING:
         def close(self) -> None: ...
 
 
-# Conversations in the handshake at once; a device that has been handed out does not count.
-MAX_CONVERSATIONS = 128
-MAX_CONVERSATIONS_PER_CLIENT = 32
-CLAIM_DELAYS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-RESCAN_DELAY = 0.01
-PARTING_SECONDS = 10.0
+CLAIM_DELAYS_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+RESCAN_DELAY_S = 0.01
+CLOSE_TIMEOUT_S = 10.0
 
 
 class Export:
-    """A device that the policy grants to somebody."""
+    """A device that the policy grants to some client."""
 
     __slots__ = ("attempts", "claimed", "client", "device", "engine", "session", "timer")
 
@@ -84,10 +83,10 @@ class Server:
         self.policy = policy
         self.exports: dict[str, Export] = {}
         self.conversations: set[Conversation] = set()
-        self.listeners: list[socket.socket] = []
+        self._listeners = Listeners(loop, self.conversations, self._converse)
         self._seen: dict[str, dict[str, Device]] = {}
         self._rescan: Timer | None = None
-        # Granted to nobody, by busid.
+        # Devices that are granted to no client, by busid.
         self._idle: dict[str, Device] = {}
         self._closed = False
 
@@ -95,35 +94,13 @@ class Server:
 
     def listen(self, address: net.Address) -> socket.socket:
         """Listens there; HostError if that cannot be."""
-        sock = net.listen(address)
-        self.listeners.append(sock)
-        self.loop.watch(sock.fileno(), IN, lambda _: self._accept(sock))
-        return sock
+        return self._listeners.listen(address)
 
-    def _accept(self, listener: socket.socket) -> None:
-        try:
-            sock, where = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return
-        except OSError as error:
-            # Out of descriptors: leave the queue alone for a moment instead of spinning on it.
-            log(f"cannot accept: {error.strerror}")
-            self.loop.forget(listener.fileno())
-            self.loop.call_later(0.2, lambda: self._resume(listener))
-            return
-        client = net.peer_name(sock, where)
-        mine = sum(conversation.client == client for conversation in self.conversations)
-        if len(self.conversations) >= MAX_CONVERSATIONS or mine >= MAX_CONVERSATIONS_PER_CLIENT:
-            log(f"{client}: too many connections")
-            sock.close()
-            return
-        sock.setblocking(False)
-        net.tune(sock)
+    def _converse(self, sock: socket.socket, client: str) -> None:
+        # Not before a client comes: the devices are out sooner.
+        from router.usbip.server.conversation import Conversation
+
         self.conversations.add(Conversation(self, sock, client))
-
-    def _resume(self, listener: socket.socket) -> None:
-        if not self._closed:
-            self.loop.watch(listener.fileno(), IN, lambda _: self._accept(listener))
 
     # What is there
 
@@ -138,7 +115,7 @@ class Server:
     # What a client may see
 
     def devices_for(self, client: str) -> list[Device]:
-        """What DEVLIST shows this client: granted, claimed, and in nobody's hands."""
+        """What DEVLIST shows this client: granted, claimed, and not in use."""
         return [
             export.device
             for export in self.exports.values()
@@ -160,22 +137,28 @@ class Server:
         return grants
 
     def import_device(self, client: str, busid: str, sock: socket.socket) -> None:
-        """Hands the device to the client over its socket, and answers it. EngineError: the status to answer with.
+        """Hands the device to the client over its socket, and answers it. ImportRefused: the status to answer with.
 
-        The order matters: first the engine takes the socket, then the client is told, because from that answer on it
-        sends URBs.
+        The order matters: first the engine takes the socket, then the client gets its answer, because from that answer
+        on it sends URBs.
         """
         export = self.exports.get(busid)
         if export is None:
-            raise EngineError(f"there is no exported device {busid}", handshake.ST_NODEV)
+            raise ImportRefused(f"there is no exported device {busid}", handshake.ST_NODEV)
         decision = self.policy.decide(client, export.device)
         if not decision.allowed:
-            raise EngineError(f"refused, {decision.reason}", handshake.ST_NODEV)
+            raise ImportRefused(f"refused, {decision.reason}", handshake.ST_NODEV)
         if export.session:
-            raise EngineError(f"{busid} is in use by {export.client}", handshake.ST_DEV_BUSY)
+            raise ImportRefused(f"{busid} is in use by {export.client}", handshake.ST_DEV_BUSY)
         if not export.claimed:
-            raise EngineError(f"{busid} is not ready", handshake.ST_DEV_ERR)
-        session = export.engine.begin(export.device, sock, lambda: self._ended(export))
+            raise ImportRefused(f"{busid} is not ready", handshake.ST_DEV_ERR)
+        try:
+            session = export.engine.begin(export.device, sock, lambda: self._ended(export))
+        except ImportRefused as refused:
+            if refused.status == handshake.ST_NODEV:
+                # Another device is there now: it is judged before anyone gets it.
+                self.rescan_soon()
+            raise
         export.session, export.client = session, client
         reply = handshake.pack_import_reply(export.device)
         try:
@@ -185,17 +168,17 @@ class Server:
         if sent != len(reply):
             # Nothing was in the way of these 320 bytes, so the client is gone.
             session.close()
-            raise EngineError("the client went away")
+            raise ImportRefused("the client went away")
         log(f"{client} imports {busid} {export.device.vidpid}: {decision.reason}")
         self.notify()
 
     def _ended(self, export: Export) -> None:
-        log(f"{export.client or 'somebody'} gave {export.device.busid} back")
+        log(f"{export.client or 'an unknown client'} gave {export.device.busid} back")
         export.session, export.client = None, ""
         if self._closed:
             return
         if self.exports.get(export.device.busid) is not export:
-            self._part(export)
+            self._end_export(export)
             return
         if export.engine.broken(export.device):
             export.claimed = False
@@ -215,14 +198,17 @@ class Server:
     def notify(self) -> None:
         """Tells the clients that watch what has changed for them."""
         for conversation in tuple(self.conversations):
-            conversation.update()
+            try:
+                conversation.update()
+            except Exception as error:
+                conversation.fail(error)
 
     # Devices
 
     def rescan_soon(self) -> None:
         """Looks at the devices in a moment; a burst of hot-plug messages makes one look."""
         if self._rescan is None:
-            self._rescan = self.loop.call_later(RESCAN_DELAY, self.rescan)
+            self._rescan = self.loop.call_later(RESCAN_DELAY_S, self.rescan)
 
     def rescan(self) -> None:
         """Brings the exports in line with the devices that are there and with the policy."""
@@ -235,14 +221,14 @@ class Server:
             seen = engine.scan(self._seen.get(engine.name, {}))
             self._seen[engine.name] = seen
             for busid, device in seen.items():
-                if not self.policy.anybody(device):
+                if not self.policy.is_granted(device):
                     idle[busid] = device
                     continue
                 old = self.exports.get(busid)
                 present[busid] = old if old and old.device == device else Export(device, engine)
         gone = [export for export in self.exports.values() if present.get(export.device.busid) is not export]
         self.exports, before = present, self.exports
-        self._tell_idle(idle, before)
+        self._report_idle(idle, before)
         for export in gone:
             self._withdraw(export)
         for export in present.values():
@@ -250,18 +236,18 @@ class Server:
                 self._claim(export)
         self.notify()
 
-    def _tell_idle(self, idle: dict[str, Device], exported: dict[str, Export]) -> None:
-        """Says which devices have come and gone that nobody is granted; of the others `exported` tells."""
+    def _report_idle(self, idle: dict[str, Device], exported: dict[str, Export]) -> None:
+        """Milestones for devices that came or went and are granted to no client; the others have `exported`."""
         before, self._idle = self._idle, idle
         for busid, device in before.items():
             # What is granted now has not gone: it is exported next.
             if busid not in self.exports and (busid not in idle or idle[busid].devid != device.devid):
-                say(f"unplugged {busid} {device.vidpid}")
+                milestone(f"unplugged {busid} {device.vidpid}")
         for busid, device in idle.items():
             known = busid in before and before[busid].devid == device.devid
             revoked = busid in exported and exported[busid].device.devid == device.devid
             if not known and not revoked:
-                say(f"plugged {busid} {device.vidpid} granted to nobody")
+                milestone(f"plugged {busid} {device.vidpid} not granted")
 
     def _claim(self, export: Export, renew: bool = False) -> None:
         export.timer = None
@@ -274,8 +260,8 @@ class Server:
                 export.engine.claim(export.device)
         except OSError as error:
             # Another driver's probe may be under way, or the device may be leaving again.
-            delay = CLAIM_DELAYS[min(export.attempts, len(CLAIM_DELAYS) - 1)]
-            if export.attempts == len(CLAIM_DELAYS) - 1:
+            delay = CLAIM_DELAYS_S[min(export.attempts, len(CLAIM_DELAYS_S) - 1)]
+            if export.attempts == len(CLAIM_DELAYS_S) - 1:
                 log(f"cannot export {export.device.busid}: {os.strerror(error.errno or 0)}; trying on")
             export.attempts += 1
             export.timer = self.loop.call_later(delay, lambda: self._claim(export, renew))
@@ -285,11 +271,11 @@ class Server:
         if not export.session:
             # Whose it is will be known when its client watches: see forget_sessions.
             export.session = export.engine.adopt(export.device, lambda: self._ended(export))
-        say(f"exported {export.device.busid} {export.device.vidpid}")
+        milestone(f"exported {export.device.busid} {export.device.vidpid}")
         self.notify()
 
     def _withdraw(self, export: Export) -> None:
-        """Ends what is left of an export whose device has gone or is granted to nobody any more."""
+        """Ends what is left of an export whose device has gone or is no longer granted."""
         if export.timer:
             export.timer.cancel()
         if export.session:
@@ -297,15 +283,15 @@ class Server:
             # usbip-host in the middle of that makes the kernel wait for itself.
             export.session.close()
         else:
-            self._part(export)
+            self._end_export(export)
 
-    def _part(self, export: Export) -> None:
+    def _end_export(self, export: Export) -> None:
         busid = export.device.busid
         same = self._seen[export.engine.name].get(busid) == export.device
-        # Meanwhile it may be somebody's again; then it stays where it is.
+        # Meanwhile it may be granted again; then it stays where it is.
         if same and export.claimed and busid not in self.exports:
             self._give_back(export)
-        say(f"withdrawn {export.device.busid} {export.device.vidpid}")
+        milestone(f"withdrawn {export.device.busid} {export.device.vidpid}")
 
     def _give_back(self, export: Export) -> None:
         try:
@@ -329,9 +315,7 @@ class Server:
         if self._closed:
             return
         self._closed = True
-        for listener in self.listeners:
-            self.loop.forget(listener.fileno())
-            listener.close()
+        self._listeners.close()
         for conversation in tuple(self.conversations):
             conversation.close()
         for export in self.exports.values():
@@ -342,7 +326,7 @@ class Server:
                     export.session.close()
                 else:
                     export.session.leave()
-        end = time.monotonic() + PARTING_SECONDS
+        end = time.monotonic() + CLOSE_TIMEOUT_S
         while release and any(export.session for export in self.exports.values()) and time.monotonic() < end:
             self.loop.run_once(0.05)
         for export in self.exports.values():

@@ -110,7 +110,7 @@ class Statistics:
 
 
 def table(data: dict[str, dict[str, Any]]) -> str:
-    """What `Statistics.data` gives as a table for people; latencies in milliseconds."""
+    """What `Statistics.data` gives as a table to read; latencies in milliseconds."""
     columns = f"{'urbs':>9}{'bytes':>13}{'errors':>8}{'p50 ms':>9}{'p99 ms':>9}"
     lines = [f"{'device':<10}{'endpoint':<10}{'kind':<13}{columns}"]
     for busid, endpoints in data.items():

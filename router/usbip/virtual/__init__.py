@@ -1,0 +1,1 @@
+"""Devices made of Python objects, and the engine that serves them: for demonstrations and tests."""

@@ -13,8 +13,8 @@ from router.usbip.virtual.device import Stall, VirtualDevice, endpoint, interfac
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from router.usbip.engines.session import UserSession
-    from router.usbip.engines.target import Buffer
+    from router.usbip.engines.target import Buffer, Completer
+    from router.usbip.runtime.event_loop import Timer
 
 SAMPLES_IN = 0x81
 RATE = 48000
@@ -49,6 +49,7 @@ class Microphone(VirtualDevice):
             + bytes.fromhex("07250100000000")
         )
         self._due = 0.0
+        self._timers: dict[int, Timer] = {}
         super().__init__(body, "Virtual microphone", serial)
 
     def control(self, setup: tuple[int, int, int, int, int], data: Buffer) -> Buffer:
@@ -63,7 +64,7 @@ class Microphone(VirtualDevice):
     def configured(self) -> None:
         self._due = 0.0
 
-    def isochronous(self, submit: urb.Submit, session: UserSession) -> None:
+    def isochronous(self, submit: urb.Submit, session: Completer) -> None:
         """Answers when the frames that are asked for have passed, as a bus would."""
         if submit.direction != urb.IN or not submit.iso:
             session.complete(submit, urb.EINVAL)
@@ -73,9 +74,23 @@ class Microphone(VirtualDevice):
         if self._due < now - 0.1:
             self._due = now
         self._due += FRAME * len(submit.iso)
-        session.loop.call_later(self._due - now, lambda: self._play(submit, session))
+        self._timers[submit.seqnum] = session.loop.call_later(
+            self._due - now, lambda: self._play(submit, session), session.fail
+        )
 
-    def _play(self, submit: urb.Submit, session: UserSession) -> None:
+    def cancel(self, submit: urb.Submit, session: Completer) -> None:
+        timer = self._timers.pop(submit.seqnum, None)
+        if timer:
+            timer.cancel()
+        super().cancel(submit, session)
+
+    def stopped(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _play(self, submit: urb.Submit, session: Completer) -> None:
+        self._timers.pop(submit.seqnum, None)
         results: list[urb.IsoPacket] = []
         data = bytearray()
         for offset, length in submit.iso or ():

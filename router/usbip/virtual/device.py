@@ -1,7 +1,7 @@
-"""Devices made of Python objects: what all of them share. The kinds are in the `virtual_…` modules.
+"""Devices made of Python objects: what all of them share. The kinds are in the other modules of this package.
 
-A device answers the standard requests (USB 2.0, chapter 9) by itself; a kind brings its descriptors, its class requests
-and what its endpoints do.
+A device answers the standard requests (USB 2.0, chapter 9); a kind brings its descriptors, its class requests and what
+its endpoints do.
 """
 
 from __future__ import annotations
@@ -31,12 +31,18 @@ from router.usbip.protocol.descriptors import (
     SET_CONFIGURATION,
     SET_FEATURE,
     SET_INTERFACE,
+    Triple,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from router.usbip.engines.session import UserSession
-    from router.usbip.engines.target import Buffer
+    from router.usbip.engines.target import Buffer, Completer
+
+# Answers that the client does not fetch take so many bytes at most; then its OUT transfers wait, as they would for a
+# device that says NAK. One answer more than that may come, as large as a transfer can be.
+MAX_UNFETCHED = 4 << 20
+# What an answer costs in memory whatever its size.
+ANSWER_COST = 128
 
 ENGLISH = struct.pack("<BBH", 4, DESCRIPTOR_STRING, 0x0409)
 
@@ -46,7 +52,7 @@ def endpoint(address: int, kind: int, size: int, interval: int = 0, extra: bytes
     return struct.pack("<BBBBHB", 7 + len(extra), DESCRIPTOR_ENDPOINT, address, kind, size, interval) + extra
 
 
-def interface(number: int, triple: usb.Triple, endpoints: int, alternate: int = 0) -> bytes:
+def interface(number: int, triple: Triple, endpoints: int, alternate: int = 0) -> bytes:
     """An interface descriptor (USB 2.0, 9.6.5)."""
     return struct.pack("<9B", 9, DESCRIPTOR_INTERFACE, number, alternate, endpoints, *triple, 0)
 
@@ -72,7 +78,7 @@ class VirtualDevice:
     """
 
     vid, pid, bcd = 0x1209, 0x0001, 0x0100
-    triple: usb.Triple = (0, 0, 0)
+    triple: Triple = (0, 0, 0)
     speed = usb.SPEED_HIGH
 
     def __init__(self, body: bytes, product: str, serial: str = "1") -> None:
@@ -92,13 +98,17 @@ class VirtualDevice:
         self.halted: set[int] = set()
         # Answers that wait for the client to ask, and requests that wait for an answer, by endpoint.
         self._answers: dict[int, deque[Buffer]] = {}
+        self._unfetched = 0
         self._waiting: dict[int, deque[urb.Submit]] = {}
+        self._held: deque[urb.Submit] = deque()
         self._kinds = {body[at + 2]: body[at + 3] & 3 for at in _positions(body, DESCRIPTOR_ENDPOINT)}
+        self._settings = {(body[at + 2], body[at + 3]) for at in _positions(body, DESCRIPTOR_INTERFACE)}
         self._paused: set[int] = set()
-        self.session: UserSession | None = None
+        self._serving: set[int] = set()
+        self.session: Completer | None = None
 
     @property
-    def interfaces(self) -> tuple[usb.Triple, ...]:
+    def interfaces(self) -> tuple[Triple, ...]:
         body = self.config_descriptor
         first = [at for at in _positions(body, DESCRIPTOR_INTERFACE) if body[at + 3] == 0]
         return tuple((body[at + 5], body[at + 6], body[at + 7]) for at in first)
@@ -116,7 +126,7 @@ class VirtualDevice:
     def wants(self, address: int, length: int) -> None:
         """The client asks an endpoint for up to that many bytes: a chance to `send` some."""
 
-    def isochronous(self, submit: urb.Submit, session: UserSession) -> None:
+    def isochronous(self, submit: urb.Submit, session: Completer) -> None:
         """An isochronous transfer; a kind without such endpoints never sees one."""
         session.complete(submit, urb.EPIPE)
 
@@ -127,13 +137,14 @@ class VirtualDevice:
         """The client has gone."""
 
     def close(self) -> None:
-        """The device is of no more use: gives back what it holds."""
+        """The device is not used any more: gives back what it holds."""
 
     # What a kind calls
 
     def send(self, address: int, data: Buffer) -> None:
         """Gives an endpoint data for the client; one transfer, or more if the client asks for less."""
         self._answers.setdefault(address, deque()).append(data)
+        self._unfetched += ANSWER_COST + len(data)
         self._serve(address)
 
     def waiting_answers(self, address: int) -> int:
@@ -155,11 +166,13 @@ class VirtualDevice:
     def kind_of(self, address: int) -> int:
         return self._kinds.get(address, CONTROL)
 
-    def submit(self, submit: urb.Submit, session: UserSession) -> None:
+    def submit(self, submit: urb.Submit, session: Completer) -> None:
         self.session = session
         address = submit.address
         if submit.endpoint == 0:
             self._control(submit)
+        elif address not in self._kinds:
+            self._complete(submit, urb.EPIPE)
         elif self.is_isochronous(address):
             self.isochronous(submit, session)
         elif address in self.halted:
@@ -167,30 +180,37 @@ class VirtualDevice:
         elif submit.direction == urb.IN:
             self._waiting.setdefault(address, deque()).append(submit)
             self._serve(address)
+        elif self._held or self._unfetched > MAX_UNFETCHED:
+            self._held.append(submit)
         else:
-            try:
-                self.receive(address, submit.data)
-            except Stall:
-                self.halt(address)
-                self._complete(submit, urb.EPIPE)
-                return
-            self._complete(submit, urb.EOK, actual=len(submit.data))
+            self._receive(submit)
 
-    def cancel(self, submit: urb.Submit, session: UserSession) -> None:
+    def _receive(self, submit: urb.Submit) -> None:
+        try:
+            self.receive(submit.address, submit.data)
+        except Stall:
+            self.halt(submit.address)
+            self._complete(submit, urb.EPIPE)
+            return
+        self._complete(submit, urb.EOK, actual=len(submit.data))
+
+    def cancel(self, submit: urb.Submit, session: Completer) -> None:
         waiting = self._waiting.get(submit.address)
         if waiting and submit in waiting:
             waiting.remove(submit)
+        elif submit in self._held:
+            self._held.remove(submit)
         if not waiting:
             self._paused.discard(submit.address)
         session.complete(submit, urb.ECONNRESET)
 
     def settle(self) -> None:
-        """What a virtual device can do at once it has done."""
+        """Nothing to complete: a virtual device completes at once whatever it can."""
 
     def buffer(self, size: int) -> bytearray:
         return bytearray(size)
 
-    def stop(self, session: UserSession) -> None:
+    def stop(self, session: Completer) -> None:
         self.session = None
         self.reset()
         self.stopped()
@@ -201,9 +221,11 @@ class VirtualDevice:
         self.alternates.clear()
         self.halted.clear()
         self._answers.clear()
+        self._unfetched = 0
         self._paused.clear()
         waiting, self._waiting = self._waiting, {}
-        for queue in waiting.values():
+        held, self._held = self._held, deque()
+        for queue in (*waiting.values(), held):
             for submit in queue:
                 self._complete(submit, urb.ESHUTDOWN)
         self.configured()
@@ -213,7 +235,20 @@ class VirtualDevice:
             self.session.complete(submit, status, data, actual)
 
     def _serve(self, address: int) -> None:
-        """Brings an endpoint's answers and the client's requests together."""
+        """Brings an endpoint's answers and the client's requests together; then the OUT transfers that were held."""
+        if address in self._serving:
+            # `wants` sends from within: the loop below goes on with it, however many requests wait.
+            return
+        if self._waiting.get(address):
+            self._serving.add(address)
+            try:
+                self._match(address)
+            finally:
+                self._serving.discard(address)
+        while self._held and self._unfetched <= MAX_UNFETCHED:
+            self._receive(self._held.popleft())
+
+    def _match(self, address: int) -> None:
         waiting = self._waiting.get(address)
         while waiting and address not in self._paused:
             answers = self._answers.get(address)
@@ -227,6 +262,9 @@ class VirtualDevice:
             if len(data) > submit.length:
                 answers.appendleft(memoryview(data)[submit.length :])
                 data = memoryview(data)[: submit.length]
+                self._unfetched -= submit.length
+            else:
+                self._unfetched -= ANSWER_COST + len(data)
             short = len(data) < submit.length and submit.flags & urb.SHORT_NOT_OK
             if short and waiting:
                 # The rest of what was asked for together must not get the next answer; the client takes it back.
@@ -262,18 +300,18 @@ class VirtualDevice:
             self.configured()
         elif request == GET_CONFIGURATION:
             return bytes([self.configuration])
-        elif request == SET_INTERFACE:
-            self.alternates[index & 0xFF] = value
+        elif request == SET_INTERFACE and (index, value) in self._settings:
+            self.alternates[index] = value
             self.configured()
-        elif request == GET_INTERFACE:
-            return bytes([self.alternates.get(index & 0xFF, 0)])
+        elif request == GET_INTERFACE and (index, 0) in self._settings:
+            return bytes([self.alternates.get(index, 0)])
         elif request == GET_STATUS:
             halted = recipient == 2 and index & 0xFF in self.halted
             return struct.pack("<H", int(halted) if recipient else 1)
         elif request == CLEAR_FEATURE and recipient == 2 and value == 0:
             self.halted.discard(index & 0xFF)
-        elif request == SET_FEATURE and recipient == 2 and value == 0:
-            self.halt(index & 0xFF)
+        elif request == SET_FEATURE and recipient == 2 and value == 0 and index in self._kinds:
+            self.halt(index)
         elif request not in (SET_ADDRESS, CLEAR_FEATURE, SET_FEATURE):
             raise Stall
         return b""

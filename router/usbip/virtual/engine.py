@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from router.errors import HostError
 from router.usbip.engines.session import UserSession
+from router.usbip.protocol.descriptors import all_interfaces_of
 from router.usbip.protocol.device import Device
-from router.usbip.runtime import loop as events
+from router.usbip.runtime import event_loop
 from router.usbip.virtual.device import VirtualDevice
 
 TYPE_CHECKING = False
@@ -51,7 +52,7 @@ class VirtualEngine:
 
     name = "virtual"
 
-    def __init__(self, loop: events.Loop, tap: Callable[[Device], Tap | None] | None = None) -> None:
+    def __init__(self, loop: event_loop.Loop, tap: Callable[[Device], Tap | None] | None = None) -> None:
         self.loop = loop
         self._tap = tap
         self._devices: dict[str, tuple[Device, VirtualDevice]] = {}
@@ -74,6 +75,7 @@ class VirtualEngine:
             config=1,
             configs=1,
             interfaces=virtual.interfaces,
+            all_interfaces=all_interfaces_of(virtual.config_descriptor),
             path=f"/sys/devices/virtual/usb{BUS}/{busid}",
             serial=virtual.strings[3],
             manufacturer=virtual.strings[1],

@@ -1,0 +1,142 @@
+"""`python -m tests.fuzz TARGET [--seconds N]`: looks for inputs that a target does not survive.
+
+With atheris (`pip install -e '.[fuzz]'`) coverage guides it; without, the corpus is changed at random. New inputs that
+reach more code go to --new, a folder outside the tree; `--merge` brings those that add coverage into the corpus.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol, cast
+
+CORPUS = Path(__file__).parent / "corpus"
+TARGETS = sorted(path.stem for path in (Path(__file__).parent / "targets").glob("[a-z]*.py"))
+MAX_INPUT = 2048
+"""Bytes of an input."""
+MAX_FILES = 60
+"""Inputs of a corpus in the tree."""
+Step = tuple[str, int, int]
+TraceFunction = Callable[[FrameType, str, Any], Any]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
+    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--new", type=Path, help="where new inputs go; a temporary folder by default")
+    parser.add_argument("--merge", action="store_true", help="bring the inputs of --new into the corpus")
+    parser.add_argument("--seed", action="store_true", help="begin a corpus with the honest inputs")
+    options = parser.parse_args()
+    corpus = CORPUS / options.target
+    corpus.mkdir(exist_ok=True)
+    new = options.new or Path(tempfile.mkdtemp(prefix=f"fuzz-{options.target}-"))
+    new.mkdir(parents=True, exist_ok=True)
+    if options.seed or options.merge:
+        return merge(load(options.target), corpus, new)
+    try:
+        import atheris
+    except ImportError:
+        print("atheris is not installed: inputs are changed at random, without coverage", flush=True)
+        return at_random(load(options.target).one_input, corpus, options.seconds)
+    with atheris.instrument_imports(include=["router"]):
+        target = load(options.target)
+    words = [sys.argv[0], f"-max_len={MAX_INPUT}", "-rss_limit_mb=2048", f"-artifact_prefix={new}/"]
+    words += [f"-max_total_time={options.seconds}", "-timeout=20", "-print_final_stats=1", str(new), str(corpus)]
+    print(f"new inputs: {new}", flush=True)
+    atheris.Setup(words, lambda data: target.one_input(bytes(data)))
+    atheris.Fuzz()
+    return 0
+
+
+class Target(Protocol):
+    """A module of `targets`."""
+
+    def one_input(self, data: bytes) -> None: ...
+
+    def seeds(self) -> list[bytes]: ...
+
+
+def load(name: str) -> Target:
+    """The target's module."""
+    return cast(Target, importlib.import_module(f"tests.fuzz.targets.{name}"))
+
+
+def merge(target: Target, corpus: Path, new: Path) -> int:
+    """Writes the corpus anew: of seeds, corpus and new inputs those that go another way, the smallest first."""
+    inputs = {*target.seeds(), *(path.read_bytes() for folder in (corpus, new) for path in folder.iterdir())}
+    seen: set[Step] = set()
+    kept: list[bytes] = []
+    for data in sorted(inputs, key=lambda data: (len(data), data)):
+        ways = way_of(target.one_input, data)
+        if len(data) <= MAX_INPUT and not ways <= seen and len(kept) < MAX_FILES:
+            seen |= ways
+            kept.append(data)
+    for path in corpus.iterdir():
+        path.unlink()
+    for data in kept:
+        (corpus / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
+    print(f"{len(kept)} of {len(inputs)} inputs, {sum(map(len, kept))} bytes, {len(seen)} steps")
+    return 0
+
+
+def way_of(one_input: Callable[[bytes], None], data: bytes) -> set[Step]:
+    """The steps from line to line that an input takes through router."""
+    found: set[Step] = set()
+    last = [0]
+
+    def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:
+        if event == "call" and "/router/" not in frame.f_code.co_filename:
+            return None
+        found.add((frame.f_code.co_filename, last[0], frame.f_lineno))
+        last[0] = frame.f_lineno
+        return trace
+
+    sys.settrace(trace)
+    try:
+        one_input(data)
+    finally:
+        sys.settrace(None)
+    return found
+
+
+def at_random(one_input: Callable[[bytes], None], corpus: Path, seconds: float) -> int:
+    """Changes inputs of the corpus; an exception shows the input and leaves the program."""
+    inputs = [path.read_bytes() for path in sorted(corpus.iterdir())] or [b""]
+    rng = random.Random()
+    end = time.monotonic() + seconds
+    runs = 0
+    while time.monotonic() < end:
+        data = bytearray(rng.choice(inputs))
+        for _ in range(rng.randrange(1, 6)):
+            at = rng.randrange(len(data) + 1)
+            match rng.randrange(4):
+                case 0:
+                    data[at : at + 1] = bytes([rng.randrange(256)])
+                case 1:
+                    del data[at : at + rng.randrange(16)]
+                case 2:
+                    data[at:at] = rng.randbytes(rng.randrange(8))
+                case 3:
+                    other = rng.choice(inputs)
+                    data[at:] = other[rng.randrange(len(other) + 1) :]
+        runs += 1
+        try:
+            one_input(bytes(data[:MAX_INPUT]))
+        except Exception:
+            print(f"input: {bytes(data[:MAX_INPUT]).hex()}", file=sys.stderr)
+            raise
+    print(f"{runs} inputs in {seconds} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
