@@ -13,6 +13,7 @@ import pytest
 from router.usbip.engines import usbfs_device
 from router.usbip.engines import usbfs_ioctl as usbfs
 from router.usbip.engines.session import UserSession
+from router.usbip.engines.usbfs_claims import Claims
 from router.usbip.engines.usbfs_device import UsbfsDevice
 from router.usbip.protocol import urb
 from router.usbip.protocol.descriptors import BULK
@@ -64,7 +65,7 @@ class Kernel:
         self.ended.append(block)
 
 
-class NoClaims:
+class NoClaims(Claims):
     """A device of two bulk endpoints, with a descriptor that is never ready."""
 
     def __init__(self, path: str, device: Device) -> None:
@@ -221,8 +222,10 @@ def test_an_exception_while_transfers_are_reaped_ends_that_session_and_the_devic
     other: list[int] = []
     loop.call_later(0.05, lambda: other.append(1))
     monkeypatch.setattr(usbfs, "reap", lambda fd: 12345)
-    os.close(device._claims._hub)
-    device._claims._hub = os.open(os.devnull, os.O_RDONLY)
+    claims = device._claims
+    assert isinstance(claims, NoClaims)
+    os.close(claims._other)
+    claims._other = os.open(os.devnull, os.O_RDONLY)
     run_until(loop, lambda: device.broken and other)
     client.settimeout(0.1)
     assert client.recv(1) == b""
