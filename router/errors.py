@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The one error type, subclassed by whose fault it is; `router.cli` maps it to an exit code in one place.
 
 RouterError

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the subcommands for real boards share: finding the build, the lab file and the board, and showing events."""
 
 from __future__ import annotations

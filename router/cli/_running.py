@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the subcommands for running systems share: which system is meant, in QEMU here or on a board anywhere."""
 
 from __future__ import annotations

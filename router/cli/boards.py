@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """List the boards of the lab file, who holds them, and what stands in the way of using them.
 
 Nothing is sent to a board. Boards behind lab hosts are looked at there. Without a lab file the serial devices of this

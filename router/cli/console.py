@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Connect this terminal to a running board, or to a guest of a running system. Ctrl-] ends it.
 
 With --guest NAME it is that guest's console: of the only system that `router run` runs here (--system NAME: of that

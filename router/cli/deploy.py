@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Bring a board up with a built system and watch it boot.
 
 The board comes from the lab file (docs/reference/lab-file.md). Its U-Boot loads the system by TFTP from a server that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Run a shell command in a guest of a running system, in QEMU or on a board.
 
 Its output is printed as it comes (standard output and standard error together), and its exit code becomes ours. Ctrl-C

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Switch a board by the commands that the lab file has for it."""
 
 from __future__ import annotations

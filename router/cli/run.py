@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Build a description and boot it in QEMU.
 
---how split runs each guest in a QEMU of its own, with the same device trees and the same switch as on the board, but
-without seL4 between them. --how microkit runs the whole system, seL4 included, in one QEMU; it needs loader.img, which
-needs a Microkit SDK. --how auto takes microkit where loader.img can be made, and split elsewhere.
+--mode split runs each guest in a QEMU of its own, with the same device trees and the same switch as on the board, but
+without seL4 between them. --mode microkit runs the whole system, seL4 included, in one QEMU; it needs loader.img, which
+needs a Microkit SDK. --mode auto takes microkit where loader.img can be made, and split elsewhere.
 
 Without --exec and --console the system runs until Ctrl-C. Meanwhile `router usb` and `router exec` talk to it from
 another terminal. Examples:
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _common.add_description(parser)
     parser.add_argument("-o", "--output", metavar="DIR", help="the build folder (default: build/SYSTEM)")
     parser.add_argument(
-        "--how", choices=("auto", "split", "microkit"), default="auto", help="see above (default: auto)"
+        "--mode", choices=("auto", "split", "microkit"), default="auto", help="see above (default: auto)"
     )
     parser.add_argument(
         "--usb",
@@ -88,30 +89,30 @@ def run(args: argparse.Namespace) -> int:
     options.check(guests)
     other = model is not None and not model.same_hardware
     folder = _common.build_folder(args, planned.plan.name + ("-emulated" if other else ""))
-    how = "microkit" if args.how == "auto" and planned.sdk is not None else args.how
-    check_how(how, planned)
+    mode = "microkit" if args.mode == "auto" and planned.sdk is not None else args.mode
+    check_mode(mode, planned)
     try:
-        built = build(planned, folder, files.cache_folder(), progress, boot_image=how == "microkit")
+        built = build(planned, folder, files.cache_folder(), progress, boot_image=mode == "microkit")
     finally:
         progress.done()
     logs = Path(args.logs) if args.logs else built.folder / "logs"
     timeline = Timeline(as_json=args.json)
-    if how == "microkit":
+    if mode == "microkit":
         running: Run = session.microkit_run(built, plugs, logs, timeline)
     else:
         running = session.split_run(built, plugs, logs, timeline, options.capture)
     if not args.json:
-        print(f"{planned.plan.name}: {how} run, logs in {logs}/", file=sys.stderr)
-        for line in caveats(planned, how):
+        print(f"{planned.plan.name}: {mode} run, logs in {logs}/", file=sys.stderr)
+        for line in caveats(planned, mode):
             print(f"note: {line}", file=sys.stderr)
     return session.run(running, options)
 
 
-def caveats(planned: Planned, how: str) -> list[str]:
-    """What the run cannot tell about the board. how: `microkit` or `split`."""
+def caveats(planned: Planned, mode: str) -> list[str]:
+    """What the run cannot tell about the board. mode: `microkit` or `split`."""
     board = planned.board
     slow = []
-    if how == "microkit" and planned.plan.config.startswith("smp-"):
+    if mode == "microkit" and planned.plan.config.startswith("smp-"):
         slow = [
             f"'{planned.plan.config}' runs {board.cores} emulated cores on the {os.cpu_count()} of this computer: it"
             " need not be faster than one core here, and says nothing about the speed of a board"
@@ -127,19 +128,19 @@ def caveats(planned: Planned, how: str) -> list[str]:
     ]
 
 
-def check_how(how: str, planned: Planned) -> None:
+def check_mode(mode: str, planned: Planned) -> None:
     """HostError or DescriptionError when this system cannot be run that way here."""
     from router.errors import DescriptionError, HostError
     from router.machines.qemu.microkit import check_version
     from router.machines.qemu.tool import find_qemu
 
     board = planned.plan.board
-    if how == "microkit" and planned.sdk is None:
+    if mode == "microkit" and planned.sdk is None:
         raise HostError(
             "there is no loader.img to boot: no Microkit SDK is installed to make it with",
-            hint="--how split runs the same guests and the same switch without seL4; see router doctor",
+            hint="--mode split runs the same guests and the same switch without seL4; see router doctor",
         )
-    if how == "microkit":
+    if mode == "microkit":
         check_version(planned.plan, find_qemu())
     elif board.emulated is None or not board.emulated.same_hardware:
         raise DescriptionError(

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Take a system off a board: end a deployment that still runs on the lab host, remove its files from the TFTP folder
 and switch the board off, as far as the lab file has a way to."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """See and change what the USB devices of a running system are attached to.
 
 `router run` runs the system, or `router deploy` has brought it up on a board; this talks to it from another terminal.
@@ -69,8 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     controllers.add_argument("--usb", type=int, choices=(2, 3), default=3, help="USB version (default: 3)")
     plug = verb("plug", "plug an emulated device into the server guest (QEMU)", run_plug)
     plug.add_argument("device", metavar="KIND[:ARGUMENT]", help="as for router run --usb")
-    unplug = verb("unplug", "pull an emulated device out of its socket (QEMU)", run_unplug)
-    unplug.add_argument("socket", metavar="SOCKET", type=int, help="as `plug` tells it; from 1 in --usb's order")
+    unplug = verb("unplug", "pull an emulated device out of its USB port (QEMU)", run_unplug)
+    unplug.add_argument("port", metavar="PORT", type=int, help="as `plug` prints it; from 1 in --usb's order")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -201,13 +202,13 @@ def run_plug(args: argparse.Namespace) -> int:
     print(
         json.dumps(row)
         if args.json
-        else f"{row['kind']} is in socket {row['socket']}; Linux will call it {row['path']}"
+        else f"{row['kind']} is on USB port {row['port']}; Linux will call it {row['path']}"
     )
     return 0
 
 
 def run_unplug(args: argparse.Namespace) -> int:
     with args.connect() as system:
-        row = system.unplug(args.socket)
-    print(json.dumps(row) if args.json else f"{row['kind']} is out of socket {row['socket']}")
+        row = system.unplug(args.port)
+    print(json.dumps(row) if args.json else f"{row['kind']} is out of USB port {row['port']}")
     return 0

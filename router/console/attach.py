@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A terminal on everything that a board's serial line carries, as it is: boot loader, kernel, tagged guests' lines."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Guests' consoles as streams: every byte goes to a log file, every line to whoever waits for it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The board's serial line: opened for us alone, read against deadlines, and every byte kept in a timestamped log."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """This terminal as somebody's console: raw while it lasts, Ctrl-] ends it, its settings are restored."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Talking to a running system from other processes: docs/reference/control.md.
 
 `place` says where the socket of a system is and that it runs once; `server` serves it beside the run; `client` is the

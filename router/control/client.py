@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The other end of a control socket: what `router usb` and `router exec` talk through."""
 
 from __future__ import annotations
@@ -107,12 +108,12 @@ class Connection:
         return Typing(self._lines, number, show)
 
     def plug(self, device: str) -> dict[str, Any]:
-        """Plug an emulated device in: `socket`, `kind` and where Linux should see it (`path`)."""
+        """Plug an emulated device in: `port`, `kind` and where Linux should see it (`path`)."""
         return self._request({"op": "plug", "device": device})
 
-    def unplug(self, socket: int) -> dict[str, Any]:
+    def unplug(self, port: int) -> dict[str, Any]:
         """Pull an emulated device out."""
-        return self._request({"op": "unplug", "socket": socket})
+        return self._request({"op": "unplug", "port": port})
 
     def watch(self, since: int | None = None) -> Iterator[dict[str, Any]]:
         """Events as they come, from the event of number `since` on (None: the next); ends when the system stops.

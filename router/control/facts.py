@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What those who control a running system have to know of it: a small part of its plan, as plain values.
 
 It travels with a deployment, so that whoever holds the board's serial line can tell. Standard library only.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The wire between a running system and those who control it: one JSON object a line, each way, within limits."""
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from router.errors import DescriptionError, HostError, MachineError, RouterError
 
-VERSION = 1
+VERSION = 2
 """Grows when a client of before would misunderstand. New fields and new operations do not count."""
 LONGEST = 1 << 16
 """Bytes of one request, its line end included."""

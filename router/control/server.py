@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Serves a running system on its control socket, beside the thread that runs it. docs/reference/control.md.
 
 One thread accepts and keeps the time line up to date, one thread each serves a client, all bounded: how many there are,
@@ -37,11 +38,11 @@ Fields = dict[str, Any]
 
 
 class ControlServer:
-    """Serves while its context lasts. `how` is the way the system runs, for those who ask."""
+    """Serves while its context lasts. `mode`: split, microkit or board, as `state` reports it."""
 
-    def __init__(self, claim: Claim, system: RunningSystem, how: str) -> None:
+    def __init__(self, claim: Claim, system: RunningSystem, mode: str) -> None:
         self._system = system
-        self._how = how
+        self._mode = mode
         self._path = claim.socket
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -167,7 +168,7 @@ class ControlServer:
         return operations[name](number, request, lines)
 
     def _state(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
-        return state(self._system, self._how, os.getpid())
+        return state(self._system, self._mode, os.getpid())
 
     def _guest(self, request: Fields) -> str:
         guest: str = _field(request, "guest", str)
@@ -194,28 +195,28 @@ class ControlServer:
         )
         return {"code": code}
 
-    def _sockets(self) -> Any:
-        sockets = self._system.usb
-        if sockets is None:
+    def _usb_ports(self) -> Any:
+        ports = self._system.usb
+        if ports is None:
             raise DescriptionError(
                 "no emulated device can be plugged into this system", hint="it has no emulated USB controller"
             )
-        return sockets
+        return ports
 
     def _plug(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
-        plug = self._sockets().plug(_field(request, "device", str))
+        plug = self._usb_ports().plug(_field(request, "device", str))
         self._note("plugged", plug)
         return plugged(plug)
 
     def _unplug(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
-        plug = self._sockets().unplug(_field(request, "socket", int))
+        plug = self._usb_ports().unplug(_field(request, "port", int))
         self._note("unplugged", plug)
         return plugged(plug)
 
     def _note(self, event: str, plug: Any) -> None:
         owner = next(guest.name for guest in self._system.facts.guests if guest.owns_devices)
         self._system.timeline.add(
-            owner, event, f"{plug.kind} socket {plug.socket}", f"{event} in socket {plug.socket}: {plug.kind}"
+            owner, event, f"{plug.kind} port {plug.port}", f"{event} on USB port {plug.port}: {plug.kind}"
         )
 
     def _watch(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What happens while a system comes up: milestones read from console lines, shown as a time line."""
 
 from __future__ import annotations

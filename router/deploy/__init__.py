@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """From a build folder to a booted devkit: U-Boot over serial, the image by TFTP, here or through a lab host.
 
 What runs on the machine that the board is wired to (`runner` and everything it imports) needs the standard library and

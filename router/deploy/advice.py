@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What U-Boot says when something is wrong, and what that means for the person in front of the board.
 
 The texts are those of U-Boot's sources (net/tftp.c, net/arp.c, net/eth-uclass.c, boot/image-fdt.c,

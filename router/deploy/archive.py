@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The runner as one file that any Python 3.11 starts: our modules and pyserial in a zip with a `__main__`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Watching a board boot: milestones, failures, silence."""
 
 from __future__ import annotations

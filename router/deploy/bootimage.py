@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """An arm64 Image header in front of a Microkit loader image, so that U-Boot's `booti` starts it.
 
 `go` is the way that the SDK documents. Where a U-Boot cannot `go` (Debian's build for QEMU never returns from flushing

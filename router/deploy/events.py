@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a deployment tells while it runs: one stream of events for the terminal, for --json and across the lab host."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A FAT16 volume with a few files in its root folder, as Microsoft's specification (FATGEN 1.03) lays it out. Pure.
 
 FAT16 because it is the simplest that every U-Boot reads and that holds up to 2 GiB; files lie in one piece.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A system that runs on a board, over the board's one serial line, and the process that serves it meanwhile."""
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Bridge:
 class BoardSystem(LiveSystem[LiveGuest]):
     """The system on a board. `line`: open, and nobody else's meanwhile."""
 
-    how = "board"
+    mode = "board"
 
     def __init__(self, facts: SystemFacts, line: SerialLine, logs: Path) -> None:
         timeline = Timeline()
@@ -157,7 +158,7 @@ def hold(job: Job, ready: Callable[[], None]) -> None:
         BoardSystem(facts, line, state_folder(board.name) / "logs") as system,
     ):
         system.greet(GREETING)
-        with ControlServer(claim, system, system.how) as server:
+        with ControlServer(claim, system, system.mode) as server:
             ready()
             served = time.monotonic()
             while time.monotonic() - served < LINGER or not server.retire():

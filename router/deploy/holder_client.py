@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Getting a connection to the system on a board: from who serves it, or from a process that is started to serve it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A deployment job: the plan, the board it goes to and how to go about it. It travels to lab hosts as JSON."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A lab host: the computer that the board is wired to, reached by SSH through Fabric.
 
 Host keys are checked against known_hosts (Fabric alone would accept any); keys, agent and host names are as ssh has

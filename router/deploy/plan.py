@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a deployment consists of: files, addresses, commands and what the console must then say. Pure data.
 
 `router build` writes it as `deploy.json` into the build folder; `router deploy` reads it. Standard library only: the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a lab host runs, as `python3 router-runner-….pyz VERB FOLDER`: the runner, detached from the connection.
 
 A deployment writes its events into FOLDER/events.jsonl and lives in a session of its own, so that a broken connection

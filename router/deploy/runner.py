@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The deployment itself, on the machine that the board is wired to: lock, prompt, load, verify, start, watch."""
 
 from __future__ import annotations
@@ -231,10 +232,7 @@ def _load(job: Job, item: Payload, uboot: UBoot, line: SerialLine, reporter: Rep
                 line, lambda done: reporter.say("progress", name=item.file, done=done, size=item.size), heard
             )
             data = job.path(item).read_bytes()
-            if job.board.load == "ymodem":
-                sender.ymodem(script.served_name(item), data)
-            else:
-                sender.xmodem(data)
+            sender.send(script.served_name(item), data)
 
         reply = uboot.run(step.command, step.seconds, quiet=step.quiet, watch=upload)
         loaded = script.bytes_of(reply.output)

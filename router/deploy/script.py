@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The U-Boot commands of a deployment, decided before any is sent: `--dry-run` prints what the runner sends. Pure."""
 
 from __future__ import annotations
@@ -63,8 +64,7 @@ def load_step(board: Board, item: Payload) -> Step:
     if board.load == "tftp":
         limit = 30 + item.size / WRITES_A_SECOND
         return Step(f"tftpboot {item.address:#x} {served_name(item)}", seconds=limit, quiet=20.0)
-    verb = "loady" if board.load == "ymodem" else "loadx"
-    return Step(f"{verb} {item.address:#x}", seconds=60 + item.size / 1000)
+    return Step(f"loady {item.address:#x}", seconds=60 + item.size / 1000)
 
 
 def verify_step(item: Payload) -> Step:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """An SD card image with one partition that holds a boot script and the system: for those who do not load by TFTP.
 
 The partition begins at 8 MiB: i.MX8M boot ROMs read the boot loader from the raw card at 33 KiB, so there is room for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What this host remembers of a board: which system was last brought up on it, and what its line said lately.
 
 One folder a board below `$XDG_STATE_HOME/router/boards`, by default `~/.local/state/router/boards`.

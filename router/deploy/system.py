@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The deployment plan of a Microkit system: what `router build` writes beside loader.img."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A conversation with U-Boot: reach its prompt, run commands whose output and exit status are certain.
 
 A prompt is a poor end marker: U-Boot prints `==> ` itself, in the middle of a line. So every command is framed,

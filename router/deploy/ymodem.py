@@ -1,4 +1,5 @@
-"""Sending a file over the serial line by YMODEM or XMODEM-1K (Forsberg, 1988), to U-Boot's `loady` and `loadx`."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""Sending a file over the serial line by YMODEM (Forsberg, 1988), to U-Boot's `loady`."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ ANSWER_SECONDS = 5.0
 
 
 def frame(number: int, data: bytes) -> bytes:
-    """One block: start byte for 128 or 1024 bytes, number and its complement, data, CRC-16/XMODEM big-endian."""
+    """One block: start byte (128 or 1024 bytes), number, its complement, data, CRC-16 (polynomial 0x1021), big-endian."""
     start = SOH if len(data) == 128 else STX
     return bytes((start, number & 0xFF, ~number & 0xFF)) + data + binascii.crc_hqx(data, 0).to_bytes(2, "big")
 
@@ -32,7 +33,7 @@ class Sender:
         self._progress = progress
         self._pending = heard
 
-    def ymodem(self, name: str, data: bytes) -> None:
+    def send(self, name: str, data: bytes) -> None:
         """Name, size and contents, then the empty name that ends a batch. MachineError when the receiver gives up."""
         self._await(CRC)
         self._block(0, (name.encode() + b"\0" + str(len(data)).encode()).ljust(128, b"\0"))
@@ -40,11 +41,6 @@ class Sender:
         self._contents(data)
         self._await(CRC)
         self._block(0, bytes(128))
-
-    def xmodem(self, data: bytes) -> None:
-        """The contents alone, padded to a whole block."""
-        self._await(CRC)
-        self._contents(data)
 
     def _contents(self, data: bytes) -> None:
         for number, at in enumerate(range(0, len(data), 1024), 1):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The lab file: which boards there are, what they are wired to, and how to reach them. On the user's machine only.
 
 It is looked for in the place that the user names, then `boards.yaml` beside the description, then
@@ -17,7 +18,7 @@ from router.description.diagnostics import DescriptionErrors, Diagnostic, did_yo
 from router.description.source import SourceText, parse, plain
 from router.description.text import read_text
 from router.errors import DescriptionError
-from router.lab.board import Board, Network, Power, Tftp, check_board
+from router.lab.board import LOAD_WAYS, Board, Network, Power, Tftp, check_board
 
 FILE_NAME = "boards.yaml"
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]{0,62}$")]
@@ -64,7 +65,7 @@ class BoardModel(Strict):
     baud: int | None = Field(default=None, ge=1200, le=4_000_000)
     prompt: Text | None = None
     stop_keys: Text = "\x03"
-    load: Literal["tftp", "ymodem", "xmodem"] = "tftp"
+    load: Literal["tftp", "ymodem"] = "tftp"
     network: NetworkModel | None = None
     tftp: TftpModel = TftpModel()
     power: PowerModel = PowerModel()
@@ -199,8 +200,7 @@ def _translate(source: SourceText, error: ValidationError) -> list[Diagnostic | 
                 )
             )
         elif kind == "literal_error":
-            choices = ["tftp", "ymodem", "xmodem"]
-            out.append(source.diagnostic(path, f"'{value}' is no value of '{last}'", f"write {listing(choices)}"))
+            out.append(source.diagnostic(path, f"invalid value '{value}' for '{last}'", f"write {listing(LOAD_WAYS)}"))
         elif value is None:
             continue  # the YAML reader has reported it
         else:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """One board, one user: a lock that names its holder, and can be waited for or stolen.
 
 A file per board under the run-time directory, held by flock while its process lives, so that a crash frees it. The

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Switching a board by its lab's own commands."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What can be known about a board without disturbing it: its device, its lock, its hooks, its address."""
 
 from __future__ import annotations

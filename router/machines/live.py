@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What all running systems have in common, in QEMU or on a board: guests with consoles and agents, a time line.
 
 Standard library only: it runs on lab hosts as well.
@@ -21,7 +22,7 @@ from typing import Generic, Self, TypeVar
 from router.console.consoles import Console
 from router.console.serial_line import SYSTEM, SerialLine, control, ports
 from router.control.facts import SystemFacts
-from router.control.system import Sockets
+from router.control.system import UsbPorts
 from router.control.timeline import Timeline
 from router.errors import MachineError
 from router.machines.agent import AgentChannel
@@ -74,7 +75,7 @@ class LiveSystem(ABC, Generic[G]):
         self.facts = facts
         self.timeline = timeline
         self.guests: dict[str, G] = {}
-        self.usb: Sockets | None = None
+        self.usb: UsbPorts | None = None
         """Where emulated devices can be plugged in while it runs."""
         self._logs = logs
         self._line: SerialLine | None = None

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A child process that never outlives us: it dies with its parent, and stopping it is bounded in time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Attaching and detaching devices of a running system, and its guests' virtual controllers.
 
 Both are changes of the server's policy that last until the system stops: the server's daemon takes them at once, and

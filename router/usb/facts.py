@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the guests of a running system tell about USB, as typed values. Their programs' --json output comes in."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Understands what a person calls a guest, a device or a port; what cannot be meant is an error that lists what can."""
 
 from __future__ import annotations

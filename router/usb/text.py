@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What `router usb` prints: tables for people, plain values for programs."""
 
 from __future__ import annotations

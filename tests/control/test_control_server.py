@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The control socket answers what it is asked, and whatever a client does is its own trouble."""
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ class Raw:
 def test_the_greeting_tells_version_and_system(system: FakeSystem) -> None:
     with Raw() as client:
         greeting = client.line()
-    assert (greeting["router"], greeting["system"]) == (1, "desk")
+    assert (greeting["router"], greeting["system"]) == (2, "desk")
 
 
-def test_the_state_tells_guests_rules_and_sockets(connection: Connection) -> None:
+def test_the_state_tells_guests_rules_and_ports(connection: Connection) -> None:
     connection.plug("keyboard")
     state = connection.state()
     assert [(guest["name"], guest["role"], guest["up"]) for guest in state["guests"]] == [
@@ -65,8 +66,8 @@ def test_the_state_tells_guests_rules_and_sockets(connection: Connection) -> Non
     ]
     assert state["guests"][1]["usb"] == {"version": 3, "ports": 8}
     assert {"from": "small", "to": "server", "protocol": "tcp", "port": 3240} in state["rules"]
-    assert state["plugged"] == [{"socket": 1, "kind": "keyboard", "argument": None, "path": "1-1"}]
-    assert state["how"] == "split"
+    assert state["plugged"] == [{"port": 1, "kind": "keyboard", "argument": None, "path": "1-1"}]
+    assert state["mode"] == "split"
 
 
 def test_a_command_gives_its_output_as_it_comes_and_its_code(connection: Connection) -> None:
@@ -123,7 +124,7 @@ def test_events_are_told_as_they_come(system: FakeSystem, connection: Connection
     assert (event["guest"], event["event"], event["detail"]) == ("client", "attached", "1-9 port 3")
     with Connection("desk") as other:
         other.plug("mouse")
-    assert next(events)["text"] == "plugged in socket 1: mouse"
+    assert next(events)["text"] == "plugged on USB port 1: mouse"
 
 
 def test_what_has_happened_can_be_told_again(connection: Connection) -> None:
@@ -159,8 +160,8 @@ def test_a_watch_ends_with_the_system() -> None:
         ('{"op": "execute", "guest": "client", "command": "true", "timeout": 1e9}', "a timeout of 1000000000.0"),
         ('{"op": "watch", "since": -1}', "'since' is -1"),
         ('{"op": "plug", "device": "fridge"}', "no USB device of kind 'fridge'"),
-        ('{"op": "unplug", "socket": true}', "the request has no 'socket'"),
-        ('{"op": "unplug", "socket": 9}', "nothing is plugged into socket 9"),
+        ('{"op": "unplug", "port": true}', "the request has no 'port'"),
+        ('{"op": "unplug", "port": 9}', "nothing is plugged into USB port 9"),
     ],
 )
 def test_a_wrong_request_is_answered_with_what_is_wrong(system: FakeSystem, text: str, message: str) -> None:
@@ -223,7 +224,7 @@ def can_connect() -> bool:
 
 
 def test_a_client_of_another_version_is_told(system: FakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.control.client.VERSION", 2)
+    monkeypatch.setattr("router.control.client.VERSION", 3)
     with pytest.raises(HostError, match="speaks control protocol 1, this program 2"):
         Connection("desk")
 
@@ -258,7 +259,7 @@ def test_a_server_that_leaves_takes_nobody_any_more_and_leaves_nobody_alone() ->
             assert late.line() == {}, "it is not greeted first and left alone then"
 
 
-def test_a_system_without_emulated_sockets_says_so(system: FakeSystem, connection: Connection) -> None:
+def test_a_system_without_emulated_ports_says_so(system: FakeSystem, connection: Connection) -> None:
     system.usb = None
     assert connection.state()["plugged"] is None
     with pytest.raises(DescriptionError, match="no emulated device can be plugged into this system"):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A lab of one fake board: a build folder, a lab file, and the command line run on them."""
 
 from __future__ import annotations

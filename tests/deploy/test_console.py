@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The whole line of a board as a console, the terminal afterwards, and who may use a board."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The lab file: strict, with every error at its place; and how a board is chosen from it."""
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ BAD = {
     ),
     "a bad way to load": (
         GOOD.replace("ymodem", "zmodem"),
-        "12:11: error: 'zmodem' is no value of 'load'",
-        "write tftp, ymodem or xmodem",
+        "12:11: error: invalid value 'zmodem' for 'load'",
+        "write tftp or ymodem",
     ),
     "no addresses": (
         GOOD.replace("    network: {board: 192.0.2.2/24, server: 192.0.2.1}\n", ""),

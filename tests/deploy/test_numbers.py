@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The numbers that the TFTP server is built for, side by side with others in one run on loopback.
 
 The wanted ratios are 1.5, 1, 2 and 10; the first two are near the noise of a busy machine and are held to less here.

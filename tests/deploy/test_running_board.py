@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """`router exec`, `usb` and `console` against a system that runs on a board: over its one line, for several at once."""
 
 from __future__ import annotations

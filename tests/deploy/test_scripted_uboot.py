@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """`router deploy` and boards that misbehave: the documented error, its exit code, and nothing left behind."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A real U-Boot (Debian's, in QEMU) with its serial line on a pty, loading from our TFTP server over a tap."""
 
 from __future__ import annotations
@@ -143,12 +144,11 @@ def test_a_tftp_server_that_runs_already_is_used_and_left_as_it_was(net: Namespa
     assert "virt has no `power: off`: it runs on" in undone.stdout
 
 
-def test_a_file_goes_over_the_serial_line_by_ymodem_and_xmodem(net: Namespace, small: Path) -> None:
+def test_a_file_goes_over_the_serial_line_by_ymodem(net: Namespace, small: Path) -> None:
     with qemu(net) as serial:
-        for load in ("ymodem", "xmodem"):
-            done = deploy(net, small, lab_file(small, serial, load=load))
-            assert done.returncode == 0
-            assert "verify loader.img" in done.stdout and "crc32" in done.stdout
+        done = deploy(net, small, lab_file(small, serial, load="ymodem"))
+    assert done.returncode == 0
+    assert "verify loader.img" in done.stdout and "crc32" in done.stdout
 
 
 def test_a_port_that_the_boot_loader_ignores_is_said(net: Namespace, small: Path) -> None:

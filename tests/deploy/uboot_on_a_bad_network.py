@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Run in a test's network namespace: U-Boot loads a file through a relay that spoils packets; prints what came of it.
 
 Arguments: serial device, our address, the board's, and a JSON list of [window, impairment, seconds]: what takes longer

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A run of a Microkit system, with a program in QEMU's place that says what the guests and seL4 would say."""
 
 from __future__ import annotations

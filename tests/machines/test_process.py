@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A child ends when it is told to, and when we are gone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The commands of `router run --exec` are understood, or refused with what to write."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Console lines become milestones, and milestones a time line for people or for programs."""
 
 from __future__ import annotations

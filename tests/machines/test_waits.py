@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Where seL4's cores wait for each other, and the plugin that makes QEMU's threads yield there."""
 
 from __future__ import annotations
@@ -138,10 +139,10 @@ def test_without_the_plugin_the_run_goes_on_and_says_what_to_expect(
 
 
 @pytest.mark.parametrize(
-    ("config", "how", "notes"), [("smp-debug", "microkit", 1), ("smp-debug", "split", 0), ("debug", "microkit", 0)]
+    ("config", "mode", "notes"), [("smp-debug", "microkit", 1), ("smp-debug", "split", 0), ("debug", "microkit", 0)]
 )
-def test_a_run_on_several_emulated_cores_says_what_to_expect_of_its_speed(config: str, how: str, notes: int) -> None:
+def test_a_run_on_several_emulated_cores_says_what_to_expect_of_its_speed(config: str, mode: str, notes: int) -> None:
     plan = replace(plan_of(shipped("qemu")), config=config)
-    said = caveats(cast(Planned, SimpleNamespace(plan=plan, board=plan.board)), how)
+    said = caveats(cast(Planned, SimpleNamespace(plan=plan, board=plan.board)), mode)
     assert len(said) == notes
     assert all("emulated cores on the" in line for line in said)

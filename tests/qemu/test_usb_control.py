@@ -79,7 +79,7 @@ def test_a_device_attached_by_hand_comes_back_to_its_port(booted: Booted, says: 
     assert "port 5 of 'client' is taken by QEMU USB Keyboard" in _moved(says, "5")
     says("usb", "unplug", "3")
     booted.wait("client", "! grep 'QEMU USB Mouse' /proc/bus/input/devices")
-    assert "in socket 3" in says("usb", "plug", "mouse")
+    assert "on USB port 3" in says("usb", "plug", "mouse")
     booted.wait("client", "grep 'QEMU USB Mouse' /proc/bus/input/devices")
     assert devices(says)["1-3"]["port"] == 3
     says("usb", "detach", "client", "3")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A UDP relay that loses, repeats and reorders TFTP packets at given rates: bad networks for tests and benchmarks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The server: listens, admits or refuses, and runs each transfer in a thread with a socket of its own."""
 
 from __future__ import annotations
@@ -172,8 +173,7 @@ class TftpServer:
 
     def _send_file(self, sock: socket.socket, request: wire.Request, path: Path, peer: tuple[str, int]) -> None:
         # In memory, not mapped: a build that rewrites the file meanwhile must not reach into this transfer.
-        whole = path.read_bytes()
-        data = memoryview(wire.to_netascii(whole) if request.netascii else whole)
+        data = memoryview(path.read_bytes())
         try:
             terms = wire.negotiate(request, len(data), *self._limits)
         except wire.RequestError as error:

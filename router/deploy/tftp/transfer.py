@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """One read transfer: blocks out, acknowledgements in, over a connected socket of its own.
 
 What makes it quick in plain Python: DATA packets, headers included, are laid out in memory ahead of time, so that a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """QEMU's command line for one guest of a split run. Pure: what was built goes in, a list of words comes out."""
 
 from __future__ import annotations

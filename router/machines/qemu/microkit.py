@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A Microkit run: seL4 with all guests in one QEMU, their consoles on its one serial line."""
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from router.errors import HostError, MachineError
 from router.machines.process import Child
 from router.machines.qemu import usb
 from router.machines.qemu.firmware import firmware
-from router.machines.qemu.hotplug import UsbSockets
+from router.machines.qemu.hotplug import UsbPorts
 from router.machines.qemu.qmp import Qmp
 from router.machines.qemu.running import Run, RunningGuest, accept, listen
 from router.machines.qemu.tool import Qemu
@@ -94,7 +95,7 @@ def check_version(plan: SystemPlan, qemu: Qemu) -> None:
 class MicrokitRun(Run):
     """The running system. `image`: its `loader.img`; `more`: further words for QEMU."""
 
-    how = "microkit"
+    mode = "microkit"
 
     def __init__(
         self,
@@ -129,7 +130,7 @@ class MicrokitRun(Run):
         self._share(line, self.facts.names)
         qmp = self._monitor(machine)
         self._stack.callback(qmp.close)
-        self.usb = UsbSockets(qmp, plugs) if plugs is not None else None
+        self.usb = UsbPorts(qmp, plugs) if plugs is not None else None
         for guest in self.plan.guests:
             console, agent = self._on_line(guest.name)
             self.guests[guest.name] = RunningGuest(

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What every run in QEMU has in common beside `router.machines.live`: processes, devices, being ready."""
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ def accept(server: socket.socket, child: Child) -> socket.socket:
 class Run(LiveSystem[RunningGuest]):
     """A system that runs in QEMU; leaving its context also ends every process and removes temporary files."""
 
-    how: ClassVar[str]
-    """The word for this way of running."""
+    mode: ClassVar[str]
+    """`split` or `microkit`."""
 
     def __init__(self, plan: SystemPlan, logs: Path, timeline: Timeline, plugs: tuple[UsbPlug, ...] = ()) -> None:
         super().__init__(facts_of(plan), logs, timeline)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """One `router run`: bring the system up, run the commands or hand over the console, stop in order."""
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def run(running: Run, options: Options) -> int:
 
     MachineError when the machine or a guest fails.
     """
-    with Claim(running.plan.name) as claim, running as system, ControlServer(claim, system, running.how):
+    with Claim(running.plan.name) as claim, running as system, ControlServer(claim, system, running.mode):
         if options.console is not None:
             return converse(system, options.console)
         system.wait_ready(options.timeout)

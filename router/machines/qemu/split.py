@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A split run: each guest in a QEMU of its own, joined by the host's build of the switch.
 
 Everything that a run needs is in one temporary folder (unix sockets have short names) and one log folder; leaving the
@@ -18,7 +19,7 @@ from router.errors import MachineError
 from router.machines.agent import AgentChannel
 from router.machines.process import Child
 from router.machines.qemu.command import Sockets, guest_command
-from router.machines.qemu.hotplug import UsbSockets
+from router.machines.qemu.hotplug import UsbPorts
 from router.machines.qemu.qmp import Qmp
 from router.machines.qemu.running import Run, RunningGuest, accept, listen
 from router.machines.qemu.stub import boot_stub
@@ -31,7 +32,7 @@ from router.vswitch import SwitchProcess, switch_config
 class SplitRun(Run):
     """The running system. `boots`: what each guest boots from; `switch`: the host's build of the switch."""
 
-    how = "split"
+    mode = "split"
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class SplitRun(Run):
             plugs = self._plugs if guest.name == exporter else None
             self.guests[guest.name] = self._boot(guest, folder, plugs)
         if exporter is not None:
-            self.usb = UsbSockets(self.guests[exporter].qmp, self._plugs)
+            self.usb = UsbPorts(self.guests[exporter].qmp, self._plugs)
 
     def _stop_switch(self) -> None:
         counters = self.switch.stop()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The QEMU program on this computer."""
 
 from __future__ import annotations

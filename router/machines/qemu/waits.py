@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Emulated cores that wait for each other: where seL4 does so in a loop, and the plugin that lets the others run.
 
 seL4's cores wait for its one lock, and for each other's answers, in loops that neither pause nor sleep. QEMU runs each
