@@ -34,10 +34,10 @@ def connector(args: argparse.Namespace, plan: DeployPlan | None = None) -> Itera
     if getattr(args, "system", None):
         raise DescriptionError("--system and --on exclude each other", hint="--on BOARD means a board of the lab file")
     from router.cli import _deployments
-    from router.deploy.job import Options
+    from router.deploy.job import DeployOptions
 
     board = _deployments.find_board(args, plan.board if plan else None)
-    options = Options(wait=getattr(args, "wait", 0.0), steal=getattr(args, "steal", False))
+    options = DeployOptions(wait=getattr(args, "wait", 0.0), steal=getattr(args, "steal", False))
     job = _deployments.empty_job(board, options, plan)
     name = f"{plan.system} on {board.board.name}" if plan else f"system on {board.board.name}"
     if board.via is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from router import display
 from router.cli import _common
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     import json
     from pathlib import Path
 
-    from router.console.line import candidates
+    from router.console.serial_port import candidates
     from router.errors import DescriptionError
     from router.lab import file as lab
 
@@ -69,13 +70,13 @@ def _probe(one: LabBoard) -> dict[str, Any]:
 
 def _show(row: dict[str, Any]) -> None:
     via = f" via {row['via']}" if row["via"] else ""
-    state = ""
+    state: str | tuple[str, str] = ""
     if "troubles" in row:
         state = "  ready"
         if row.get("held"):
             state = f"  held by {row['held']}"
         if row["troubles"]:
-            state = _common.colour("  not usable", "31")
-    print(f"{row['name']:<16} {row['board']:<12} {row['serial']}{via}{state}")
+            state = ("  not usable", _common.RED)
+    display.styled(f"{row['name']:<16} {row['board']:<12} {row['serial']}{via}", state)
     for trouble in row.get("troubles", ()):
-        print(f"{'':<16} {trouble}")
+        display.styled(f"{'':<16} {trouble}")

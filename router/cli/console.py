@@ -83,13 +83,13 @@ def guests_console(args: argparse.Namespace, plan: DeployPlan | None) -> int:
 def whole_line(args: argparse.Namespace, plan: DeployPlan | None) -> int:
     """The terminal is the board's serial line."""
     from router.console.attach import ChannelStream, attach
-    from router.console.line import SerialLine
+    from router.console.serial_port import SerialPort
     from router.deploy import job as jobs
     from router.deploy.events import Reporter
     from router.lab.lock import BoardLock
 
     board = _deployments.find_board(args, plan.board if plan else None)
-    job = _deployments.empty_job(board, jobs.Options(wait=args.wait, steal=args.steal), plan)
+    job = _deployments.empty_job(board, jobs.DeployOptions(wait=args.wait, steal=args.steal), plan)
     if board.via is not None:
         from router.deploy.lab_host import Lab, LabHost
 
@@ -101,7 +101,7 @@ def whole_line(args: argparse.Namespace, plan: DeployPlan | None) -> int:
     baud = board.board.baud or job.plan.baud
     with (
         BoardLock(board.board.name, "console", wait=args.wait, steal=args.steal),
-        SerialLine(board.board.serial, baud) as line,
+        SerialPort(board.board.serial, baud) as line,
     ):
         attach(line)
     return 0

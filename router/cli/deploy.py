@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     plan = with_patterns(plan, tuple(args.until), tuple(args.fail_on))
     board = _deployments.find_board(args, plan.board)
     log = Path(args.log) if args.log else folder / "logs" / f"console-{board.board.name}.log"
-    options = jobs.Options(
+    options = jobs.DeployOptions(
         wait=args.wait,
         steal=args.steal,
         power=not args.no_power,

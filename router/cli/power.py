@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     if board.via is not None:
         from router.deploy.lab_host import Lab, LabHost
 
-        job = _deployments.empty_job(board, jobs.Options(wait=args.wait, steal=args.steal))
+        job = _deployments.empty_job(board, jobs.DeployOptions(wait=args.wait, steal=args.steal))
         with LabHost(board.via) as host:
             lab = Lab(host)
             lab.call("power", lab.prepare(job, Reporter(lambda _: None)), args.action)

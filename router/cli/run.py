@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from router import files
     from router.control.timeline import Timeline
     from router.machines.qemu import session
-    from router.machines.qemu.session import Options, parse_command
+    from router.machines.qemu.session import RunOptions, parse_command
     from router.machines.qemu.usb import parse_plugs
     from router.pipeline.build import build
 
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     model = planned.board.emulated
     plugs = parse_plugs(args.usb, model.usb_buses if model is not None else ())
     guests = [guest.name for guest in planned.plan.guests]
-    options = Options(
+    options = RunOptions(
         commands=tuple(parse_command(text, guests) for text in args.commands),
         console=args.console,
         timeout=args.timeout,

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
     _, plan = _deployments.find_build(args, _common.Progress())
     board = _deployments.find_board(args, plan.board)
-    job = _deployments.empty_job(board, jobs.Options(wait=args.wait, steal=args.steal), plan)
+    job = _deployments.empty_job(board, jobs.DeployOptions(wait=args.wait, steal=args.steal), plan)
     can_switch = power.can(board.board, "off")
     if board.via is not None:
         from router.deploy.lab_host import Lab, LabHost

@@ -27,6 +27,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from router import display
 from router.cli import _running
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def run_controllers(args: argparse.Namespace) -> int:
     if args.action == "create":
         created = create_controller(args.connect, args.guest, args.ports, args.usb)
         if not args.json:
-            print(f"{args.guest}: {created}")
+            display.styled(f"{args.guest}: {created}")
             return 0
     if args.action == "destroy":
         destroy_controller(args.connect, args.guest, args.index)
@@ -164,7 +165,7 @@ def run_attach(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(port_row(port), indent=2))
     else:
-        print(f"{port.device.name} is on port {port.number} of '{args.guest}', until the system stops")
+        display.styled(f"{port.device.name} is on port {port.number} of '{args.guest}', until the system stops")
     return 0
 
 
@@ -177,19 +178,23 @@ def run_detach(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(port_row(port), indent=2))
     else:
-        print(f"{port.device.name} is taken from port {port.number} of '{args.guest}', until it is attached again")
+        display.styled(
+            f"{port.device.name} is taken from port {port.number} of '{args.guest}', until it is attached again"
+        )
     return 0
 
 
 def run_watch(args: argparse.Namespace) -> int:
-    from router.usb.text import EVENTS, event_line
+    from router.control.timeline import event_line
+    from router.usb.text import EVENTS
 
     left = args.count
     with args.connect() as system:
         for event in system.watch(0 if args.since_start else None):
             if not event or not (args.all or event["event"] in EVENTS):
                 continue
-            print(json.dumps(event) if args.json else event_line(event), flush=True)
+            text = json.dumps(event) if args.json else event_line(event["seconds"], event["guest"], event["text"])
+            print(text, flush=True)
             left = None if left is None else left - 1
             if left == 0:
                 break

@@ -11,8 +11,8 @@ from router.console.terminal import LAST, Keys, raw_terminal, show
 from router.errors import MachineError
 
 
-class Stream(Protocol):
-    """A board's console: a SerialLine, or a channel to a lab host. `opened`: whether the line is there already."""
+class ConsoleStream(Protocol):
+    """A board's console: a SerialPort, or a channel to a lab host. `opened`: whether the line is there already."""
 
     @property
     def opened(self) -> bool: ...
@@ -23,7 +23,7 @@ class Stream(Protocol):
 
 
 class ChannelStream:
-    """The console of a board behind a lab host, as a Stream. The channel is paramiko's."""
+    """The console of a board behind a lab host, as a ConsoleStream. The channel is paramiko's."""
 
     def __init__(self, channel: Any, failed: Callable[[str], Exception]) -> None:
         self._channel = channel
@@ -49,7 +49,7 @@ class ChannelStream:
         self._channel.sendall(data)
 
 
-def attach(stream: Stream) -> None:
+def attach(stream: ConsoleStream) -> None:
     """Connect this terminal until Ctrl-], or until all is silent after standard input has ended.
 
     Before the line is open there is nobody who could be silent. The terminal's settings are restored.

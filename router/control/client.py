@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from router.control.lines import LONGEST, LONGEST_ANSWER, VERSION, BrokenError, Lines, error_of
+from router.control.json_lines import LONGEST, LONGEST_ANSWER, VERSION, BrokenError, JsonLines
 from router.control.place import running, socket_path
-from router.errors import DescriptionError, HostError, MachineError, RouterError
+from router.errors import DescriptionError, HostError, MachineError, RouterError, from_row
 
 ANSWER = 30.0
 """Seconds within which an answer has to come, beside the time that a command in a guest may take."""
@@ -47,10 +47,10 @@ class Connection:
         try:
             if path is not None:
                 self._stream.connect(str(path))
-            self._lines = Lines(self._stream, LONGEST_ANSWER)
+            self._lines = JsonLines(self._stream, LONGEST_ANSWER)
             greeting = self._receive(ANSWER)
             if "error" in greeting:
-                raise error_of(greeting["error"])
+                raise from_row(greeting["error"])
             if greeting.get("router") != VERSION:
                 raise HostError(
                     f"'{system}' speaks control protocol {greeting.get('router')}, this program {VERSION}",
@@ -161,7 +161,7 @@ class Connection:
         except BrokenError as error:
             raise MachineError(f"the system '{self.system}' does not answer: {error}") from error
         if message is not None and "error" in message:
-            raise error_of(message["error"])
+            raise from_row(message["error"])
         if message is not None and message.get("id") != number:
             raise MachineError(f"the system '{self.system}' answers another question")
         return message
@@ -179,7 +179,7 @@ class Connection:
 class Typing(threading.Thread):
     """A guest's console, until it is closed or the system stops."""
 
-    def __init__(self, lines: Lines, number: int, show: Callable[[bytes], None]) -> None:
+    def __init__(self, lines: JsonLines, number: int, show: Callable[[bytes], None]) -> None:
         super().__init__(name="console", daemon=True)
         self._lines = lines
         self._number = number
@@ -191,7 +191,7 @@ class Typing(threading.Thread):
         try:
             while (message := self._lines.receive(None)) is not None and "result" not in message:
                 if "error" in message:
-                    self._error = error_of(message["error"])
+                    self._error = from_row(message["error"])
                     return
                 self._show(base64.b64decode(str(message.get("output", ""))))
         except BrokenError as error:

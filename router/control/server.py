@@ -19,10 +19,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from router.control.lines import LONGEST, VERSION, BrokenError, Lines, error_row
+from router.control.json_lines import LONGEST, VERSION, BrokenError, JsonLines
 from router.control.place import Claim
 from router.control.system import RunningSystem, plugged, state
-from router.errors import DescriptionError, RouterError
+from router.errors import DescriptionError, RouterError, to_row
 
 MAX_CLIENTS = 16
 IDLE = 60.0
@@ -46,7 +46,7 @@ class ControlServer:
         self._path = claim.socket
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._clients: dict[threading.Thread, Lines] = {}
+        self._clients: dict[threading.Thread, JsonLines] = {}
         self._retired = False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
@@ -108,7 +108,7 @@ class ControlServer:
 
     def _begin(self, stream: socket.socket) -> None:
         stream.settimeout(None)
-        lines = Lines(stream, LONGEST)
+        lines = JsonLines(stream, LONGEST)
         thread = threading.Thread(target=self._serve, args=(stream, lines), name="control-client", daemon=True)
         with self._lock:
             full = len(self._clients) >= MAX_CLIENTS
@@ -123,7 +123,7 @@ class ControlServer:
             return
         thread.start()
 
-    def _serve(self, stream: socket.socket, lines: Lines) -> None:
+    def _serve(self, stream: socket.socket, lines: JsonLines) -> None:
         try:
             with stream:
                 self._converse(lines)
@@ -133,7 +133,7 @@ class ControlServer:
             with self._lock:
                 del self._clients[threading.current_thread()]
 
-    def _converse(self, lines: Lines) -> None:
+    def _converse(self, lines: JsonLines) -> None:
         lines.send({"router": VERSION, "system": self._system.facts.system, "pid": os.getpid()})
         while not self._stopping.is_set():
             try:
@@ -153,8 +153,8 @@ class ControlServer:
 
     # Answering
 
-    def _answer(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
-        operations: dict[str, Callable[[int | str | None, Fields, Lines], Fields]] = {
+    def _answer(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
+        operations: dict[str, Callable[[int | str | None, Fields, JsonLines], Fields]] = {
             "state": self._state,
             "execute": self._execute,
             "plug": self._plug,
@@ -167,7 +167,7 @@ class ControlServer:
             raise DescriptionError(f"no operation '{name}'", hint=f"operations: {', '.join(operations)}")
         return operations[name](number, request, lines)
 
-    def _state(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
+    def _state(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
         return state(self._system, self._mode, os.getpid())
 
     def _guest(self, request: Fields) -> str:
@@ -177,7 +177,7 @@ class ControlServer:
             raise DescriptionError(f"no guest '{guest}'", hint=f"guests: {', '.join(names)}")
         return guest
 
-    def _execute(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
+    def _execute(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
         guest, command = self._guest(request), _field(request, "command", str)
         timeout = request.get("timeout", 60.0)
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= LONGEST_COMMAND:
@@ -203,12 +203,12 @@ class ControlServer:
             )
         return ports
 
-    def _plug(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
+    def _plug(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
         plug = self._usb_ports().plug(_field(request, "device", str))
         self._note("plugged", plug)
         return plugged(plug)
 
-    def _unplug(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
+    def _unplug(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
         plug = self._usb_ports().unplug(_field(request, "port", int))
         self._note("unplugged", plug)
         return plugged(plug)
@@ -219,7 +219,7 @@ class ControlServer:
             owner, event, f"{plug.kind} port {plug.port}", f"{event} on USB port {plug.port}: {plug.kind}"
         )
 
-    def _watch(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
+    def _watch(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
         timeline = self._system.timeline
         since = request.get("since")
         if since is None:
@@ -234,7 +234,7 @@ class ControlServer:
                 since += 1
         return {"next": since}
 
-    def _console(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
+    def _console(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
         """Both ways until the client says `"input": null` or hangs up."""
         guest, system = self._guest(request), self._system
         waiting: queue.Queue[bytes | None] = queue.Queue(CONSOLE_PIECES)
@@ -278,7 +278,7 @@ class ControlServer:
 
 
 def _failure(number: int | str | None, error: RouterError) -> Fields:
-    return {"id": number, "error": error_row(error)}
+    return {"id": number, "error": to_row(error)}
 
 
 def _field(request: Fields, name: str, kind: type) -> Any:

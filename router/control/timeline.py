@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import threading
 import time
@@ -12,33 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TextIO
 
-
-@dataclass(frozen=True)
-class Milestone:
-    """Something that a console line tells. `pattern` may have groups, which `text` shows by `{0}`, `{1}`, …."""
-
-    name: str
-    pattern: str
-    text: str
-
-
-MILESTONES = (
-    Milestone("kernel", r"Linux version (\S+)", "kernel {0} up"),
-    Milestone("userspace", r"router: guest \S+: userspace up", "user space up"),
-    Milestone("network", r"router: guest \S+: network up (.*)", "network up {0}"),
-    Milestone("listening", r"router: guest \S+: usbipd listening ?(.*)", "daemon listening {0}"),
-    Milestone("exported", r"router: guest \S+: exported (.+)", "device exported: {0}"),
-    Milestone("withdrawn", r"router: guest \S+: withdrawn (.+)", "device withdrawn: {0}"),
-    Milestone("plugged", r"router: guest \S+: plugged (.+)", "device plugged in: {0}"),
-    Milestone("unplugged", r"router: guest \S+: unplugged (.+)", "device unplugged: {0}"),
-    Milestone("attached", r"router: guest \S+: attached (.+)", "device attached: {0}"),
-    Milestone("detached", r"router: guest \S+: detached (.+)", "device detached: {0}"),
-    Milestone("stopped", r"vmm \S+: the guest has (crashed|powered off|reset itself)", "has {0}"),
-    Milestone("delayed", r"vmm \S+: the guest is started again in (\d+) s", "is started again in {0} s"),
-    Milestone("restarting", r"vmm \S+: restarting the guest", "is started again"),
-    Milestone("down", r"vmm \S+: (.*; the guest stays down)", "{0}"),
-    Milestone("panic", r"Kernel panic - not syncing: (.*)", "kernel panic: {0}"),
-)
+from router.control.milestones import match
+from router.display import safe
 
 
 @dataclass(frozen=True)
@@ -52,13 +26,9 @@ class Event:
     text: str
 
 
-def match(line: str) -> tuple[Milestone, str] | None:
-    """The milestone that a console line tells, with its detail (the first group)."""
-    for milestone in MILESTONES:
-        found = re.search(milestone.pattern, line)
-        if found:
-            return milestone, (found.group(1).strip() if found.groups() else "")
-    return None
+def event_line(seconds: float, guest: str, text: str) -> str:
+    """An event for people; the text is a guest's own words."""
+    return safe(f"{seconds:7.2f} s  {guest:<10} {text}")
 
 
 class Timeline:
@@ -98,7 +68,7 @@ class Timeline:
             row = {"seconds": event.seconds, "guest": event.guest, "event": event.name, "detail": event.detail}
             text = json.dumps(row)
         else:
-            text = f"{event.seconds:7.2f} s  {event.guest:<10} {event.text}"
+            text = event_line(event.seconds, event.guest, event.text)
         # In one piece: other threads write too.
         self._out.write(text + "\n")
         self._out.flush()

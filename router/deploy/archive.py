@@ -14,8 +14,8 @@ import router
 from router.errors import HostError
 
 PACKAGES = {
-    "console": "line multiplexer serial_line consoles",
-    "control": "facts lines place server system timeline",
+    "console": "multiplexer serial_line serial_port consoles",
+    "control": "facts json_lines milestones place server system timeline",
     "deploy": "advice boot events holder holder_client job plan remote runner script state uboot ymodem",
     "deploy/tftp": "server transfer wire",
     "lab": "board lock power probe records",
@@ -23,6 +23,7 @@ PACKAGES = {
 }
 OURS = (
     "__init__.py",
+    "display.py",
     "errors.py",
     "resources.py",
     *(f"{package}/{name}.py" for package, names in PACKAGES.items() for name in ("__init__", *names.split())),
@@ -33,8 +34,8 @@ SERIAL_LEFT_OUT = ("tools/miniterm.py", "tools/hexlify_codec.py", "threaded/__in
 MAIN = """\
 import sys
 if sys.version_info < (3, 11):
-    sys.stdout.write('{"error": "HostError", "exit_code": 3, "where": null, "message": "this host has Python %d.%d", '
-                     '"hint": "Python 3.11 or newer is needed there"}\\n' % sys.version_info[:2])
+    sys.stdout.write('{"error": {"kind": "HostError", "where": null, "message": "this host has Python %d.%d", '
+                     '"hint": "Python 3.11 or newer is needed there"}}\\n' % sys.version_info[:2])
     sys.exit(3)
 from router.deploy.remote import main
 sys.exit(main())

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from router.console.line import SerialLine
 from router.console.serial_line import control
+from router.console.serial_port import SerialPort
 from router.control.facts import SystemFacts
 from router.control.place import Claim
 from router.control.server import ControlServer
@@ -39,7 +39,7 @@ class Bridge:
     error: why it ended by itself, or None.
     """
 
-    def __init__(self, line: SerialLine) -> None:
+    def __init__(self, line: SerialPort) -> None:
         self.near, self._far = socket.socketpair()
         self.error: MachineError | None = None
         self._line = line
@@ -87,7 +87,7 @@ class BoardSystem(LiveSystem[LiveGuest]):
 
     mode = "board"
 
-    def __init__(self, facts: SystemFacts, line: SerialLine, logs: Path) -> None:
+    def __init__(self, facts: SystemFacts, line: SerialPort, logs: Path) -> None:
         timeline = Timeline()
         timeline.mute()
         super().__init__(facts, logs, timeline)
@@ -154,7 +154,7 @@ def hold(job: Job, ready: Callable[[], None]) -> None:
         stoppable("the board is free"),
         lock,
         Claim(place_name(board.name)) as claim,
-        SerialLine(board.serial, board.baud or job.plan.baud) as line,
+        SerialPort(board.serial, board.baud or job.plan.baud) as line,
         BoardSystem(facts, line, state_folder(board.name) / "logs") as system,
     ):
         system.greet(GREETING)

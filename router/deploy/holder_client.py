@@ -14,10 +14,9 @@ from pathlib import Path
 
 from router import resources
 from router.control.place import socket_path
-from router.deploy.events import Event, error_of
 from router.deploy.job import Job, to_text
 from router.deploy.state import place_name, recall, remember, state_folder
-from router.errors import HostError, MachineError, RouterError
+from router.errors import HostError, MachineError, RouterError, from_row
 
 LOG = "holder.log"
 GREETING = 30.0
@@ -90,4 +89,4 @@ def _start(job: Job) -> RouterError | None:
     if not said:
         return HostError("the process that is to serve the board ended", hint=f"see {folder / LOG}")
     told = json.loads(said)
-    return error_of(Event("result", 0.0, told)) if "error" in told else None
+    return from_row(told["error"]) if "error" in told else None

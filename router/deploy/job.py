@@ -14,7 +14,7 @@ from router.lab.records import RecordError, from_json, to_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class DeployOptions:
     """How to go about it. wait: seconds for the board's lock. power: use the hook. save: keep settings (saveenv)."""
 
     wait: float = 0.0
@@ -35,7 +35,7 @@ class Job:
     plan: DeployPlan
     board: Board
     files: dict[str, str]
-    options: Options = Options()
+    options: DeployOptions = DeployOptions()
 
     def path(self, item: Payload) -> Path:
         """Where the payload is on this host."""

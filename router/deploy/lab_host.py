@@ -22,7 +22,7 @@ from typing import Any
 
 from router.deploy import remote
 from router.deploy.archive import make_archive
-from router.deploy.events import Event, Reporter
+from router.deploy.events import DeployEvent, Reporter, error_of
 from router.deploy.job import Job, to_text
 from router.errors import HostError, MachineError, RouterError
 from router.lab.lock import me
@@ -273,14 +273,12 @@ class Lab:
                     seen += 1
                     reporter.say(event.kind, **event.data)
                     if event.kind == "result":
-                        from router.deploy.events import error_of
-
                         return error_of(event)
             except (OSError, EOFError) as error:
                 reporter.say("warning", text=f"the connection to {self.host.target} broke ({error}); trying again")
             self._reconnect()
 
-    def _events(self, run: str, skip: int) -> Iterator[Event]:
+    def _events(self, run: str, skip: int) -> Iterator[DeployEvent]:
         channel = self.host.channel(self.command("follow", run, str(skip)))
         rest = b""
         try:
@@ -295,7 +293,7 @@ class Lab:
             raise self.error_in(rest.decode("utf-8", "replace"))
         raise EOFError("closed by the other side")
 
-    def _parse(self, line: str) -> Event:
+    def _parse(self, line: str) -> DeployEvent:
         try:
             found = remote.event_of(line)
         except ValueError:

@@ -40,7 +40,7 @@ class Payload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Milestone:
+class AwaitedMilestone:
     """A point of the boot that shows on the console: `pattern` is a regular expression searched in each line.
 
     One that is not required (a device that may not be plugged in) is waited for a little, and missed with a warning.
@@ -70,7 +70,7 @@ class DeployPlan:
     baud: int = 115200
     prompt: str = "=> "
     prepare: tuple[str, ...] = ()
-    milestones: tuple[Milestone, ...] = ()
+    milestones: tuple[AwaitedMilestone, ...] = ()
     failures: tuple[str, ...] = ()
     identity: str | None = None
     facts: SystemFacts | None = None
@@ -189,7 +189,7 @@ def _check(plan: DeployPlan, where: str) -> None:
 
 def with_patterns(plan: DeployPlan, until: tuple[str, ...], failures: tuple[str, ...]) -> DeployPlan:
     """The plan with the user's own completion and error patterns added."""
-    extra = tuple(Milestone(name=f"'{pattern}'", pattern=pattern) for pattern in until)
+    extra = tuple(AwaitedMilestone(name=f"'{pattern}'", pattern=pattern) for pattern in until)
     plan = dataclasses.replace(plan, milestones=(*plan.milestones, *extra), failures=(*plan.failures, *failures))
     _check(plan, "the command line")
     return plan

@@ -20,13 +20,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from router.console.line import SerialLine
+from router.console.serial_port import SerialPort
 from router.deploy import holder as held
 from router.deploy import runner
-from router.deploy.events import Event, Reporter
+from router.deploy.events import DeployEvent, Reporter, from_line
 from router.deploy.holder_client import reach
 from router.deploy.job import Job, from_text
-from router.errors import HostError, RouterError
+from router.errors import HostError, RouterError, from_row, to_row
 from router.lab import power
 from router.lab.lock import BoardLock
 from router.lab.probe import probe
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return verbs[arguments[0]](Path(arguments[1]).expanduser(), arguments[2:])
     except RouterError as error:
-        print(json.dumps({"error": type(error).__name__, **_facts(error)}), flush=True)
+        print(json.dumps({"error": to_row(error)}), flush=True)
         return error.exit_code
 
 
@@ -105,7 +105,7 @@ def work(folder: Path, _: list[str]) -> int:
         mine.flush()
         fcntl.flock(mine, fcntl.LOCK_EX)  # what `_alive` asks for: a number alone may be a zombie's or a stranger's
 
-        def keep(event: Event) -> None:
+        def keep(event: DeployEvent) -> None:
             events.write(event.to_line() + "\n")
 
         reporter = Reporter(keep)
@@ -180,7 +180,7 @@ def console(folder: Path, _: list[str]) -> int:
     job = _job(folder)
     board = job.board
     doing = BoardLock(board.name, "console", wait=job.options.wait, steal=job.options.steal)
-    with doing, SerialLine(board.serial, board.baud or job.plan.baud) as line:
+    with doing, SerialPort(board.serial, board.baud or job.plan.baud) as line:
         sys.stdout.write("\n")  # tells the other side that the line is open
         sys.stdout.flush()
         while True:
@@ -243,10 +243,6 @@ def _alive(folder: Path) -> bool:
     return False
 
 
-def _facts(error: RouterError) -> dict[str, object]:
-    return {"message": error.message, "hint": error.hint, "where": error.where, "exit_code": error.exit_code}
-
-
 def _tidy(folder: Path) -> None:
     """Forget old runs, and payloads that were not used for a month."""
     runs = sorted(path for path in folder.parent.iterdir() if path.is_dir())
@@ -262,13 +258,11 @@ def _tidy(folder: Path) -> None:
                 blob.unlink()
 
 
-def event_of(line: str) -> Event | RouterError:
+def event_of(line: str) -> DeployEvent | RouterError:
     """A line of ours on the other side: an event, or the error that ended a verb."""
-    from router.deploy.events import error_of, from_line
-
     raw = json.loads(line)
     if isinstance(raw, dict) and "error" in raw and "event" not in raw:
-        return error_of(Event("result", 0.0, raw)) or RouterError(line)
+        return from_row(raw["error"])
     return from_line(line)
 
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from router.console.line import SerialLine
+from router.console.serial_port import SerialPort
 from router.deploy import script, state
 from router.deploy.advice import explain
 from router.deploy.boot import Watcher
@@ -36,7 +36,7 @@ def deploy(job: Job, reporter: Reporter) -> None:
         _check_files(job)
         plan = job.plan
         board = job.board
-        with SerialLine(board.serial, board.baud or plan.baud, _log(job)) as line:
+        with SerialPort(board.serial, board.baud or plan.baud, _log(job)) as line:
             uboot = UBoot(
                 line,
                 board.prompt or plan.prompt,
@@ -208,7 +208,7 @@ def _prepare(job: Job, uboot: UBoot, reporter: Reporter, tftp: _Tftp | None) -> 
             tftp.server.peers = frozenset({found.group(1)} if found else ())
 
 
-def _load(job: Job, item: Payload, uboot: UBoot, line: SerialLine, reporter: Reporter, tftp: _Tftp | None) -> None:
+def _load(job: Job, item: Payload, uboot: UBoot, line: SerialPort, reporter: Reporter, tftp: _Tftp | None) -> None:
     step = script.load_step(job.board, item)
     with reporter.step(f"load {item.file}") as said:
         sent = False
@@ -278,7 +278,7 @@ def _verify(item: Payload, uboot: UBoot, loaded: int | None) -> str:
     return f"{loaded} bytes (this boot loader has no crc32)"
 
 
-def _watch(job: Job, uboot: UBoot, line: SerialLine, reporter: Reporter) -> None:
+def _watch(job: Job, uboot: UBoot, line: SerialPort, reporter: Reporter) -> None:
     options, plan = job.options, job.plan
     plan = dataclasses.replace(
         plan,

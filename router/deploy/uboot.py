@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from router.console.line import SerialLine
-from router.deploy.advice import FATAL, SIGN_ON, explain
+from router.console.serial_port import SerialPort
+from router.control.milestones import BOOT_LOADER_FAILURE
+from router.deploy.advice import SIGN_ON, explain
+from router.display import last_line
 from router.errors import MachineError
 
 CTRL_C = b"\x03"
@@ -40,7 +42,7 @@ class UBoot:
 
     def __init__(
         self,
-        line: SerialLine,
+        line: SerialPort,
         prompt: str,
         stop_keys: bytes = CTRL_C,
         told: Callable[[str], None] = lambda _: None,
@@ -82,7 +84,7 @@ class UBoot:
                 continue
             if match := SIGN_ON.search(text):
                 self.banner = text[match.start() :].strip()
-            if FATAL.search(text):
+            if re.search(BOOT_LOADER_FAILURE, text):
                 raise explain(text, "starting up")
             if AUTOBOOT.search(text, max(0, len(text) - 400)) and stopped < 5:
                 stopped += 1
@@ -207,7 +209,7 @@ class UBoot:
             text += _text(self._line.read(0.1))
 
     def _fail_early(self, text: str, command: str) -> None:
-        if FATAL.search(text):
+        if re.search(BOOT_LOADER_FAILURE, text):
             raise explain(text, command)
         if match := SIGN_ON.search(text):
             raise MachineError(
@@ -247,5 +249,5 @@ def _clean(output: str) -> str:
 
 
 def _last_words(text: str) -> str:
-    lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
-    return f"its last line was: {lines[-1][:100]}" if lines else "it said nothing"
+    said = last_line(text, 100)
+    return f"its last line was: {said}" if said else "it printed nothing"

@@ -7,7 +7,7 @@ import binascii
 import time
 from collections.abc import Callable
 
-from router.console.line import SerialLine
+from router.console.serial_port import SerialPort
 from router.errors import MachineError
 
 SOH, STX, EOT, ACK, NAK, CAN, CRC = 0x01, 0x02, 0x04, 0x06, 0x15, 0x18, 0x43
@@ -17,7 +17,7 @@ ANSWER_SECONDS = 5.0
 
 
 def frame(number: int, data: bytes) -> bytes:
-    """One block: start byte (128 or 1024 bytes), number, its complement, data, CRC-16 (polynomial 0x1021), big-endian."""
+    """One block: start byte (128 or 1024 bytes), number, its complement, data, CRC-16 (0x1021), big-endian."""
     start = SOH if len(data) == 128 else STX
     return bytes((start, number & 0xFF, ~number & 0xFF)) + data + binascii.crc_hqx(data, 0).to_bytes(2, "big")
 
@@ -28,7 +28,7 @@ class Sender:
     heard: what the receiver has said already; its first request may be the end of it.
     """
 
-    def __init__(self, line: SerialLine, progress: Callable[[int], None] = lambda _: None, heard: bytes = b"") -> None:
+    def __init__(self, line: SerialPort, progress: Callable[[int], None] = lambda _: None, heard: bytes = b"") -> None:
         self._line = line
         self._progress = progress
         self._pending = heard

@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from router.console.line import candidates
+from router.console.serial_port import candidates
 from router.lab import power
 from router.lab.board import Board
 from router.lab.lock import holder_of

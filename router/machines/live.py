@@ -21,24 +21,17 @@ from typing import Generic, Self, TypeVar
 
 from router.console.consoles import Console
 from router.console.serial_line import SYSTEM, SerialLine, control, ports
+from router.control import milestones
 from router.control.facts import SystemFacts
+from router.control.milestones import MAX_LINE
 from router.control.system import UsbPorts
 from router.control.timeline import Timeline
 from router.errors import MachineError
 from router.machines.agent import AgentChannel
 
-STAGES = (
-    ("loader", r"LDR\|INFO: +loader for seL4 starting", "the loader runs"),
-    ("kernel", r"Bootstrapping kernel", "the kernel starts"),
-    ("monitor", r"MON\|INFO: Microkit Monitor started", "the protection domains start"),
-)
-"""Name, pattern and text of what debug configurations say before the first guest speaks."""
-FAILURES = re.compile(
-    r"(LDR|MON)\|ERROR|seL4 (failed assertion|called fail)|KERNEL (DATA|PREFETCH) ABORT|Caught cap fault|halting\.\.\."
-)
-"""What the loader, the kernel and the monitor say in debug configurations when something of ours is wrong."""
-REST_OF_FAULT = 0.5
-"""Seconds in which a fault's further lines come."""
+FAULT_TIMEOUT_S = 0.5
+"""The further lines of a fault come within so many seconds."""
+MAX_FAULT_LINES = 16
 
 
 @dataclass(kw_only=True)
@@ -188,17 +181,18 @@ class LiveSystem(ABC, Generic[G]):
 
     def _other_line(self, line: str) -> None:
         """A line that is no guest's."""
-        for name, pattern, text in STAGES:
-            if re.search(pattern, line) and not self.timeline.seen(SYSTEM, name):
-                self.timeline.add(SYSTEM, name, "", text)
-        if self._fault or FAILURES.search(line):
+        line = line[:MAX_LINE]
+        for stage in milestones.SYSTEM:
+            if re.search(stage.pattern, line) and not self.timeline.seen(SYSTEM, stage.name):
+                self.timeline.add(SYSTEM, stage.name, "", stage.text)
+        if self._fault or re.search(milestones.SYSTEM_FAILURE, line):
             self._fault_seen = self._fault_seen or time.monotonic()
-            self._fault.append(line)
+            self._fault = [*self._fault, line][:MAX_FAULT_LINES]
 
     def _check_fault(self) -> None:
         """MachineError with what the kernel or the monitor has said of a fault."""
-        if self._fault and time.monotonic() > self._fault_seen + REST_OF_FAULT:
-            shown = "\n".join(f"    {line}" for line in self._fault[:16])
+        if self._fault and time.monotonic() > self._fault_seen + FAULT_TIMEOUT_S:
+            shown = "\n".join(f"    {line}" for line in self._fault)
             raise MachineError(
                 f"a protection domain or the kernel has failed: {self._fault[0].strip()}",
                 hint=f"it said:\n{shown}\n  logs: {self._logs}",

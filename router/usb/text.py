@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from router.display import safe
 from router.usb.actions import candidates, why_not
 from router.usb.facts import SPEEDS, Controller, Device, Port, Snapshot
 
@@ -16,10 +17,9 @@ EVENTS = ("listening", "exported", "withdrawn", "attached", "detached", "disk", 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines with columns as wide as they need to be; the last one is not padded."""
-    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
-    return [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
-    ]
+    shown = [[safe(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[n]) for row in shown) for n in range(len(head))]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
 
 
 def rule_of(device: Device) -> str:
@@ -143,11 +143,6 @@ def controller_lines(controllers: Sequence[Controller]) -> list[str]:
     return [*lines, f"{spare} more can be created"] if spare else lines
 
 
-def event_line(event: Mapping[str, Any]) -> str:
-    """An event of the time line, as `router run` shows it."""
-    return f"{event['seconds']:7.2f} s  {event['guest']:<10} {event['text']}"
-
-
 def trouble_lines(seen: Snapshot) -> list[str]:
     """What is missing from the answer, and why."""
-    return [f"guest '{name}' {why}" for name, why in seen.troubles.items()]
+    return [safe(f"guest '{name}' {why}") for name, why in seen.troubles.items()]

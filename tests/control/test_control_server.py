@@ -13,7 +13,7 @@ import pytest
 from patience import PATIENCE, wait_until
 from running import FakeSystem
 
-from router.control import lines, server
+from router.control import json_lines, server
 from router.control.client import Connection
 from router.control.place import Claim, socket_path
 from router.control.server import ControlServer
@@ -175,7 +175,7 @@ def test_a_wrong_request_is_answered_with_what_is_wrong(system: FakeSystem, text
 def test_a_line_without_an_end_ends_its_client_only(system: FakeSystem) -> None:
     with Raw() as client:
         client.line()
-        client.socket.sendall(b"x" * (lines.LONGEST + 10))
+        client.socket.sendall(b"x" * (json_lines.LONGEST + 10))
         assert "a line of more than 65536 bytes" in client.line()["error"]["message"]
         assert client.line() == {}
     with Connection("desk") as good:
@@ -188,7 +188,7 @@ def test_a_client_that_says_nothing_is_let_go(system: FakeSystem, monkeypatch: p
         client.line()
         assert "nothing for too long" in client.line()["error"]["message"]
         assert client.line() == {}
-    monkeypatch.setattr(lines, "PATIENCE", 0.2)
+    monkeypatch.setattr(json_lines, "PATIENCE", 0.2)
     with Raw() as client:
         client.line()
         client.socket.sendall(b'{"op"')
@@ -196,7 +196,7 @@ def test_a_client_that_says_nothing_is_let_go(system: FakeSystem, monkeypatch: p
 
 
 def test_a_client_that_reads_nothing_does_not_hold_a_guest(system: FakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "PATIENCE", 0.3)
+    monkeypatch.setattr(json_lines, "PATIENCE", 0.3)
     with Raw() as client:
         client.line()
         client.socket.sendall(b'{"op": "execute", "guest": "client", "command": "flood", "timeout": 60}\n')
@@ -207,7 +207,7 @@ def test_a_client_that_reads_nothing_does_not_hold_a_guest(system: FakeSystem, m
 
 def test_there_are_only_so_many_clients(system: FakeSystem) -> None:
     crowd = [Raw() for _ in range(server.MAX_CLIENTS)]
-    assert all(client.line()["router"] == 1 for client in crowd)
+    assert all(client.line()["router"] == 2 for client in crowd)
     with pytest.raises(DescriptionError, match="more than 16 clients at once"):
         Connection("desk")
     for client in crowd:
@@ -225,7 +225,7 @@ def can_connect() -> bool:
 
 def test_a_client_of_another_version_is_told(system: FakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("router.control.client.VERSION", 3)
-    with pytest.raises(HostError, match="speaks control protocol 1, this program 2"):
+    with pytest.raises(HostError, match="speaks control protocol 2, this program 3"):
         Connection("desk")
 
 
@@ -288,7 +288,7 @@ def test_a_console_of_nobody_is_refused(connection: Connection) -> None:
 def test_who_does_not_read_a_console_loses_it_and_holds_nobody_up(
     system: FakeSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines, "PATIENCE", 10 * PATIENCE)  # what waited for this client would not end in time
+    monkeypatch.setattr(json_lines, "PATIENCE", 10 * PATIENCE)  # what waited for this client would not end in time
     with Raw() as client:
         client.line()
         assert client.ask('{"id": 1, "op": "console", "guest": "client"}')["console"] == "client"

@@ -16,7 +16,7 @@ from patience import PATIENCE, free_port
 from running_board import RunningBoard
 
 from router.control.facts import GuestFacts, SystemFacts
-from router.deploy.plan import DeployPlan, Milestone, payload, write_plan
+from router.deploy.plan import AwaitedMilestone, DeployPlan, payload, write_plan
 
 ROUTER = (sys.executable, "-c", "import sys; from router.cli import main; sys.exit(main())")
 SERVER, CLIENT = "127.0.0.1", "127.0.0.2"
@@ -31,10 +31,10 @@ FACTS = SystemFacts(
     rules=({"from": "client", "to": "server", "protocol": "tcp", "port": 3240},),
 )
 MILESTONES = (
-    Milestone(name="loader", pattern=r"LDR\|INFO"),
-    Milestone(name="seL4", pattern="Booting all finished"),
-    Milestone(name="server up", pattern=r"^server\| up"),
-    Milestone(name="client up", pattern=r"^client\| up"),
+    AwaitedMilestone(name="loader", pattern=r"LDR\|INFO"),
+    AwaitedMilestone(name="seL4", pattern="Booting all finished"),
+    AwaitedMilestone(name="server up", pattern=r"^server\| up"),
+    AwaitedMilestone(name="client up", pattern=r"^client\| up"),
 )
 
 

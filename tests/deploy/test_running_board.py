@@ -23,7 +23,7 @@ from running_board import RunningBoard
 from router.control.place import socket_path
 from router.deploy import holder_client as reach
 from router.deploy import state
-from router.deploy.job import Job, Options
+from router.deploy.job import DeployOptions, Job
 from router.deploy.plan import DeployPlan, read_plan
 from router.deploy.state import place_name
 from router.lab.file import choose, load
@@ -214,7 +214,7 @@ def test_a_holder_that_leaves_just_then_is_replaced(
         threading.Thread(target=serve, args=(b"" if len(started) == 1 else b"hello",), daemon=True).start()
 
     monkeypatch.setattr(reach, "_start", start)
-    with reach.reach(Job(plan=plan, board=board, files={}, options=Options())) as stream:
+    with reach.reach(Job(plan=plan, board=board, files={}, options=DeployOptions())) as stream:
         assert stream.recv(5) == b"hello"
     for each in started:
         each.close()

@@ -14,7 +14,7 @@ from deploy_lab import MILESTONES, SERVER, LabOfOne, MakeLab, write_build
 from fakeboard import FakeBoard, Faults
 from patience import PATIENCE
 
-from router.deploy.plan import Milestone
+from router.deploy.plan import AwaitedMilestone
 from router.lab import lock
 
 
@@ -247,7 +247,7 @@ def test_patterns_of_the_users_own_complete_and_fail_a_boot(build: Path, lab: Ma
 
 
 def test_what_need_not_come_is_missed_with_a_warning(build: Path, lab: MakeLab) -> None:
-    extra = Milestone(name="device attached", pattern="attached", required=False)
+    extra = AwaitedMilestone(name="device attached", pattern="attached", required=False)
     write_build(build, milestones=(*MILESTONES, extra))
     with FakeBoard() as board:
         done = lab(board).run("deploy", str(build))

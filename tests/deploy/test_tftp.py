@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import PATIENCE, wait_until
 
+from bench.udp_relay import Impairment, UdpRelay
 from router.deploy.tftp import wire
-from router.deploy.tftp.relay import Impairment, Relay
 from router.deploy.tftp.server import REFUSALS_A_SECOND, TftpEvent, TftpServer
 from router.errors import HostError
 
@@ -108,7 +108,7 @@ def test_on_a_bad_network_the_file_arrives_whole_or_the_client_knows(
 ) -> None:
     image, into = tmp_path / "loader.img", tmp_path / "got"
     image.write_bytes(os.urandom(300_000))
-    with server(image) as tftp, Relay((LOCAL, tftp.port), network) as relay:
+    with server(image) as tftp, UdpRelay((LOCAL, tftp.port), network) as relay:
         code = get(client, relay.port, into)
     whole = into.exists() and into.read_bytes() == image.read_bytes()
     assert whole or code != 0
@@ -119,7 +119,7 @@ def test_on_a_bad_network_the_file_arrives_whole_or_the_client_knows(
 def test_a_lossy_network_costs_milliseconds_not_seconds(image: Path, tmp_path: Path) -> None:
     def too_long() -> float:
         """Seconds beyond what the losses and everything else may take; what else the computer does adds to them."""
-        with server(image) as tftp, Relay((LOCAL, tftp.port), Impairment(loss=0.01)) as relay:
+        with server(image) as tftp, UdpRelay((LOCAL, tftp.port), Impairment(loss=0.01)) as relay:
             started = time.monotonic()
             assert get("curl", relay.port, tmp_path / "got") == 0
             assert relay.lost > 0
@@ -265,7 +265,7 @@ def test_no_packet_upsets_the_parser(packet: bytes) -> None:
 @given(st.lists(st.tuples(st.sampled_from(["blksize", "tsize", "timeout", "windowsize"]), st.text(max_size=12))))
 def test_no_option_is_agreed_on_out_of_its_range(options: list[tuple[str, str]]) -> None:
     with contextlib.suppress(wire.RequestError):
-        terms = wire.negotiate(wire.Request("f", False, dict(options)), 1000)
+        terms = wire.negotiate(wire.Request("f", dict(options)), 1000)
         assert 8 <= terms.blksize <= 65464 and 1 <= terms.window <= 65535
         assert terms.timeout is None or 1 <= terms.timeout <= 255
 

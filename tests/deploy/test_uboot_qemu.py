@@ -17,7 +17,7 @@ from deploy_machines import BOARD, HOST, Namespace, lab_file, namespace, qemu, r
 from patience import PATIENCE
 
 from router.deploy.bootimage import wrap_for_booti
-from router.deploy.plan import DeployPlan, Milestone, payload, write_plan
+from router.deploy.plan import AwaitedMilestone, DeployPlan, payload, write_plan
 from router.microkit.sdk import Sdk, installed_sdks
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(20 * PATIENCE)]
@@ -59,8 +59,8 @@ def test_a_kernel_of_40_mb_is_loaded_in_time_and_its_guest_comes_up(net: Namespa
         start=f"booti 0x42000000 0x4a000000:{initrd.size:x} ${{fdtcontroladdr}}",
         identity="qemu-arm",
         milestones=(
-            Milestone(name="kernel", pattern="Starting kernel"),
-            Milestone(name="client up", pattern="router: guest client: userspace up"),
+            AwaitedMilestone(name="kernel", pattern="Starting kernel"),
+            AwaitedMilestone(name="client up", pattern="router: guest client: userspace up"),
         ),
         boot_seconds=300.0,
     )
@@ -85,7 +85,7 @@ def small(tmp_path: Path) -> Path:
     """A build whose start command says so and stays."""
     (tmp_path / "loader.img").write_bytes(os.urandom(200_001))
     start = "echo started; sleep 600"
-    milestones = (Milestone(name="started", pattern="^started"),)
+    milestones = (AwaitedMilestone(name="started", pattern="^started"),)
     write_build(tmp_path, board="qemu", start=start, milestones=milestones)
     return tmp_path
 
@@ -220,9 +220,9 @@ def test_a_microkit_loader_is_started_by_booti(net: Namespace, tmp_path: Path, s
     image = wrap_for_booti((tmp_path / "loader.img").read_bytes(), 0x7000_0000)
     (tmp_path / "loader.booti").write_bytes(image.data)
     milestones = (
-        Milestone(name="loader", pattern=r"LDR\|INFO"),
-        Milestone(name="seL4", pattern="Booting all finished"),
-        Milestone(name="hello", pattern="hello from a protection domain"),
+        AwaitedMilestone(name="loader", pattern=r"LDR\|INFO"),
+        AwaitedMilestone(name="seL4", pattern="Booting all finished"),
+        AwaitedMilestone(name="hello", pattern="hello from a protection domain"),
     )
     plan = DeployPlan(
         system="hello",

@@ -20,7 +20,7 @@ from router.control.facts import facts_of
 from router.control.timeline import Timeline
 from router.errors import HostError, MachineError
 from router.machines.qemu.microkit import MicrokitRun, check_version, system_command
-from router.machines.qemu.microkit import Sockets as Paths
+from router.machines.qemu.microkit import SystemSockets as Paths
 from router.machines.qemu.tool import Qemu, find_qemu
 from router.machines.qemu.usb import parse_plugs
 

@@ -6,14 +6,14 @@ from __future__ import annotations
 import pytest
 
 from router.errors import DescriptionError
-from router.machines.qemu.session import Command, Options, parse_command
+from router.machines.qemu.session import GuestCommand, RunOptions, parse_command
 
 GUESTS = ("server", "client")
 
 
 def test_a_command_names_its_guest_first() -> None:
-    assert parse_command("client: sha256sum /dev/sda", GUESTS) == Command("client", "sha256sum /dev/sda")
-    assert parse_command("client:a: b", GUESTS) == Command("client", "a: b")
+    assert parse_command("client: sha256sum /dev/sda", GUESTS) == GuestCommand("client", "sha256sum /dev/sda")
+    assert parse_command("client:a: b", GUESTS) == GuestCommand("client", "a: b")
 
 
 @pytest.mark.parametrize(
@@ -31,11 +31,11 @@ def test_a_wrong_command_says_what_to_write(text: str, message: str, hint: str) 
 
 
 def test_console_and_exec_exclude_each_other() -> None:
-    options = Options(commands=(Command("client", "true"),), console="client")
+    options = RunOptions(commands=(GuestCommand("client", "true"),), console="client")
     with pytest.raises(DescriptionError, match="exclude each other"):
         options.check(GUESTS)
 
 
 def test_a_console_needs_a_terminal() -> None:
     with pytest.raises(DescriptionError, match="needs a terminal"):
-        Options(console="client").check(GUESTS)
+        RunOptions(console="client").check(GUESTS)

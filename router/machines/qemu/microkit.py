@@ -25,7 +25,7 @@ from router.plan.models import SystemPlan
 
 
 @dataclass(frozen=True)
-class Sockets:
+class SystemSockets:
     """Unix sockets that QEMU connects to, and the file with what stands in for the board's firmware."""
 
     serial: Path
@@ -37,7 +37,7 @@ def system_command(
     qemu: str,
     plan: SystemPlan,
     image: Path,
-    sockets: Sockets,
+    sockets: SystemSockets,
     plugs: tuple[usb.UsbPlug, ...] | None = None,
     more: Sequence[str] = (),
 ) -> list[str]:
@@ -116,7 +116,7 @@ class MicrokitRun(Run):
     def _start(self) -> None:
         folder = Path(tempfile.mkdtemp(prefix="router-"))
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        sockets = Sockets(folder / "serial", folder / "qmp", folder / "firmware")
+        sockets = SystemSockets(folder / "serial", folder / "qmp", folder / "firmware")
         if emulated(self.plan).firmware is not None:
             sockets.firmware.write_bytes(firmware(self.plan.board.gic, self.plan.board.loader))
         servers = [self._stack.enter_context(listen(path)) for path in (sockets.serial, sockets.monitor)]

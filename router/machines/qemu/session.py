@@ -19,10 +19,10 @@ from router.control.timeline import Timeline
 from router.errors import DescriptionError, HostError, MachineError
 from router.machines.qemu.microkit import MicrokitRun
 from router.machines.qemu.running import Run
+from router.machines.qemu.spin_loops import yielding
 from router.machines.qemu.split import SplitRun
 from router.machines.qemu.tool import Qemu, find_qemu
 from router.machines.qemu.usb import UsbPlug
-from router.machines.qemu.waits import yielding
 from router.pipeline.build import Built
 from router.vswitch import build_host_switch
 
@@ -31,7 +31,7 @@ START = 120.0
 
 
 @dataclass(frozen=True)
-class Command:
+class GuestCommand:
     """A shell command for a guest."""
 
     guest: str
@@ -39,10 +39,10 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """What the user wants of a run. Times in seconds."""
 
-    commands: tuple[Command, ...] = ()
+    commands: tuple[GuestCommand, ...] = ()
     console: str | None = None
     timeout: float = 120.0
     command_timeout: float = 300.0
@@ -65,13 +65,13 @@ def check_guest(name: str, guests: Sequence[str], where: str) -> None:
         raise DescriptionError(f"no guest '{name}'", hint=f"guests: {', '.join(guests)}", where=where)
 
 
-def parse_command(text: str, guests: Sequence[str]) -> Command:
-    """A Command from `client: sha256sum /dev/sda`."""
+def parse_command(text: str, guests: Sequence[str]) -> GuestCommand:
+    """A GuestCommand from `client: sha256sum /dev/sda`."""
     match = re.fullmatch(r"\s*([\w-]+)\s*:\s*(.+)", text, re.DOTALL)
     if match is None:
         raise DescriptionError(f"not a command for a guest: {text!r}", hint="write 'GUEST: COMMAND'", where="--exec")
     check_guest(match[1], guests, "--exec")
-    return Command(match[1], match[2])
+    return GuestCommand(match[1], match[2])
 
 
 def split_run(
@@ -105,7 +105,7 @@ def on_several_cores(built: Built, qemu: Qemu) -> list[str]:
         return []
 
 
-def run(running: Run, options: Options) -> int:
+def run(running: Run, options: RunOptions) -> int:
     """Start a run and do what the user wants of it; the exit code of the first command that failed, or 0.
 
     MachineError when the machine or a guest fails.
@@ -121,7 +121,7 @@ def run(running: Run, options: Options) -> int:
             system.poll(0.5)
 
 
-def run_commands(system: Run, options: Options) -> int:
+def run_commands(system: Run, options: RunOptions) -> int:
     """Each command in turn, also after one failed."""
     first = 0
     for command in options.commands:

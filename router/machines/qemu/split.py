@@ -18,7 +18,7 @@ from router.control.timeline import Timeline
 from router.errors import MachineError
 from router.machines.agent import AgentChannel
 from router.machines.process import Child
-from router.machines.qemu.command import Sockets, guest_command
+from router.machines.qemu.command import GuestSockets, guest_command
 from router.machines.qemu.hotplug import UsbPorts
 from router.machines.qemu.qmp import Qmp
 from router.machines.qemu.running import Run, RunningGuest, accept, listen
@@ -75,7 +75,7 @@ class SplitRun(Run):
         booted = self._files[guest.name]
         stub = folder / f"{guest.name}.stub"
         stub.write_bytes(boot_stub(booted.layout.kernel.start, booted.layout.tree.start))
-        sockets = Sockets(
+        sockets = GuestSockets(
             net=self.switch.socket(guest.name),
             console=folder / f"{guest.name}.console",
             control=folder / f"{guest.name}.control",

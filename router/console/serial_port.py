@@ -17,7 +17,7 @@ from router.errors import HostError, MachineError
 BY_ID = Path("/dev/serial/by-id")
 
 
-class SerialLine:
+class SerialPort:
     """Bytes to and from a serial device, an rfc2217:// or socket:// URL, or anything else that pyserial opens.
 
     device: path or URL. baud: bits per second. log: file that the raw console goes to, each line with the UTC time
@@ -38,7 +38,7 @@ class SerialLine:
         self._port: Any = None
         self._settings: list[Any] | None = None
 
-    def __enter__(self) -> SerialLine:
+    def __enter__(self) -> SerialPort:
         import serial
 
         self._settings = _terminal_settings(self.device)

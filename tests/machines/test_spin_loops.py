@@ -17,8 +17,8 @@ from systems import plan_of, shipped
 from router.cli.run import caveats
 from router.errors import HostError
 from router.machines.qemu.session import on_several_cores
+from router.machines.qemu.spin_loops import VERSIONS, branch, build_plugin, loops, takes, wait_loops, yielding
 from router.machines.qemu.tool import Qemu, find_qemu
-from router.machines.qemu.waits import VERSIONS, branch, build_plugin, loops, takes, wait_loops, yielding
 from router.microkit.sdk import installed_sdks
 from router.pipeline.build import Built
 from router.pipeline.inputs import Planned

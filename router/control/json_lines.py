@@ -11,8 +11,6 @@ import threading
 import time
 from typing import Any
 
-from router.errors import DescriptionError, HostError, MachineError, RouterError
-
 VERSION = 2
 """Grows when a client of before would misunderstand. New fields and new operations do not count."""
 LONGEST = 1 << 16
@@ -22,16 +20,12 @@ LONGEST_ANSWER = 1 << 20
 PATIENCE = 10.0
 """Seconds that the other end may take to accept a line, or from a line's first byte to its last."""
 
-_KINDS: dict[str, type[RouterError]] = {
-    kind.__name__: kind for kind in (RouterError, DescriptionError, HostError, MachineError)
-}
-
 
 class BrokenError(Exception):
     """The other end does not keep to the protocol, or not in time; the message says how."""
 
 
-class Lines:
+class JsonLines:
     """A connected socket as a stream of JSON objects. One thread may receive while others send."""
 
     def __init__(self, stream: socket.socket, longest: int) -> None:
@@ -103,17 +97,3 @@ class Lines:
         """End the conversation: whoever waits on it is told. The socket stays the caller's to close."""
         with contextlib.suppress(OSError):
             self._stream.shutdown(socket.SHUT_RDWR)
-
-
-def error_row(error: RouterError) -> dict[str, Any]:
-    """An error as plain values."""
-    kind = next(name for name, known in reversed(_KINDS.items()) if isinstance(error, known))
-    return {"kind": kind, "message": error.message, "hint": error.hint, "where": error.where}
-
-
-def error_of(row: Any) -> RouterError:
-    """The error that the other end raised."""
-    fields = row if isinstance(row, dict) else {}
-    texts = {name: str(fields[name]) if fields.get(name) is not None else None for name in ("hint", "where")}
-    kind = _KINDS.get(str(fields.get("kind")), MachineError)
-    return kind(str(fields.get("message", "the system answers with an error that is not understood")), **texts)
