@@ -2,8 +2,8 @@
 """Text from elsewhere, made safe to show: a guest, a device, a peer, a board or a file never controls the terminal.
 
 `safe` is the only judge of what is text. Everything but printable characters (Unicode categories C and Z, except for
-the space) is shown as an escape that JSON understands as well: ESC becomes `\\u001b`, a right-to-left override
-`\\u202e`, a byte that is not UTF-8 `\\udcff`. `Shielded` puts the same rule between the program and its standard
+the space) is shown as an escape: ESC becomes `\\x1b`, a right-to-left override `\\u202e` (CVE-2021-42574), a byte that
+is not UTF-8 `\\xff`. `Shielded` puts the same rule between the program and its standard
 streams, so that a print that forgets `safe` does no harm; only `styled` and `live` here, and the raw consoles of
 router.console.terminal, get past it. Standard library only: error messages are rendered in guests as well.
 """
@@ -22,16 +22,18 @@ ERASE_LINE = "\r\x1b[K"
 
 
 def escape(character: str) -> str:
-    """`\\uXXXX` (two of them beyond U+FFFF), as in JSON."""
-    units = character.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[at] << 8 | units[at + 1]:04x}" for at in range(0, len(units), 2))
+    """`\\xNN`, `\\uNNNN` or `\\UNNNNNNNN`; a byte that could not be decoded (PEP 383) appears as `\\xNN` too."""
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def safe(text: str, keep: str = "") -> str:
     """The text as one field of one line: printable characters, and those of `keep`; all others are escaped.
 
     >>> safe("disk\\x1b[2J\\n1-1  trusted")
-    'disk\\\\u001b[2J\\\\u000a1-1  trusted'
+    'disk\\\\x1b[2J\\\\x0a1-1  trusted'
     """
     if text.isprintable():
         return text
@@ -59,7 +61,8 @@ class Shield:
 
     def write(self, text: str) -> int:
         """Write the text, made safe; line ends and tabs are kept."""
-        self.behind.write(safe(text, keep="\n\t"))
+        # DEL is the one control character that json.dumps leaves as it is: so escaped, JSON stays JSON.
+        self.behind.write(safe(text.replace("\x7f", "\\u007f"), keep="\n\t"))
         return len(text)
 
     def writelines(self, lines: list[str]) -> None:

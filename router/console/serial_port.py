@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
+from router import files
 from router.errors import HostError, MachineError
 
 BY_ID = Path("/dev/serial/by-id")
@@ -33,7 +34,7 @@ class SerialPort:
         self.total_received = 0
         self.tap: Callable[[bytes], None] | None = None
         self._log_path = log
-        self._log: IO[bytes] | None = None
+        self._log: files.Log | None = None
         self._log_at_start = True
         self._port: Any = None
         self._settings: list[Any] | None = None
@@ -52,7 +53,7 @@ class SerialPort:
         self.opened = True
         if self._log_path is not None:
             self._log_path.parent.mkdir(parents=True, exist_ok=True)
-            self._log = self._log_path.open("ab", buffering=0)
+            self._log = files.Log(self._log_path)
         return self
 
     def __exit__(
@@ -131,7 +132,7 @@ class SerialPort:
                 out += f"{stamp}.{int(now * 1000) % 1000:03d}Z ".encode()
             out += piece
             self._log_at_start = piece.endswith(b"\n")
-        self._log.write(out)
+        self._log.write(bytes(out))
 
 
 def candidates() -> list[str]:

@@ -58,6 +58,8 @@ BOOT_LOADER_FAILURE = r"Synchronous Abort|Please RESET the board|### ERROR ### P
 """U-Boot stopped, and only a reset helps."""
 BOOT_FAILURES = (SYSTEM_FAILURE, LINUX_FAILURE, BOOT_LOADER_FAILURE)
 
+MAX_DETAIL = 200
+"""Characters of a milestone's detail."""
 MAX_LINE = 4096
 """Characters of a line that are looked at: a guest may print lines without end."""
 
@@ -67,7 +69,7 @@ def match(line: str) -> tuple[Milestone, str] | None:
     for milestone in GUEST:
         found = re.search(milestone.pattern, line[:MAX_LINE])
         if found:
-            return milestone, (found.group(1).strip() if found.groups() else "")
+            return milestone, (found.group(1).strip()[:MAX_DETAIL] if found.groups() else "")
     return None
 
 

@@ -8,11 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TextIO
 
 from router.control.milestones import match
 from router.display import safe
+
+MAX_EVENTS = 10_000
+"""Of one guest, which can print any number of milestones: some 10 MB of memory."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Timeline:
         self._start = clock()
         self.events: list[Event] = []
         self._muted = False
+        self._numbers: dict[str, int] = {}
         self._news = threading.Condition()
 
     def elapsed(self) -> float:
@@ -56,6 +60,11 @@ class Timeline:
         """Note an event now and show it."""
         with self._news:
             event = Event(round(self.elapsed(), 2), guest, name, detail, text)
+            number = self._numbers[guest] = self._numbers.get(guest, 0) + 1
+            if number > MAX_EVENTS:
+                return event
+            if number == MAX_EVENTS:
+                event = replace(event, name="overflow", detail="", text=f"over {MAX_EVENTS} events: no more are kept")
             self.events.append(event)
             self._show(event)
             self._news.notify_all()

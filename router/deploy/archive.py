@@ -25,6 +25,7 @@ OURS = (
     "__init__.py",
     "display.py",
     "errors.py",
+    "files.py",
     "resources.py",
     *(f"{package}/{name}.py" for package, names in PACKAGES.items() for name in ("__init__", *names.split())),
 )

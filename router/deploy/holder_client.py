@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from router import resources
+from router import files, resources
 from router.control.place import socket_path
 from router.deploy.job import Job, to_text
 from router.deploy.state import place_name, recall, remember, state_folder
@@ -66,13 +66,13 @@ def _connect(board: str) -> socket.socket | None:
 def _start(job: Job) -> RouterError | None:
     """Start a process that serves the board, in a session of its own; why it does not, or None once it does."""
     folder = state_folder(job.board.name)
-    folder.mkdir(parents=True, exist_ok=True)
+    files.private_folder(folder)
     # In a lab host's archive there is no module to name: it is the program itself.
     installed = Path(__file__).exists()
     program = ["-P", "-m", "router.deploy.remote"] if installed else [sys.argv[0]]
     environment = {**os.environ, "PYTHONPATH": str(resources.PACKAGE.parent)} if installed else None
     with (
-        (folder / LOG).open("wb") as log,
+        files.open_private(folder / LOG) as log,
         subprocess.Popen(
             [sys.executable, *program, "hold", job.board.name],
             stdin=subprocess.PIPE,

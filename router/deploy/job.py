@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from router.deploy.plan import DeployPlan, Payload
+from router.deploy.plan import DeployPlan, Payload, check_guest_names
 from router.errors import DescriptionError
 from router.lab.board import Board
 from router.lab.records import RecordError, from_json, to_json
@@ -50,6 +50,8 @@ def to_text(job: Job) -> str:
 def from_text(text: str) -> Job:
     """The job of its JSON; DescriptionError when it does not fit this version of the program."""
     try:
-        return from_json(Job, json.loads(text))
-    except (RecordError, ValueError) as error:
+        job = from_json(Job, json.loads(text))
+    except (RecordError, ValueError, RecursionError) as error:
         raise DescriptionError(f"not a job of this version: {error}") from None
+    check_guest_names(job.plan.facts, job.board.name)
+    return job

@@ -8,7 +8,6 @@ runner on a lab host reads it as well.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import re
 import zlib
@@ -16,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from router import files
 from router.control.facts import SystemFacts
 from router.errors import DescriptionError
 from router.lab.records import RecordError, from_json, to_json
 
 FILE_NAME = "deploy.json"
 FORMAT = 1
+GUEST_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,23 +81,19 @@ class DeployPlan:
 
 def payload(folder: Path, file: str, address: int) -> Payload:
     """Describe one file of the build folder that is to be loaded at `address`."""
-    digest = hashlib.sha256()
     crc = size = 0
     with (folder / file).open("rb") as stream:
         while chunk := stream.read(1 << 20):
-            digest.update(chunk)
             crc = zlib.crc32(chunk, crc)
             size += len(chunk)
-    return Payload(file=file, address=address, size=size, crc32=crc, sha256=digest.hexdigest())
+    return Payload(file=file, address=address, size=size, crc32=crc, sha256=files.sha256(folder / file))
 
 
 def write_plan(folder: Path, plan: DeployPlan) -> Path:
     """Write `deploy.json` into the build folder (aside, then renamed) and return its path."""
     _check(plan, FILE_NAME)
     path = folder / FILE_NAME
-    aside = path.with_suffix(".json.new")
-    aside.write_text(json.dumps({"format": FORMAT} | to_json(plan), indent=2, ensure_ascii=False) + "\n")
-    aside.replace(path)
+    files.write(path, json.dumps({"format": FORMAT} | to_json(plan), indent=2, ensure_ascii=False) + "\n")
     return path
 
 
@@ -112,7 +109,7 @@ def read_plan(folder: Path) -> DeployPlan:
         raise DescriptionError(
             f"no {FILE_NAME} in {folder}", hint="build the system first: router build FILE", where=str(folder)
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DescriptionError(f"not JSON: {error}", hint="build the system again", where=str(path)) from None
     plan = parse_plan(raw, str(path))
     for item in plan.payloads:
@@ -185,6 +182,14 @@ def _check(plan: DeployPlan, where: str) -> None:
     names = [m.name for m in plan.milestones]
     if len(set(names)) != len(names):
         raise wrong("two milestones have one name")
+    check_guest_names(plan.facts, where)
+
+
+def check_guest_names(facts: SystemFacts | None, where: str) -> None:
+    """DescriptionError when a guest's name could not be that of a file: logs are named after guests."""
+    for name in facts.names if facts is not None else ():
+        if not re.fullmatch(GUEST_NAME, name):
+            raise DescriptionError(f"{name!r:.80} is not a guest's name", hint="build the system again", where=where)
 
 
 def with_patterns(plan: DeployPlan, until: tuple[str, ...], failures: tuple[str, ...]) -> DeployPlan:

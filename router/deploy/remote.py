@@ -8,8 +8,6 @@ neither ends it nor leaves the board half-way; `follow` streams the file from an
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import json
 import os
 import select
@@ -20,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from router import files
 from router.console.serial_port import SerialPort
 from router.deploy import holder as held
 from router.deploy import runner
@@ -66,8 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def admit(file: Path, arguments: list[str]) -> int:
     """Whether an uploaded file has the SHA-256 that it should have: 0 or NOT_ADMITTED."""
-    with file.open("rb") as stream:
-        return 0 if hashlib.file_digest(stream, "sha256").hexdigest() == arguments[0] else NOT_ADMITTED
+    return 0 if files.sha256(file) == arguments[0] else NOT_ADMITTED
 
 
 def latest(runs: Path, arguments: list[str]) -> int:
@@ -84,7 +82,7 @@ def start(folder: Path, _: list[str]) -> int:
     """Begin the job of a folder in the background."""
     _tidy(folder)
     (folder / EVENTS).touch()
-    with (folder / LOG).open("ab") as log:
+    with files.open_private(folder / LOG, append=True) as log:
         process = subprocess.Popen(
             [sys.executable, sys.argv[0], "work", str(folder)],
             stdin=subprocess.DEVNULL,
@@ -103,7 +101,7 @@ def work(folder: Path, _: list[str]) -> int:
     with (folder / PID).open("w") as mine, (folder / EVENTS).open("a", buffering=1) as events:
         mine.write(str(os.getpid()))
         mine.flush()
-        fcntl.flock(mine, fcntl.LOCK_EX)  # what `_alive` asks for: a number alone may be a zombie's or a stranger's
+        files.take_lock(mine.fileno())  # what `_alive` tests: the number alone may be another process's by now
 
         def keep(event: DeployEvent) -> None:
             events.write(event.to_line() + "\n")
@@ -235,12 +233,9 @@ def _job(folder: Path) -> Job:
 def _alive(folder: Path) -> bool:
     try:
         with (folder / PID).open() as theirs:
-            fcntl.flock(theirs, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            return not files.try_lock(theirs.fileno(), shared=True)
     except FileNotFoundError:
         return False
-    return False
 
 
 def _tidy(folder: Path) -> None:

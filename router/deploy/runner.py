@@ -307,10 +307,10 @@ def _log(job: Job) -> Path | None:
 
 
 def _locked(job: Job, reporter: Reporter) -> BoardLock:
-    def told(holder: Holder) -> None:
+    def waiting(holder: Holder) -> None:
         reporter.say("note", text=f"waiting for the board: held by {holder}")
 
     options = job.options
     owner = (options.owner[0], options.owner[1]) if len(options.owner) == 2 else None
     doing = f"deploying {job.plan.system}"
-    return BoardLock(job.board.name, doing, wait=options.wait, steal=options.steal, owner=owner, told=told)
+    return BoardLock(job.board.name, doing, wait=options.wait, steal=options.steal, owner=owner, waiting=waiting)

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from router.console.consoles import Console
+from router.console.consoles import MAX_LINES, Console
 from router.console.serial_line import SYSTEM, SerialLine, control, ports
 from router.control import milestones
 from router.control.facts import SystemFacts
@@ -72,7 +72,7 @@ class LiveSystem(ABC, Generic[G]):
         """Where emulated devices can be plugged in while it runs."""
         self._logs = logs
         self._line: SerialLine | None = None
-        self._lines: queue.Queue[tuple[str, str]] = queue.Queue()
+        self._lines: queue.Queue[tuple[str, str]] = queue.Queue(MAX_LINES)
         self._reading = threading.Lock()
         self._stack = ExitStack()
         self._fault: list[str] = []
@@ -81,7 +81,7 @@ class LiveSystem(ABC, Generic[G]):
     def __enter__(self) -> Self:
         try:
             self._logs.mkdir(parents=True, exist_ok=True)
-            for old in self._logs.glob("*.log"):
+            for old in (*self._logs.glob("*.log"), *self._logs.glob("*.log.1")):
                 old.unlink()
             self._start()
         except BaseException:

@@ -19,7 +19,7 @@ MARK = "# at run time"
 
 
 @dataclass(frozen=True)
-class GrantedRule:
+class Grant:
     """What lets a guest have a device: the rule's `words`, and the virtual port, 0 for any."""
 
     port: int
@@ -49,7 +49,7 @@ class Device:
     exported: bool
     holder: str | None
     """The guest that has it, or what the server calls its client; None when nobody has."""
-    grants: Mapping[str, GrantedRule]
+    grants: Mapping[str, Grant]
     """By guest."""
     taken: tuple[str, ...]
     """The guests that it was taken from by hand."""
@@ -202,7 +202,7 @@ def devices_of(server: str, rows: Mapping[str, Any], addresses: Mapping[str, str
             triple=tuple(row["class"]),
             interfaces=tuple(tuple(triple) for triple in row["interfaces"]),
             holder=None if row["client"] is None else guest(row["client"]),
-            grants={guest(one["client"]): GrantedRule(one["port"], one["words"]) for one in row["granted"]},
+            grants={guest(one["client"]): Grant(one["port"], one["words"]) for one in row["granted"]},
             taken=tuple(guest(client) for client in row["taken"]),
             **{
                 name: row[name]
