@@ -33,6 +33,7 @@ COMMANDS = (
     "boards",
     "console",
     "power",
+    "trust",
     "image",
     "doctor",
     "lock",

@@ -34,7 +34,7 @@ def add_system(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
 def add_board(parser: argparse.ArgumentParser) -> None:
     """Which board, and through which host."""
     parser.add_argument("--on", metavar="BOARD", help="a board of the lab file (default: the only one that fits)")
-    parser.add_argument("--lab", metavar="FILE", help="the lab file (default: boards.yaml here or in ~/.config/router)")
+    parser.add_argument("--lab", metavar="FILE", help="the lab file (default: ~/.config/router/boards.yaml)")
     parser.add_argument("--via", metavar="USER@HOST", help="the lab host that the board hangs on")
     parser.add_argument("--wait", metavar="SECONDS", type=float, default=0.0, help="wait for a board that is in use")
     parser.add_argument("--steal", action="store_true", help="take a board that is in use away from its holder")
@@ -70,9 +70,9 @@ def find_board(args: argparse.Namespace, kind: str | None) -> LabBoard:
 
     from router.lab import file as lab
 
-    beside = Path(args.file).parent if getattr(args, "file", None) else Path()
-    path = lab.find(args.lab, beside)
-    found = lab.choose(lab.load(path), args.on, kind, path)
+    folder = Path(args.file).parent if getattr(args, "file", None) else Path()
+    file = lab.find(args.lab, folder)
+    found = lab.choose(lab.load(file), args.on, kind, file.path)
     return dataclasses.replace(found, via=args.via) if args.via else found
 
 

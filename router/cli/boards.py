@@ -21,7 +21,7 @@ HELP = "list and probe the boards of the lab file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--lab", metavar="FILE", help="the lab file (default: boards.yaml here or in ~/.config/router)")
+    parser.add_argument("--lab", metavar="FILE", help="the lab file (default: ~/.config/router/boards.yaml)")
     parser.add_argument("--no-probe", action="store_true", help="list only")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 
@@ -35,13 +35,13 @@ def run(args: argparse.Namespace) -> int:
     from router.lab import file as lab
 
     try:
-        path = lab.find(args.lab, Path())
+        file = lab.find(args.lab, Path())
     except DescriptionError:
         for device in candidates():
             _common.say("serial", device)
         raise
     rows = []
-    for one in lab.load(path):
+    for one in lab.load(file):
         row = {"name": one.board.name, "board": one.board.kind, "serial": one.board.serial, "via": one.via}
         rows.append(row | ({} if args.no_probe else _probe(one)))
     if args.json:

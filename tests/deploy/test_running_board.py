@@ -26,7 +26,7 @@ from router.deploy import state
 from router.deploy.job import DeployOptions, Job
 from router.deploy.plan import DeployPlan, read_plan
 from router.deploy.state import place_name
-from router.lab.file import choose, load
+from router.lab.file import LabFile, choose, load
 from router.lab.lock import BoardLock, holder_of
 
 
@@ -192,7 +192,7 @@ def test_a_holder_that_leaves_just_then_is_replaced(
     one: LabOfOne, plan: DeployPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be gone before who has started it gets to connect, and may hang up on who connects while it leaves."""
-    board = choose(load(one.file), "desk", None, one.file).board
+    board = choose(load(LabFile(one.file)), "desk", None, one.file).board
     started: list[socket.socket] = []
 
     def start(_: Job) -> None:

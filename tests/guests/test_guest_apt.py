@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -125,7 +126,9 @@ def test_what_serves_only_maintainer_scripts_is_not_fetched() -> None:
     assert relevant(items, ["busybox-static"]) == ["busybox-static=1", "libc6=2", "zlib1g=1", "python3.11-minimal=3"]
 
 
-@pytest.mark.parametrize(("script", "ends"), [("sleep 60", False), ("for n in 1 2 3 4 5 6; do echo; sleep 0.5; done", True)])
+@pytest.mark.parametrize(
+    ("script", "ends"), [("sleep 60", False), ("for n in 1 2 3 4 5; do echo; sleep 0.6; done", True)]
+)
 def test_apt_without_progress_is_ended_and_said(
     script: str, ends: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
