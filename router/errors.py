@@ -86,8 +86,15 @@ def from_row(row: Any) -> RouterError:
     return kind(str(fields.get("message", "the other end reports an error in an unknown form")), **texts)
 
 
+def reason(error: OSError) -> str:
+    """The system's words for a failed call; a file in the place of a folder is called that, not "File exists"."""
+    if isinstance(error, FileExistsError):
+        return "a file is in its place"
+    return error.strerror or str(error)
+
+
 def host_error(error: OSError, doing: str, hint: str | None = None) -> HostError:
     """The sentence for a failed system call: `cannot DOING: No space left on device`, with the file that it names."""
-    name = error.filename
+    name = error.filename2 or error.filename
     where = name.decode(errors="surrogateescape") if isinstance(name, bytes) else str(name) if name else None
-    return HostError(f"cannot {doing}: {error.strerror or error}", hint=hint, where=where)
+    return HostError(f"cannot {doing}: {reason(error)}", hint=hint, where=where)

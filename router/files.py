@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from router.errors import HostError
+from router.errors import HostError, reason
 
 PRIVATE = 0o600
 MAX_LOG_BYTES = 16 << 20
@@ -141,7 +141,7 @@ def private_folder(path: Path) -> Path:
             path.mkdir(mode=0o700)
         status = path.lstat()
     except OSError as error:
-        raise HostError(f"cannot use this folder: {error.strerror}", where=str(error.filename or path)) from None
+        raise HostError(f"cannot use this folder: {reason(error)}", where=str(error.filename or path)) from None
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise HostError(
             "this folder is not ours alone: another user could lead its files elsewhere",

@@ -115,7 +115,8 @@ def _main(argv: Sequence[str] | None) -> int:
             return 1
         if error.errno == errno.ENOSPC and error.filename is None:
             _drop_output()
-        shown = host_error(error, "use this file" if error.filename else "write", "see df, or name another place")
+        logging.debug("where it failed", exc_info=True)
+        shown = host_error(error, "use this file or folder" if error.filename else "write", HINTS.get(error.errno))
         print(shown, file=sys.stderr)
         return shown.exit_code
     except Exception:
@@ -129,6 +130,18 @@ ENVIRONMENT = {
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETXTBSY, errno.ENXIO),
 }
 """System calls that fail like this found a folder, a file or a disk that they cannot use: no bug of ours."""
+
+
+HINTS = {
+    errno.ENOSPC: "the disk is full: df shows which",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "name a folder that can be written to",
+    errno.EACCES: "name a folder that you may write to, or ask for the permission",
+    errno.ENOENT: "check the name",
+    errno.EEXIST: "name another place, or move the file away",
+    errno.ENOTDIR: "name another place: a file is where a folder should be",
+    errno.EISDIR: "name a file: this is a folder",
+}
 
 
 def _drop_output() -> None:

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from router.boards.model import EmulatedBoard
 from router.control.timeline import Timeline
+from router.display import last_line
 from router.errors import HostError, MachineError
 from router.machines.process import Child
 from router.machines.qemu import usb
 from router.machines.qemu.firmware import firmware
 from router.machines.qemu.hotplug import UsbPorts
 from router.machines.qemu.qmp import Qmp
-from router.machines.qemu.running import Run, RunningGuest, accept, listen
+from router.machines.qemu.running import Run, RunningGuest, accept, listen, quoted
 from router.machines.qemu.tool import Qemu
 from router.plan.models import SystemPlan
 
@@ -154,7 +155,9 @@ class MicrokitRun(Run):
         return self._child.pid
 
     def _check_alive(self) -> None:
+        self._show_news()
         if (code := self._child.ended()) is not None:
-            why = self._child.errors() or f"QEMU ended with code {code}"
-            raise MachineError(f"the machine is gone: {why}", hint=f"logs: {self._logs}")
+            said = self._child.errors()
+            why = last_line(said) or f"QEMU ended with code {code}"
+            raise MachineError(f"the machine is gone: {why}", hint=f"{quoted('QEMU', said)}logs: {self._logs}")
         self._check_fault()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from router import display, trusted
 from router.console import terminal
 from router.control.place import Claim
 from router.control.server import ControlServer
@@ -21,13 +22,13 @@ from router.machines.qemu.microkit import MicrokitRun
 from router.machines.qemu.running import Run
 from router.machines.qemu.spin_loops import yielding
 from router.machines.qemu.split import SplitRun
-from router.machines.qemu.tool import Qemu, find_qemu
+from router.machines.qemu.tool import Qemu, find_qemu, sandbox
 from router.machines.qemu.usb import UsbPlug
 from router.pipeline.build import Built
 from router.vswitch import build_host_switch
 
-START = 120.0
-"""Seconds within which a guest is told the size of the terminal."""
+SIZE_TIMEOUT_S = 120.0
+"""For telling a guest the size of the terminal."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +79,30 @@ def split_run(
     built: Built, plugs: tuple[UsbPlug, ...], logs: Path, timeline: Timeline, capture: Path | None = None
 ) -> SplitRun:
     """The guests of a build folder, ready to be started as a context."""
-    switch = build_host_switch(built.folder / "objects")
-    return SplitRun(built.plan, built.guests, find_qemu().path, switch, logs, timeline, plugs, capture)
+    folder = built.folder / "objects"
+    switch = trusted.made_here(folder / "vswitch", lambda: build_host_switch(folder))
+    qemu = find_qemu()
+    return SplitRun(built.plan, built.guests, qemu.path, switch, logs, timeline, plugs, capture, sandboxed(qemu))
 
 
 def microkit_run(built: Built, plugs: tuple[UsbPlug, ...], logs: Path, timeline: Timeline) -> MicrokitRun:
     """The boot image of a build folder, ready to be started as a context."""
     assert built.boot_image is not None, "a build with a boot image"
     qemu = find_qemu()
-    return MicrokitRun(built.plan, built.boot_image.path, qemu, logs, timeline, plugs, on_several_cores(built, qemu))
+    more = (*sandboxed(qemu), *on_several_cores(built, qemu))
+    return MicrokitRun(built.plan, built.boot_image.path, qemu, logs, timeline, plugs, more)
+
+
+def sandboxed(qemu: Qemu) -> tuple[str, ...]:
+    """QEMU's words for its sandbox; says so where it has none."""
+    words = sandbox(qemu.path)
+    if not words:
+        print(
+            f"note: {qemu.path} runs without its sandbox, which it or this kernel lacks: a guest that exploits QEMU has"
+            " all rights of this user",
+            file=sys.stderr,
+        )
+    return words
 
 
 def on_several_cores(built: Built, qemu: Qemu) -> list[str]:
@@ -127,8 +143,8 @@ def run_commands(system: Run, options: RunOptions) -> int:
     for command in options.commands:
         start = time.monotonic()
         if not options.as_json:
-            print(
-                f"{system.timeline.elapsed():7.2f} s  {command.guest:<10} $ {command.text}", file=sys.stderr, flush=True
+            display.styled(
+                f"{system.timeline.elapsed():7.2f} s  {command.guest:<10} $ {command.text}", stream=sys.stderr
             )
         code, output = system.execute(
             command.guest, command.text, options.command_timeout, None if options.as_json else terminal.show
@@ -164,7 +180,7 @@ def converse(system: Run, guest: str) -> int:
     def resize(columns: int, lines: int) -> None:
         # A guest without an agent, or that is just ending, has a console of no particular size.
         with contextlib.suppress(MachineError):
-            system.execute(guest, terminal.size_command(columns, lines), START)
+            system.execute(guest, terminal.size_command(columns, lines), SIZE_TIMEOUT_S)
 
     try:
         with terminal.sized(resize):

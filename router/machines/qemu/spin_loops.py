@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from router import trusted
 from router.errors import HostError
 from router.machines.qemu.tool import Qemu
 from router.machines.qemu.usb import escape
@@ -74,11 +75,11 @@ def wait_loops(elf: bytes) -> list[range]:
 
 
 def build_plugin(folder: Path, version: int) -> Path:
-    """The plugin for that version of QEMU's interface, compiled unless it is there; HostError when it cannot be."""
+    """The plugin for that version of QEMU's interface, compiled unless ours is there; HostError when it cannot be."""
     compiler = find_compiler("the plugin for QEMU")
     key = hashlib.sha256(SOURCE.read_bytes() + repr((compiler, FLAGS)).encode()).hexdigest()[:16]
     plugin = folder / f"yield-{version}-{key}.so"
-    if not plugin.is_file():
+    if not trusted.is_ours(plugin):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".yield-", dir=folder) as aside:
             made = Path(aside) / plugin.name
@@ -88,6 +89,7 @@ def build_plugin(folder: Path, version: int) -> Path:
                 why = run.stderr.strip()[-200:] or f"exit code {run.returncode}"
                 raise HostError(f"{compiler[0]} cannot build the plugin for QEMU: {why}")
             made.replace(plugin)
+        trusted.remember(plugin)
     return plugin
 
 

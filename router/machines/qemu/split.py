@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from router import files
 from router.control.timeline import Timeline
+from router.display import last_line
 from router.errors import MachineError
 from router.machines.agent import AgentChannel
 from router.machines.process import Child
@@ -30,7 +32,7 @@ from router.vswitch import SwitchProcess, switch_config
 
 
 class SplitRun(Run):
-    """The running system. `boots`: what each guest boots from; `switch`: the host's build of the switch."""
+    """The running system. boots: what each guest boots from. switch: the host's build of it. more: words for QEMU."""
 
     mode = "split"
 
@@ -44,16 +46,22 @@ class SplitRun(Run):
         timeline: Timeline,
         plugs: tuple[UsbPlug, ...] = (),
         capture: Path | None = None,
+        more: Sequence[str] = (),
     ) -> None:
         super().__init__(plan, logs, timeline, plugs)
         self._files = boots
         self._qemu = qemu
         self._program = switch
         self._capture = capture
+        self._more = tuple(more)
 
     def _start(self) -> None:
         folder = Path(tempfile.mkdtemp(prefix="router-"))
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        if self._capture is not None:
+            # The switch writes into the file that is there: only its owner may read what guests send.
+            with files.naming(self._capture):
+                files.open_private(self._capture).close()
         self.switch = SwitchProcess(self._program, switch_config(self.plan.vswitch), folder, capture=self._capture)
         self._stack.callback(self._stop_switch)
         self.switch.start()
@@ -84,7 +92,7 @@ class SplitRun(Run):
         )
         paths = (sockets.monitor, sockets.early, sockets.console, sockets.control)
         servers = [self._stack.enter_context(listen(path)) for path in paths]
-        command = guest_command(self._qemu, guest, booted, stub, sockets, plugs)
+        command = [*guest_command(self._qemu, guest, booted, stub, sockets, plugs), *self._more]
         child = Child(f"QEMU of guest '{guest.name}'", command, self._logs / f"{guest.name}.qemu.log")
         self._stack.callback(child.stop)
         streams = [accept(server, child) for server in servers]
@@ -97,10 +105,11 @@ class SplitRun(Run):
         return RunningGuest(plan=guest, child=child, consoles=(boot, reader), agent=agent, qmp=qmp)
 
     def _check_alive(self) -> None:
+        self._show_news()
         if (code := self.switch.ended()) is not None:
-            raise MachineError(f"the switch ended with code {code}: {self.switch.last_words()}")
+            raise MachineError(f"the switch ended with code {code}: {last_line(self.switch.last_words())}")
         for name, guest in self.guests.items():
             if (code := guest.child.ended()) is not None:
                 panics = self.timeline.seen(name, "panic")
-                why = panics[-1].text if panics else guest.child.errors() or f"QEMU ended with code {code}"
+                why = panics[-1].text if panics else last_line(guest.child.errors()) or f"QEMU ended with code {code}"
                 raise MachineError(f"guest '{name}' is gone: {why}", hint=self._last_lines(guest))
