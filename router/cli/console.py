@@ -17,6 +17,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from router import display
 from router.cli import _common, _deployments, _running
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def guests_console(args: argparse.Namespace, plan: DeployPlan | None) -> int:
                 other.execute(args.guest, terminal.size_command(columns, lines))
 
         console = system.console(args.guest, show)
-        print(f"console of {args.guest}; Ctrl-] leaves it", file=sys.stderr)
+        display.styled(f"console of {args.guest}; Ctrl-] leaves it", stream=sys.stderr)
         with terminal.sized(resize):
             terminal.converse(console.send, console.ended, lambda: heard)
         console.close()

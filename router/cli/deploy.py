@@ -19,6 +19,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from router import display
 from router.cli import _common, _deployments
 
 if TYPE_CHECKING:
@@ -77,11 +78,11 @@ def run(args: argparse.Namespace) -> int:
         raise DescriptionError("--resume is for deployments through a lab host", hint="--via USER@HOST")
     if args.dry_run:
         if board.via:
-            print(f"# on lab host {board.via}")
-        print("\n".join(runner.dry_run(job)))
+            display.styled(f"# on lab host {board.via}")
+        for line in runner.dry_run(job):
+            display.styled(line)
         return 0
-    display = _deployments.as_json if args.json else _deployments.Display(args.console)
-    reporter = Reporter(display)
+    reporter = Reporter(_deployments.as_json if args.json else _deployments.Display(args.console))
     try:
         if board.via is not None:
             _through(board.via, job, reporter, args.resume, log)

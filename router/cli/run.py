@@ -21,6 +21,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from router import display
 from router.cli import _common
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     options.check(guests)
     other = model is not None and not model.same_hardware
     folder = _common.build_folder(args, planned.plan.name + ("-emulated" if other else ""))
-    mode = "microkit" if args.mode == "auto" and planned.sdk is not None else args.mode
+    mode = ("microkit" if planned.sdk is not None else "split") if args.mode == "auto" else args.mode
     check_mode(mode, planned)
     try:
         built = build(planned, folder, files.cache_folder(), progress, boot_image=mode == "microkit")
@@ -102,9 +103,14 @@ def run(args: argparse.Namespace) -> int:
     else:
         running = session.split_run(built, plugs, logs, timeline, options.capture)
     if not args.json:
-        print(f"{planned.plan.name}: {mode} run, logs in {logs}/", file=sys.stderr)
+        why = (
+            ", since no Microkit SDK is installed (router doctor)"
+            if args.mode == "auto" and planned.sdk is None
+            else ""
+        )
+        display.styled(f"{planned.plan.name}: {mode} run{why}; logs in {logs}/", stream=sys.stderr)
         for line in caveats(planned, mode):
-            print(f"note: {line}", file=sys.stderr)
+            display.styled(f"note: {line}", stream=sys.stderr)
     return session.run(running, options)
 
 

@@ -88,9 +88,10 @@ def report(args: argparse.Namespace, seen: Snapshot, rows: Any, lines: Sequence[
     if args.json:
         print(json.dumps(rows, indent=2))
     else:
-        print("\n".join(lines))
+        for line in lines:
+            display.styled(line)
     for line in trouble_lines(seen):
-        print(line, file=sys.stderr)
+        display.styled(line, stream=sys.stderr)
     return 4 if seen.troubles else 0
 
 
@@ -149,11 +150,11 @@ def run_controllers(args: argparse.Namespace) -> int:
     if args.action == "destroy":
         destroy_controller(args.connect, args.guest, args.index)
         if not args.json:
-            print(f"{args.guest}: controller {args.index} is gone")
+            display.styled(f"{args.guest}: controller {args.index} is gone")
             return 0
     seen = of_guest(args, servers=False)
     mine = seen.controllers[args.guest]
-    return report(args, seen, [asdict(one) for one in mine], controller_lines(mine))
+    return report(args, seen, [asdict(one) for one in mine], controller_lines(mine, seen.ports[args.guest]))
 
 
 def run_attach(args: argparse.Namespace) -> int:
@@ -193,8 +194,10 @@ def run_watch(args: argparse.Namespace) -> int:
         for event in system.watch(0 if args.since_start else None):
             if not event or not (args.all or event["event"] in EVENTS):
                 continue
-            text = json.dumps(event) if args.json else event_line(event["seconds"], event["guest"], event["text"])
-            print(text, flush=True)
+            if args.json:
+                print(json.dumps(event), flush=True)
+            else:
+                display.styled(event_line(event["seconds"], event["guest"], event["text"]))
             left = None if left is None else left - 1
             if left == 0:
                 break
@@ -204,16 +207,18 @@ def run_watch(args: argparse.Namespace) -> int:
 def run_plug(args: argparse.Namespace) -> int:
     with args.connect() as system:
         row = system.plug(args.device)
-    print(
-        json.dumps(row)
-        if args.json
-        else f"{row['kind']} is on USB port {row['port']}; Linux will call it {row['path']}"
-    )
+    if args.json:
+        print(json.dumps(row))
+    else:
+        display.styled(f"{row['kind']} is on USB port {row['port']}; Linux will call it {row['path']}")
     return 0
 
 
 def run_unplug(args: argparse.Namespace) -> int:
     with args.connect() as system:
         row = system.unplug(args.port)
-    print(json.dumps(row) if args.json else f"{row['kind']} is out of USB port {row['port']}")
+    if args.json:
+        print(json.dumps(row))
+    else:
+        display.styled(f"{row['kind']} is out of USB port {row['port']}")
     return 0

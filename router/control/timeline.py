@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TextIO
 
+from router import display
 from router.control.milestones import match
 from router.display import safe
 
@@ -78,9 +79,7 @@ class Timeline:
             text = json.dumps(row)
         else:
             text = event_line(event.seconds, event.guest, event.text)
-        # In one piece: other threads write too.
-        self._out.write(text + "\n")
-        self._out.flush()
+        display.styled(text, stream=self._out)
 
     def wait(self, since: int, timeout: float) -> list[Event]:
         """The events after the first `since` ones, waiting up to `timeout` seconds for one; may be empty."""

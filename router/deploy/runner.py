@@ -204,7 +204,7 @@ def _prepare(job: Job, uboot: UBoot, reporter: Reporter, tftp: _Tftp | None) -> 
         for step in script.network_steps(job.board, tftp.port):
             uboot.check(step.command, step.seconds)
         if tftp.server is not None and job.board.network is not None and job.board.network.board == "dhcp":
-            found = re.search(r"(\d+\.\d+\.\d+\.\d+)", uboot.check("printenv ipaddr"))
+            found = re.search(r"(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})", uboot.check("printenv ipaddr"))
             tftp.server.peers = frozenset({found.group(1)} if found else ())
 
 

@@ -98,9 +98,9 @@ def crc_of(output: str) -> int | None:
 
 def bytes_of(output: str) -> int | None:
     """How many bytes a load command says it has loaded."""
-    if match := re.search(r"Bytes transferred = (\d+)", output):
+    if match := re.search(r"Bytes transferred = (\d{1,12})\b", output):
         return int(match.group(1))
-    if match := re.search(r"## Total Size\s*=\s*0x[0-9a-fA-F]+ = (\d+) Bytes", output):
+    if match := re.search(r"## Total Size\s{0,9}=\s{0,9}0x[0-9a-fA-F]{1,16} = (\d{1,12}) Bytes", output):
         return int(match.group(1))
     return None
 
@@ -111,12 +111,12 @@ def check_memory(output: str, payloads: tuple[Payload, ...]) -> None:
     Both layouts are read: `-> start = 0x…` with `-> size = 0x…`, as U-Boot prints it since 2009, and nothing else; a
     board whose `bdinfo` has neither is not checked.
     """
-    starts = [int(text, 16) for text in re.findall(r"->\s*start\s*=\s*(0x[0-9a-fA-F]+)", output)]
-    sizes = [int(text, 16) for text in re.findall(r"->\s*size\s*=\s*(0x[0-9a-fA-F]+)", output)]
+    starts = [int(text, 16) for text in re.findall(r"->\s{0,9}start\s{0,9}=\s{0,9}(0x[0-9a-fA-F]{1,16})\b", output)]
+    sizes = [int(text, 16) for text in re.findall(r"->\s{0,9}size\s{0,9}=\s{0,9}(0x[0-9a-fA-F]{1,16})\b", output)]
     banks = [(start, start + size) for start, size in zip(starts, sizes, strict=False) if size]
     if not banks:
         return
-    moved = re.search(r"relocaddr\s*=\s*(0x[0-9a-fA-F]+)", output)
+    moved = re.search(r"relocaddr\s{0,9}=\s{0,9}(0x[0-9a-fA-F]{1,16})\b", output)
     own = int(moved.group(1), 16) if moved else None
     for item in payloads:
         first, last = item.address, item.address + item.size

@@ -25,6 +25,8 @@ CTRL_C = b"\x03"
 TYPED_AT_ONCE = 16  # bytes: the smallest UART FIFO around
 ECHO_SECONDS = 2.0  # longer than any board takes; an echo that lacks something costs this once a line
 IDLE_SECONDS = 0.3
+MAX_OUTPUT = 1 << 18  # characters of one command's output: progress marks of a large transfer fit many times
+USUAL_CONTROLS = (0x07, 0x08, 0x09, 0x0A, 0x0D, 0x1B)  # of a boot loader that is understood: BEL, BS, TAB, LF, CR, ESC
 AUTOBOOT = re.compile(r"(?i)(?:hit|press) .{0,40}?(?:to|for) (?:stop|abort|interrupt).{0,20}|autoboot in \d+")
 STARTED = re.compile(r"Starting kernel \.\.\.|## Starting application|Booting Linux on physical CPU|login: $")
 
@@ -113,7 +115,7 @@ class UBoot:
         """
         mark = self._submit(command)
         begin = re.compile(re.escape(f"{mark}-begin") + r"[\r\n]+")
-        end = re.compile(re.escape(f"{mark}-end=") + r"(\d+)[^\d]")
+        end = re.compile(re.escape(f"{mark}-end=") + r"(\d{1,9})[^\d]")
         unexpanded = re.compile(r"[\r\n]" + re.escape(f"{mark}-end=$?"))
         text, deadline, heard = "", time.monotonic() + seconds, time.monotonic()
         while True:
@@ -122,6 +124,13 @@ class UBoot:
             if data:
                 heard = now
                 text += _text(data)
+                if len(text) > MAX_OUTPUT:
+                    self.abandon()
+                    raise MachineError(
+                        f"the board prints without end (over {MAX_OUTPUT >> 10} KiB)",
+                        hint=_last_words(text[-1000:]),
+                        where=f"U-Boot: {command}",
+                    )
                 started = begin.search(text)
                 output = text[started.end() :] if started else ""
                 if started and (ended := end.search(text, started.end())):
@@ -226,7 +235,7 @@ class UBoot:
                 hint="is it powered, is this its serial adapter, are RX and TX the right way round?",
                 where=where,
             )
-        strange = sum(1 for char in text if char == "\ufffd" or (ord(char) < 32 and char not in "\r\n\t\x1b\x07\b"))
+        strange = sum(1 for char in text if char == "\ufffd" or (ord(char) < 32 and ord(char) not in USUAL_CONTROLS))
         if strange * 4 > len(text):
             return MachineError(
                 f"only garbage comes from the board at {self._line.baud} baud",

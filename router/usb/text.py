@@ -131,13 +131,18 @@ def port_lines(seen: Snapshot, guest: str) -> list[str]:
     return table(("PORT", "USB", "STATE", "DEVICE", "NAME", "FROM", "DRIVER"), rows)
 
 
-def controller_lines(controllers: Sequence[Controller]) -> list[str]:
-    """A guest's controllers, one a line; those that could be created are summed up."""
-    rows = [
-        [str(one.index), str(one.usb), str(one.ports), ", ".join(map(str, one.used)) or "-"]
-        for one in controllers
-        if one.present
-    ]
+def controller_lines(controllers: Sequence[Controller], ports: Sequence[Port]) -> list[str]:
+    """A guest's controllers, one a line, with the ports in use of each speed; those that could be created are counted.
+
+    A controller of USB 3 has two sets of ports, for USB 2 and for USB 3 devices, whose numbers begin at the same one.
+    """
+    rows = []
+    for one in controllers:
+        if one.present:
+            mine = [port for port in ports if port.controller == one.index and port.state != "free"]
+            used = {usb: [str(port.number) for port in mine if port.hub == hub] for usb, hub in ((2, "hs"), (3, "ss"))}
+            shown = [f"USB {usb}: {', '.join(numbers)}" for usb, numbers in used.items() if numbers]
+            rows.append([str(one.index), str(one.usb), str(one.ports), "; ".join(shown) or "-"])
     spare = sum(not one.present for one in controllers)
     lines = table(("CONTROLLER", "USB", "PORTS", "PORTS IN USE"), rows)
     return [*lines, f"{spare} more can be created"] if spare else lines

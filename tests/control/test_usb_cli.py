@@ -198,7 +198,7 @@ def test_watch_prints_what_happens(system: FakeSystem, says: Says) -> None:
 def test_controllers_are_shown_and_created(says: Says) -> None:
     assert says("usb", "controllers", "client").splitlines() == [
         "CONTROLLER  USB  PORTS  PORTS IN USE",
-        "0           3    8      5, 1",
+        "0           3    8      USB 2: 5; USB 3: 1",
         "1 more can be created",
     ]
     assert says("usb", "controllers", "client", "create", "--ports", "4") == "client: controller 1: USB 3, 4 ports\n"

@@ -88,8 +88,8 @@ def negotiate(request: Request, size: int, max_blksize: int = MAX_BLKSIZE, max_w
     for key, text in request.options.items():
         if key not in ("blksize", "tsize", "timeout", "windowsize"):
             continue
-        if not text.isdigit() or len(text) > 10:
-            raise RequestError(BAD_OPTION, f"{key}={text:.20s} is no number that we take")
+        if not (text.isascii() and text.isdigit()) or len(text) > 10:
+            raise RequestError(BAD_OPTION, f"{key}={text:.20s} is not a number in range")
         value = int(text)
         if key == "tsize":
             if size == 0:

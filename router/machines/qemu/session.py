@@ -97,10 +97,10 @@ def sandboxed(qemu: Qemu) -> tuple[str, ...]:
     """QEMU's words for its sandbox; says so where it has none."""
     words = sandbox(qemu.path)
     if not words:
-        print(
+        display.styled(
             f"note: {qemu.path} runs without its sandbox, which it or this kernel lacks: a guest that exploits QEMU has"
             " all rights of this user",
-            file=sys.stderr,
+            stream=sys.stderr,
         )
     return words
 
@@ -113,10 +113,10 @@ def on_several_cores(built: Built, qemu: Qemu) -> list[str]:
     try:
         return yielding(qemu, built.boot_image.kernel, built.folder / "objects")
     except HostError as error:
-        print(
+        display.styled(
             f"note: {error.message}: emulated cores that wait for each other use up each other's time, and guests on"
             f" different cores will hardly get anywhere unless this computer has {built.plan.board.cores} free cores",
-            file=sys.stderr,
+            stream=sys.stderr,
         )
         return []
 
@@ -158,16 +158,14 @@ def run_commands(system: Run, options: RunOptions) -> int:
                 "output": output.decode(errors="replace"),
                 "seconds": round(time.monotonic() - start, 2),
             }
-            # In one piece: the time line may be written by another thread.
-            sys.stdout.write(json.dumps(row) + "\n")
-            sys.stdout.flush()
+            display.styled(json.dumps(row))
         first = first or code
     return first
 
 
 def converse(system: Run, guest: str) -> int:
     """Connect the terminal to a guest's console until Ctrl-] or until the guest ends."""
-    print(f"console of {guest}; Ctrl-] ends the run", file=sys.stderr)
+    display.styled(f"console of {guest}; Ctrl-] ends the run", stream=sys.stderr)
     system.listen(guest, terminal.show_raw)
     system.give_keyboard(guest)
     system.timeline.mute()
