@@ -7,6 +7,7 @@ Standard library only: it runs on lab hosts as well.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -51,7 +52,16 @@ def copy(source: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def written_aside(path: Path, mode: int = 0o644) -> Iterator[Path]:
-    """An empty file of mode 0600 in the folder of `path`, which takes its place when the context ends well."""
+    """An empty file of mode 0600 in the folder of `path`, which takes its place when the context ends well.
+
+    A device or a pipe is not replaced but written to: it is yielded itself.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        with naming(path):
+            yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -64,6 +74,14 @@ def written_aside(path: Path, mode: int = 0o644) -> Iterator[Path]:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def output_folder(path: Path) -> Path:
+    """The folder, made where it is missing. OSError when nothing can be written into it: asked before the work."""
+    path.mkdir(parents=True, exist_ok=True)
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    return path
 
 
 @contextlib.contextmanager

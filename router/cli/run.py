@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from router import files
     from router.control.timeline import Timeline
+    from router.errors import DescriptionError
     from router.machines.qemu import session
     from router.machines.qemu.session import RunOptions, parse_command
     from router.machines.qemu.usb import parse_plugs
@@ -92,11 +93,17 @@ def run(args: argparse.Namespace) -> int:
     folder = _common.build_folder(args, planned.plan.name + ("-emulated" if other else ""))
     mode = ("microkit" if planned.sdk is not None else "split") if args.mode == "auto" else args.mode
     check_mode(mode, planned)
+    logs = files.output_folder(Path(args.logs) if args.logs else folder / "logs")
+    if options.capture is not None:
+        if mode == "microkit":
+            raise DescriptionError(
+                "the switch's frames can be captured in a split run only", "--mode split", where="--capture"
+            )
+        files.output_folder(options.capture.parent)
     try:
         built = build(planned, folder, files.cache_folder(), progress, boot_image=mode == "microkit")
     finally:
         progress.done()
-    logs = Path(args.logs) if args.logs else built.folder / "logs"
     timeline = Timeline(as_json=args.json)
     if mode == "microkit":
         running: Run = session.microkit_run(built, plugs, logs, timeline)
