@@ -45,7 +45,8 @@ def connector(args: argparse.Namespace, plan: DeployPlan | None = None) -> Itera
 
         yield lambda: Connection(name, reach(job))
         return
-    from router.deploy.lab_host import Lab, LabHost
+    from router.deploy.lab_connection import LabHost
+    from router.deploy.lab_host import Lab
 
     with LabHost(board.via) as host:
         lab = Lab(host)

@@ -59,7 +59,8 @@ def _probe(one: LabBoard) -> dict[str, Any]:
 
     if one.via is None:
         return probe(one.board)
-    from router.deploy.lab_host import LabHost, probe_via
+    from router.deploy.lab_connection import LabHost
+    from router.deploy.lab_host import probe_via
 
     try:
         with LabHost(one.via) as host:

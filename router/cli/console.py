@@ -92,7 +92,8 @@ def whole_line(args: argparse.Namespace, plan: DeployPlan | None) -> int:
     board = _deployments.find_board(args, plan.board if plan else None)
     job = _deployments.empty_job(board, jobs.DeployOptions(wait=args.wait, steal=args.steal), plan)
     if board.via is not None:
-        from router.deploy.lab_host import Lab, LabHost
+        from router.deploy.lab_connection import LabHost
+        from router.deploy.lab_host import Lab
 
         with LabHost(board.via) as host:
             lab = Lab(host)

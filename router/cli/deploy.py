@@ -99,7 +99,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _through(target: str, job: Job, reporter: Reporter, resume: bool, log: Path) -> None:
     """Run the job on a lab host and follow it; Ctrl-C stops it there as well."""
-    from router.deploy.lab_host import Lab, LabHost
+    from router.deploy.lab_connection import LabHost
+    from router.deploy.lab_host import Lab
 
     with LabHost(target) as host:
         lab = Lab(host)

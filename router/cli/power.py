@@ -25,7 +25,8 @@ def run(args: argparse.Namespace) -> int:
     board = _deployments.find_board(args, None)
     power.commands(board.board, args.action)
     if board.via is not None:
-        from router.deploy.lab_host import Lab, LabHost
+        from router.deploy.lab_connection import LabHost
+        from router.deploy.lab_host import Lab
 
         job = _deployments.empty_job(board, jobs.DeployOptions(wait=args.wait, steal=args.steal))
         with LabHost(board.via) as host:

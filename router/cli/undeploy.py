@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     job = _deployments.empty_job(board, jobs.DeployOptions(wait=args.wait, steal=args.steal), plan)
     can_switch = power.can(board.board, "off")
     if board.via is not None:
-        from router.deploy.lab_host import Lab, LabHost
+        from router.deploy.lab_connection import LabHost
+        from router.deploy.lab_host import Lab
 
         with LabHost(board.via) as host:
             lab = Lab(host)
