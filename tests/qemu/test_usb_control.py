@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,3 +158,9 @@ def test_a_command_that_nobody_waits_for_any_more_is_ended(booted: Booted) -> No
         thread.join(PATIENCE)
     booted.wait("client", "! ps | grep '[s]leep 777'")
     assert booted.run("client", "echo still here") == "still here\n"
+
+
+def test_every_qemu_is_in_its_sandbox(booted: Booted) -> None:
+    for guest in booted.system.guests.values():
+        status = Path(f"/proc/{guest.child.pid}/status").read_text()
+        assert re.search(r"^Seccomp:\s2$", status, re.M), status
