@@ -86,13 +86,18 @@ def output_folder(path: Path) -> Path:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """An OSError of a write names no file (a full disk, for one): it is told about `path`."""
+    """An OSError of a write does not name the file (a full disk, for one): here it names `path`."""
     try:
         yield
     except OSError as error:
         if error.filename is None:
             error.filename = str(path)
         raise
+
+
+def sha256_of(data: bytes) -> str:
+    """The SHA-256 of some bytes in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def sha256(path: Path) -> str:
@@ -163,7 +168,7 @@ def private_folder(path: Path) -> Path:
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise HostError(
             "this folder is not ours alone: another user could lead its files elsewhere",
-            hint="it must be a folder, no link, that belongs to you and that nobody else may write to; remove it",
+            hint="it must be a real folder (not a link) that only you can write to: remove it",
             where=str(path),
         )
     return path

@@ -8,7 +8,6 @@ empty file for each, named by a hash, in a folder that only the user can write t
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def is_agreed_to(file: Path, content: bytes) -> bool:
 
 def _place_and_content(file: Path, content: bytes) -> str:
     # The place counts: a command such as ./power.sh means another file elsewhere.
-    return hashlib.sha256(str(file.resolve()).encode(errors="surrogateescape") + b"\0" + content).hexdigest()
+    return files.sha256_of(str(file.resolve()).encode(errors="surrogateescape") + b"\0" + content)
 
 
 def _folder(sort: str) -> Path:

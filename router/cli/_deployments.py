@@ -35,7 +35,7 @@ def add_board(parser: argparse.ArgumentParser) -> None:
     """Which board, and through which host."""
     parser.add_argument("--on", metavar="BOARD", help="a board of the lab file (default: the only one that fits)")
     parser.add_argument("--lab", metavar="FILE", help="the lab file (default: ~/.config/router/boards.yaml)")
-    parser.add_argument("--via", metavar="USER@HOST", help="the lab host that the board hangs on")
+    parser.add_argument("--via", metavar="USER@HOST", help="the lab host that the board is wired to")
     parser.add_argument("--wait", metavar="SECONDS", type=float, default=0.0, help="wait for a board that is in use")
     parser.add_argument("--steal", action="store_true", help="take a board that is in use away from its holder")
 
@@ -58,7 +58,7 @@ def find_build(args: argparse.Namespace, progress: _common.Progress) -> tuple[Pa
     make(planned, folder, progress)
     if planned.sdk is None and not (folder / FILE_NAME).exists():
         raise HostError(
-            "there is no loader.img to deploy: it takes a Microkit SDK to make one",
+            "there is no loader.img to deploy: making one needs a Microkit SDK",
             hint="router doctor says how to get one; --no-build takes what is in the build folder",
         )
     return folder, read_plan(folder)

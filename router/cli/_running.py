@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--system", metavar="NAME", help="which running system (default: the only one)")
     parser.add_argument("--on", metavar="BOARD", help="the system on a board of the lab file")
     parser.add_argument("--lab", metavar="FILE", help="the lab file (default: ~/.config/router/boards.yaml)")
-    parser.add_argument("--via", metavar="USER@HOST", help="the lab host that the board hangs on")
+    parser.add_argument("--via", metavar="USER@HOST", help="the lab host that the board is wired to")
 
 
 @contextmanager

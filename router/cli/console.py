@@ -5,8 +5,8 @@ With --guest NAME it is that guest's console: of the only system that `router ru
 one), or with FILE or --on of the system on a board. Others may use the same system meanwhile: `router usb`, `router
 exec`, and further consoles. FILE says which system is on the board, where `router deploy` has not put it there.
 
-Without --guest everything on the board's serial line is shown as it is, guests' lines with their tags, and nobody else
-can use the board meanwhile.
+Without --guest everything on the board's serial line is shown as it is, guests' lines with their tags, and no one
+else can use the board meanwhile.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ A device is called by its busid in the server (1-2), by vendor and product (0627
 other has. What attach and detach do lasts until the system stops; what is to last longer belongs into the description's
 `usb:` rules.
 
-With --on BOARD the system is what `router deploy` has brought up on that board of the lab file. Whoever holds the
-board's serial line serves it; where nobody does, a process is started that holds it while somebody is connected.
+With --on BOARD the system is what `router deploy` has brought up on that board of the lab file. The process
+that owns the board's serial line serves it; where there is none, one is started that lasts while clients are connected.
 
 Examples:
 
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     attach.add_argument("guest", metavar="GUEST")
     attach.add_argument("device", metavar="DEVICE", help="a busid, VID:PID, or part of the name")
     attach.add_argument("--port", type=int, metavar="N", default=0, help="the virtual port (default: any)")
-    detach = verb("detach", "take a device from a guest; it is not attached again by itself", run_detach)
+    detach = verb("detach", "take a device from a guest; it is not attached again automatically", run_detach)
     detach.add_argument("guest", metavar="GUEST")
     detach.add_argument("device", metavar="PORT|DEVICE", help="a virtual port, a busid, VID:PID, or part of the name")
     watch = verb("watch", "show what happens as it happens", run_watch)

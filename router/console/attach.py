@@ -7,7 +7,7 @@ import select
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from router.console.terminal import LAST, Keys, raw_terminal, show
+from router.console.terminal import SILENCE_TIMEOUT_S, Keys, raw_terminal, show
 from router.errors import MachineError
 
 
@@ -52,11 +52,11 @@ class ChannelStream:
 def attach(stream: ConsoleStream) -> None:
     """Connect this terminal until Ctrl-], or until all is silent after standard input has ended.
 
-    Before the line is open there is nobody who could be silent. The terminal's settings are restored.
+    Silence counts from when the line is open. The terminal's settings are restored.
     """
     keys, silent = Keys(), 0.0
     with raw_terminal():
-        while not keys.left and silent < LAST:
+        while not keys.left and silent < SILENCE_TIMEOUT_S:
             if typed := keys.take(0):
                 stream.write(typed)
             data = stream.read(0.02 if keys.open else 0.1)

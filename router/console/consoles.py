@@ -13,7 +13,7 @@ from pathlib import Path
 
 from router import files
 
-TAIL = 20
+TAIL_LINES = 20
 """Lines kept of each console for error reports."""
 MAX_LINE_BYTES = 4096
 """Of one line; the rest up to its end is in the log only."""
@@ -27,7 +27,7 @@ class Console(threading.Thread):
     def __init__(self, guest: str, stream: socket.socket, log: Path, lines: queue.Queue[tuple[str, str]]) -> None:
         super().__init__(name=f"console-{guest}", daemon=True)
         self.guest = guest
-        self.tail: deque[str] = deque(maxlen=TAIL)
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._stream = stream
         self._log = files.Log(log)
         self._lines = lines

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from router.control.json_lines import LONGEST, LONGEST_ANSWER, VERSION, BrokenError, JsonLines
+from router.control.json_lines import MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, VERSION, BrokenError, JsonLines
 from router.control.place import running, socket_path
 from router.errors import DescriptionError, HostError, MachineError, RouterError, from_row
 
-ANSWER = 30.0
-"""Seconds within which an answer has to come, beside the time that a command in a guest may take."""
+ANSWER_TIMEOUT_S = 30.0
+"""For an answer; the time of a command in a guest comes on top."""
 
 
 def choose(system: str | None) -> str:
@@ -47,8 +47,8 @@ class Connection:
         try:
             if path is not None:
                 self._stream.connect(str(path))
-            self._lines = JsonLines(self._stream, LONGEST_ANSWER)
-            greeting = self._receive(ANSWER)
+            self._lines = JsonLines(self._stream, MAX_ANSWER_BYTES)
+            greeting = self._receive(ANSWER_TIMEOUT_S)
             if "error" in greeting:
                 raise from_row(greeting["error"])
             if greeting.get("router") != VERSION:
@@ -104,7 +104,7 @@ class Connection:
     def console(self, guest: str, show: Callable[[bytes], None]) -> Typing:
         """Connect to a guest's console: `show` gets what it says, from another thread."""
         number = self._send({"op": "console", "guest": guest})
-        self._next(number, ANSWER)
+        self._next(number, ANSWER_TIMEOUT_S)
         return Typing(self._lines, number, show)
 
     def plug(self, device: str) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class Connection:
     ) -> dict[str, Any]:
         number = self._send(request)
         while True:
-            message = self._next(number, patience + ANSWER)
+            message = self._next(number, patience + ANSWER_TIMEOUT_S)
             if message is None:
                 raise MachineError(f"the system '{self.system}' has stopped")
             if "result" in message:
@@ -146,8 +146,8 @@ class Connection:
     def _send(self, request: dict[str, Any]) -> int:
         number = next(self._numbers)
         request = {"id": number, **request}
-        if len(json.dumps(request)) >= LONGEST:
-            raise DescriptionError("the command is too long", hint=f"a request may have {LONGEST} bytes")
+        if len(json.dumps(request)) >= MAX_REQUEST_BYTES:
+            raise DescriptionError("the command is too long", hint=f"a request may have {MAX_REQUEST_BYTES} bytes")
         try:
             self._lines.send(request)
         except BrokenError as error:
@@ -202,7 +202,7 @@ class Typing(threading.Thread):
         self._say(base64.b64encode(data).decode())
 
     def ended(self) -> bool:
-        """Whether the console has ended by itself; raises the error that it ended with."""
+        """Whether the console has ended; raises the error that it ended with."""
         if self._error is not None:
             raise self._error
         return not self.is_alive()
@@ -211,7 +211,7 @@ class Typing(threading.Thread):
         """Leave; what the console has said before is shown before."""
         if self.is_alive():
             self._say(None)
-            self.join(ANSWER)
+            self.join(ANSWER_TIMEOUT_S)
 
     def _say(self, text: str | None) -> None:
         try:

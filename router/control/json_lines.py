@@ -13,11 +13,11 @@ from typing import Any
 
 VERSION = 2
 """Grows when a client of before would misunderstand. New fields and new operations do not count."""
-LONGEST = 1 << 16
+MAX_REQUEST_BYTES = 1 << 16
 """Bytes of one request, its line end included."""
-LONGEST_ANSWER = 1 << 20
+MAX_ANSWER_BYTES = 1 << 20
 """Bytes of one answer."""
-PATIENCE = 10.0
+LINE_TIMEOUT_S = 10.0
 """Seconds that the other end may take to accept a line, or from a line's first byte to its last."""
 
 
@@ -37,8 +37,8 @@ class JsonLines:
     def receive(self, timeout: float | None) -> dict[str, Any] | None:
         """The next object; None at the end of the stream.
 
-        BrokenError when nothing comes within `timeout` seconds (None: wait for ever), or what comes is no object, too
-        long, or too slow.
+        BrokenError when nothing comes within `timeout` seconds (None: wait for ever), and for what is not an object,
+        too long, or too slow.
         """
         until = None if timeout is None else time.monotonic() + timeout
         while (end := self._buffer.find(b"\n")) < 0:
@@ -54,7 +54,7 @@ class JsonLines:
             if not data:
                 return None
             if not self._buffer:
-                until = time.monotonic() + PATIENCE
+                until = time.monotonic() + LINE_TIMEOUT_S
             self._buffer += data
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
@@ -71,7 +71,7 @@ class JsonLines:
     def send(self, value: dict[str, Any]) -> None:
         """Send an object whole. BrokenError when the other end does not take it in time, or is gone."""
         view = memoryview(json.dumps(value).encode() + b"\n")
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + LINE_TIMEOUT_S
         with self._sending:
             while view:
                 try:
@@ -94,6 +94,6 @@ class JsonLines:
         return bool(poll.poll(None if seconds is None else seconds * 1000))
 
     def end(self) -> None:
-        """End the conversation: whoever waits on it is told. The socket stays the caller's to close."""
+        """End the conversation at both ends. The socket stays the caller's to close."""
         with contextlib.suppress(OSError):
             self._stream.shutdown(socket.SHUT_RDWR)

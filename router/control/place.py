@@ -54,7 +54,7 @@ class Claim:
         while True:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, files.PRIVATE)
             if not files.try_lock(handle):
-                # A shared lock fits only beside the shared lock of a process that looks (`running`).
+                # A shared lock can be had: the other lock is shared too, of a process that looks (`running`).
                 if files.try_lock(handle, shared=True):
                     os.close(handle)
                     time.sleep(0.01)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Serves a running system on its control socket, beside the thread that runs it. docs/reference/control.md.
+"""Serves a running system on its control socket, in threads of its own. docs/reference/control.md.
 
 One thread accepts and keeps the time line up to date, one thread each serves a client, all bounded: how many there are,
-how long a line is, how long anything takes. Whatever a client does ends its own connection at the most.
+how long a line is, how long anything takes. A client can end its own connection, and nothing else.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from router.control.json_lines import LONGEST, VERSION, BrokenError, JsonLines
+from router.control.json_lines import MAX_REQUEST_BYTES, VERSION, BrokenError, JsonLines
 from router.control.place import Claim
 from router.control.system import RunningSystem, plugged, state
 from router.errors import DescriptionError, RouterError, to_row
 
 MAX_CLIENTS = 16
-IDLE = 60.0
+IDLE_TIMEOUT_S = 60.0
 """Seconds that a client may be connected without asking for anything."""
-LONGEST_COMMAND = 3600.0
+MAX_COMMAND_TIMEOUT_S = 3600.0
 """Seconds that a command in a guest may take at most."""
-TICK = 0.2
-CONSOLE_PIECES = 4096
-"""Pieces of a console's output that wait for a client at most."""
+POLL_S = 0.2
+MAX_CONSOLE_BYTES = 4 << 20
+"""Of a console's output that wait for a client; then it is disconnected."""
 log = logging.getLogger(__name__)
 
 Fields = dict[str, Any]
@@ -59,7 +59,7 @@ class ControlServer:
         except BaseException:
             self._listener.close()
             raise
-        self._listener.settimeout(TICK)
+        self._listener.settimeout(POLL_S)
         self._thread.start()
         return self
 
@@ -83,7 +83,7 @@ class ControlServer:
             return len(self._clients)
 
     def retire(self) -> bool:
-        """Take nobody any more, unless somebody is connected; whether it is so.
+        """Refuse new clients, unless one is connected; whether it does.
 
         Who comes later is hung up on before a greeting, and can tell by that to look for another server.
         """
@@ -102,13 +102,13 @@ class ControlServer:
                 continue
             except OSError as error:
                 log.warning("control socket: %s", error.strerror)
-                time.sleep(TICK)
+                time.sleep(POLL_S)
                 continue
             self._begin(stream)
 
     def _begin(self, stream: socket.socket) -> None:
         stream.settimeout(None)
-        lines = JsonLines(stream, LONGEST)
+        lines = JsonLines(stream, MAX_REQUEST_BYTES)
         thread = threading.Thread(target=self._serve, args=(stream, lines), name="control-client", daemon=True)
         with self._lock:
             full = len(self._clients) >= MAX_CLIENTS
@@ -137,7 +137,7 @@ class ControlServer:
         lines.send({"router": VERSION, "system": self._system.facts.system, "pid": os.getpid()})
         while not self._stopping.is_set():
             try:
-                request = lines.receive(IDLE)
+                request = lines.receive(IDLE_TIMEOUT_S)
             except BrokenError as error:
                 lines.send(_failure(None, DescriptionError(f"bad request: {error}", "see docs/reference/control.md")))
                 raise
@@ -180,11 +180,15 @@ class ControlServer:
     def _execute(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
         guest, command = self._guest(request), _field(request, "command", str)
         timeout = request.get("timeout", 60.0)
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= LONGEST_COMMAND:
-            raise DescriptionError(f"a timeout of {timeout!r}", hint=f"seconds, at most {LONGEST_COMMAND:g}")
+        if (
+            isinstance(timeout, bool)
+            or not isinstance(timeout, int | float)
+            or not 0 < timeout <= MAX_COMMAND_TIMEOUT_S
+        ):
+            raise DescriptionError(f"a timeout of {timeout!r}", hint=f"seconds, at most {MAX_COMMAND_TIMEOUT_S:g}")
 
         def output(data: bytes) -> None:
-            # A client that has gone ends its command by `cancelled`; one that reads nothing, within PATIENCE.
+            # A client that has gone ends its command by `cancelled`; one that reads nothing, within LINE_TIMEOUT_S.
             try:
                 lines.send({"id": number, "output": base64.b64encode(data).decode()})
             except BrokenError:
@@ -228,7 +232,7 @@ class ControlServer:
             raise DescriptionError(f"'since' is {since!r}", hint="the number of the first event to tell, from 0")
         lines.send({"id": number, "watching": since})
         while not self._stopping.is_set() and not lines.gone():
-            for event in timeline.wait(since, TICK):
+            for event in timeline.wait(since, POLL_S):
                 row = {"number": since, "seconds": event.seconds, "guest": event.guest, "event": event.name}
                 lines.send({"id": number, "event": {**row, "detail": event.detail, "text": event.text}})
                 since += 1
@@ -237,18 +241,26 @@ class ControlServer:
     def _console(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
         """Both ways until the client says `"input": null` or hangs up."""
         guest, system = self._guest(request), self._system
-        waiting: queue.Queue[bytes | None] = queue.Queue(CONSOLE_PIECES)
+        waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        pending, counting = 0, threading.Lock()
+
+        def count(change: int) -> int:
+            nonlocal pending
+            with counting:
+                pending += change
+                return pending
 
         def heard(data: bytes) -> None:
-            try:
-                waiting.put_nowait(data)
-            except queue.Full:  # who does not read holds nobody else up
+            if count(len(data)) > MAX_CONSOLE_BYTES:  # a client that does not read delays no other
                 lines.end()
+            else:
+                waiting.put(data)
 
         def tell() -> None:
             with contextlib.suppress(BrokenError):
                 while (data := waiting.get()) is not None:
                     lines.send({"id": number, "output": base64.b64encode(data).decode()})
+                    count(-len(data))
 
         lines.send({"id": number, "console": guest})
         teller = threading.Thread(target=tell, name="control-console", daemon=True)
@@ -271,8 +283,7 @@ class ControlServer:
         finally:
             system.unlisten(guest, heard)
             system.give_keyboard(None)
-            with contextlib.suppress(queue.Full):
-                waiting.put_nowait(None)
+            waiting.put(None)
             teller.join(1)
         return {}
 

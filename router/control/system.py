@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from router.control.facts import SystemFacts
 from router.control.timeline import Timeline
 
-MILESTONES = 50
-"""So many of a guest's last milestones are told."""
+MAX_MILESTONES = 50
+"""Of one guest in the answer to `state`: the last ones."""
 
 
 class Plug(Protocol):
@@ -103,7 +103,7 @@ class RunningSystem(Protocol):
         ...
 
     def give_keyboard(self, guest: str | None) -> None:
-        """Show a guest's console as somebody who types there needs it; None: nobody types any more."""
+        """Show a guest's console as a person who types there needs it; None: nobody types any more."""
         ...
 
 
@@ -128,7 +128,7 @@ def state(system: RunningSystem, mode: str, pid: int) -> dict[str, Any]:
                     {"seconds": event.seconds, "event": event.name, "detail": event.detail}
                     for event in list(timeline.events)
                     if event.guest == guest.name
-                ][-MILESTONES:],
+                ][-MAX_MILESTONES:],
             }
             for guest in facts.guests
         ],

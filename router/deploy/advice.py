@@ -36,7 +36,7 @@ ADVICE: tuple[BootAdvice, ...] = (
     ),
     BootAdvice(
         r"ARP Retry count exceeded",
-        "nobody answers at the TFTP server's address",
+        "no answer from the TFTP server's address (ARP)",
         "are `network: server` and `network: board` in one subnet, and is the cable in the right socket?",
     ),
     BootAdvice(

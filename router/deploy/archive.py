@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import io
 import zipfile
@@ -77,4 +76,4 @@ def make_archive() -> Archive:
             info.external_attr = 0o644 << 16
             archive.writestr(info, files[name])
     data = out.getvalue()
-    return Archive(data, hashlib.sha256(data).hexdigest())
+    return Archive(data, files.sha256_of(data))

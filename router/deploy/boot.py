@@ -15,9 +15,9 @@ from router.deploy.plan import DeployPlan
 from router.errors import MachineError
 
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-_])")
-PARTIAL_SECONDS = 0.5  # after which an unfinished line counts as one: a prompt never ends in a newline
-SETTLE_SECONDS = 3.0  # how long a start without milestones is watched for an immediate failure
-OPTIONAL_SECONDS = 5.0  # how long what need not come is waited for, after what has to
+PARTIAL_LINE_TIMEOUT_S = 0.5  # after which an unfinished line counts as one: a prompt never ends in a newline
+SETTLE_S = 3.0  # how long a start without milestones is watched for an immediate failure
+OPTIONAL_TIMEOUT_S = 5.0  # how long what need not come is waited for, after what has to
 KEPT_LINES = 12
 MAX_REST = 2 * MAX_LINE  # of a line without an end, which a board may print for ever
 
@@ -68,7 +68,7 @@ class Watcher:
                 rest = rest[-MAX_REST:]
                 for text in complete:
                     self._line(text)
-            elif rest and now - partial_since > PARTIAL_SECONDS:
+            elif rest and now - partial_since > PARTIAL_LINE_TIMEOUT_S:
                 self._search(ESCAPES.sub("", rest))
                 partial_since = now + plan.boot_seconds  # once is enough
             if not self._lacks():
@@ -89,11 +89,11 @@ class Watcher:
         """Whether there is nothing more to wait for."""
         now = time.monotonic()
         if not self._plan.milestones:
-            return now - self._started >= SETTLE_SECONDS
+            return now - self._started >= SETTLE_S
         if self._lacks():
             return False
         last = self._started + (self.seen[-1].seconds if self.seen else 0.0)
-        return not self._waiting or now - last >= OPTIONAL_SECONDS
+        return not self._waiting or now - last >= OPTIONAL_TIMEOUT_S
 
     def _line(self, text: str) -> None:
         text = text[:MAX_LINE]

@@ -159,7 +159,8 @@ def _explain(error: Exception, target: str) -> HostError | None:
 
     if isinstance(error, paramiko.BadHostKeyException):
         return HostError(
-            f"the host key of {target} is not the known one", hint="somebody else may be answering; ask its keeper"
+            f"the host key of {target} is not the known one",
+            hint="another computer may be answering in its place; ask its administrator",
         )
     if isinstance(error, paramiko.AuthenticationException):
         return HostError(f"{target} does not let us in", hint=f"try `ssh {target}`; ssh-add loads a key")

@@ -32,8 +32,8 @@ from router.lab.probe import probe
 
 EVENTS, JOB, PID, LOG, CONSOLE = "events.jsonl", "job.json", "pid", "runner.log", "console.log"
 NOT_ADMITTED = 5  # an exit code that no error of ours has
-KEPT_RUNS = 20
-KEPT_BLOB_SECONDS = 30 * 24 * 3600.0
+MAX_RUNS = 20
+MAX_BLOB_AGE_S = 30 * 24 * 3600.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -214,7 +214,7 @@ def connect(_: Path, arguments: list[str]) -> int:
 
 
 def hold(_: Path, arguments: list[str]) -> int:
-    """Serve a board's system as long as somebody is connected, in the background; the job is standard input."""
+    """Serve a board's system while clients are connected, in the background; the job is standard input."""
     if os.fork():
         os._exit(0)
     os.setsid()
@@ -241,7 +241,7 @@ def _alive(folder: Path) -> bool:
 def _tidy(folder: Path) -> None:
     """Forget old runs, and payloads that were not used for a month."""
     runs = sorted(path for path in folder.parent.iterdir() if path.is_dir())
-    for old in runs[:-KEPT_RUNS]:
+    for old in runs[:-MAX_RUNS]:
         if not _alive(old):
             for path in old.iterdir():
                 path.unlink()
@@ -249,7 +249,7 @@ def _tidy(folder: Path) -> None:
     blobs = folder.parent.parent / "blobs"
     for blob in blobs.iterdir() if blobs.is_dir() else ():
         with contextlib.suppress(FileNotFoundError):  # two runs may tidy at once
-            if time.time() - blob.stat().st_mtime > KEPT_BLOB_SECONDS:
+            if time.time() - blob.stat().st_mtime > MAX_BLOB_AGE_S:
                 blob.unlink()
 
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from router import files
 from router.console.serial_port import SerialPort
 from router.deploy import script, state
 from router.deploy.advice import explain
@@ -27,7 +28,7 @@ from router.lab import power
 from router.lab.board import Board
 from router.lab.lock import BoardLock, Holder
 
-TFTP_TRIES = 3  # unanswered requests (`T `) after which a boot loader is not asking the port that it was told
+MAX_TFTP_TRIES = 3  # unanswered requests (`T `) after which the boot loader must be asking another port
 
 
 def deploy(job: Job, reporter: Reporter) -> None:
@@ -63,7 +64,7 @@ def deploy(job: Job, reporter: Reporter) -> None:
 
 
 def dry_run(job: Job) -> list[str]:
-    """Every command that `deploy` would send, and what it would do beside them, one line each."""
+    """Every command that `deploy` would send, and what else it would do, one line each."""
     board, plan = job.board, job.plan
     lines = [f"# board {board.name} ({board.kind}) on {board.serial} at {board.baud or plan.baud} baud"]
     if job.options.power and power.can(board, "cycle"):
@@ -115,9 +116,9 @@ def _tftp(job: Job, reporter: Reporter) -> Iterator[_Tftp | None]:
     if board.load != "tftp" or board.network is None:
         yield None
         return
-    files = {script.served_name(item): job.path(item) for item in job.plan.payloads}
+    served = {script.served_name(item): job.path(item) for item in job.plan.payloads}
     if board.tftp.root is not None:
-        _publish(Path(board.tftp.root), files)
+        _publish(Path(board.tftp.root), served)
         yield _Tftp(69, None)
         return
     handle: list[_Tftp] = []
@@ -139,7 +140,7 @@ def _tftp(job: Job, reporter: Reporter) -> Iterator[_Tftp | None]:
     if board.network.board != "dhcp":
         peers = frozenset({str(ipaddress.IPv4Interface(board.network.board).ip)})
     server = TftpServer(
-        files,
+        served,
         address=board.network.server,
         port=board.tftp.port,
         peers=peers,
@@ -152,16 +153,15 @@ def _tftp(job: Job, reporter: Reporter) -> Iterator[_Tftp | None]:
         yield handle[0]
 
 
-def _publish(root: Path, files: dict[str, Path]) -> None:
+def _publish(root: Path, served: dict[str, Path]) -> None:
     """Copy the files into the folder of a TFTP server that runs already: aside first, then renamed."""
-    for name, path in files.items():
-        target, aside = root / name, root / f".{name}.part"
+    for name, path in served.items():
+        target = root / name
         try:
-            shutil.copyfile(path, aside)
-            aside.chmod(0o644)
-            aside.replace(target)
+            # Others may write there as well: a name of its own for the file aside, which follows no link.
+            with files.written_aside(target) as aside:
+                shutil.copyfile(path, aside)
         except OSError as error:
-            aside.unlink(missing_ok=True)
             raise HostError(
                 f"cannot put the file into the TFTP folder: {error.strerror}",
                 hint="is it writable for you, and is there room? `df` and `ls -ld` tell",
@@ -217,7 +217,7 @@ def _load(job: Job, item: Payload, uboot: UBoot, line: SerialPort, reporter: Rep
             nonlocal sent
             if tftp is not None:
                 deaf = tftp.server is not None and tftp.port != 69 and not tftp.requests.is_set()
-                if deaf and output.count("T ") >= TFTP_TRIES:
+                if deaf and output.count("T ") >= MAX_TFTP_TRIES:
                     uboot.abandon()
                     raise _load_error("Retry count exceeded", step.command, job.board, tftp)
                 if "Retry count exceeded" in output or "Not retrying" in output:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The deployment plan of a Microkit system: what `router build` writes beside loader.img."""
+"""The deployment plan of a Microkit system: what `router build` writes for loader.img."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write_system(
     """Write `deploy.json` for the `loader.img` in a build folder, and return the plan.
 
     address: where the loader must be, in bytes. start: U-Boot's command, or "booti" for boot loaders that cannot `go`:
-    then a copy with a header is made beside it. config: Microkit's; only `debug` lets the loader and seL4 speak.
+    then a copy with a header is made. config: Microkit's; only `debug` lets the loader and seL4 speak.
     prompt, baud and identity are board facts (see DeployPlan).
     """
     receiving = {grant["to"] for grant in facts.grants}

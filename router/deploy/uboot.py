@@ -23,8 +23,8 @@ from router.errors import MachineError
 
 CTRL_C = b"\x03"
 TYPED_AT_ONCE = 16  # bytes: the smallest UART FIFO around
-ECHO_SECONDS = 2.0  # longer than any board takes; an echo that lacks something costs this once a line
-IDLE_SECONDS = 0.3
+ECHO_TIMEOUT_S = 2.0  # longer than any board takes; an echo that lacks something costs this once a line
+IDLE_S = 0.3
 MAX_OUTPUT = 1 << 18  # characters of one command's output: progress marks of a large transfer fit many times
 USUAL_CONTROLS = (0x07, 0x08, 0x09, 0x0A, 0x0D, 0x1B)  # of a boot loader that is understood: BEL, BS, TAB, LF, CR, ESC
 AUTOBOOT = re.compile(r"(?i)(?:hit|press) .{0,40}?(?:to|for) (?:stop|abort|interrupt).{0,20}|autoboot in \d+")
@@ -40,21 +40,21 @@ class Reply:
 
 
 class UBoot:
-    """U-Boot at the other end of `line`. told is called with each command before it is sent."""
+    """U-Boot at the other end of `line`. sending is called with each command before it is sent."""
 
     def __init__(
         self,
         line: SerialPort,
         prompt: str,
         stop_keys: bytes = CTRL_C,
-        told: Callable[[str], None] = lambda _: None,
+        sending: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.banner = ""
         self._line = line
         # A word may stand before the prompt (`u-boot=> `); a space may not, or `crc32 … ==> ` would do.
         self._prompt = re.compile(r"(?:^|[\r\n])[\w.-]{0,24}" + re.escape(prompt.rstrip()) + r" ?$")
         self._stop_keys = stop_keys
-        self._told = told
+        self._sending = sending
         self._echoes = True
 
     def at_prompt(self, seconds: float) -> bool:
@@ -63,7 +63,7 @@ class UBoot:
         self._line.write(CTRL_C)
         text, deadline = "", time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            data = self._line.read(min(IDLE_SECONDS, left))
+            data = self._line.read(min(IDLE_S, left))
             text = (text + _text(data))[-4000:]
             if not data:
                 if self._prompt.search(text):
@@ -76,7 +76,7 @@ class UBoot:
         text, stopped, deadline = "", 0, time.monotonic() + seconds
         received = self._line.total_received
         while (left := deadline - time.monotonic()) > 0:
-            data = self._line.read(min(IDLE_SECONDS, left))
+            data = self._line.read(min(IDLE_S, left))
             text = (text + _text(data))[-20000:]
             if not data:
                 if self._prompt.search(text):
@@ -167,12 +167,12 @@ class UBoot:
         """Leave whatever runs, so that the board is at its prompt (best effort, a second at most)."""
         for _ in range(3):
             self._line.write(CTRL_C)
-            if self._prompt.search(_text(self._drain(IDLE_SECONDS))):
+            if self._prompt.search(_text(self._drain(IDLE_S))):
                 return
 
     def _submit(self, command: str) -> str:
         """Type the framed command and press Enter; returns its mark."""
-        self._told(command)
+        self._sending(command)
         for _ in range(3):
             mark = f"r{secrets.token_hex(3)}"
             typed = f"echo {mark}-begin; {command}; echo {mark}-end=$?"
@@ -181,7 +181,7 @@ class UBoot:
                 self._line.write(b"\r")
                 return mark
             self._line.write(CTRL_C)  # gives the line up
-            self._drain(IDLE_SECONDS)
+            self._drain(IDLE_S)
         raise MachineError(
             "the serial line garbles what is sent to the board",
             hint="check ground and cable length, or try a lower baud rate",
@@ -196,7 +196,7 @@ class UBoot:
             piece = text[at : at + TYPED_AT_ONCE]
             self._line.write(piece.encode())
             sent += len(piece)
-            deadline = time.monotonic() + ECHO_SECONDS
+            deadline = time.monotonic() + ECHO_TIMEOUT_S
             while self._echoes and len(echo) < sent and (left := deadline - time.monotonic()) > 0:
                 echo += re.sub(r"[\r\n\x07]", "", _text(self._line.read(left)))
             if at == 0 and not echo:

@@ -12,8 +12,8 @@ from router.errors import MachineError
 
 SOH, STX, EOT, ACK, NAK, CAN, CRC = 0x01, 0x02, 0x04, 0x06, 0x15, 0x18, 0x43
 PAD = b"\x1a"
-TRIES = 10
-ANSWER_SECONDS = 5.0
+MAX_TRIES = 10
+ANSWER_TIMEOUT_S = 5.0
 
 
 def frame(number: int, data: bytes) -> bytes:
@@ -23,7 +23,7 @@ def frame(number: int, data: bytes) -> bytes:
 
 
 class Sender:
-    """Sends one file over `line` to a receiver that has just been started. progress is told the bytes acknowledged.
+    """Sends one file over `line` to a receiver that has just been started. progress gets the bytes acknowledged so far.
 
     heard: what the receiver has said already; its first request may be the end of it.
     """
@@ -47,28 +47,28 @@ class Sender:
             piece = data[at : at + 1024]
             self._block(number, piece.ljust(128 if len(piece) <= 128 else 1024, PAD))
             self._progress(min(at + 1024, len(data)))
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             self._line.write(bytes((EOT,)))
             if self._answer((ACK, NAK)) == ACK:
                 return
         raise self._failed("it does not acknowledge the end of the file")
 
     def _block(self, number: int, data: bytes) -> None:
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             self._line.write(frame(number, data))
             if self._answer((ACK, NAK)) == ACK:
                 return
-        raise self._failed(f"block {number} was refused {TRIES} times")
+        raise self._failed(f"block {number} was refused {MAX_TRIES} times")
 
     def _await(self, wanted: int) -> None:
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             if self._answer((wanted,)) == wanted:
                 return
         raise self._failed("it never asked for the file")
 
     def _answer(self, wanted: tuple[int, ...]) -> int | None:
         """The next byte among `wanted`, or None when none came in time. Two CANs end everything."""
-        deadline = time.monotonic() + ANSWER_SECONDS
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
         cancelled = 0
         while True:
             while self._pending:

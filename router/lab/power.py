@@ -9,7 +9,7 @@ import subprocess
 from router.errors import HostError
 from router.lab.board import Board
 
-HOOK_SECONDS = 60.0
+HOOK_TIMEOUT_S = 60.0
 OFF_SECONDS = 1.0  # between off and on where there is no `cycle`: capacitors
 
 
@@ -46,13 +46,13 @@ def switch(board: Board, action: str) -> None:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                timeout=HOOK_SECONDS,
+                timeout=HOOK_TIMEOUT_S,
                 check=False,
                 env={**os.environ, "ROUTER_BOARD": board.name},
             )
         except subprocess.TimeoutExpired:
             raise HostError(
-                f"the power command did not end within {HOOK_SECONDS:.0f} s", hint=command, where=board.name
+                f"the power command did not end within {HOOK_TIMEOUT_S:.0f} s", hint=command, where=board.name
             ) from None
         if done.returncode != 0:
             said = done.stdout.strip().splitlines()[-1:] or ["it printed nothing"]

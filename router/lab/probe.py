@@ -42,7 +42,7 @@ def _network(board: Board) -> list[str]:
     if board.tftp.root is not None:
         root = Path(board.tftp.root)
         if not root.is_dir():
-            return [f"tftp root {root} is no folder"]
+            return [f"tftp root {root} is not a folder"]
         return [] if os.access(root, os.W_OK) else [f"tftp root {root} is not writable"]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:

@@ -81,8 +81,10 @@ class LiveSystem(ABC, Generic[G]):
     def __enter__(self) -> Self:
         try:
             self._logs.mkdir(parents=True, exist_ok=True)
+            ours = {"system", "serial", "qemu", "vswitch", *self.facts.names}
             for old in (*self._logs.glob("*.log"), *self._logs.glob("*.log.1")):
-                old.unlink()
+                if old.name.split(".")[0] in ours:  # the folder may be one that the user keeps other logs in
+                    old.unlink()
             self._start()
         except BaseException:
             self._stack.close()
@@ -127,7 +129,7 @@ class LiveSystem(ABC, Generic[G]):
         return console, AgentChannel(self._line.port(control(guest)), guest)
 
     def give_keyboard(self, guest: str | None) -> None:
-        """Show a guest's console as somebody who types there needs it (None: nobody does).
+        """Show a guest's console as a person who types there needs it; None: nobody types.
 
         Nothing to do where each guest has a line of its own.
         """
@@ -159,7 +161,7 @@ class LiveSystem(ABC, Generic[G]):
         return False
 
     def pump(self) -> None:
-        """Take the console lines that have come, unless another thread does: for one beside that which runs it all."""
+        """Take the console lines that have come, unless another thread does. Any thread may call it."""
         if self._reading.acquire(blocking=False):
             try:
                 while self._take(0):
@@ -180,7 +182,7 @@ class LiveSystem(ABC, Generic[G]):
         return True
 
     def _other_line(self, line: str) -> None:
-        """A line that is no guest's."""
+        """A line of the loader, the kernel or the monitor."""
         line = line[:MAX_LINE]
         for stage in milestones.SYSTEM:
             if re.search(stage.pattern, line) and not self.timeline.seen(SYSTEM, stage.name):

@@ -15,7 +15,7 @@ from router import files
 from router.errors import HostError
 
 UNLESS_ORPHAN = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
-"""For the shell: the program, unless the parent ended before the kernel was told to end us with it."""
+"""For the shell: the program, unless the parent ended before PR_SET_PDEATHSIG took effect."""
 TERM_TIMEOUT_S = 3.0
 """From SIGTERM to SIGKILL."""
 KILL_TIMEOUT_S = 60.0

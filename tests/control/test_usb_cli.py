@@ -168,7 +168,7 @@ def test_what_cannot_be_says_what_is_in_the_way(
     assert (lines[1].strip().startswith(hint)) if hint else len(lines) == 1
 
 
-def test_a_guest_that_does_not_answer_is_named_and_the_rest_is_told(system: FakeSystem, says: Says) -> None:
+def test_a_guest_that_does_not_answer_is_named_and_the_rest_is_shown(system: FakeSystem, says: Says) -> None:
     system.deaf.add("small")
     shown = says("usb", "list", code=4)
     assert "QEMU USB Mouse" in shown

@@ -87,7 +87,7 @@ def test_a_board_that_is_in_use_can_be_waited_for(lab: MakeLab, monkeypatch: pyt
         assert holder_of("desk") is None
 
 
-def test_a_board_that_somebody_is_just_leaving_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_board_that_is_just_being_released_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the end of a holder's use and that of its lock, the lock names nobody."""
     monkeypatch.setenv("ROUTER_LOCK_DIR", str(tmp_path))
     with (tmp_path / "desk.lock").open("w") as leaving:

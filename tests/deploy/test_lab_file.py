@@ -109,7 +109,7 @@ def test_a_bad_lab_file_is_an_error_at_its_place(name: str, tmp_path: Path) -> N
     assert message in str(caught.value) and hint in str(caught.value)
 
 
-def test_all_errors_of_a_lab_file_are_told_at_once(tmp_path: Path) -> None:
+def test_all_errors_of_a_lab_file_are_reported_at_once(tmp_path: Path) -> None:
     text = GOOD.replace("ymodem", "zmodem").replace("lab@bench", "1").replace("baud: 921600", "baud: fast")
     with pytest.raises(DescriptionErrors) as caught:
         lab.load(lab.LabFile(write(tmp_path, text)))

@@ -91,7 +91,7 @@ def test_the_state_tells_who_is_up_and_which_board_it_is(one: LabOfOne) -> None:
     assert {"server", "client"} <= set(done.stderr.replace("'", " ").replace(":", " ").split())
 
 
-def test_several_use_a_board_at_once_and_one_who_waits_is_told_of_events(one: LabOfOne, board: RunningBoard) -> None:
+def test_several_clients_share_a_board_and_a_watching_one_gets_events(one: LabOfOne, board: RunningBoard) -> None:
     with started(one, "usb", "watch", "--on", "desk", "--json", "--count", "1") as watcher:
         assert watcher.stdout is not None
         assert wait_until(lambda: board.openings)
@@ -164,14 +164,14 @@ def test_a_line_that_goes_away_ends_what_waits_for_it(one: LabOfOne, board: Runn
         end.touch()
 
 
-def test_a_board_that_somebody_works_on_is_not_taken(one: LabOfOne) -> None:
+def test_a_board_with_clients_is_not_taken(one: LabOfOne) -> None:
     with BoardLock("desk", "soldering"):
         done = one.run("exec", "--on", "desk", "client", "true")
     assert done.returncode == 4
     assert f"(process {os.getpid()}, soldering)" in done.stderr
 
 
-def test_who_needs_the_whole_board_waits_for_a_holder_that_nobody_uses(one: LabOfOne) -> None:
+def test_a_command_that_needs_the_whole_board_waits_for_a_session_without_clients(one: LabOfOne) -> None:
     one.file.write_text(one.file.read_text().replace('"serial"', '"power": {"cycle": "true"}, "serial"'))
     assert one.run("exec", "--on", "desk", "client", "true").returncode == 0
     assert one.run("power", "cycle", "--on", "desk").returncode == 0

@@ -89,7 +89,7 @@ FAULTS = {
     ),
     "no answer to ARP": (
         Faults(tftp="\r\nARP Retry count exceeded; starting again\r\n"),
-        "nobody answers at",
+        "no answer from the TFTP server's address",
         "subnet",
     ),
     "crc mismatch": (Faults(corrupt=True), "loader.img arrived damaged: crc32", "try once more"),

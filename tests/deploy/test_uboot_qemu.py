@@ -166,7 +166,7 @@ def test_another_kind_of_board_is_refused_before_anything_is_loaded(net: Namespa
     assert "this is another board" in done.stderr and "(board=qemu-arm)" in done.stderr
 
 
-def test_an_sd_card_image_boots_by_itself(net: Namespace, small: Path) -> None:
+def test_an_sd_card_image_boots(net: Namespace, small: Path) -> None:
     done = router(None, "image", str(small), "--sdcard", str(small / "card.img"))
     assert done.returncode == 0
     drive = f"if=none,id=card,format=raw,file={small / 'card.img'}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A child ends when it is told to, and when we are gone."""
+"""A child ends when it is stopped, and when its parent is gone."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def _ignore(_: TftpEvent) -> None:
 
 
 class TftpServer:
-    """Serves exactly `files` (name asked for → path), read-only, to the addresses in `peers` (None: to anybody).
+    """Serves exactly `files` (name asked for → path), read-only, to the addresses in `peers` (None: to all).
 
     address: the local IPv4 address to listen on. port: UDP; 0 takes a free one. Use it as a context manager: it
     serves from entry to exit. HostError when the port cannot be had.
@@ -181,12 +181,12 @@ class TftpServer:
             raise TransferError(f"refused: {error}") from None
         options = " ".join(f"{key}={value}" for key, value in terms.accepted)
         self._tell(TftpEvent("request", peer[0], request.name, options, size=len(data)))
-        told = time.monotonic()
+        reported = time.monotonic()
 
         def progress(done: int) -> None:
-            nonlocal told
-            if (now := time.monotonic()) - told > 0.25:
-                told = now
+            nonlocal reported
+            if (now := time.monotonic()) - reported > 0.25:
+                reported = now
                 self._tell(TftpEvent("progress", peer[0], request.name, size=len(data), done=done))
 
         tally = Transfer(sock, data, terms, self._stop.is_set, progress).run()

@@ -12,8 +12,8 @@ from router.errors import DescriptionError, MachineError
 from router.machines.qemu.qmp import Qmp
 from router.machines.qemu.usb import AUDIO_RATE, DISKS, UsbPlug, parse_plug, port_count
 
-RELEASE = 5.0
-"""Seconds that QEMU may take to let go of an unplugged device's image."""
+RELEASE_TIMEOUT_S = 5.0
+"""For QEMU to release an unplugged device's image."""
 
 
 def character_back_end(plug: UsbPlug) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class UsbPorts:
                 raise DescriptionError(f"nothing is plugged into USB port {port}", hint=f"ports in use: {taken}")
             self._qmp.execute("device_del", id=f"plug{port}")
             del self._plugged[port]
-            self._undo(plugged.undo, RELEASE)
+            self._undo(plugged.undo, RELEASE_TIMEOUT_S)
             return plugged.plug
 
     def _add(self, plug: UsbPlug, undo: list[tuple[str, dict[str, Any]]]) -> None:
@@ -105,7 +105,7 @@ class UsbPorts:
         try:
             if plug.kind in ("uas", "bot"):
                 self._qmp.execute("device_add", driver="scsi-hd", bus=f"{name}.0", drive=behind)
-                # One that comes while the machine runs waits for its disks, and is told when they are there.
+                # Plugged in at run time it waits for its disks, until `attached` is set.
                 self._qmp.execute("qom-set", path=f"/machine/peripheral/{name}", property="attached", value=True)
             elif plug.kind == "ccid" and plug.argument:
                 self._qmp.execute("device_add", driver="ccid-card-passthru", bus=f"{name}.0", chardev=behind)
@@ -121,8 +121,8 @@ class UsbPorts:
                     self._qmp.execute(command, **arguments)
                     break
                 except MachineError:
-                    # After a failure, which is told anyway, what can be removed is. Else QEMU may refuse for a moment,
-                    # while the device that uses it is on its way out.
+                    # After a failure, which is reported anyway, remove what can be removed. Else QEMU may refuse at
+                    # first, while the device that uses it is still being removed.
                     if not patience:
                         break
                     if time.monotonic() >= end:

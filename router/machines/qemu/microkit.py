@@ -44,7 +44,7 @@ def system_command(
 ) -> list[str]:
     """The words that start the system on QEMU's model of the board.
 
-    plugs: the devices on its USB controller; None: it has none beside the board's own. more: further words.
+    plugs: the devices on its USB controller; None: only the board's own. more: further words.
     """
     model = emulated(plan)
     cores = str(plan.board.cores) if plan.config.startswith("smp-") else "1"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What every run in QEMU has in common beside `router.machines.live`: processes, devices, being ready."""
+"""What every run in QEMU adds to `router.machines.live`: processes, devices, readiness."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ while [ $n -lt 60 ]; do
 done
 exit 1
 """
-"""Until so many disks can be opened, or have no medium: one is seen a moment before that."""
+"""Waits until that many disks can be opened or have no medium; Linux lists a disk shortly before."""
 
 
 @dataclass(kw_only=True)
@@ -122,10 +122,10 @@ class Run(LiveSystem[RunningGuest]):
 
     def _show_news(self) -> None:
         """Show what a QEMU has printed: it does so when a device of its own stops working."""
-        told = set()
+        shown = set()
         for name, guest in tuple(self.guests.items()):
-            if guest.child.pid not in told:
-                told.add(guest.child.pid)
+            if guest.child.pid not in shown:
+                shown.add(guest.child.pid)
                 who = name if len({one.child.pid for one in self.guests.values()}) > 1 else "QEMU"
                 for line in guest.child.news():
                     self.timeline.add(who, "qemu", line[:MAX_DETAIL], f"QEMU: {line[:MAX_DETAIL]}")

@@ -9,14 +9,13 @@ yield. The kernel is the SDK's own, unchanged; the loops are found in its progra
 
 from __future__ import annotations
 
-import hashlib
 import struct
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from router import trusted
+from router import files, trusted
 from router.errors import HostError
 from router.machines.qemu.tool import Qemu
 from router.machines.qemu.usb import escape
@@ -77,7 +76,7 @@ def wait_loops(elf: bytes) -> list[range]:
 def build_plugin(folder: Path, version: int) -> Path:
     """The plugin for that version of QEMU's interface, compiled unless ours is there; HostError when it cannot be."""
     compiler = find_compiler("the plugin for QEMU")
-    key = hashlib.sha256(SOURCE.read_bytes() + repr((compiler, FLAGS)).encode()).hexdigest()[:16]
+    key = files.sha256_of(SOURCE.read_bytes() + repr((compiler, FLAGS)).encode())[:16]
     plugin = folder / f"yield-{version}-{key}.so"
     if not trusted.is_ours(plugin):
         folder.mkdir(parents=True, exist_ok=True)
