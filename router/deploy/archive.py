@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import router
+from router import files
 from router.errors import HostError
 
 PACKAGES = {
@@ -58,7 +59,7 @@ class Archive:
 def make_archive() -> Archive:
     """The runner; the same modules give the same bytes. HostError when pyserial is not installed."""
     here = Path(router.__file__).parent
-    files = {f"router/{name}": (here / name).read_bytes() for name in OURS}
+    entries = {f"router/{name}": (here / name).read_bytes() for name in OURS}
     found = importlib.util.find_spec("serial")
     if found is None or found.origin is None:
         raise HostError("pyserial is not installed", hint="pip install pyserial")
@@ -66,14 +67,14 @@ def make_archive() -> Archive:
     for path in sorted(serial.rglob("*.py")):
         name = path.relative_to(serial).as_posix()
         if name not in SERIAL_LEFT_OUT:
-            files[f"serial/{name}"] = path.read_bytes()
-    files["__main__.py"] = MAIN.encode()
+            entries[f"serial/{name}"] = path.read_bytes()
+    entries["__main__.py"] = MAIN.encode()
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(files):
+        for name in sorted(entries):
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = 0o644 << 16
-            archive.writestr(info, files[name])
+            archive.writestr(info, entries[name])
     data = out.getvalue()
     return Archive(data, files.sha256_of(data))
