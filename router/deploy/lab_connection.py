@@ -15,10 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from router.errors import HostError
+from router.errors import HostError, MachineError
 
 FOLDER = ".cache/router/lab"  # below the home folder on the lab host
 CHUNK = 256 << 10
+SILENCE_TIMEOUT_S = 300.0
+"""Longer than any verb is silent: `power cycle` has three commands of a minute each."""
 
 
 class LabHost:
@@ -72,14 +74,19 @@ class LabHost:
             self._connection = None
 
     def run(self, command: str, data: bytes = b"") -> tuple[int, str]:
-        """Run a shell command with `data` on its input; status and output."""
+        """Run a shell command with `data` on its input; status and output. MachineError when it falls silent."""
         channel = self.channel(command)
+        channel.settimeout(SILENCE_TIMEOUT_S)
         try:
             if data:
                 channel.sendall(data)
             channel.shutdown_write()
             out = b"".join(iter(lambda: channel.recv(65536), b""))
             return int(channel.recv_exit_status()), out.decode("utf-8", "replace")
+        except TimeoutError:
+            raise MachineError(
+                f"{self.target} said nothing for {SILENCE_TIMEOUT_S:.0f} s", hint=f"it was running: {command}"
+            ) from None
         finally:
             channel.close()
 

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 from deploy_lab import FACTS, write_build
+from patience import alive, wait_until
 
 from router.console.serial_port import SerialPort
 from router.deploy import script, uboot
 from router.deploy.job import Job, from_text, to_text
 from router.deploy.plan import parse_plan, read_plan
 from router.errors import DescriptionError, HostError, MachineError
-from router.lab.board import Board
+from router.lab import power
+from router.lab.board import Board, Power
 from router.lab.lock import BoardLock, holder_of
 
 
@@ -128,3 +130,30 @@ def test_a_board_that_prints_without_end_is_given_up_on(monkeypatch: pytest.Monk
     with pytest.raises(MachineError, match="prints without end") as caught:
         uboot.UBoot(port, "=> ").run("bdinfo", seconds=60)
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("command", ["sleep 60", "sleep 60 & sleep 60", "sleep 60 & wait"])
+def test_a_power_command_that_hangs_is_ended_with_its_children(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(power, "HOOK_TIMEOUT_S", 0.5)
+    board = Board(name="desk", kind="qemu", serial="x", power=Power(cycle=f"echo $$ > {tmp_path}/pid; {command}"))
+    start = time.monotonic()
+    with pytest.raises(HostError, match="did not end within"):
+        power.switch(board, "cycle")
+    assert time.monotonic() - start < 20
+    group = int((tmp_path / "pid").read_text())
+    assert wait_until(lambda: not alive(group))
+
+
+def test_a_power_command_may_leave_a_child_in_the_background(tmp_path: Path) -> None:
+    start = time.monotonic()
+    power.switch(Board(name="desk", kind="qemu", serial="x", power=Power(on="sleep 30 & echo done")), "on")
+    assert time.monotonic() - start < 20
+
+
+def test_the_last_words_of_a_power_command_are_shown_as_text() -> None:
+    board = Board(name="desk", kind="qemu", serial="x", power=Power(on="printf 'no relay \\033[2J\\n'; exit 3"))
+    with pytest.raises(HostError) as caught:
+        power.switch(board, "on")
+    assert "power on failed with status 3: no relay \\x1b[2J" in str(caught.value)

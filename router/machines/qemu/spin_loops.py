@@ -26,6 +26,7 @@ FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", 
 VERSIONS = (1, 2, 7)
 """Of QEMU's plugin interface, those that differ in what is used here: QEMU 7 and 8 take 1, 9 and 10 take 2 to 5."""
 
+COMPILE_TIMEOUT_S = 300.0
 ACQUIRE = 0xD50339BF
 """`dmb ishld`: what __atomic_thread_fence(__ATOMIC_ACQUIRE) becomes, which each of the loops has once a round."""
 NEAR = 8
@@ -83,7 +84,12 @@ def build_plugin(folder: Path, version: int) -> Path:
         with tempfile.TemporaryDirectory(prefix=".yield-", dir=folder) as aside:
             made = Path(aside) / plugin.name
             command = [*compiler, *FLAGS, f"-DAPI={version}", str(SOURCE), "-o", str(made)]
-            run = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+            try:
+                run = subprocess.run(
+                    command, capture_output=True, text=True, errors="replace", timeout=COMPILE_TIMEOUT_S, check=False
+                )
+            except subprocess.TimeoutExpired:
+                raise HostError(f"{compiler[0]} did not end within {COMPILE_TIMEOUT_S:.0f} s") from None
             if run.returncode != 0:
                 why = run.stderr.strip()[-200:] or f"exit code {run.returncode}"
                 raise HostError(f"{compiler[0]} cannot build the plugin for QEMU: {why}")

@@ -41,7 +41,10 @@ def find_qemu() -> Qemu:
 @cache
 def read_version(path: str) -> Qemu:
     """The QEMU at that path, asked for its version once."""
-    shown = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=120, check=False)
+    try:
+        shown = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=120, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise HostError(f"{path} --version does not run: {error}", hint="reinstall it") from None
     match = re.search(r"version (\d+)\.(\d+)\.(\d+)", shown.stdout)
     if shown.returncode or match is None:
         raise HostError(f"{path} --version failed: {shown.stderr.strip() or shown.stdout.strip()}", hint="reinstall it")
@@ -58,6 +61,6 @@ def sandbox(path: str) -> tuple[str, ...]:
     bare = ("-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-monitor", "stdio")
     try:
         run = subprocess.run([path, *SANDBOX, *bare], input=b"quit\n", capture_output=True, timeout=60, check=False)
-    except subprocess.TimeoutExpired:
+    except (OSError, subprocess.TimeoutExpired):
         return ()
     return SANDBOX if run.returncode == 0 else ()
