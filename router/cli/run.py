@@ -110,15 +110,17 @@ def run(args: argparse.Namespace) -> int:
     else:
         running = session.split_run(built, plugs, logs, timeline, options.capture)
     if not args.json:
-        why = (
-            ", since no Microkit SDK is installed (router doctor)"
-            if args.mode == "auto" and planned.sdk is None
-            else ""
-        )
-        display.styled(f"{planned.plan.name}: {mode} run{why}; logs in {logs}/", stream=sys.stderr)
+        head = headline(planned.plan.name, args.mode, mode)
+        display.styled(f"{head}; logs in {logs}/", stream=sys.stderr)
         for line in caveats(planned, mode):
             display.styled(f"note: {line}", stream=sys.stderr)
     return session.run(running, options)
+
+
+def headline(name: str, asked: str, mode: str) -> str:
+    """What is run and how; why, where the user left that open (asked: the value of --mode)."""
+    why = ", since no Microkit SDK is installed (router doctor)" if asked == "auto" and mode == "split" else ""
+    return f"{name}: {mode} run{why}"
 
 
 def caveats(planned: Planned, mode: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from router.cli.run import headline
 from router.errors import DescriptionError
 from router.machines.qemu.session import GuestCommand, RunOptions, parse_command
 
@@ -39,3 +40,9 @@ def test_console_and_exec_exclude_each_other() -> None:
 def test_a_console_needs_a_terminal() -> None:
     with pytest.raises(DescriptionError, match="needs a terminal"):
         RunOptions(console="client").check(GUESTS)
+
+
+def test_a_run_says_how_it_runs_and_why_where_that_was_left_open() -> None:
+    assert headline("desk", "auto", "split") == "desk: split run, since no Microkit SDK is installed (router doctor)"
+    assert headline("desk", "split", "split") == "desk: split run"
+    assert headline("desk", "auto", "microkit") == "desk: microkit run"
