@@ -59,7 +59,7 @@ class LateLine:
 def test_a_line_that_opens_late_is_not_a_silent_one(
     monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    monkeypatch.setattr(attach, "LAST", 1.0)
+    monkeypatch.setattr(attach, "SILENCE_TIMEOUT_S", 1.0)
     attach.attach(LateLine())
     assert capfdbinary.readouterr().out == b"the answer"
 
