@@ -187,6 +187,8 @@ def open_private(path: Path, *, append: bool = False) -> BinaryIO:
 class Log:
     """A log of bytes from a machine: mode 0600, appended to, and rotated so that it takes 2 * `limit` bytes at most.
 
+    A device or a pipe in its place is written to, and never renamed.
+
     What is written after `close`, or when the disk is full, is dropped: a log never ends a run.
     """
 
@@ -195,7 +197,9 @@ class Log:
         self.path = path
         self._limit = limit
         self._file = open_private(path, append=True)
-        self._size = path.stat().st_size
+        status = os.fstat(self._file.fileno())
+        self._size = status.st_size
+        self._rotates = stat.S_ISREG(status.st_mode)
 
     def __enter__(self) -> Log:
         return self
@@ -208,7 +212,7 @@ class Log:
         if self._file.closed:
             return
         with contextlib.suppress(OSError):
-            if self._size + len(data) > self._limit and self._size:
+            if self._rotates and self._size and self._size + len(data) > self._limit:
                 self.path.replace(self.path.with_name(f"{self.path.name}.1"))
                 self._file.close()
                 self._file = open_private(self.path)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -97,3 +98,15 @@ def test_logs_are_private_and_rotate_within_their_limit(tmp_path: Path) -> None:
     assert both[1].read_bytes().endswith(b"0099")
     log.write(b"after the end")  # dropped
     assert sorted(one.name for one in tmp_path.glob("console*")) == ["console.log", "console.log.1"]
+
+
+def test_a_device_in_the_place_of_a_log_is_written_to_and_stays_where_it_is(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with files.Log(pipe, limit=10) as log:
+        for _ in range(5):
+            log.write(b"12345678")
+    assert os.read(reader, 100) == b"12345678" * 5
+    os.close(reader)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
