@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the subcommands for running systems share: which system is meant, in QEMU here or on a board anywhere."""
+"""What the subcommands for running systems share: the choice of a system, in QEMU here or on a board anywhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def connector(args: argparse.Namespace, plan: DeployPlan | None = None) -> Iterator[Callable[[], Connection]]:
-    """What opens connections to the system that is meant. plan: what runs on the board (None: it is remembered)."""
+    """Opens connections to the chosen system. plan: what runs on the board (None: as last deployed)."""
     from router.control.client import Connection, choose
     from router.errors import DescriptionError
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""List the boards of the lab file, who holds them, and what stands in the way of using them.
+"""List the boards of the lab file, their owners, and what prevents their use.
 
-Nothing is sent to a board. Boards behind lab hosts are looked at there. Without a lab file the serial devices of this
-computer are listed, to start one from. Exit code 0 when every board is usable, 4 otherwise.
+Nothing is sent to a board. Boards behind lab hosts are probed there. Without a lab file the serial devices of this
+computer are listed, as a start for one. Exit code 0 when every board is usable, 4 otherwise.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ every milestone of the boot was seen on the console.
   router deploy maaxboard.yaml --via lab@bench --until 'usb 1-1: new high-speed'
 
 Exit code 0 when the board is up, 2 when a file is wrong, 3 when this computer or the lab host lacks something, 4 when
-the board did not do its part.
+the board failed or did not answer.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 """See and change what the USB devices of a running system are attached to.
 
 `router run` runs the system, or `router deploy` has brought it up on a board; this talks to it from another terminal.
-A device is called by its busid in the server (1-2), by vendor and product (0627:0001), or by a part of its name that no
-other has. What attach and detach do lasts until the system stops; what is to last longer belongs into the description's
-`usb:` rules.
+Name a device by its busid in the server (1-2), by vendor and product (0627:0001), or by a unique part of its name.
+attach and detach last until the system stops; lasting rules belong into the description's `usb:` section.
 
 With --on BOARD the system is what `router deploy` has brought up on that board of the lab file. The process
 that owns the board's serial line serves it; where there is none, one is started that lasts while clients are connected.
@@ -82,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def report(args: argparse.Namespace, seen: Snapshot, rows: Any, lines: Sequence[str]) -> int:
-    """Print an answer; 4 when a guest that it should tell of did not answer."""
+    """Print an answer; 4 when a guest in it did not answer."""
     from router.usb.text import trouble_lines
 
     if args.json:
@@ -112,7 +111,7 @@ def show_assignable(args: argparse.Namespace) -> int:
 
 
 def of_guest(args: argparse.Namespace, *, servers: bool) -> Snapshot:
-    """What one client guest tells, with the servers' devices if wanted; MachineError when it does not answer."""
+    """What one client guest reports, with the servers' devices if wanted; MachineError when it does not answer."""
     from router.errors import MachineError
     from router.usb import find
     from router.usb.view import snapshot

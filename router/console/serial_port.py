@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The board's serial line: opened for us alone, read against deadlines, and every byte kept in a timestamped log."""
+"""The board's serial port: opened exclusively, read with timeouts, every byte kept in a timestamped log."""
 
 from __future__ import annotations
 

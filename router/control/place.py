@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Where the control socket of a system is, and the promise that a system runs once."""
+"""Where the control socket of a system is, and the lock by which a system runs once."""
 
 from __future__ import annotations
 

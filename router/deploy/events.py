@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a deployment tells while it runs: one stream of events for the terminal, for --json and across the lab host."""
+"""The events of a deployment: one stream for the terminal, for --json and from a lab host."""
 
 from __future__ import annotations
 

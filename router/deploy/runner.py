@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The deployment itself, on the machine that the board is wired to: lock, prompt, load, verify, start, watch."""
+"""The deployment, on the computer that the board is wired to: lock, prompt, load, verify, start, watch."""
 
 from __future__ import annotations
 

@@ -21,12 +21,11 @@ MEMORY = "bdinfo"
 
 @dataclass(frozen=True, slots=True)
 class UBootStep:
-    """One command. optional: its failure does not matter. seconds: how long it may take, quiet: how long in silence."""
+    """One command. seconds: how long it may take, quiet: how long in silence."""
 
     command: str
     seconds: float = 10.0
     quiet: float | None = None
-    optional: bool = False
 
 
 def served_name(item: Payload) -> str:
@@ -77,8 +76,8 @@ def all_steps(job: Job) -> list[tuple[str, list[UBootStep]]]:
     plan, board = job.plan, job.board
     sections: list[tuple[str, list[UBootStep]]] = []
     if plan.identity:
-        sections.append(("identify", [UBootStep(IDENTIFY, optional=True)]))
-    sections.append(("memory", [UBootStep(MEMORY, optional=True)]))
+        sections.append(("identify", [UBootStep(IDENTIFY)]))
+    sections.append(("memory", [UBootStep(MEMORY)]))
     if board.load == "tftp":
         sections.append(("network", network_steps(board, 69 if board.tftp.root else board.tftp.port)))
     for item in plan.payloads:

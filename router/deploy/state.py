@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What this host remembers of a board: which system was last brought up on it, and what its line said lately.
+"""What this host remembers of a board: the system last brought up on it, and its latest console output.
 
 One folder a board below `$XDG_STATE_HOME/router/boards`, by default `~/.local/state/router/boards`.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Switching a board by its lab's own commands."""
+"""Switches a board by the commands in the lab file."""
 
 from __future__ import annotations
 

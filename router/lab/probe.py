@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What can be known about a board without disturbing it: its device, its lock, its hooks, its address."""
+"""Probes a board without sending anything to it: its device, its lock, its power commands, its address."""
 
 from __future__ import annotations
 

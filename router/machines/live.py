@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What all running systems have in common, in QEMU or on a board: guests with consoles and agents, a time line.
+"""What all running systems share, in QEMU or on a board: guests with consoles and agents, a time line.
 
 Standard library only: it runs on lab hosts as well.
 """
@@ -212,7 +212,7 @@ class LiveSystem(ABC, Generic[G]):
     ) -> tuple[int, bytes]:
         """Run a shell command in a guest: its exit code and output. Any thread may; a guest runs one at a time.
 
-        Waiting for one's turn counts. MachineError after `timeout` seconds or once `cancelled` says so.
+        Waiting for other commands counts. MachineError after `timeout` seconds or once `cancelled` says so.
         """
         running = self.guests[guest]
         end = time.monotonic() + timeout
@@ -223,7 +223,7 @@ class LiveSystem(ABC, Generic[G]):
             result = running.agent.run(command, max(0.1, end - time.monotonic()), on_output, cancelled)
         finally:
             running.turn.release()
-        # Not `poll`: the thread that runs it all sits in there, and would let us in once in a while only.
+        # Not `poll`: the main thread spends its time there and holds the lock.
         self.pump()
         self._check_alive()
         return result

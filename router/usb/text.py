@@ -149,5 +149,5 @@ def controller_lines(controllers: Sequence[Controller], ports: Sequence[Port]) -
 
 
 def trouble_lines(seen: Snapshot) -> list[str]:
-    """What is missing from the answer, and why."""
+    """The guests that did not answer, and why."""
     return [safe(f"guest '{name}' {why}") for name, why in seen.troubles.items()]

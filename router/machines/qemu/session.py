@@ -41,7 +41,7 @@ class GuestCommand:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the user wants of a run. Times in seconds."""
+    """The user's options for a run. Times in seconds."""
 
     commands: tuple[GuestCommand, ...] = ()
     console: str | None = None
@@ -122,7 +122,7 @@ def on_several_cores(built: Built, qemu: Qemu) -> list[str]:
 
 
 def run(running: Run, options: RunOptions) -> int:
-    """Start a run and do what the user wants of it; the exit code of the first command that failed, or 0.
+    """Start a run and carry out its options; the exit code of the first command that failed, or 0.
 
     MachineError when the machine or a guest fails.
     """
