@@ -63,7 +63,7 @@ SOUND = f"plug{SOUND_SOCKET}"
 SLOW = 4
 """How many times as long as the limits say, which are a quiet computer's, things may take before they count as hung."""
 PATHS = ("1-1", "2-1", "1-1.1", "3-1")
-"""The first socket at either speed, what is behind a hub in it, and dummy_hcd's port."""
+"""The first port at either speed, what is behind a hub in it, and dummy_hcd's port."""
 ROLE = """. /usr/lib/router/lib
 run_usbip serve --engine {engine} --release --policy /etc/router/usb-policy --listen "$IP"
 """
@@ -146,7 +146,7 @@ class Stand:
         self._progress = progress
         self._system: SplitRun | None = None
         self.sound = folder / "sound.wav"
-        # In a socket that no rule grants. Older QEMUs make audio back ends only as they start, so it is plugged in
+        # On a port that no rule grants. Older QEMUs make audio back ends only as they start, so it is plugged in
         # then, and out again at once: its back end stays.
         self._plugs = (parse_plug(f"audio:{self.sound}", SOUND_SOCKET),)
         self._asked: list[Callable[[], object]] = []
@@ -179,7 +179,7 @@ class Stand:
         system.wait_ready(60 * SLOW)
         assert system.usb is not None, "the server has a USB controller"
         for plug in self._plugs:
-            system.usb.unplug(plug.socket)
+            system.usb.unplug(plug.port)
         self.use(self.engine)
 
     def _stop(self) -> None:
@@ -252,11 +252,11 @@ class Stand:
     # Devices
 
     def plug(self, text: str) -> None:
-        """Plug one of QEMU's devices into the first free socket, as `router run --usb` names it."""
+        """Plug one of QEMU's devices into the first free port, as `router run --usb` names it."""
         assert self.system.usb is not None, "the server has a USB controller"
-        socket = self.system.usb.plug(text).socket
+        port = self.system.usb.plug(text).port
         usb = self.system.usb
-        self.on_end(lambda: usb.unplug(socket))
+        self.on_end(lambda: usb.unplug(port))
 
     def on_end(self, undo: Callable[[], object]) -> None:
         """What is to be done when the device that is tried has had its turn."""

@@ -48,7 +48,7 @@ def waits(description: str, cold: bool) -> Iterator[tuple[str, str]]:
             *ROUTER,
             "run",
             description,
-            "--how",
+            "--mode",
             "split",
             "--usb",
             f"storage:{disk}",

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from router.deploy.tftp.relay import Impairment, Relay
+from bench.udp_relay import Impairment, UdpRelay
 from router.errors import HostError
 
 OURS = (
@@ -218,7 +218,7 @@ def _identical(client: Client, port: int, file: Path, blksize: int) -> bool:
 def _lossy(port: int | None, file: Path, blksize: int) -> float | None:
     if port is None:
         return None
-    with Relay(("127.0.0.1", port), Impairment(loss=0.003)) as relay:
+    with UdpRelay(("127.0.0.1", port), Impairment(loss=0.003)) as relay:
         return _rate(_curl, relay.port, file, blksize)
 
 

@@ -118,7 +118,7 @@ class Figures:
 
 
 class Bench:
-    """A measurement in a running system whose disk is plugged into the first socket."""
+    """A measurement in a running system whose disk is plugged into the first USB port."""
 
     def __init__(self, system: Run) -> None:
         self.system = system

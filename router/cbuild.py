@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from router import trusted
 from router.errors import HostError
 from router.hardening import accepted
 
@@ -48,8 +49,9 @@ class Step:
         return self.product.with_name(f"{self.product.name}.inputs")
 
     def is_done(self) -> bool:
-        """Whether the product is there and was made from the same inputs."""
-        return self.product.is_file() and self.stamp.is_file() and self.stamp.read_text() == self.inputs
+        """Whether the product was made from the same inputs, and by this user: a build folder may be another's."""
+        same = self.stamp.is_file() and self.stamp.read_text() == self.inputs
+        return same and trusted.is_ours(self.product)
 
 
 def digest(parts: Iterable[str | bytes]) -> str:
@@ -123,6 +125,7 @@ def run_step(step: Step, log: Path | None = None, root: Path | None = None) -> N
             raise HostError(f"{tool} fails at {step.what}: {first_error(output, run.returncode, root)}", hint)
         step.stamp.unlink(missing_ok=True)
         aside.replace(step.product)
+        trusted.remember(step.product)
         step.stamp.write_text(step.inputs)
     except subprocess.TimeoutExpired as error:
         raise HostError(f"{tool} did not end within {STEP_TIMEOUT_S:g} s at {step.what}") from error

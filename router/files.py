@@ -1,54 +1,109 @@
-"""Writing files so that a reader never sees half of one."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""Files and folders of ours: written whole or not at all, locked, and out of other users' reach.
+
+Standard library only: it runs on lab hosts as well.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
+import time
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
+
+from router.errors import HostError, reason
+
+PRIVATE = 0o600
+MAX_LOG_BYTES = 16 << 20
+"""Bytes of a log before it is rotated. One older part is kept, so a log takes at most twice as much."""
+LOCK_POLL_S = 0.1
 
 
-def write(path: Path, data: bytes | str) -> None:
-    """Write a file aside and rename it over `path`; folders on the way are made. An equal file is left untouched."""
+def write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
+    """Write a file aside and rename it over `path`; missing folders are made. An equal file is left untouched.
+
+    OSError names the file, also when the disk is full.
+    """
     raw = data.encode() if isinstance(data, str) else data
     if path.is_file() and path.stat().st_size == len(raw) and path.read_bytes() == raw:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(raw)
-        Path(aside).chmod(0o644)
-        Path(aside).replace(path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
+    with written_aside(path, mode) as aside:
+        aside.write_bytes(raw)
 
 
 def copy(source: Path, path: Path) -> None:
-    """Copy a file aside and rename it over `path`; nothing is done when `path` is the same age and size already."""
-    told = source.stat()
-    if path.is_file() and (path.stat().st_size, path.stat().st_mtime_ns) == (told.st_size, told.st_mtime_ns):
+    """Copy a file aside and rename it over `path`; nothing is done when `path` has the same age and size already."""
+    status = source.stat()
+    if path.is_file() and (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns):
+        return
+    with written_aside(path) as aside:
+        shutil.copyfile(source, aside)
+        os.utime(aside, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@contextlib.contextmanager
+def written_aside(path: Path, mode: int = 0o644) -> Iterator[Path]:
+    """An empty file of mode 0600 in the folder of `path`, which takes its place when the context ends well.
+
+    A device or a pipe is not replaced but written to: it is yielded itself.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        with naming(path):
+            yield path
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
+    aside = Path(name)
     try:
-        shutil.copyfile(source, aside)
-        os.utime(aside, ns=(told.st_atime_ns, told.st_mtime_ns))
-        Path(aside).chmod(0o644)
-        Path(aside).replace(path)
+        with naming(path):
+            yield aside
+            aside.chmod(mode)
+            aside.replace(path)
     except BaseException:
-        Path(aside).unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
         raise
+
+
+def output_folder(path: Path) -> Path:
+    """The folder, made where it is missing. OSError when nothing can be written into it: asked before the work."""
+    path.mkdir(parents=True, exist_ok=True)
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    return path
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError of a write does not name the file (a full disk, for one): here it names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def sha256_of(data: bytes) -> str:
+    """The SHA-256 of some bytes in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def sha256(path: Path) -> str:
     """The file's SHA-256 in hexadecimal. A file of the same size and age is read once."""
-    told = path.stat()
-    return _sha256(path.absolute(), told.st_size, told.st_mtime_ns)
+    status = path.stat()
+    return _sha256(path.absolute(), status.st_size, status.st_mtime_ns)
 
 
 @cache
@@ -59,5 +114,112 @@ def _sha256(path: Path, size: int, age: int) -> str:
 
 def cache_folder() -> Path:
     """Where downloads and built images are kept (XDG Base Directory Specification)."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "router"
+    return _base("XDG_CACHE_HOME", ".cache")
+
+
+def state_folder() -> Path:
+    """Where the program remembers things between its runs (XDG Base Directory Specification)."""
+    return _base("XDG_STATE_HOME", ".local/state")
+
+
+def _base(variable: str, otherwise: str) -> Path:
+    named = os.environ.get(variable)
+    return (Path(named) if named else Path.home() / otherwise) / "router"
+
+
+def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Take the file's flock without waiting; False when another process has it. Closing the file releases it."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def take_lock(descriptor: int, waiting: Callable[[], None] = lambda: None) -> None:
+    """Wait for the file's flock; `waiting` is called once when another process has it."""
+    if not try_lock(descriptor):
+        waiting()
+        while not try_lock(descriptor):
+            time.sleep(LOCK_POLL_S)
+
+
+@contextlib.contextmanager
+def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock file `path` while the context lasts; `waiting` is called once when another process has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
+    try:
+        take_lock(descriptor, waiting)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def private_folder(path: Path) -> Path:
+    """The folder, made with mode 0700 (and folders on the way); HostError when another user could write there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        status = path.lstat()
+    except OSError as error:
+        raise HostError(f"cannot use this folder: {reason(error)}", where=str(error.filename or path)) from None
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise HostError(
+            "this folder is not ours alone: another user could lead its files elsewhere",
+            hint="it must be a real folder (not a link) that only you can write to: remove it",
+            where=str(path),
+        )
+    return path
+
+
+def open_private(path: Path, *, append: bool = False) -> BinaryIO:
+    """Open a file for writing that only its owner reads (mode 0600); a symbolic link is refused (OSError ELOOP)."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_APPEND if append else os.O_TRUNC)
+    descriptor = os.open(path, flags, PRIVATE)
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+        os.fchmod(descriptor, PRIVATE)
+    return os.fdopen(descriptor, "ab" if append else "wb", buffering=0)
+
+
+class Log:
+    """A log of bytes from a machine: mode 0600, appended to, and rotated so that it takes 2 * `limit` bytes at most.
+
+    A device or a pipe in its place is written to, and never renamed.
+
+    What is written after `close`, or when the disk is full, is dropped: a log never ends a run.
+    """
+
+    def __init__(self, path: Path, limit: int = MAX_LOG_BYTES) -> None:
+        """OSError when the file cannot be opened."""
+        self.path = path
+        self._limit = limit
+        self._file = open_private(path, append=True)
+        status = os.fstat(self._file.fileno())
+        self._size = status.st_size
+        self._rotates = stat.S_ISREG(status.st_mode)
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, data: bytes) -> None:
+        """Append, in a new file when this one is full."""
+        if self._file.closed:
+            return
+        with contextlib.suppress(OSError):
+            if self._rotates and self._size and self._size + len(data) > self._limit:
+                self.path.replace(self.path.with_name(f"{self.path.name}.1"))
+                self._file.close()
+                self._file = open_private(self.path)
+                self._size = 0
+            self._file.write(data[-self._limit :])
+            self._size += min(len(data), self._limit)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

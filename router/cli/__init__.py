@@ -7,15 +7,17 @@ what is heavy (pydantic, fabric, …) inside `run`, so that `router --help` and 
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Protocol
 
-from router import __version__
-from router.errors import RouterError
+from router import __version__, display
+from router.errors import RouterError, host_error
 
 COMMANDS = (
     "init",
@@ -32,6 +34,7 @@ COMMANDS = (
     "boards",
     "console",
     "power",
+    "trust",
     "image",
     "sdk",
     "doctor",
@@ -85,6 +88,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 0, or the failing error's (see router.errors)."""
+    with display.Shielded():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     logging.basicConfig(
@@ -100,6 +108,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone (`router … | head`): keep the interpreter from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output has gone (`router … | head`).
+        _drop_output()
         return 141
+    except OSError as error:
+        if error.errno not in ENVIRONMENT:
+            traceback.print_exc()
+            return 1
+        if error.errno == errno.ENOSPC and error.filename is None:
+            _drop_output()
+        logging.debug("where it failed", exc_info=True)
+        shown = host_error(error, "use this file or folder" if error.filename else "write", HINTS.get(error.errno))
+        print(shown, file=sys.stderr)
+        return shown.exit_code
+    except Exception:
+        traceback.print_exc()
+        return 1
+
+
+ENVIRONMENT = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ENODEV),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTEMPTY),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETXTBSY, errno.ENXIO),
+}
+"""System calls that fail like this found a folder, a file or a disk that they cannot use: no bug of ours."""
+
+
+HINTS = {
+    errno.ENOSPC: "the disk is full: df shows which",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "name a folder that can be written to",
+    errno.EACCES: "name a folder that you may write to, or ask for the permission",
+    errno.ENOENT: "check the name",
+    errno.EEXIST: "name another place, or move the file away",
+    errno.ENOTDIR: "name another place: a file is where a folder should be",
+    errno.EISDIR: "name a file: this is a folder",
+}
+
+
+def _drop_output() -> None:
+    """Standard output takes nothing more: keep the interpreter from complaining at exit."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:  # a stream without a descriptor
+        return

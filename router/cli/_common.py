@@ -1,28 +1,23 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What several subcommands share: progress on stderr, colours where a terminal wants them, finding a description."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
+
+from router import display
 
 if TYPE_CHECKING:
     from router.description.load import LoadedDescription
     from router.pipeline.inputs import Planned
 
 
-def colour(text: str, code: str, stream: TextIO | None = None) -> str:
-    """`text` in a colour (an SGR code) where the stream, by default standard output, is a terminal.
-
-    NO_COLOR (no-color.org) and TERM=dumb keep it plain.
-    """
-    isatty = getattr(stream or sys.stdout, "isatty", None)
-    if isatty is None or not isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return text
-    return f"\x1b[{code}m{text}\x1b[0m"
+BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"
+"""SGR codes (ECMA-48, 8.3.117)."""
 
 
 class Progress:
@@ -33,19 +28,22 @@ class Progress:
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
-        self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._live = display.is_live()
         self._start = time.monotonic()
 
     def __call__(self, step: str) -> None:
         if self._quiet:
             return
         line = f"{time.monotonic() - self._start:6.1f} s  {step}"
-        print(f"\r\x1b[K{line}" if self._live else line, end="" if self._live else "\n", file=sys.stderr, flush=True)
+        if self._live:
+            display.live(line)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
     def done(self) -> None:
         """Clear the live line."""
         if self._live and not self._quiet:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            display.live("")
 
 
 def add_description(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
@@ -78,7 +76,7 @@ def plan(name: str, progress: Progress, *, emulated: bool = False) -> Planned:
 
 
 def require_sdk(planned: Planned) -> None:
-    """HostError where no SDK that fits the system is installed; `router run --how split` works without."""
+    """HostError where no SDK that fits the system is installed; `router run --mode split` works without."""
     from router.microkit.sdk import require_sdk as require
 
     if planned.sdk is None:
@@ -93,4 +91,4 @@ def build_folder(args: argparse.Namespace, system: str) -> Path:
 
 def say(label: str, text: str) -> None:
     """One line of a subcommand's report, with its label in a column of its own."""
-    print(f"{colour(f'{label:<12}', '1')} {text}")
+    display.styled((f"{label:<12}", BOLD), f" {text}")

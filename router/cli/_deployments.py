@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the subcommands for real boards share: finding the build, the lab file and the board, and showing events."""
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from router import display
 from router.cli import _common
 
 if TYPE_CHECKING:
-    from router.deploy.events import Event
-    from router.deploy.job import Job, Options
+    from router.deploy.events import DeployEvent
+    from router.deploy.job import DeployOptions, Job
     from router.deploy.plan import DeployPlan
     from router.lab.file import LabBoard
 
@@ -32,8 +34,8 @@ def add_system(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
 def add_board(parser: argparse.ArgumentParser) -> None:
     """Which board, and through which host."""
     parser.add_argument("--on", metavar="BOARD", help="a board of the lab file (default: the only one that fits)")
-    parser.add_argument("--lab", metavar="FILE", help="the lab file (default: boards.yaml here or in ~/.config/router)")
-    parser.add_argument("--via", metavar="USER@HOST", help="the lab host that the board hangs on")
+    parser.add_argument("--lab", metavar="FILE", help="the lab file (default: ~/.config/router/boards.yaml)")
+    parser.add_argument("--via", metavar="USER@HOST", help="the lab host that the board is wired to")
     parser.add_argument("--wait", metavar="SECONDS", type=float, default=0.0, help="wait for a board that is in use")
     parser.add_argument("--steal", action="store_true", help="take a board that is in use away from its holder")
 
@@ -56,7 +58,7 @@ def find_build(args: argparse.Namespace, progress: _common.Progress) -> tuple[Pa
     make(planned, folder, progress)
     if planned.sdk is None and not (folder / FILE_NAME).exists():
         raise HostError(
-            "there is no loader.img to deploy: it takes a Microkit SDK to make one",
+            "there is no loader.img to deploy: making one needs a Microkit SDK",
             hint="router doctor says how to get one; --no-build takes what is in the build folder",
         )
     return folder, read_plan(folder)
@@ -68,31 +70,31 @@ def find_board(args: argparse.Namespace, kind: str | None) -> LabBoard:
 
     from router.lab import file as lab
 
-    beside = Path(args.file).parent if getattr(args, "file", None) else Path()
-    path = lab.find(args.lab, beside)
-    found = lab.choose(lab.load(path), args.on, kind, path)
+    folder = Path(args.file).parent if getattr(args, "file", None) else Path()
+    file = lab.find(args.lab, folder)
+    found = lab.choose(lab.load(file), args.on, kind, file.path)
     return dataclasses.replace(found, via=args.via) if args.via else found
 
 
-def empty_job(board: LabBoard, options: Options | None = None, plan: DeployPlan | None = None) -> Job:
+def empty_job(board: LabBoard, options: DeployOptions | None = None, plan: DeployPlan | None = None) -> Job:
     """A job that loads nothing, for verbs that need the board alone."""
     from router.deploy import job
     from router.deploy.plan import DeployPlan
 
     plan = plan or DeployPlan(system="", board=board.board.kind, payloads=(), start="true")
-    return job.Job(plan=plan, board=board.board, files={}, options=options or job.Options())
+    return job.Job(plan=plan, board=board.board, files={}, options=options or job.DeployOptions())
 
 
 class Display:
     """Shows events to people: steps with their times, the boot as a time line, progress on a live line."""
 
     def __init__(self, console: bool = False) -> None:
-        self._live = sys.stderr.isatty()
+        self._live = display.is_live()
         self._console = console
-        self._told = time.monotonic()
+        self._shown = time.monotonic()
         self._dirty = False
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: DeployEvent) -> None:
         data = event.data
         at = f"{event.at:7.2f} s"
         match event.kind:
@@ -100,11 +102,11 @@ class Display:
                 text = f"  {data['text']}" if data["text"] else ""
                 self._print(f"{at}  {data['name']:<24} {data['seconds']:.2f} s{text}")
             case "milestone":
-                self._print(f"{at}  {_common.colour('●', '32')} {data['name']:<22} +{data['seconds']:.2f} s")
+                self._print(f"{at}  ", ("●", _common.GREEN), f" {data['name']:<22} +{data['seconds']:.2f} s")
             case "ask":
-                self._print(_common.colour(f"{at}  → {data['text']}", "1"))
+                self._print((f"{at}  → {data['text']}", _common.BOLD))
             case "warning":
-                self._print(_common.colour(f"{at}  warning: {data['text']}", "33"))
+                self._print((f"{at}  warning: {data['text']}", _common.YELLOW))
             case "note":
                 self._print(f"{at}  {data['text']}")
             case "progress":
@@ -117,19 +119,19 @@ class Display:
     def _progress(self, at: str, name: str, done: int, size: int) -> None:
         text = f"{at}  {name} {done / 1e6:.1f} of {size / 1e6:.1f} MB ({done / max(size, 1):.0%})"
         if self._live:
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+            display.live(text)
             self._dirty = True
-        elif time.monotonic() - self._told > 2.0:
-            self._told = time.monotonic()
-            print(text, file=sys.stderr, flush=True)
+        elif time.monotonic() - self._shown > 2.0:
+            self._shown = time.monotonic()
+            display.styled(text, stream=sys.stderr)
 
-    def _print(self, text: str) -> None:
+    def _print(self, *parts: str | tuple[str, str]) -> None:
         if self._dirty:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            display.live("")
             self._dirty = False
-        print(text, flush=True)
+        display.styled(*parts)
 
 
-def as_json(event: Event) -> None:
+def as_json(event: DeployEvent) -> None:
     """Shows events to programs: a line of JSON each."""
     print(event.to_line(), flush=True)

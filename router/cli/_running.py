@@ -1,4 +1,5 @@
-"""What the subcommands for running systems share: which system is meant, in QEMU here or on a board anywhere."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the subcommands for running systems share: the choice of a system, in QEMU here or on a board anywhere."""
 
 from __future__ import annotations
 
@@ -16,13 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which running system."""
     parser.add_argument("--system", metavar="NAME", help="which running system (default: the only one)")
     parser.add_argument("--on", metavar="BOARD", help="the system on a board of the lab file")
-    parser.add_argument("--lab", metavar="FILE", help="the lab file (default: boards.yaml here or in ~/.config/router)")
-    parser.add_argument("--via", metavar="USER@HOST", help="the lab host that the board hangs on")
+    parser.add_argument("--lab", metavar="FILE", help="the lab file (default: ~/.config/router/boards.yaml)")
+    parser.add_argument("--via", metavar="USER@HOST", help="the lab host that the board is wired to")
 
 
 @contextmanager
 def connector(args: argparse.Namespace, plan: DeployPlan | None = None) -> Iterator[Callable[[], Connection]]:
-    """What opens connections to the system that is meant. plan: what runs on the board (None: it is remembered)."""
+    """Opens connections to the chosen system. plan: what runs on the board (None: as last deployed)."""
     from router.control.client import Connection, choose
     from router.errors import DescriptionError
 
@@ -33,10 +34,10 @@ def connector(args: argparse.Namespace, plan: DeployPlan | None = None) -> Itera
     if getattr(args, "system", None):
         raise DescriptionError("--system and --on exclude each other", hint="--on BOARD means a board of the lab file")
     from router.cli import _deployments
-    from router.deploy.job import Options
+    from router.deploy.job import DeployOptions
 
     board = _deployments.find_board(args, plan.board if plan else None)
-    options = Options(wait=getattr(args, "wait", 0.0), steal=getattr(args, "steal", False))
+    options = DeployOptions(wait=getattr(args, "wait", 0.0), steal=getattr(args, "steal", False))
     job = _deployments.empty_job(board, options, plan)
     name = f"{plan.system} on {board.board.name}" if plan else f"system on {board.board.name}"
     if board.via is None:
@@ -44,7 +45,8 @@ def connector(args: argparse.Namespace, plan: DeployPlan | None = None) -> Itera
 
         yield lambda: Connection(name, reach(job))
         return
-    from router.deploy.lab_host import Lab, LabHost
+    from router.deploy.lab_connection import LabHost
+    from router.deploy.lab_host import Lab
 
     with LabHost(board.via) as host:
         lab = Lab(host)

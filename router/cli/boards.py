@@ -1,7 +1,8 @@
-"""List the boards of the lab file, who holds them, and what stands in the way of using them.
+# SPDX-License-Identifier: BSD-2-Clause
+"""List the boards of the lab file, their owners, and what prevents their use.
 
-Nothing is sent to a board. Boards behind lab hosts are looked at there. Without a lab file the serial devices of this
-computer are listed, to start one from. Exit code 0 when every board is usable, 4 otherwise.
+Nothing is sent to a board. Boards behind lab hosts are probed there. Without a lab file the serial devices of this
+computer are listed, as a start for one. Exit code 0 when every board is usable, 4 otherwise.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from router import display
 from router.cli import _common
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ HELP = "list and probe the boards of the lab file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--lab", metavar="FILE", help="the lab file (default: boards.yaml here or in ~/.config/router)")
+    parser.add_argument("--lab", metavar="FILE", help="the lab file (default: ~/.config/router/boards.yaml)")
     parser.add_argument("--no-probe", action="store_true", help="list only")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 
@@ -28,18 +30,18 @@ def run(args: argparse.Namespace) -> int:
     import json
     from pathlib import Path
 
-    from router.console.line import candidates
+    from router.console.serial_port import candidates
     from router.errors import DescriptionError
     from router.lab import file as lab
 
     try:
-        path = lab.find(args.lab, Path())
+        file = lab.find(args.lab, Path())
     except DescriptionError:
         for device in candidates():
             _common.say("serial", device)
         raise
     rows = []
-    for one in lab.load(path):
+    for one in lab.load(file):
         row = {"name": one.board.name, "board": one.board.kind, "serial": one.board.serial, "via": one.via}
         rows.append(row | ({} if args.no_probe else _probe(one)))
     if args.json:
@@ -57,7 +59,8 @@ def _probe(one: LabBoard) -> dict[str, Any]:
 
     if one.via is None:
         return probe(one.board)
-    from router.deploy.lab_host import LabHost, probe_via
+    from router.deploy.lab_connection import LabHost
+    from router.deploy.lab_host import probe_via
 
     try:
         with LabHost(one.via) as host:
@@ -68,13 +71,13 @@ def _probe(one: LabBoard) -> dict[str, Any]:
 
 def _show(row: dict[str, Any]) -> None:
     via = f" via {row['via']}" if row["via"] else ""
-    state = ""
+    state: str | tuple[str, str] = ""
     if "troubles" in row:
         state = "  ready"
         if row.get("held"):
             state = f"  held by {row['held']}"
         if row["troubles"]:
-            state = _common.colour("  not usable", "31")
-    print(f"{row['name']:<16} {row['board']:<12} {row['serial']}{via}{state}")
+            state = ("  not usable", _common.RED)
+    display.styled(f"{row['name']:<16} {row['board']:<12} {row['serial']}{via}", state)
     for trouble in row.get("troubles", ()):
-        print(f"{'':<16} {trouble}")
+        display.styled(f"{'':<16} {trouble}")

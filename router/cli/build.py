@@ -36,6 +36,7 @@ def make(planned: Planned, folder: Path, progress: _common.Progress, *, refresh:
     from router.deploy.system import write_system
     from router.pipeline.build import build
 
+    files.output_folder(folder)
     try:
         built = build(planned, folder, files.cache_folder(), progress, refresh=refresh)
     finally:

@@ -1,11 +1,12 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Connect this terminal to a running board, or to a guest of a running system. Ctrl-] ends it.
 
 With --guest NAME it is that guest's console: of the only system that `router run` runs here (--system NAME: of that
 one), or with FILE or --on of the system on a board. Others may use the same system meanwhile: `router usb`, `router
 exec`, and further consoles. FILE says which system is on the board, where `router deploy` has not put it there.
 
-Without --guest everything on the board's serial line is shown as it is, guests' lines with their tags, and nobody else
-can use the board meanwhile.
+Without --guest everything on the board's serial line is shown as it is, guests' lines with their tags, and no one
+else can use the board meanwhile.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from router import display
 from router.cli import _common, _deployments, _running
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def guests_console(args: argparse.Namespace, plan: DeployPlan | None) -> int:
                 other.execute(args.guest, terminal.size_command(columns, lines))
 
         console = system.console(args.guest, show)
-        print(f"console of {args.guest}; Ctrl-] leaves it", file=sys.stderr)
+        display.styled(f"console of {args.guest}; Ctrl-] leaves it", stream=sys.stderr)
         with terminal.sized(resize):
             terminal.converse(console.send, console.ended, lambda: heard)
         console.close()
@@ -82,15 +84,16 @@ def guests_console(args: argparse.Namespace, plan: DeployPlan | None) -> int:
 def whole_line(args: argparse.Namespace, plan: DeployPlan | None) -> int:
     """The terminal is the board's serial line."""
     from router.console.attach import ChannelStream, attach
-    from router.console.line import SerialLine
+    from router.console.serial_port import SerialPort
     from router.deploy import job as jobs
     from router.deploy.events import Reporter
     from router.lab.lock import BoardLock
 
     board = _deployments.find_board(args, plan.board if plan else None)
-    job = _deployments.empty_job(board, jobs.Options(wait=args.wait, steal=args.steal), plan)
+    job = _deployments.empty_job(board, jobs.DeployOptions(wait=args.wait, steal=args.steal), plan)
     if board.via is not None:
-        from router.deploy.lab_host import Lab, LabHost
+        from router.deploy.lab_connection import LabHost
+        from router.deploy.lab_host import Lab
 
         with LabHost(board.via) as host:
             lab = Lab(host)
@@ -100,7 +103,7 @@ def whole_line(args: argparse.Namespace, plan: DeployPlan | None) -> int:
     baud = board.board.baud or job.plan.baud
     with (
         BoardLock(board.board.name, "console", wait=args.wait, steal=args.steal),
-        SerialLine(board.board.serial, baud) as line,
+        SerialPort(board.board.serial, baud) as line,
     ):
         attach(line)
     return 0

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from router import files
     from router.cli import check
-    from router.cli.run import check_how
+    from router.cli.run import check_mode
     from router.machines.qemu.usb import parse_plugs
     from router.pipeline.build import build
 
@@ -54,11 +54,11 @@ def run(args: argparse.Namespace) -> int:
             planned = _common.plan(DESCRIPTION, progress)
         else:
             print(f"note: {why}: the demo is a split run, each guest in a QEMU of its own, without seL4", flush=True)
-    how = "split" if planned.sdk is None else "microkit"
-    check_how(how, planned)
+    mode = "split" if planned.sdk is None else "microkit"
+    check_mode(mode, planned)
     folder = _common.build_folder(args, planned.plan.name)
     try:
-        built = build(planned, folder, files.cache_folder(), progress, boot_image=how == "microkit")
+        built = build(planned, folder, files.cache_folder(), progress, boot_image=mode == "microkit")
     finally:
         progress.done()
     check.summary(planned, closure=False)

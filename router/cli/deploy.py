@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Bring a board up with a built system and watch it boot.
 
 The board comes from the lab file (docs/reference/lab-file.md). Its U-Boot loads the system by TFTP from a server that
@@ -9,7 +10,7 @@ every milestone of the boot was seen on the console.
   router deploy maaxboard.yaml --via lab@bench --until 'usb 1-1: new high-speed'
 
 Exit code 0 when the board is up, 2 when a file is wrong, 3 when this computer or the lab host lacks something, 4 when
-the board did not do its part.
+the board failed or did not answer.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from router import display
 from router.cli import _common, _deployments
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     plan = with_patterns(plan, tuple(args.until), tuple(args.fail_on))
     board = _deployments.find_board(args, plan.board)
     log = Path(args.log) if args.log else folder / "logs" / f"console-{board.board.name}.log"
-    options = jobs.Options(
+    options = jobs.DeployOptions(
         wait=args.wait,
         steal=args.steal,
         power=not args.no_power,
@@ -76,11 +78,11 @@ def run(args: argparse.Namespace) -> int:
         raise DescriptionError("--resume is for deployments through a lab host", hint="--via USER@HOST")
     if args.dry_run:
         if board.via:
-            print(f"# on lab host {board.via}")
-        print("\n".join(runner.dry_run(job)))
+            display.styled(f"# on lab host {board.via}")
+        for line in runner.dry_run(job):
+            display.styled(line)
         return 0
-    display = _deployments.as_json if args.json else _deployments.Display(args.console)
-    reporter = Reporter(display)
+    reporter = Reporter(_deployments.as_json if args.json else _deployments.Display(args.console))
     try:
         if board.via is not None:
             _through(board.via, job, reporter, args.resume, log)
@@ -97,7 +99,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _through(target: str, job: Job, reporter: Reporter, resume: bool, log: Path) -> None:
     """Run the job on a lab host and follow it; Ctrl-C stops it there as well."""
-    from router.deploy.lab_host import Lab, LabHost
+    from router.deploy.lab_connection import LabHost
+    from router.deploy.lab_host import Lab
 
     with LabHost(target) as host:
         lab = Lab(host)

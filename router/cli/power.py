@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Switch a board by the commands that the lab file has for it."""
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ def run(args: argparse.Namespace) -> int:
     board = _deployments.find_board(args, None)
     power.commands(board.board, args.action)
     if board.via is not None:
-        from router.deploy.lab_host import Lab, LabHost
+        from router.deploy.lab_connection import LabHost
+        from router.deploy.lab_host import Lab
 
-        job = _deployments.empty_job(board, jobs.Options(wait=args.wait, steal=args.steal))
+        job = _deployments.empty_job(board, jobs.DeployOptions(wait=args.wait, steal=args.steal))
         with LabHost(board.via) as host:
             lab = Lab(host)
             lab.call("power", lab.prepare(job, Reporter(lambda _: None)), args.action)

@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Build a description and boot it in QEMU.
 
---how split runs each guest in a QEMU of its own, with the same device trees and the same switch as on the board, but
-without seL4 between them. --how microkit runs the whole system, seL4 included, in one QEMU; it needs loader.img, which
-needs a Microkit SDK. --how auto takes microkit where loader.img can be made, and split elsewhere.
+--mode split runs each guest in a QEMU of its own, with the same device trees and the same switch as on the board, but
+without seL4 between them. --mode microkit runs the whole system, seL4 included, in one QEMU; it needs loader.img, which
+needs a Microkit SDK. --mode auto takes microkit where loader.img can be made, and split elsewhere.
 
 Without --exec and --console the system runs until Ctrl-C. Meanwhile `router usb` and `router exec` talk to it from
 another terminal. Examples:
@@ -20,6 +21,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from router import display
 from router.cli import _common
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _common.add_description(parser)
     parser.add_argument("-o", "--output", metavar="DIR", help="the build folder (default: build/SYSTEM)")
     parser.add_argument(
-        "--how", choices=("auto", "split", "microkit"), default="auto", help="see above (default: auto)"
+        "--mode", choices=("auto", "split", "microkit"), default="auto", help="see above (default: auto)"
     )
     parser.add_argument(
         "--usb",
@@ -67,8 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from router import files
     from router.control.timeline import Timeline
+    from router.errors import DescriptionError
     from router.machines.qemu import session
-    from router.machines.qemu.session import Options, parse_command
+    from router.machines.qemu.session import RunOptions, parse_command
     from router.machines.qemu.usb import parse_plugs
     from router.pipeline.build import build
 
@@ -77,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     model = planned.board.emulated
     plugs = parse_plugs(args.usb, model.usb_buses if model is not None else ())
     guests = [guest.name for guest in planned.plan.guests]
-    options = Options(
+    options = RunOptions(
         commands=tuple(parse_command(text, guests) for text in args.commands),
         console=args.console,
         timeout=args.timeout,
@@ -88,32 +91,43 @@ def run(args: argparse.Namespace) -> int:
     options.check(guests)
     other = model is not None and not model.same_hardware
     folder = _common.build_folder(args, planned.plan.name + ("-emulated" if other else ""))
-    how: str = args.how
-    if how == "auto":
-        how = "split" if planned.sdk is None else "microkit"
-    check_how(how, planned)
+    mode = ("microkit" if planned.sdk is not None else "split") if args.mode == "auto" else args.mode
+    check_mode(mode, planned)
+    logs = files.output_folder(Path(args.logs) if args.logs else folder / "logs")
+    if options.capture is not None:
+        if mode == "microkit":
+            raise DescriptionError(
+                "the switch's frames can be captured in a split run only", "--mode split", where="--capture"
+            )
+        files.output_folder(options.capture.parent)
     try:
-        built = build(planned, folder, files.cache_folder(), progress, boot_image=how == "microkit")
+        built = build(planned, folder, files.cache_folder(), progress, boot_image=mode == "microkit")
     finally:
         progress.done()
-    logs = Path(args.logs) if args.logs else built.folder / "logs"
     timeline = Timeline(as_json=args.json)
-    if how == "microkit":
+    if mode == "microkit":
         running: Run = session.microkit_run(built, plugs, logs, timeline)
     else:
         running = session.split_run(built, plugs, logs, timeline, options.capture)
     if not args.json:
-        print(f"{planned.plan.name}: {how} run, logs in {logs}/", file=sys.stderr)
-        for line in caveats(planned, how):
-            print(f"note: {line}", file=sys.stderr)
+        head = headline(planned.plan.name, args.mode, mode)
+        display.styled(f"{head}; logs in {logs}/", stream=sys.stderr)
+        for line in caveats(planned, mode):
+            display.styled(f"note: {line}", stream=sys.stderr)
     return session.run(running, options)
 
 
-def caveats(planned: Planned, how: str) -> list[str]:
-    """What the run cannot tell about the board. how: `microkit` or `split`."""
+def headline(name: str, asked: str, mode: str) -> str:
+    """What is run and how; why, where the user left that open (asked: the value of --mode)."""
+    why = ", since no Microkit SDK is installed (router doctor)" if asked == "auto" and mode == "split" else ""
+    return f"{name}: {mode} run{why}"
+
+
+def caveats(planned: Planned, mode: str) -> list[str]:
+    """What the run cannot tell about the board. mode: `microkit` or `split`."""
     board = planned.board
     slow = []
-    if how == "microkit" and planned.plan.config.startswith("smp-"):
+    if mode == "microkit" and planned.plan.config.startswith("smp-"):
         slow = [
             f"'{planned.plan.config}' runs {board.cores} emulated cores on the {os.cpu_count()} of this computer: it"
             " need not be faster than one core here, and says nothing about the speed of a board"
@@ -129,19 +143,20 @@ def caveats(planned: Planned, how: str) -> list[str]:
     ]
 
 
-def check_how(how: str, planned: Planned) -> None:
+def check_mode(mode: str, planned: Planned) -> None:
     """HostError or DescriptionError when this system cannot be run that way here."""
     from router.errors import DescriptionError, HostError
     from router.machines.qemu.microkit import check_version
     from router.machines.qemu.tool import find_qemu
 
     board = planned.plan.board
-    if how == "microkit":
+    if mode == "microkit":
         try:
             _common.require_sdk(planned)
         except HostError as error:
-            error.hint = f"{error.hint}; --how split runs the same guests and the same switch without seL4"
+            error.hint = f"{error.hint}; --mode split runs the same guests and the same switch without seL4"
             raise
+    if mode == "microkit":
         check_version(planned.plan, find_qemu())
     elif board.emulated is None or not board.emulated.same_hardware:
         raise DescriptionError(

@@ -16,6 +16,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from router import display
 from router.cli import _common
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def run_list(args: argparse.Namespace) -> int:
 def show(sdk: Installed) -> None:
     """An SDK in a few lines."""
     if sdk.trouble is not None:
-        _common.say(_common.colour("broken", "31"), sdk.path)
+        display.styled((f"{'broken':<12}", "31"), f" {sdk.path}")
         print(f"{'':<12} {sdk.trouble}")
         return
     words = {True: ", the release byte for byte", False: ", NOT the release: files differ", None: ""}

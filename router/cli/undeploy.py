@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Take a system off a board: end a deployment that still runs on the lab host, remove its files from the TFTP folder
 and switch the board off, as far as the lab file has a way to."""
 
@@ -29,10 +30,11 @@ def run(args: argparse.Namespace) -> int:
 
     _, plan = _deployments.find_build(args, _common.Progress())
     board = _deployments.find_board(args, plan.board)
-    job = _deployments.empty_job(board, jobs.Options(wait=args.wait, steal=args.steal), plan)
+    job = _deployments.empty_job(board, jobs.DeployOptions(wait=args.wait, steal=args.steal), plan)
     can_switch = power.can(board.board, "off")
     if board.via is not None:
-        from router.deploy.lab_host import Lab, LabHost
+        from router.deploy.lab_connection import LabHost
+        from router.deploy.lab_host import Lab
 
         with LabHost(board.via) as host:
             lab = Lab(host)

@@ -1,12 +1,12 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """See and change what the USB devices of a running system are attached to.
 
 `router run` runs the system, or `router deploy` has brought it up on a board; this talks to it from another terminal.
-A device is called by its busid in the server (1-2), by vendor and product (0627:0001), or by a part of its name that no
-other has. What attach and detach do lasts until the system stops; what is to last longer belongs into the description's
-`usb:` rules.
+Name a device by its busid in the server (1-2), by vendor and product (0627:0001), or by a unique part of its name.
+attach and detach last until the system stops; lasting rules belong into the description's `usb:` section.
 
-With --on BOARD the system is what `router deploy` has brought up on that board of the lab file. Whoever holds the
-board's serial line serves it; where nobody does, a process is started that holds it while somebody is connected.
+With --on BOARD the system is what `router deploy` has brought up on that board of the lab file. The process
+that owns the board's serial line serves it; where there is none, one is started that lasts while clients are connected.
 
 Examples:
 
@@ -26,6 +26,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from router import display
 from router.cli import _running
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     attach.add_argument("guest", metavar="GUEST")
     attach.add_argument("device", metavar="DEVICE", help="a busid, VID:PID, or part of the name")
     attach.add_argument("--port", type=int, metavar="N", default=0, help="the virtual port (default: any)")
-    detach = verb("detach", "take a device from a guest; it is not attached again by itself", run_detach)
+    detach = verb("detach", "take a device from a guest; it is not attached again automatically", run_detach)
     detach.add_argument("guest", metavar="GUEST")
     detach.add_argument("device", metavar="PORT|DEVICE", help="a virtual port, a busid, VID:PID, or part of the name")
     watch = verb("watch", "show what happens as it happens", run_watch)
@@ -69,8 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     controllers.add_argument("--usb", type=int, choices=(2, 3), default=3, help="USB version (default: 3)")
     plug = verb("plug", "plug an emulated device into the server guest (QEMU)", run_plug)
     plug.add_argument("device", metavar="KIND[:ARGUMENT]", help="as for router run --usb")
-    unplug = verb("unplug", "pull an emulated device out of its socket (QEMU)", run_unplug)
-    unplug.add_argument("socket", metavar="SOCKET", type=int, help="as `plug` tells it; from 1 in --usb's order")
+    unplug = verb("unplug", "pull an emulated device out of its USB port (QEMU)", run_unplug)
+    unplug.add_argument("port", metavar="PORT", type=int, help="as `plug` prints it; from 1 in --usb's order")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,15 +81,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def report(args: argparse.Namespace, seen: Snapshot, rows: Any, lines: Sequence[str]) -> int:
-    """Print an answer; 4 when a guest that it should tell of did not answer."""
+    """Print an answer; 4 when a guest in it did not answer."""
     from router.usb.text import trouble_lines
 
     if args.json:
         print(json.dumps(rows, indent=2))
     else:
-        print("\n".join(lines))
+        for line in lines:
+            display.styled(line)
     for line in trouble_lines(seen):
-        print(line, file=sys.stderr)
+        display.styled(line, stream=sys.stderr)
     return 4 if seen.troubles else 0
 
 
@@ -109,7 +111,7 @@ def show_assignable(args: argparse.Namespace) -> int:
 
 
 def of_guest(args: argparse.Namespace, *, servers: bool) -> Snapshot:
-    """What one client guest tells, with the servers' devices if wanted; MachineError when it does not answer."""
+    """What one client guest reports, with the servers' devices if wanted; MachineError when it does not answer."""
     from router.errors import MachineError
     from router.usb import find
     from router.usb.view import snapshot
@@ -142,16 +144,16 @@ def run_controllers(args: argparse.Namespace) -> int:
     if args.action == "create":
         created = create_controller(args.connect, args.guest, args.ports, args.usb)
         if not args.json:
-            print(f"{args.guest}: {created}")
+            display.styled(f"{args.guest}: {created}")
             return 0
     if args.action == "destroy":
         destroy_controller(args.connect, args.guest, args.index)
         if not args.json:
-            print(f"{args.guest}: controller {args.index} is gone")
+            display.styled(f"{args.guest}: controller {args.index} is gone")
             return 0
     seen = of_guest(args, servers=False)
     mine = seen.controllers[args.guest]
-    return report(args, seen, [asdict(one) for one in mine], controller_lines(mine))
+    return report(args, seen, [asdict(one) for one in mine], controller_lines(mine, seen.ports[args.guest]))
 
 
 def run_attach(args: argparse.Namespace) -> int:
@@ -163,7 +165,7 @@ def run_attach(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(port_row(port), indent=2))
     else:
-        print(f"{port.device.name} is on port {port.number} of '{args.guest}', until the system stops")
+        display.styled(f"{port.device.name} is on port {port.number} of '{args.guest}', until the system stops")
     return 0
 
 
@@ -176,19 +178,25 @@ def run_detach(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(port_row(port), indent=2))
     else:
-        print(f"{port.device.name} is taken from port {port.number} of '{args.guest}', until it is attached again")
+        display.styled(
+            f"{port.device.name} is taken from port {port.number} of '{args.guest}', until it is attached again"
+        )
     return 0
 
 
 def run_watch(args: argparse.Namespace) -> int:
-    from router.usb.text import EVENTS, event_line
+    from router.control.timeline import event_line
+    from router.usb.text import EVENTS
 
     left = args.count
     with args.connect() as system:
         for event in system.watch(0 if args.since_start else None):
             if not event or not (args.all or event["event"] in EVENTS):
                 continue
-            print(json.dumps(event) if args.json else event_line(event), flush=True)
+            if args.json:
+                print(json.dumps(event), flush=True)
+            else:
+                display.styled(event_line(event["seconds"], event["guest"], event["text"]))
             left = None if left is None else left - 1
             if left == 0:
                 break
@@ -198,16 +206,18 @@ def run_watch(args: argparse.Namespace) -> int:
 def run_plug(args: argparse.Namespace) -> int:
     with args.connect() as system:
         row = system.plug(args.device)
-    print(
-        json.dumps(row)
-        if args.json
-        else f"{row['kind']} is in socket {row['socket']}; Linux will call it {row['path']}"
-    )
+    if args.json:
+        print(json.dumps(row))
+    else:
+        display.styled(f"{row['kind']} is on USB port {row['port']}; Linux will call it {row['path']}")
     return 0
 
 
 def run_unplug(args: argparse.Namespace) -> int:
     with args.connect() as system:
-        row = system.unplug(args.socket)
-    print(json.dumps(row) if args.json else f"{row['kind']} is out of socket {row['socket']}")
+        row = system.unplug(args.port)
+    if args.json:
+        print(json.dumps(row))
+    else:
+        display.styled(f"{row['kind']} is out of USB port {row['port']}")
     return 0

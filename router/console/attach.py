@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A terminal on everything that a board's serial line carries, as it is: boot loader, kernel, tagged guests' lines."""
 
 from __future__ import annotations
@@ -6,12 +7,12 @@ import select
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from router.console.terminal import LAST, Keys, raw_terminal, show
+from router.console.terminal import SILENCE_TIMEOUT_S, Keys, raw_terminal, show
 from router.errors import MachineError
 
 
-class Stream(Protocol):
-    """A board's console: a SerialLine, or a channel to a lab host. `opened`: whether the line is there already."""
+class ConsoleStream(Protocol):
+    """A board's console: a SerialPort, or a channel to a lab host. `opened`: whether the line is there already."""
 
     @property
     def opened(self) -> bool: ...
@@ -22,7 +23,7 @@ class Stream(Protocol):
 
 
 class ChannelStream:
-    """The console of a board behind a lab host, as a Stream. The channel is paramiko's."""
+    """The console of a board behind a lab host, as a ConsoleStream. The channel is paramiko's."""
 
     def __init__(self, channel: Any, failed: Callable[[str], Exception]) -> None:
         self._channel = channel
@@ -48,14 +49,14 @@ class ChannelStream:
         self._channel.sendall(data)
 
 
-def attach(stream: Stream) -> None:
+def attach(stream: ConsoleStream) -> None:
     """Connect this terminal until Ctrl-], or until all is silent after standard input has ended.
 
-    Before the line is open there is nobody who could be silent. The terminal's settings are restored.
+    Silence counts from when the line is open. The terminal's settings are restored.
     """
     keys, silent = Keys(), 0.0
     with raw_terminal():
-        while not keys.left and silent < LAST:
+        while not keys.left and silent < SILENCE_TIMEOUT_S:
             if typed := keys.take(0):
                 stream.write(typed)
             data = stream.read(0.02 if keys.open else 0.1)

@@ -1,4 +1,5 @@
-"""Guests' consoles as streams: every byte goes to a log file, every line to whoever waits for it."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""Guests' consoles as streams: every byte goes to a log file, every line to a queue."""
 
 from __future__ import annotations
 
@@ -10,8 +11,14 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-TAIL = 20
+from router import files
+
+TAIL_LINES = 20
 """Lines kept of each console for error reports."""
+MAX_LINE_BYTES = 4096
+"""Of one line; the rest up to its end is in the log only."""
+MAX_LINES = 65536
+"""Lines of all consoles that wait to be looked at."""
 
 
 class Console(threading.Thread):
@@ -20,31 +27,36 @@ class Console(threading.Thread):
     def __init__(self, guest: str, stream: socket.socket, log: Path, lines: queue.Queue[tuple[str, str]]) -> None:
         super().__init__(name=f"console-{guest}", daemon=True)
         self.guest = guest
-        self.tail: deque[str] = deque(maxlen=TAIL)
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._stream = stream
-        self._log = log
+        self._log = files.Log(log)
         self._lines = lines
         self._echoes: tuple[Callable[[bytes], None], ...] = ()
 
     def run(self) -> None:
-        rest = b""
-        with self._log.open("ab", buffering=0) as log:
-            # The other end goes away when the machine stops: that ends the log, and is no error.
+        rest = bytearray()
+        with self._log:
+            # The other end goes away when the machine stops: that ends the log, and is not an error.
             with contextlib.suppress(OSError):
                 while data := self._stream.recv(65536):
-                    log.write(data)
+                    self._log.write(data)
                     for echo in self._echoes:
                         echo(data)
-                    *whole, rest = (rest + data).split(b"\n")
-                    for line in whole:
-                        self._note(line)
+                    *whole, last = data.split(b"\n")
+                    for piece in whole:
+                        rest += piece[: MAX_LINE_BYTES - len(rest)]
+                        self._note(bytes(rest))
+                        rest.clear()
+                    rest += last[: MAX_LINE_BYTES - len(rest)]
             if rest:
-                self._note(rest)
+                self._note(bytes(rest))
 
     def _note(self, raw: bytes) -> None:
         line = raw.decode(errors="replace").strip("\r\n")
         self.tail.append(line)
-        self._lines.put((self.guest, line))
+        # A run that does not look at its lines for long loses some, not the computer's memory.
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait((self.guest, line))
 
     def send(self, data: bytes) -> None:
         """Type into the console."""

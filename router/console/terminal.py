@@ -1,4 +1,5 @@
-"""This terminal as somebody's console: raw while it lasts, Ctrl-] ends it, its settings are restored."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""This terminal as a machine's console: raw while it lasts, Ctrl-] ends it, its settings are restored."""
 
 from __future__ import annotations
 
@@ -17,13 +18,13 @@ from types import FrameType
 
 END_KEY = b"\x1d"
 """Ctrl-], as telnet and virsh have it."""
-LAST = 3.0
-"""Seconds of silence that end a conversation whose input has ended: what was typed may still be answered."""
+SILENCE_TIMEOUT_S = 3.0
+"""Silence that ends a conversation after the end of its input: what was typed may still be answered."""
 
 
 @contextlib.contextmanager
 def raw_terminal() -> Iterator[None]:
-    """Standard input gives every key as it is; nothing to do when it is no terminal."""
+    """Standard input gives every key as it is; does nothing where it is not a terminal."""
     if not sys.stdin.isatty():
         yield
         return
@@ -80,7 +81,7 @@ def converse(send: Callable[[bytes], None], ended: Callable[[], bool], heard: Ca
             if keys.open:
                 continue
             closed = time.monotonic()
-            while not keys.left and not ended() and time.monotonic() < max(closed, heard()) + LAST:
+            while not keys.left and not ended() and time.monotonic() < max(closed, heard()) + SILENCE_TIMEOUT_S:
                 time.sleep(0.05)
             return
 
@@ -89,7 +90,7 @@ def converse(send: Callable[[bytes], None], ended: Callable[[], bool], heard: Ca
 def sized(tell: Callable[[int, int], None]) -> Iterator[None]:
     """Call `tell` with this terminal's columns and lines, now and whenever they change, from a thread of its own.
 
-    A serial line has no way to tell its other end. Nothing happens where standard input is no terminal.
+    A serial line cannot carry it. Does nothing where standard input is not a terminal.
     """
     if not sys.stdin.isatty() or threading.current_thread() is not threading.main_thread():
         yield
@@ -100,7 +101,7 @@ def sized(tell: Callable[[int, int], None]) -> Iterator[None]:
     def watch() -> None:
         while changed.wait() and not over.is_set():
             changed.clear()
-            # Not shutil's: it believes COLUMNS and LINES, which are of another time.
+            # shutil.get_terminal_size prefers stale COLUMNS and LINES.
             with contextlib.suppress(OSError):
                 tell(*os.get_terminal_size(0))
 

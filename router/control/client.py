@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The other end of a control socket: what `router usb` and `router exec` talk through."""
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from router.control.lines import LONGEST, LONGEST_ANSWER, VERSION, BrokenError, Lines, error_of
+from router.control.json_lines import MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, VERSION, BrokenError, JsonLines
 from router.control.place import running, socket_path
 from router.control.system import MAX_OUTPUT
-from router.errors import DescriptionError, HostError, MachineError, RouterError
+from router.errors import DescriptionError, HostError, MachineError, RouterError, from_row
 
-ANSWER = 30.0
-"""Seconds within which an answer has to come, beside the time that a command in a guest may take."""
+ANSWER_TIMEOUT_S = 30.0
+"""For an answer; the time of a command in a guest comes on top."""
 
 
 def choose(system: str | None) -> str:
@@ -47,10 +48,10 @@ class Connection:
         try:
             if path is not None:
                 self._stream.connect(str(path))
-            self._lines = Lines(self._stream, LONGEST_ANSWER)
-            greeting = self._receive(ANSWER)
+            self._lines = JsonLines(self._stream, MAX_ANSWER_BYTES)
+            greeting = self._receive(ANSWER_TIMEOUT_S)
             if "error" in greeting:
-                raise error_of(greeting["error"])
+                raise from_row(greeting["error"])
             if greeting.get("router") != VERSION:
                 raise HostError(
                     f"'{system}' speaks control protocol {greeting.get('router')}, this program {VERSION}",
@@ -111,16 +112,16 @@ class Connection:
     def console(self, guest: str, show: Callable[[bytes], None]) -> Typing:
         """Connect to a guest's console: `show` gets what it says, from another thread."""
         number = self._send({"op": "console", "guest": guest})
-        self._next(number, ANSWER)
+        self._next(number, ANSWER_TIMEOUT_S)
         return Typing(self._lines, number, show)
 
     def plug(self, device: str) -> dict[str, Any]:
-        """Plug an emulated device in: `socket`, `kind` and where Linux should see it (`path`)."""
+        """Plug an emulated device in: `port`, `kind` and where Linux should see it (`path`)."""
         return self._request({"op": "plug", "device": device})
 
-    def unplug(self, socket: int) -> dict[str, Any]:
+    def unplug(self, port: int) -> dict[str, Any]:
         """Pull an emulated device out."""
-        return self._request({"op": "unplug", "socket": socket})
+        return self._request({"op": "unplug", "port": port})
 
     def watch(self, since: int | None = None) -> Iterator[dict[str, Any]]:
         """Events as they come, from the event of number `since` on (None: the next); ends when the system stops.
@@ -141,7 +142,7 @@ class Connection:
     ) -> dict[str, Any]:
         number = self._send(request)
         while True:
-            message = self._next(number, patience + ANSWER)
+            message = self._next(number, patience + ANSWER_TIMEOUT_S)
             if message is None:
                 raise MachineError(f"the system '{self.system}' has stopped")
             if "result" in message:
@@ -153,8 +154,8 @@ class Connection:
     def _send(self, request: dict[str, Any]) -> int:
         number = next(self._numbers)
         request = {"id": number, **request}
-        if len(json.dumps(request)) >= LONGEST:
-            raise DescriptionError("the command is too long", hint=f"a request may have {LONGEST} bytes")
+        if len(json.dumps(request)) >= MAX_REQUEST_BYTES:
+            raise DescriptionError("the command is too long", hint=f"a request may have {MAX_REQUEST_BYTES} bytes")
         try:
             self._lines.send(request)
         except BrokenError as error:
@@ -168,7 +169,7 @@ class Connection:
         except BrokenError as error:
             raise MachineError(f"the system '{self.system}' does not answer: {error}") from error
         if message is not None and "error" in message:
-            raise error_of(message["error"])
+            raise from_row(message["error"])
         if message is not None and message.get("id") != number:
             raise MachineError(f"the system '{self.system}' answers another question")
         return message
@@ -186,7 +187,7 @@ class Connection:
 class Typing(threading.Thread):
     """A guest's console, until it is closed or the system stops."""
 
-    def __init__(self, lines: Lines, number: int, show: Callable[[bytes], None]) -> None:
+    def __init__(self, lines: JsonLines, number: int, show: Callable[[bytes], None]) -> None:
         super().__init__(name="console", daemon=True)
         self._lines = lines
         self._number = number
@@ -198,7 +199,7 @@ class Typing(threading.Thread):
         try:
             while (message := self._lines.receive(None)) is not None and "result" not in message:
                 if "error" in message:
-                    self._error = error_of(message["error"])
+                    self._error = from_row(message["error"])
                     return
                 self._show(base64.b64decode(str(message.get("output", ""))))
         except BrokenError as error:
@@ -209,7 +210,7 @@ class Typing(threading.Thread):
         self._say(base64.b64encode(data).decode())
 
     def ended(self) -> bool:
-        """Whether the console has ended by itself; raises the error that it ended with."""
+        """Whether the console has ended; raises the error that it ended with."""
         if self._error is not None:
             raise self._error
         return not self.is_alive()
@@ -218,7 +219,7 @@ class Typing(threading.Thread):
         """Leave; what the console has said before is shown before."""
         if self.is_alive():
             self._say(None)
-            self.join(ANSWER)
+            self.join(ANSWER_TIMEOUT_S)
 
     def _say(self, text: str | None) -> None:
         try:

@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What those who control a running system have to know of it: a small part of its plan, as plain values.
 
-It travels with a deployment, so that whoever holds the board's serial line can tell. Standard library only.
+It travels with a deployment, so that the process that owns the board's serial line has them. Standard library only.
 """
 
 from __future__ import annotations

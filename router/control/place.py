@@ -1,37 +1,33 @@
-"""Where the control socket of a system is, and the promise that a system runs once."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""Where the control socket of a system is, and the lock by which a system runs once."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-import stat
 import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from router import files
 from router.errors import HostError
 
 
 def folder() -> Path:
     """`$XDG_RUNTIME_DIR/router`, or a folder of the user's own below the temporary folder; made with mode 0700.
 
-    HostError when somebody else could write there.
+    HostError when another user could write or look there.
     """
     base = os.environ.get("XDG_RUNTIME_DIR")
     path = (
         Path(base) / "router" if base and Path(base).is_dir() else Path(tempfile.gettempdir()) / f"router.{os.getuid()}"
     )
-    try:
-        path.mkdir(mode=0o700, exist_ok=True)
-        told = path.lstat()
-    except OSError as error:
-        raise HostError(f"no place for control sockets: {error.strerror}", where=str(path)) from error
-    if not stat.S_ISDIR(told.st_mode) or told.st_uid != os.getuid() or told.st_mode & 0o077:
+    files.private_folder(path)
+    if path.lstat().st_mode & 0o077:
         raise HostError(
-            "this folder is not ours alone, so no control socket can be in it",
-            hint="remove it, or set XDG_RUNTIME_DIR to a folder of your own",
+            "other users can look into this folder, so no control socket can be in it",
+            hint=f"chmod 700 {path}, or set XDG_RUNTIME_DIR to a folder of your own",
             where=str(path),
         )
     return path
@@ -56,27 +52,26 @@ class Claim:
 
     def __enter__(self) -> Self:
         while True:
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if _only_looked_at(handle):
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, files.PRIVATE)
+            if not files.try_lock(handle):
+                # A shared lock can be had: the other lock is shared too, of a process that looks (`running`).
+                if files.try_lock(handle, shared=True):
                     os.close(handle)
                     time.sleep(0.01)
                     continue
-                holder = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
+                owner = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
                 os.close(handle)
                 raise HostError(
-                    f"the system '{self.system}' runs already, in process {holder}",
-                    hint=f"talk to it (router usb list --system {self.system}), or stop it: kill -INT {holder}",
-                ) from None
+                    f"the system '{self.system}' runs already, in process {owner}",
+                    hint=f"talk to it (router usb list --system {self.system}), or stop it: kill -INT {owner}",
+                )
             # The one that had it before may have removed the file between our opening and our locking it.
             if self._is_there(handle):
                 break
             os.close(handle)
         os.ftruncate(handle, 0)
         os.write(handle, f"{os.getpid()}\n".encode())
-        # Nobody else runs the system, so a socket that is still there is left over from a run that was killed.
+        # We hold the lock, so a socket that is still there is a leftover of a run that was killed.
         self.socket.unlink(missing_ok=True)
         self._file = handle
         return self
@@ -95,27 +90,16 @@ class Claim:
             return False
 
 
-def _only_looked_at(handle: int) -> bool:
-    """Whether nobody runs the system: what was in the way of our lock was somebody's who looks (`running`)."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def running() -> list[str]:
     """Names of the systems that this user runs now, sorted."""
     found = []
     for path in sorted(folder().glob("*.lock")):
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             continue
         try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if path.with_suffix(".sock").exists():
+            if not files.try_lock(handle, shared=True) and path.with_suffix(".sock").exists():
                 found.append(path.stem)
         finally:
             os.close(handle)

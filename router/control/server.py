@@ -1,7 +1,8 @@
-"""Serves a running system on its control socket, beside the thread that runs it. docs/reference/control.md.
+# SPDX-License-Identifier: BSD-2-Clause
+"""Serves a running system on its control socket, in threads of its own. docs/reference/control.md.
 
 One thread accepts and keeps the time line up to date, one thread each serves a client, all bounded: how many there are,
-how long a line is, how long anything takes. Whatever a client does ends its own connection at the most.
+how long a line is, how long anything takes. A client can end its own connection, and nothing else.
 """
 
 from __future__ import annotations
@@ -18,34 +19,34 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from router.control.lines import LONGEST, VERSION, BrokenError, Lines, error_row
+from router.control.json_lines import MAX_REQUEST_BYTES, VERSION, BrokenError, JsonLines
 from router.control.place import Claim
 from router.control.system import RunningSystem, plugged, state
-from router.errors import DescriptionError, RouterError
+from router.errors import DescriptionError, RouterError, to_row
 
 MAX_CLIENTS = 16
-IDLE = 60.0
+IDLE_TIMEOUT_S = 60.0
 """Seconds that a client may be connected without asking for anything."""
-LONGEST_COMMAND = 3600.0
+MAX_COMMAND_TIMEOUT_S = 3600.0
 """Seconds that a command in a guest may take at most."""
-TICK = 0.2
-CONSOLE_PIECES = 4096
-"""Pieces of a console's output that wait for a client at most."""
+POLL_S = 0.2
+MAX_CONSOLE_BYTES = 4 << 20
+"""Of a console's output that wait for a client; then it is disconnected."""
 log = logging.getLogger(__name__)
 
 Fields = dict[str, Any]
 
 
 class ControlServer:
-    """Serves while its context lasts. `how` is the way the system runs, for those who ask."""
+    """Serves while its context lasts. `mode`: split, microkit or board, as `state` reports it."""
 
-    def __init__(self, claim: Claim, system: RunningSystem, how: str) -> None:
+    def __init__(self, claim: Claim, system: RunningSystem, mode: str) -> None:
         self._system = system
-        self._how = how
+        self._mode = mode
         self._path = claim.socket
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._clients: dict[threading.Thread, Lines] = {}
+        self._clients: dict[threading.Thread, JsonLines] = {}
         self._retired = False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
@@ -58,7 +59,7 @@ class ControlServer:
         except BaseException:
             self._listener.close()
             raise
-        self._listener.settimeout(TICK)
+        self._listener.settimeout(POLL_S)
         self._thread.start()
         return self
 
@@ -82,7 +83,7 @@ class ControlServer:
             return len(self._clients)
 
     def retire(self) -> bool:
-        """Take nobody any more, unless somebody is connected; whether it is so.
+        """Refuse new clients, unless one is connected; whether it does.
 
         Who comes later is hung up on before a greeting, and can tell by that to look for another server.
         """
@@ -101,13 +102,13 @@ class ControlServer:
                 continue
             except OSError as error:
                 log.warning("control socket: %s", error.strerror)
-                time.sleep(TICK)
+                time.sleep(POLL_S)
                 continue
             self._begin(stream)
 
     def _begin(self, stream: socket.socket) -> None:
         stream.settimeout(None)
-        lines = Lines(stream, LONGEST)
+        lines = JsonLines(stream, MAX_REQUEST_BYTES)
         thread = threading.Thread(target=self._serve, args=(stream, lines), name="control-client", daemon=True)
         with self._lock:
             full = len(self._clients) >= MAX_CLIENTS
@@ -122,7 +123,7 @@ class ControlServer:
             return
         thread.start()
 
-    def _serve(self, stream: socket.socket, lines: Lines) -> None:
+    def _serve(self, stream: socket.socket, lines: JsonLines) -> None:
         try:
             with stream:
                 self._converse(lines)
@@ -132,11 +133,11 @@ class ControlServer:
             with self._lock:
                 del self._clients[threading.current_thread()]
 
-    def _converse(self, lines: Lines) -> None:
+    def _converse(self, lines: JsonLines) -> None:
         lines.send({"router": VERSION, "system": self._system.facts.system, "pid": os.getpid()})
         while not self._stopping.is_set():
             try:
-                request = lines.receive(IDLE)
+                request = lines.receive(IDLE_TIMEOUT_S)
             except BrokenError as error:
                 lines.send(_failure(None, DescriptionError(f"bad request: {error}", "see docs/reference/control.md")))
                 raise
@@ -152,8 +153,8 @@ class ControlServer:
 
     # Answering
 
-    def _answer(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
-        operations: dict[str, Callable[[int | str | None, Fields, Lines], Fields]] = {
+    def _answer(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
+        operations: dict[str, Callable[[int | str | None, Fields, JsonLines], Fields]] = {
             "state": self._state,
             "execute": self._execute,
             "plug": self._plug,
@@ -166,8 +167,8 @@ class ControlServer:
             raise DescriptionError(f"no operation '{name}'", hint=f"operations: {', '.join(operations)}")
         return operations[name](number, request, lines)
 
-    def _state(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
-        return state(self._system, self._how, os.getpid())
+    def _state(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
+        return state(self._system, self._mode, os.getpid())
 
     def _guest(self, request: Fields) -> str:
         guest: str = _field(request, "guest", str)
@@ -176,14 +177,18 @@ class ControlServer:
             raise DescriptionError(f"no guest '{guest}'", hint=f"guests: {', '.join(names)}")
         return guest
 
-    def _execute(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
+    def _execute(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
         guest, command = self._guest(request), _field(request, "command", str)
         timeout = request.get("timeout", 60.0)
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= LONGEST_COMMAND:
-            raise DescriptionError(f"a timeout of {timeout!r}", hint=f"seconds, at most {LONGEST_COMMAND:g}")
+        if (
+            isinstance(timeout, bool)
+            or not isinstance(timeout, int | float)
+            or not 0 < timeout <= MAX_COMMAND_TIMEOUT_S
+        ):
+            raise DescriptionError(f"a timeout of {timeout!r}", hint=f"seconds, at most {MAX_COMMAND_TIMEOUT_S:g}")
 
         def output(data: bytes) -> None:
-            # A client that has gone ends its command by `cancelled`; one that reads nothing, within PATIENCE.
+            # A client that has gone ends its command by `cancelled`; one that reads nothing, within LINE_TIMEOUT_S.
             try:
                 lines.send({"id": number, "output": base64.b64encode(data).decode()})
             except BrokenError:
@@ -194,31 +199,31 @@ class ControlServer:
         )
         return {"code": code}
 
-    def _sockets(self) -> Any:
-        sockets = self._system.usb
-        if sockets is None:
+    def _usb_ports(self) -> Any:
+        ports = self._system.usb
+        if ports is None:
             raise DescriptionError(
                 "no emulated device can be plugged into this system", hint="it has no emulated USB controller"
             )
-        return sockets
+        return ports
 
-    def _plug(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
-        plug = self._sockets().plug(_field(request, "device", str))
+    def _plug(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
+        plug = self._usb_ports().plug(_field(request, "device", str))
         self._note("plugged", plug)
         return plugged(plug)
 
-    def _unplug(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
-        plug = self._sockets().unplug(_field(request, "socket", int))
+    def _unplug(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
+        plug = self._usb_ports().unplug(_field(request, "port", int))
         self._note("unplugged", plug)
         return plugged(plug)
 
     def _note(self, event: str, plug: Any) -> None:
         owner = next(guest.name for guest in self._system.facts.guests if guest.owns_devices)
         self._system.timeline.add(
-            owner, event, f"{plug.kind} socket {plug.socket}", f"{event} in socket {plug.socket}: {plug.kind}"
+            owner, event, f"{plug.kind} port {plug.port}", f"{event} on USB port {plug.port}: {plug.kind}"
         )
 
-    def _watch(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
+    def _watch(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
         timeline = self._system.timeline
         since = request.get("since")
         if since is None:
@@ -227,27 +232,35 @@ class ControlServer:
             raise DescriptionError(f"'since' is {since!r}", hint="the number of the first event to tell, from 0")
         lines.send({"id": number, "watching": since})
         while not self._stopping.is_set() and not lines.gone():
-            for event in timeline.wait(since, TICK):
+            for event in timeline.wait(since, POLL_S):
                 row = {"number": since, "seconds": event.seconds, "guest": event.guest, "event": event.name}
                 lines.send({"id": number, "event": {**row, "detail": event.detail, "text": event.text}})
                 since += 1
         return {"next": since}
 
-    def _console(self, number: int | str | None, request: Fields, lines: Lines) -> Fields:
+    def _console(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
         """Both ways until the client says `"input": null` or hangs up."""
         guest, system = self._guest(request), self._system
-        waiting: queue.Queue[bytes | None] = queue.Queue(CONSOLE_PIECES)
+        waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        pending, counting = 0, threading.Lock()
+
+        def count(change: int) -> int:
+            nonlocal pending
+            with counting:
+                pending += change
+                return pending
 
         def heard(data: bytes) -> None:
-            try:
-                waiting.put_nowait(data)
-            except queue.Full:  # who does not read holds nobody else up
+            if count(len(data)) > MAX_CONSOLE_BYTES:  # a client that does not read delays no other
                 lines.end()
+            else:
+                waiting.put(data)
 
         def tell() -> None:
             with contextlib.suppress(BrokenError):
                 while (data := waiting.get()) is not None:
                     lines.send({"id": number, "output": base64.b64encode(data).decode()})
+                    count(-len(data))
 
         lines.send({"id": number, "console": guest})
         teller = threading.Thread(target=tell, name="control-console", daemon=True)
@@ -270,14 +283,13 @@ class ControlServer:
         finally:
             system.unlisten(guest, heard)
             system.give_keyboard(None)
-            with contextlib.suppress(queue.Full):
-                waiting.put_nowait(None)
+            waiting.put(None)
             teller.join(1)
         return {}
 
 
 def _failure(number: int | str | None, error: RouterError) -> Fields:
-    return {"id": number, "error": error_row(error)}
+    return {"id": number, "error": to_row(error)}
 
 
 def _field(request: Fields, name: str, kind: type) -> Any:

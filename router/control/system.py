@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a running system offers to those who control it, whatever it runs in."""
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from typing import Any, Protocol
 from router.control.facts import SystemFacts
 from router.control.timeline import Timeline
 
-MILESTONES = 50
-"""So many of a guest's last milestones are told."""
+MAX_MILESTONES = 50
+"""Of one guest in the answer to `state`: the last ones."""
 
 
 class Plug(Protocol):
@@ -27,8 +28,8 @@ class Plug(Protocol):
         ...
 
     @property
-    def socket(self) -> int:
-        """The socket that it is in, from 1."""
+    def port(self) -> int:
+        """The USB port that it is on, from 1."""
         ...
 
     @property
@@ -37,8 +38,8 @@ class Plug(Protocol):
         ...
 
 
-class Sockets(Protocol):
-    """Emulated USB sockets of the guest that owns the controller. Any thread may use them."""
+class UsbPorts(Protocol):
+    """Emulated USB ports of the guest that owns the controller. Any thread may use them."""
 
     def plugged(self) -> Sequence[Plug]:
         """What is plugged in."""
@@ -48,8 +49,8 @@ class Sockets(Protocol):
         """Plug `KIND[:ARGUMENT]` in; DescriptionError or MachineError when that cannot be."""
         ...
 
-    def unplug(self, socket: int) -> Plug:
-        """Pull out what is in the socket; DescriptionError when there is nothing."""
+    def unplug(self, port: int) -> Plug:
+        """Pull out what is on the USB port; DescriptionError when there is nothing."""
         ...
 
 
@@ -72,7 +73,7 @@ class RunningSystem(Protocol):
         ...
 
     @property
-    def usb(self) -> Sockets | None:
+    def usb(self) -> UsbPorts | None:
         """Where emulated devices can be plugged in, or None."""
         ...
 
@@ -107,18 +108,18 @@ class RunningSystem(Protocol):
         ...
 
     def give_keyboard(self, guest: str | None) -> None:
-        """Show a guest's console as somebody who types there needs it; None: nobody types any more."""
+        """Show a guest's console as a person who types there needs it; None: nobody types any more."""
         ...
 
 
-def state(system: RunningSystem, how: str, pid: int) -> dict[str, Any]:
+def state(system: RunningSystem, mode: str, pid: int) -> dict[str, Any]:
     """The answer to the request `state`: docs/reference/control.md has the fields."""
     facts, timeline = system.facts, system.timeline
-    sockets = system.usb
+    ports = system.usb
     return {
         "system": facts.system,
         "board": facts.board,
-        "how": how,
+        "mode": mode,
         "pid": pid,
         "seconds": round(timeline.elapsed(), 2),
         "guests": [
@@ -132,17 +133,17 @@ def state(system: RunningSystem, how: str, pid: int) -> dict[str, Any]:
                     {"seconds": event.seconds, "event": event.name, "detail": event.detail}
                     for event in list(timeline.events)
                     if event.guest == guest.name
-                ][-MILESTONES:],
+                ][-MAX_MILESTONES:],
             }
             for guest in facts.guests
         ],
         "grants": list(facts.grants),
         "rules": list(facts.rules),
-        "plugged": None if sockets is None else [plugged(plug) for plug in sockets.plugged()],
+        "plugged": None if ports is None else [plugged(plug) for plug in ports.plugged()],
     }
 
 
 def plugged(plug: Plug) -> dict[str, Any]:
     """A plug as plain values; `path` is where the server's Linux should see it."""
     argument = None if plug.argument is None else str(plug.argument)
-    return {"socket": plug.socket, "kind": plug.kind, "argument": argument, "path": plug.path}
+    return {"port": plug.port, "kind": plug.kind, "argument": argument, "path": plug.path}

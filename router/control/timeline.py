@@ -1,43 +1,22 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What happens while a system comes up: milestones read from console lines, shown as a time line."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TextIO
 
+from router import display
+from router.control.milestones import match
+from router.display import safe
 
-@dataclass(frozen=True)
-class Milestone:
-    """Something that a console line tells. `pattern` may have groups, which `text` shows by `{0}`, `{1}`, …."""
-
-    name: str
-    pattern: str
-    text: str
-
-
-MILESTONES = (
-    Milestone("kernel", r"Linux version (\S+)", "kernel {0} up"),
-    Milestone("userspace", r"router: guest \S+: userspace up", "user space up"),
-    Milestone("network", r"router: guest \S+: network up (.*)", "network up {0}"),
-    Milestone("listening", r"router: guest \S+: usbipd listening ?(.*)", "daemon listening {0}"),
-    Milestone("exported", r"router: guest \S+: exported (.+)", "device exported: {0}"),
-    Milestone("withdrawn", r"router: guest \S+: withdrawn (.+)", "device withdrawn: {0}"),
-    Milestone("plugged", r"router: guest \S+: plugged (.+)", "device plugged in: {0}"),
-    Milestone("unplugged", r"router: guest \S+: unplugged (.+)", "device unplugged: {0}"),
-    Milestone("attached", r"router: guest \S+: attached (.+)", "device attached: {0}"),
-    Milestone("detached", r"router: guest \S+: detached (.+)", "device detached: {0}"),
-    Milestone("stopped", r"vmm \S+: the guest has (crashed|powered off|reset itself)", "has {0}"),
-    Milestone("delayed", r"vmm \S+: the guest is started again in (\d+) s", "is started again in {0} s"),
-    Milestone("restarting", r"vmm \S+: restarting the guest", "is started again"),
-    Milestone("down", r"vmm \S+: (.*; the guest stays down)", "{0}"),
-    Milestone("panic", r"Kernel panic - not syncing: (.*)", "kernel panic: {0}"),
-)
+MAX_EVENTS = 10_000
+"""Of one guest, which can print any number of milestones: some 10 MB of memory."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +30,9 @@ class Event:
     text: str
 
 
-def match(line: str) -> tuple[Milestone, str] | None:
-    """The milestone that a console line tells, with its detail (the first group)."""
-    for milestone in MILESTONES:
-        found = re.search(milestone.pattern, line)
-        if found:
-            return milestone, (found.group(1).strip() if found.groups() else "")
-    return None
+def event_line(seconds: float, guest: str, text: str) -> str:
+    """An event for people; the text is a guest's own words."""
+    return safe(f"{seconds:7.2f} s  {guest:<10} {text}")
 
 
 class Timeline:
@@ -75,6 +50,7 @@ class Timeline:
         self._start = clock()
         self.events: list[Event] = []
         self._muted = False
+        self._numbers: dict[str, int] = {}
         self._news = threading.Condition()
 
     def elapsed(self) -> float:
@@ -85,6 +61,11 @@ class Timeline:
         """Note an event now and show it."""
         with self._news:
             event = Event(round(self.elapsed(), 2), guest, name, detail, text)
+            number = self._numbers[guest] = self._numbers.get(guest, 0) + 1
+            if number > MAX_EVENTS:
+                return event
+            if number == MAX_EVENTS:
+                event = replace(event, name="overflow", detail="", text=f"over {MAX_EVENTS} events: no more are kept")
             self.events.append(event)
             self._show(event)
             self._news.notify_all()
@@ -97,10 +78,8 @@ class Timeline:
             row = {"seconds": event.seconds, "guest": event.guest, "event": event.name, "detail": event.detail}
             text = json.dumps(row)
         else:
-            text = f"{event.seconds:7.2f} s  {event.guest:<10} {event.text}"
-        # In one piece: other threads write too.
-        self._out.write(text + "\n")
-        self._out.flush()
+            text = event_line(event.seconds, event.guest, event.text)
+        display.styled(text, stream=self._out)
 
     def wait(self, since: int, timeout: float) -> list[Event]:
         """The events after the first `since` ones, waiting up to `timeout` seconds for one; may be empty."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What U-Boot says when something is wrong, and what that means for the person in front of the board.
 
 The texts are those of U-Boot's sources (net/tftp.c, net/arp.c, net/eth-uclass.c, boot/image-fdt.c,
@@ -9,11 +10,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from router.display import last_line
 from router.errors import MachineError
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
+class BootAdvice:
     """A text of U-Boot's (regular expression), what it means and what to do; both may use the pattern's groups."""
 
     pattern: str
@@ -21,63 +23,63 @@ class Advice:
     hint: str
 
 
-ADVICE: tuple[Advice, ...] = (
-    Advice(
+ADVICE: tuple[BootAdvice, ...] = (
+    BootAdvice(
         r"No ethernet found|No network device|[Cc]ould not (?:initialize|get) PHY|PHY.*not found",
         "the boot loader finds no network interface",
         "is this the right board? `load: ymodem` in the lab file loads over the serial line instead",
     ),
-    Advice(
+    BootAdvice(
         r"(?i)no link|link (?:is )?down|auto.?negotiation.*(?:TIMEOUT|timed out)|phy.*timed? ?out",
         "the board's Ethernet has no link",
         "plug the cable in, and look at the lights of the socket and of the switch",
     ),
-    Advice(
+    BootAdvice(
         r"ARP Retry count exceeded",
-        "nobody answers at the TFTP server's address",
+        "no answer from the TFTP server's address (ARP)",
         "are `network: server` and `network: board` in one subnet, and is the cable in the right socket?",
     ),
-    Advice(
+    BootAdvice(
         r"TFTP error: (?:'(.*?)'|trying to overwrite reserved memory)",
         "TFTP failed: {0}",
         "the address may collide with the boot loader itself (`bdinfo` shows where it lives), or the server refuses",
     ),
-    Advice(
+    BootAdvice(
         r"Retry count exceeded|TFTP server died",
         "the TFTP transfer timed out",
         "a firewall between the board and this host, a wrong address, or a lossy cable",
     ),
-    Advice(
+    BootAdvice(
         r"`(?:ipaddr|serverip)' not set|\*\*\* ERROR: `(\w+)' not set",
         "the boot loader lacks a network address",
         "give `network: board` and `network: server` in the lab file",
     ),
-    Advice(
+    BootAdvice(
         r"BOOTP/DHCP.*exceeded|DHCP client.*timeout|Retry time exceeded",
         "the board got no address by DHCP",
         "is there a DHCP server on its network? a fixed `network: board: 192.0.2.2/24` needs none",
     ),
-    Advice(
+    BootAdvice(
         r"Bad Linux ARM64 Image magic|Wrong Image (?:Format|Type)|Unknown image format|Bad Magic Number",
         "the boot loader does not take the file for an image that this command starts",
         "was the file built for this board? `router build` picks the start command from the board's description",
     ),
-    Advice(
+    BootAdvice(
         r"Did not find a cmdline Flattened Device Tree|FDT.*(?:not valid|FDT_ERR\w+)",
         "the boot loader has no device tree to hand over",
         "this build of U-Boot keeps none at the address that the plan names",
     ),
-    Advice(
+    BootAdvice(
         r"Unknown command '?([\w-]+)'?",
         "this boot loader has no command '{0}'",
         "another build of U-Boot, or another `load:` in the lab file, gets around it",
     ),
-    Advice(
+    BootAdvice(
         r'"?Synchronous Abort"? handler|data abort|prefetch abort',
         "the boot loader crashed (an access to an address that this board does not have)",
         "is this the board that the system was built for?",
     ),
-    Advice(
+    BootAdvice(
         r"Please RESET the board|### ERROR ###",
         "the boot loader stopped and asks for a reset",
         "power-cycle the board; the console log has the reason above that line",
@@ -85,7 +87,6 @@ ADVICE: tuple[Advice, ...] = (
 )
 
 SIGN_ON = re.compile(r"(?:^|[\r\n])(U-Boot (?:SPL |TPL )?20\d\d\.\d\d[^\r\n]*)")
-FATAL = re.compile(r"Please RESET the board|### ERROR ### Please RESET")
 
 
 def explain(output: str, command: str) -> MachineError:
@@ -94,8 +95,7 @@ def explain(output: str, command: str) -> MachineError:
         if match := re.search(item.pattern, output):
             groups = [group or match.group(0) for group in match.groups()]
             return MachineError(item.message.format(*groups), hint=item.hint, where=f"U-Boot: {command}")
-    lines = [line.strip() for line in re.split(r"[\r\n]+", output) if line.strip()]
-    said = f": {lines[-1][:120]}" if lines else ""
+    said = f": {last_line(output, 120)}" if output.strip() else ""
     return MachineError(
         f"the command failed{said}", hint="the console log has all of its output", where=f"U-Boot: {command}"
     )

@@ -1,8 +1,8 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The runner as one file that any Python 3.11 starts: our modules and pyserial in a zip with a `__main__`."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import io
 import zipfile
@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import router
+from router import files
 from router.errors import HostError
 
 PACKAGES = {
-    "console": "line frames line_input multiplexer serial_line consoles",
-    "control": "facts lines place server system timeline",
+    "console": "frames line_input multiplexer serial_line serial_port consoles",
+    "control": "facts json_lines milestones place server system timeline",
     "deploy": "advice boot events holder holder_client job plan remote runner script state uboot ymodem",
     "deploy/tftp": "server transfer wire",
     "lab": "board lock power probe records",
@@ -22,7 +23,9 @@ PACKAGES = {
 }
 OURS = (
     "__init__.py",
+    "display.py",
     "errors.py",
+    "files.py",
     "resources.py",
     *(f"{package}/{name}.py" for package, names in PACKAGES.items() for name in ("__init__", *names.split())),
 )
@@ -32,8 +35,8 @@ SERIAL_LEFT_OUT = ("tools/miniterm.py", "tools/hexlify_codec.py", "threaded/__in
 MAIN = """\
 import sys
 if sys.version_info < (3, 11):
-    sys.stdout.write('{"error": "HostError", "exit_code": 3, "where": null, "message": "this host has Python %d.%d", '
-                     '"hint": "Python 3.11 or newer is needed there"}\\n' % sys.version_info[:2])
+    sys.stdout.write('{"error": {"kind": "HostError", "where": null, "message": "this host has Python %d.%d", '
+                     '"hint": "Python 3.11 or newer is needed there"}}\\n' % sys.version_info[:2])
     sys.exit(3)
 from router.deploy.remote import main
 sys.exit(main())
@@ -56,7 +59,7 @@ class Archive:
 def make_archive() -> Archive:
     """The runner; the same modules give the same bytes. HostError when pyserial is not installed."""
     here = Path(router.__file__).parent
-    files = {f"router/{name}": (here / name).read_bytes() for name in OURS}
+    entries = {f"router/{name}": (here / name).read_bytes() for name in OURS}
     found = importlib.util.find_spec("serial")
     if found is None or found.origin is None:
         raise HostError("pyserial is not installed", hint="pip install pyserial")
@@ -64,14 +67,14 @@ def make_archive() -> Archive:
     for path in sorted(serial.rglob("*.py")):
         name = path.relative_to(serial).as_posix()
         if name not in SERIAL_LEFT_OUT:
-            files[f"serial/{name}"] = path.read_bytes()
-    files["__main__.py"] = MAIN.encode()
+            entries[f"serial/{name}"] = path.read_bytes()
+    entries["__main__.py"] = MAIN.encode()
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(files):
+        for name in sorted(entries):
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = 0o644 << 16
-            archive.writestr(info, files[name])
+            archive.writestr(info, entries[name])
     data = out.getvalue()
-    return Archive(data, hashlib.sha256(data).hexdigest())
+    return Archive(data, files.sha256_of(data))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Watching a board boot: milestones, failures, silence."""
 
 from __future__ import annotations
@@ -6,24 +7,19 @@ import re
 import time
 from dataclasses import dataclass
 
-from router.console.line import SerialLine
+from router.console.serial_port import SerialPort
+from router.control.milestones import BOOT_FAILURES, MAX_LINE
 from router.deploy.advice import SIGN_ON, explain
 from router.deploy.events import Reporter
 from router.deploy.plan import DeployPlan
 from router.errors import MachineError
 
-# What a boot never recovers from: seL4, the Microkit monitor, the loader, Linux and U-Boot, as each prints it.
-FAILURES = (
-    r"seL4 called fail at|^halting\.\.\.|KERNEL (?:DATA|ABORT|PREFETCH)",
-    r"MON\|ERROR|LDR\|ERROR",
-    r"Kernel panic - not syncing|Unable to mount root fs",
-    r"Synchronous Abort|### ERROR ### Please RESET",
-)
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-_])")
-PARTIAL_SECONDS = 0.5  # after which an unfinished line counts as one: a prompt never ends in a newline
-SETTLE_SECONDS = 3.0  # how long a start without milestones is watched for an immediate failure
-OPTIONAL_SECONDS = 5.0  # how long what need not come is waited for, after what has to
+PARTIAL_LINE_TIMEOUT_S = 0.5  # after which an unfinished line counts as one: a prompt never ends in a newline
+SETTLE_S = 3.0  # how long a start without milestones is watched for an immediate failure
+OPTIONAL_TIMEOUT_S = 5.0  # how long what need not come is waited for, after what has to
 KEPT_LINES = 12
+MAX_REST = 2 * MAX_LINE  # of a line without an end, which a board may print for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +47,11 @@ class Watcher:
         self._returned = returned
         self._waiting = [(item.name, re.compile(item.pattern)) for item in plan.milestones]
         self._optional = {item.name for item in plan.milestones if not item.required}
-        self._failures = [re.compile(pattern) for pattern in (*FAILURES, *plan.failures)]
+        self._failures = [re.compile(pattern) for pattern in (*BOOT_FAILURES, *plan.failures)]
         self._started = time.monotonic()
         self._kept: list[str] = []
 
-    def follow(self, line: SerialLine) -> list[Seen]:
+    def follow(self, line: SerialPort) -> list[Seen]:
         """Read until every milestone was seen; MachineError on failure, silence, or when the time is up."""
         plan = self._plan
         self._started = heard = partial_since = time.monotonic()
@@ -69,9 +65,10 @@ class Watcher:
                 if self._returned is not None and re.search(self._returned, rest):
                     raise self._came_back(rest)
                 complete, rest = lines_of(rest)
+                rest = rest[-MAX_REST:]
                 for text in complete:
                     self._line(text)
-            elif rest and now - partial_since > PARTIAL_SECONDS:
+            elif rest and now - partial_since > PARTIAL_LINE_TIMEOUT_S:
                 self._search(ESCAPES.sub("", rest))
                 partial_since = now + plan.boot_seconds  # once is enough
             if not self._lacks():
@@ -92,13 +89,14 @@ class Watcher:
         """Whether there is nothing more to wait for."""
         now = time.monotonic()
         if not self._plan.milestones:
-            return now - self._started >= SETTLE_SECONDS
+            return now - self._started >= SETTLE_S
         if self._lacks():
             return False
         last = self._started + (self.seen[-1].seconds if self.seen else 0.0)
-        return not self._waiting or now - last >= OPTIONAL_SECONDS
+        return not self._waiting or now - last >= OPTIONAL_TIMEOUT_S
 
     def _line(self, text: str) -> None:
+        text = text[:MAX_LINE]
         self._reporter.say("console", text=text)
         self._kept = [*self._kept, text][-KEPT_LINES:]
         for failure in self._failures:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """An arm64 Image header in front of a Microkit loader image, so that U-Boot's `booti` starts it.
 
 `go` is the way that the SDK documents. Where a U-Boot cannot `go` (Debian's build for QEMU never returns from flushing
@@ -19,14 +20,14 @@ FLAGS = 0b1010
 
 
 @dataclass(frozen=True, slots=True)
-class BootImage:
+class BootiImage:
     """`data` is to be loaded at `address` and started with `booti`; the loader within then is where it belongs."""
 
     data: bytes
     address: int
 
 
-def wrap_for_booti(loader: bytes, loader_address: int) -> BootImage:
+def wrap_for_booti(loader: bytes, loader_address: int) -> BootiImage:
     """Put a header and a branch in front of a loader image that must run at `loader_address` (2 MiB aligned).
 
     The header takes the 2 MiB below that address, so that loading alone puts the loader in its place and a single
@@ -41,4 +42,4 @@ def wrap_for_booti(loader: bytes, loader_address: int) -> BootImage:
     # A64 `B`: 0b000101 and a signed word offset in 26 bits (Arm ARM C6.2, B).
     branch = 0x14000000 | (ALIGNMENT >> 2)
     header = struct.pack("<IIQQQQQQ4sI", branch, 0, 0, ALIGNMENT + len(loader), FLAGS, 0, 0, 0, MAGIC, 0)
-    return BootImage(header.ljust(ALIGNMENT, b"\0") + loader, loader_address - ALIGNMENT)
+    return BootiImage(header.ljust(ALIGNMENT, b"\0") + loader, loader_address - ALIGNMENT)

@@ -1,4 +1,5 @@
-"""What a deployment tells while it runs: one stream of events for the terminal, for --json and across the lab host."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""The events of a deployment: one stream for the terminal, for --json and from a lab host."""
 
 from __future__ import annotations
 
@@ -12,14 +13,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from router.errors import DescriptionError, HostError, MachineError, RouterError
-
-
-class Stopped(RouterError):
-    """Somebody asked a run to end: Ctrl-C, a stolen lock, a shutdown."""
-
-    exit_code = 130
-
+from router.errors import RouterError, Stopped, from_row, to_row
 
 KINDS = (
     "step",  # name: a piece of work begins
@@ -31,12 +25,12 @@ KINDS = (
     "ask",  # text: the user has to do something
     "milestone",  # name, seconds since the start command, line
     "console",  # text: one line of the board's console
-    "result",  # ok, and of an error: error, message, hint, where, exit_code
+    "result",  # ok; of a failure also error (kind, message, hint, where) and exit_code
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class DeployEvent:
     """One thing that happened `at` seconds after the deployment began."""
 
     kind: str
@@ -45,21 +39,21 @@ class Event:
 
     def to_line(self) -> str:
         """One line of JSON."""
-        return json.dumps({"event": self.kind, "at": round(self.at, 3), **self.data}, ensure_ascii=False)
+        return json.dumps({"event": self.kind, "at": round(self.at, 3), **self.data})
 
 
-def from_line(line: str) -> Event:
+def from_line(line: str) -> DeployEvent:
     """The event of one line of JSON; ValueError when it is none."""
     raw = json.loads(line)
     if not isinstance(raw, dict) or raw.get("event") not in KINDS:
         raise ValueError(f"not an event: {line[:80]!r}")
-    return Event(raw.pop("event"), float(raw.pop("at", 0.0)), raw)
+    return DeployEvent(raw.pop("event"), float(raw.pop("at", 0.0)), raw)
 
 
 class Reporter:
     """Stamps events and hands them to one sink; the runner's only way to say anything."""
 
-    def __init__(self, sink: Callable[[Event], None]) -> None:
+    def __init__(self, sink: Callable[[DeployEvent], None]) -> None:
         self._sink = sink
         self._started = time.monotonic()
         self._lock = threading.Lock()  # the TFTP server speaks from threads of its own
@@ -69,7 +63,7 @@ class Reporter:
         """Emit one event of a kind in KINDS."""
         with self._lock:
             self.last = kind
-            self._sink(Event(kind, time.monotonic() - self._started, data))
+            self._sink(DeployEvent(kind, time.monotonic() - self._started, data))
 
     @contextmanager
     def step(self, name: str) -> Iterator[list[str]]:
@@ -82,25 +76,12 @@ class Reporter:
 
     def failed(self, error: RouterError) -> None:
         """Emit the final event of a run that ended in an error."""
-        kind = type(error).__name__
-        self.say(
-            "result",
-            ok=False,
-            error=kind,
-            message=error.message,
-            hint=error.hint,
-            where=error.where,
-            exit_code=error.exit_code,
-        )
+        self.say("result", ok=False, error=to_row(error), exit_code=error.exit_code)
 
 
-def error_of(event: Event) -> RouterError | None:
+def error_of(event: DeployEvent) -> RouterError | None:
     """The error that a result event carries, as it was raised on the other side; None when the run went well."""
-    if event.data.get("ok"):
-        return None
-    kinds: dict[str, type[RouterError]] = {k.__name__: k for k in (DescriptionError, HostError, MachineError, Stopped)}
-    kind = kinds.get(str(event.data.get("error")), RouterError)
-    return kind(str(event.data.get("message")), event.data.get("hint"), event.data.get("where"))
+    return None if event.data.get("ok") else from_row(event.data.get("error"))
 
 
 @contextmanager

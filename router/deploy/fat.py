@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A FAT16 volume with a few files in its root folder, as Microsoft's specification (FATGEN 1.03) lays it out. Pure.
 
 FAT16 because it is the simplest that every U-Boot reads and that holds up to 2 GiB; files lie in one piece.
@@ -22,7 +23,7 @@ DATE_1980 = 0x0021  # 1 January 1980: the volume does not depend on the day it i
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class FatLayout:
     """Sizes of a volume, in sectors unless named otherwise."""
 
     cluster_sectors: int
@@ -40,13 +41,13 @@ class Layout:
         return self.data_start + self.clusters * self.cluster_sectors
 
 
-def layout(sizes: list[int]) -> Layout:
+def layout(sizes: list[int]) -> FatLayout:
     """A volume that these files (bytes) fit; DescriptionError when FAT16 cannot hold them."""
     for cluster_sectors in (1, 2, 4, 8, 16, 32, 64):
         needed = sum(-(-size // (cluster_sectors * SECTOR)) for size in sizes) + SPARE_CLUSTERS
         if needed <= MAX_CLUSTERS:
             clusters = max(needed, MIN_CLUSTERS + 16)
-            return Layout(cluster_sectors, clusters, -(-(clusters + 2) * 2 // SECTOR))
+            return FatLayout(cluster_sectors, clusters, -(-(clusters + 2) * 2 // SECTOR))
     raise DescriptionError(f"{sum(sizes)} bytes do not fit an SD card's boot partition", hint="2 GiB is the most")
 
 
@@ -58,7 +59,7 @@ def short_name(name: str) -> bytes | None:
     return match.group(1).upper().encode().ljust(8) + (match.group(2) or "").upper().encode().ljust(3)
 
 
-def write_volume(out: BinaryIO, start: int, files: Mapping[str, bytes], first_sector: int) -> Layout:
+def write_volume(out: BinaryIO, start: int, files: Mapping[str, bytes], first_sector: int) -> FatLayout:
     """Write a volume at byte `start` of a file that is zero there; names must be 8.3.
 
     first_sector: where the partition begins on the disk, which the volume repeats ("hidden sectors").
@@ -94,7 +95,7 @@ def _entry(name: bytes, attributes: int, case: int, cluster: int, size: int) -> 
     )
 
 
-def _boot_sector(shape: Layout, first_sector: int) -> bytes:
+def _boot_sector(shape: FatLayout, first_sector: int) -> bytes:
     small = shape.sectors if shape.sectors < 65536 else 0
     block = struct.pack(
         "<3s8sHBHBHHBHHHII",

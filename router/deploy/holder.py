@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A system that runs on a board, over the board's one serial line, and the process that serves it meanwhile."""
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from router.console.line import SerialLine
 from router.console.serial_line import control
+from router.console.serial_port import SerialPort
 from router.control.facts import SystemFacts
 from router.control.place import Claim
 from router.control.server import ControlServer
@@ -22,23 +23,23 @@ from router.errors import DescriptionError, MachineError
 from router.lab.lock import BoardLock
 from router.machines.live import LiveGuest, LiveSystem
 
-GREETING = 3.0
-"""Seconds that the guests' agents have to answer before the first client is let in."""
-SIGN = 15.0
-"""Seconds within which something of the system has to be heard, else there is none."""
-BOOT = 60.0
-"""Seconds after which an agent that has not answered is not waited for any more."""
-LINGER = 2.0
-"""Seconds without a client after which the board is let go of."""
+GREETING_TIMEOUT_S = 3.0
+"""For the guests' agents to answer, before the first client is served."""
+FIRST_LINE_TIMEOUT_S = 15.0
+"""For the first sign of the system on the line, else it does not run."""
+BOOT_TIMEOUT_S = 60.0
+"""For an agent of a guest that still boots."""
+LINGER_S = 2.0
+"""Without a client, until the board is released."""
 
 
 class Bridge:
     """Carries bytes between the board's line and a socket pair, whose near end is `near`, until it is closed.
 
-    error: why it ended by itself, or None.
+    error: why it ended before `close`, or None.
     """
 
-    def __init__(self, line: SerialLine) -> None:
+    def __init__(self, line: SerialPort) -> None:
         self.near, self._far = socket.socketpair()
         self.error: MachineError | None = None
         self._line = line
@@ -82,11 +83,11 @@ class Bridge:
 
 
 class BoardSystem(LiveSystem[LiveGuest]):
-    """The system on a board. `line`: open, and nobody else's meanwhile."""
+    """The system on a board. `line`: open, and owned until the end."""
 
-    how = "board"
+    mode = "board"
 
-    def __init__(self, facts: SystemFacts, line: SerialLine, logs: Path) -> None:
+    def __init__(self, facts: SystemFacts, line: SerialPort, logs: Path) -> None:
         timeline = Timeline()
         timeline.mute()
         super().__init__(facts, logs, timeline)
@@ -103,7 +104,7 @@ class BoardSystem(LiveSystem[LiveGuest]):
             line.port(control(guest)).sendall(b"!\n")
 
     def greet(self, seconds: float) -> None:
-        """Find out who is up, for those who ask; MachineError when there is no sign of the system at all.
+        """Find out which guests are up; MachineError when the line shows no sign of the system.
 
         An agent that has not answered within `seconds` goes on being asked: its guest may still be booting.
         """
@@ -114,7 +115,11 @@ class BoardSystem(LiveSystem[LiveGuest]):
         for thread in asking:
             thread.join(max(0.0, end - time.monotonic()))
         assert self._line is not None, "the line is shared at the start"
-        while not self._line.heard and self._bridge.error is None and time.monotonic() < end - seconds + SIGN:
+        while (
+            not self._line.heard
+            and self._bridge.error is None
+            and time.monotonic() < end - seconds + FIRST_LINE_TIMEOUT_S
+        ):
             time.sleep(0.05)
         if not self._line.heard:
             raise MachineError(
@@ -126,7 +131,7 @@ class BoardSystem(LiveSystem[LiveGuest]):
     def _ask(self, guest: str) -> None:
         running = self.guests[guest]
         with running.turn, contextlib.suppress(MachineError):
-            running.agent.hello(BOOT)
+            running.agent.hello(BOOT_TIMEOUT_S)
             self.timeline.add(guest, "userspace", "", "answers")
 
     def _check_alive(self) -> None:
@@ -136,7 +141,7 @@ class BoardSystem(LiveSystem[LiveGuest]):
 
 
 def hold(job: Job, ready: Callable[[], None]) -> None:
-    """Serve the board's system until nobody has been connected for a while; `ready` is called once it is served."""
+    """Serve the board's system until LINGER_S after the last client; `ready` is called once it is served."""
     facts, board = job.plan.facts, job.board
     if facts is None:
         raise DescriptionError(f"the system '{job.plan.system}' shares no serial line", where=board.name)
@@ -153,14 +158,14 @@ def hold(job: Job, ready: Callable[[], None]) -> None:
         stoppable("the board is free"),
         lock,
         Claim(place_name(board.name)) as claim,
-        SerialLine(board.serial, board.baud or job.plan.baud) as line,
+        SerialPort(board.serial, board.baud or job.plan.baud) as line,
         BoardSystem(facts, line, state_folder(board.name) / "logs") as system,
     ):
-        system.greet(GREETING)
-        with ControlServer(claim, system, system.how) as server:
+        system.greet(GREETING_TIMEOUT_S)
+        with ControlServer(claim, system, system.mode) as server:
             ready()
             served = time.monotonic()
-            while time.monotonic() - served < LINGER or not server.retire():
+            while time.monotonic() - served < LINGER_S or not server.retire():
                 system.poll(0.1)
                 if server.clients:
                     served = time.monotonic()

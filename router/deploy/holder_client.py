@@ -1,4 +1,5 @@
-"""Getting a connection to the system on a board: from who serves it, or from a process that is started to serve it."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""A connection to the system on a board: to the process that serves it, which is started where there is none."""
 
 from __future__ import annotations
 
@@ -11,18 +12,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from router import resources
+from router import files, resources
 from router.control.place import socket_path
-from router.deploy.events import Event, error_of
 from router.deploy.job import Job, to_text
 from router.deploy.state import place_name, recall, remember, state_folder
-from router.errors import HostError, MachineError, RouterError
+from router.errors import HostError, MachineError, RouterError, from_row
 
 LOG = "holder.log"
-GREETING = 30.0
-"""Seconds within which who serves a board greets, once it takes a connection."""
-TRIES = 3
-"""How often a process is started to serve the board: it leaves when nobody comes for a moment, and we may be slow."""
+GREETING_TIMEOUT_S = 30.0
+"""Greeting timeout after connect."""
+MAX_TRIES = 3
+"""Starts of a process that serves the board: one that sees no client in LINGER_S ends, and we may be slow."""
 
 
 def reach(job: Job) -> socket.socket:
@@ -37,23 +37,23 @@ def reach(job: Job) -> socket.socket:
         remember(name, job.plan)
     if (stream := _connect(name)) is not None:
         return stream
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         error = _start(job)
-        # Also after an error: somebody else may have been quicker.
+        # Also after an error: another process may have been quicker.
         if (stream := _connect(name)) is not None:
             return stream
         if error is not None:
             raise error
-    raise MachineError("the board's system was let go of at once", hint="try again", where=name)
+    raise MachineError("the board session ended immediately", hint="try again", where=name)
 
 
 def _connect(board: str) -> socket.socket | None:
-    """A connection to who serves the board, or None: nobody does, or whoever did is just leaving."""
+    """A connection to the process that serves the board; None when there is none, or it is just ending."""
     stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         stream.connect(str(socket_path(place_name(board))))
-        stream.settimeout(GREETING)
-        # A connection that nobody takes any more ends without a greeting, which is left to be read.
+        stream.settimeout(GREETING_TIMEOUT_S)
+        # The greeting stays in the socket. A process that is ending closes the connection without one.
         if stream.recv(1, socket.MSG_PEEK):
             stream.settimeout(None)
             return stream
@@ -66,13 +66,13 @@ def _connect(board: str) -> socket.socket | None:
 def _start(job: Job) -> RouterError | None:
     """Start a process that serves the board, in a session of its own; why it does not, or None once it does."""
     folder = state_folder(job.board.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    # In a lab host's archive there is no module to name: it is the program itself.
+    files.private_folder(folder)
+    # A lab host's archive is the program itself; it has no module to name.
     installed = Path(__file__).exists()
     program = ["-P", "-m", "router.deploy.remote"] if installed else [sys.argv[0]]
     environment = {**os.environ, "PYTHONPATH": str(resources.PACKAGE.parent)} if installed else None
     with (
-        (folder / LOG).open("wb") as log,
+        files.open_private(folder / LOG) as log,
         subprocess.Popen(
             [sys.executable, *program, "hold", job.board.name],
             stdin=subprocess.PIPE,
@@ -87,6 +87,6 @@ def _start(job: Job) -> RouterError | None:
             process.stdin.close()
         said = process.stdout.readline().decode("utf-8", "replace").strip()
     if not said:
-        return HostError("the process that is to serve the board ended", hint=f"see {folder / LOG}")
-    told = json.loads(said)
-    return error_of(Event("result", 0.0, told)) if "error" in told else None
+        return HostError("the process that serves the board ended at its start", hint=f"see {folder / LOG}")
+    answer = json.loads(said)
+    return from_row(answer["error"]) if "error" in answer else None

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A deployment job: the plan, the board it goes to and how to go about it. It travels to lab hosts as JSON."""
 
 from __future__ import annotations
@@ -6,14 +7,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from router.deploy.plan import DeployPlan, Payload
+from router.deploy.plan import DeployPlan, Payload, check_guest_names
 from router.errors import DescriptionError
 from router.lab.board import Board
 from router.lab.records import RecordError, from_json, to_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class DeployOptions:
     """How to go about it. wait: seconds for the board's lock. power: use the hook. save: keep settings (saveenv)."""
 
     wait: float = 0.0
@@ -34,7 +35,7 @@ class Job:
     plan: DeployPlan
     board: Board
     files: dict[str, str]
-    options: Options = Options()
+    options: DeployOptions = DeployOptions()
 
     def path(self, item: Payload) -> Path:
         """Where the payload is on this host."""
@@ -49,6 +50,8 @@ def to_text(job: Job) -> str:
 def from_text(text: str) -> Job:
     """The job of its JSON; DescriptionError when it does not fit this version of the program."""
     try:
-        return from_json(Job, json.loads(text))
-    except (RecordError, ValueError) as error:
+        job = from_json(Job, json.loads(text))
+    except (RecordError, ValueError, RecursionError) as error:
         raise DescriptionError(f"not a job of this version: {error}") from None
+    check_guest_names(job.plan.facts, job.board.name)
+    return job

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a deployment consists of: files, addresses, commands and what the console must then say. Pure data.
 
 `router build` writes it as `deploy.json` into the build folder; `router deploy` reads it. Standard library only: the
@@ -7,7 +8,6 @@ runner on a lab host reads it as well.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import re
 import zlib
@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from router import files
 from router.control.facts import SystemFacts
 from router.errors import DescriptionError
 from router.lab.records import RecordError, from_json, to_json
 
 FILE_NAME = "deploy.json"
 FORMAT = 1
+GUEST_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ class Payload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Milestone:
+class AwaitedMilestone:
     """A point of the boot that shows on the console: `pattern` is a regular expression searched in each line.
 
     One that is not required (a device that may not be plugged in) is waited for a little, and missed with a warning.
@@ -69,7 +71,7 @@ class DeployPlan:
     baud: int = 115200
     prompt: str = "=> "
     prepare: tuple[str, ...] = ()
-    milestones: tuple[Milestone, ...] = ()
+    milestones: tuple[AwaitedMilestone, ...] = ()
     failures: tuple[str, ...] = ()
     identity: str | None = None
     facts: SystemFacts | None = None
@@ -79,23 +81,19 @@ class DeployPlan:
 
 def payload(folder: Path, file: str, address: int) -> Payload:
     """Describe one file of the build folder that is to be loaded at `address`."""
-    digest = hashlib.sha256()
     crc = size = 0
     with (folder / file).open("rb") as stream:
         while chunk := stream.read(1 << 20):
-            digest.update(chunk)
             crc = zlib.crc32(chunk, crc)
             size += len(chunk)
-    return Payload(file=file, address=address, size=size, crc32=crc, sha256=digest.hexdigest())
+    return Payload(file=file, address=address, size=size, crc32=crc, sha256=files.sha256(folder / file))
 
 
 def write_plan(folder: Path, plan: DeployPlan) -> Path:
     """Write `deploy.json` into the build folder (aside, then renamed) and return its path."""
     _check(plan, FILE_NAME)
     path = folder / FILE_NAME
-    aside = path.with_suffix(".json.new")
-    aside.write_text(json.dumps({"format": FORMAT} | to_json(plan), indent=2, ensure_ascii=False) + "\n")
-    aside.replace(path)
+    files.write(path, json.dumps({"format": FORMAT} | to_json(plan), indent=2, ensure_ascii=False) + "\n")
     return path
 
 
@@ -111,7 +109,7 @@ def read_plan(folder: Path) -> DeployPlan:
         raise DescriptionError(
             f"no {FILE_NAME} in {folder}", hint="build the system first: router build FILE", where=str(folder)
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DescriptionError(f"not JSON: {error}", hint="build the system again", where=str(path)) from None
     plan = parse_plan(raw, str(path))
     for item in plan.payloads:
@@ -184,11 +182,19 @@ def _check(plan: DeployPlan, where: str) -> None:
     names = [m.name for m in plan.milestones]
     if len(set(names)) != len(names):
         raise wrong("two milestones have one name")
+    check_guest_names(plan.facts, where)
+
+
+def check_guest_names(facts: SystemFacts | None, where: str) -> None:
+    """DescriptionError when a guest's name could not be that of a file: logs are named after guests."""
+    for name in facts.names if facts is not None else ():
+        if not re.fullmatch(GUEST_NAME, name):
+            raise DescriptionError(f"{name!r:.80} is not a guest's name", hint="build the system again", where=where)
 
 
 def with_patterns(plan: DeployPlan, until: tuple[str, ...], failures: tuple[str, ...]) -> DeployPlan:
     """The plan with the user's own completion and error patterns added."""
-    extra = tuple(Milestone(name=f"'{pattern}'", pattern=pattern) for pattern in until)
+    extra = tuple(AwaitedMilestone(name=f"'{pattern}'", pattern=pattern) for pattern in until)
     plan = dataclasses.replace(plan, milestones=(*plan.milestones, *extra), failures=(*plan.failures, *failures))
     _check(plan, "the command line")
     return plan

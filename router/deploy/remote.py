@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a lab host runs, as `python3 router-runner-….pyz VERB FOLDER`: the runner, detached from the connection.
 
 A deployment writes its events into FOLDER/events.jsonl and lives in a session of its own, so that a broken connection
@@ -7,8 +8,6 @@ neither ends it nor leaves the board half-way; `follow` streams the file from an
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import json
 import os
 import select
@@ -19,21 +18,22 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from router.console.line import SerialLine
+from router import files
+from router.console.serial_port import SerialPort
 from router.deploy import holder as held
 from router.deploy import runner
-from router.deploy.events import Event, Reporter
+from router.deploy.events import DeployEvent, Reporter, from_line
 from router.deploy.holder_client import reach
 from router.deploy.job import Job, from_text
-from router.errors import HostError, RouterError
+from router.errors import HostError, RouterError, from_row, to_row
 from router.lab import power
 from router.lab.lock import BoardLock
 from router.lab.probe import probe
 
 EVENTS, JOB, PID, LOG, CONSOLE = "events.jsonl", "job.json", "pid", "runner.log", "console.log"
 NOT_ADMITTED = 5  # an exit code that no error of ours has
-KEPT_RUNS = 20
-KEPT_BLOB_SECONDS = 30 * 24 * 3600.0
+MAX_RUNS = 20
+MAX_BLOB_AGE_S = 30 * 24 * 3600.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,14 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return verbs[arguments[0]](Path(arguments[1]).expanduser(), arguments[2:])
     except RouterError as error:
-        print(json.dumps({"error": type(error).__name__, **_facts(error)}), flush=True)
+        print(json.dumps({"error": to_row(error)}), flush=True)
         return error.exit_code
 
 
 def admit(file: Path, arguments: list[str]) -> int:
     """Whether an uploaded file has the SHA-256 that it should have: 0 or NOT_ADMITTED."""
-    with file.open("rb") as stream:
-        return 0 if hashlib.file_digest(stream, "sha256").hexdigest() == arguments[0] else NOT_ADMITTED
+    return 0 if files.sha256(file) == arguments[0] else NOT_ADMITTED
 
 
 def latest(runs: Path, arguments: list[str]) -> int:
@@ -83,7 +82,7 @@ def start(folder: Path, _: list[str]) -> int:
     """Begin the job of a folder in the background."""
     _tidy(folder)
     (folder / EVENTS).touch()
-    with (folder / LOG).open("ab") as log:
+    with files.open_private(folder / LOG, append=True) as log:
         process = subprocess.Popen(
             [sys.executable, sys.argv[0], "work", str(folder)],
             stdin=subprocess.DEVNULL,
@@ -102,9 +101,9 @@ def work(folder: Path, _: list[str]) -> int:
     with (folder / PID).open("w") as mine, (folder / EVENTS).open("a", buffering=1) as events:
         mine.write(str(os.getpid()))
         mine.flush()
-        fcntl.flock(mine, fcntl.LOCK_EX)  # what `_alive` asks for: a number alone may be a zombie's or a stranger's
+        files.take_lock(mine.fileno())  # what `_alive` tests: the number alone may be another process's by now
 
-        def keep(event: Event) -> None:
+        def keep(event: DeployEvent) -> None:
             events.write(event.to_line() + "\n")
 
         reporter = Reporter(keep)
@@ -179,7 +178,7 @@ def console(folder: Path, _: list[str]) -> int:
     job = _job(folder)
     board = job.board
     doing = BoardLock(board.name, "console", wait=job.options.wait, steal=job.options.steal)
-    with doing, SerialLine(board.serial, board.baud or job.plan.baud) as line:
+    with doing, SerialPort(board.serial, board.baud or job.plan.baud) as line:
         sys.stdout.write("\n")  # tells the other side that the line is open
         sys.stdout.flush()
         while True:
@@ -215,7 +214,7 @@ def connect(_: Path, arguments: list[str]) -> int:
 
 
 def hold(_: Path, arguments: list[str]) -> int:
-    """Serve a board's system as long as somebody is connected, in the background; the job is standard input."""
+    """Serve a board's system while clients are connected, in the background; the job is standard input."""
     if os.fork():
         os._exit(0)
     os.setsid()
@@ -234,22 +233,15 @@ def _job(folder: Path) -> Job:
 def _alive(folder: Path) -> bool:
     try:
         with (folder / PID).open() as theirs:
-            fcntl.flock(theirs, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            return not files.try_lock(theirs.fileno(), shared=True)
     except FileNotFoundError:
         return False
-    return False
-
-
-def _facts(error: RouterError) -> dict[str, object]:
-    return {"message": error.message, "hint": error.hint, "where": error.where, "exit_code": error.exit_code}
 
 
 def _tidy(folder: Path) -> None:
     """Forget old runs, and payloads that were not used for a month."""
     runs = sorted(path for path in folder.parent.iterdir() if path.is_dir())
-    for old in runs[:-KEPT_RUNS]:
+    for old in runs[:-MAX_RUNS]:
         if not _alive(old):
             for path in old.iterdir():
                 path.unlink()
@@ -257,17 +249,15 @@ def _tidy(folder: Path) -> None:
     blobs = folder.parent.parent / "blobs"
     for blob in blobs.iterdir() if blobs.is_dir() else ():
         with contextlib.suppress(FileNotFoundError):  # two runs may tidy at once
-            if time.time() - blob.stat().st_mtime > KEPT_BLOB_SECONDS:
+            if time.time() - blob.stat().st_mtime > MAX_BLOB_AGE_S:
                 blob.unlink()
 
 
-def event_of(line: str) -> Event | RouterError:
+def event_of(line: str) -> DeployEvent | RouterError:
     """A line of ours on the other side: an event, or the error that ended a verb."""
-    from router.deploy.events import error_of, from_line
-
     raw = json.loads(line)
     if isinstance(raw, dict) and "error" in raw and "event" not in raw:
-        return error_of(Event("result", 0.0, raw)) or RouterError(line)
+        return from_row(raw["error"])
     return from_line(line)
 
 

@@ -1,4 +1,5 @@
-"""The deployment itself, on the machine that the board is wired to: lock, prompt, load, verify, start, watch."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""The deployment, on the computer that the board is wired to: lock, prompt, load, verify, start, watch."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from router.console.line import SerialLine
+from router import files
+from router.console.serial_port import SerialPort
 from router.deploy import script, state
 from router.deploy.advice import explain
 from router.deploy.boot import Watcher
@@ -26,7 +28,7 @@ from router.lab import power
 from router.lab.board import Board
 from router.lab.lock import BoardLock, Holder
 
-TFTP_TRIES = 3  # unanswered requests (`T `) after which a boot loader is not asking the port that it was told
+MAX_TFTP_TRIES = 3  # unanswered requests (`T `) after which the boot loader must be asking another port
 
 
 def deploy(job: Job, reporter: Reporter) -> None:
@@ -35,7 +37,7 @@ def deploy(job: Job, reporter: Reporter) -> None:
         _check_files(job)
         plan = job.plan
         board = job.board
-        with SerialLine(board.serial, board.baud or plan.baud, _log(job)) as line:
+        with SerialPort(board.serial, board.baud or plan.baud, _log(job)) as line:
             uboot = UBoot(
                 line,
                 board.prompt or plan.prompt,
@@ -62,7 +64,7 @@ def deploy(job: Job, reporter: Reporter) -> None:
 
 
 def dry_run(job: Job) -> list[str]:
-    """Every command that `deploy` would send, and what it would do beside them, one line each."""
+    """Every command that `deploy` would send, and what else it would do, one line each."""
     board, plan = job.board, job.plan
     lines = [f"# board {board.name} ({board.kind}) on {board.serial} at {board.baud or plan.baud} baud"]
     if job.options.power and power.can(board, "cycle"):
@@ -114,9 +116,9 @@ def _tftp(job: Job, reporter: Reporter) -> Iterator[_Tftp | None]:
     if board.load != "tftp" or board.network is None:
         yield None
         return
-    files = {script.served_name(item): job.path(item) for item in job.plan.payloads}
+    served = {script.served_name(item): job.path(item) for item in job.plan.payloads}
     if board.tftp.root is not None:
-        _publish(Path(board.tftp.root), files)
+        _publish(Path(board.tftp.root), served)
         yield _Tftp(69, None)
         return
     handle: list[_Tftp] = []
@@ -138,7 +140,7 @@ def _tftp(job: Job, reporter: Reporter) -> Iterator[_Tftp | None]:
     if board.network.board != "dhcp":
         peers = frozenset({str(ipaddress.IPv4Interface(board.network.board).ip)})
     server = TftpServer(
-        files,
+        served,
         address=board.network.server,
         port=board.tftp.port,
         peers=peers,
@@ -151,16 +153,15 @@ def _tftp(job: Job, reporter: Reporter) -> Iterator[_Tftp | None]:
         yield handle[0]
 
 
-def _publish(root: Path, files: dict[str, Path]) -> None:
+def _publish(root: Path, served: dict[str, Path]) -> None:
     """Copy the files into the folder of a TFTP server that runs already: aside first, then renamed."""
-    for name, path in files.items():
-        target, aside = root / name, root / f".{name}.part"
+    for name, path in served.items():
+        target = root / name
         try:
-            shutil.copyfile(path, aside)
-            aside.chmod(0o644)
-            aside.replace(target)
+            # Others may write there as well: a name of its own for the file aside, which follows no link.
+            with files.written_aside(target) as aside:
+                shutil.copyfile(path, aside)
         except OSError as error:
-            aside.unlink(missing_ok=True)
             raise HostError(
                 f"cannot put the file into the TFTP folder: {error.strerror}",
                 hint="is it writable for you, and is there room? `df` and `ls -ld` tell",
@@ -203,11 +204,11 @@ def _prepare(job: Job, uboot: UBoot, reporter: Reporter, tftp: _Tftp | None) -> 
         for step in script.network_steps(job.board, tftp.port):
             uboot.check(step.command, step.seconds)
         if tftp.server is not None and job.board.network is not None and job.board.network.board == "dhcp":
-            found = re.search(r"(\d+\.\d+\.\d+\.\d+)", uboot.check("printenv ipaddr"))
+            found = re.search(r"(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})", uboot.check("printenv ipaddr"))
             tftp.server.peers = frozenset({found.group(1)} if found else ())
 
 
-def _load(job: Job, item: Payload, uboot: UBoot, line: SerialLine, reporter: Reporter, tftp: _Tftp | None) -> None:
+def _load(job: Job, item: Payload, uboot: UBoot, line: SerialPort, reporter: Reporter, tftp: _Tftp | None) -> None:
     step = script.load_step(job.board, item)
     with reporter.step(f"load {item.file}") as said:
         sent = False
@@ -216,7 +217,7 @@ def _load(job: Job, item: Payload, uboot: UBoot, line: SerialLine, reporter: Rep
             nonlocal sent
             if tftp is not None:
                 deaf = tftp.server is not None and tftp.port != 69 and not tftp.requests.is_set()
-                if deaf and output.count("T ") >= TFTP_TRIES:
+                if deaf and output.count("T ") >= MAX_TFTP_TRIES:
                     uboot.abandon()
                     raise _load_error("Retry count exceeded", step.command, job.board, tftp)
                 if "Retry count exceeded" in output or "Not retrying" in output:
@@ -231,10 +232,7 @@ def _load(job: Job, item: Payload, uboot: UBoot, line: SerialLine, reporter: Rep
                 line, lambda done: reporter.say("progress", name=item.file, done=done, size=item.size), heard
             )
             data = job.path(item).read_bytes()
-            if job.board.load == "ymodem":
-                sender.ymodem(script.served_name(item), data)
-            else:
-                sender.xmodem(data)
+            sender.send(script.served_name(item), data)
 
         reply = uboot.run(step.command, step.seconds, quiet=step.quiet, watch=upload)
         loaded = script.bytes_of(reply.output)
@@ -280,7 +278,7 @@ def _verify(item: Payload, uboot: UBoot, loaded: int | None) -> str:
     return f"{loaded} bytes (this boot loader has no crc32)"
 
 
-def _watch(job: Job, uboot: UBoot, line: SerialLine, reporter: Reporter) -> None:
+def _watch(job: Job, uboot: UBoot, line: SerialPort, reporter: Reporter) -> None:
     options, plan = job.options, job.plan
     plan = dataclasses.replace(
         plan,
@@ -309,10 +307,10 @@ def _log(job: Job) -> Path | None:
 
 
 def _locked(job: Job, reporter: Reporter) -> BoardLock:
-    def told(holder: Holder) -> None:
+    def waiting(holder: Holder) -> None:
         reporter.say("note", text=f"waiting for the board: held by {holder}")
 
     options = job.options
     owner = (options.owner[0], options.owner[1]) if len(options.owner) == 2 else None
     doing = f"deploying {job.plan.system}"
-    return BoardLock(job.board.name, doing, wait=options.wait, steal=options.steal, owner=owner, told=told)
+    return BoardLock(job.board.name, doing, wait=options.wait, steal=options.steal, owner=owner, waiting=waiting)

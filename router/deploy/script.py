@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The U-Boot commands of a deployment, decided before any is sent: `--dry-run` prints what the runner sends. Pure."""
 
 from __future__ import annotations
@@ -19,13 +20,12 @@ MEMORY = "bdinfo"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One command. optional: its failure does not matter. seconds: how long it may take, quiet: how long in silence."""
+class UBootStep:
+    """One command. seconds: how long it may take, quiet: how long in silence."""
 
     command: str
     seconds: float = 10.0
     quiet: float | None = None
-    optional: bool = False
 
 
 def served_name(item: Payload) -> str:
@@ -34,60 +34,59 @@ def served_name(item: Payload) -> str:
     return f"router-{item.sha256[:12]}-{base}"
 
 
-def network_steps(board: Board, port: int) -> list[Step]:
+def network_steps(board: Board, port: int) -> list[UBootStep]:
     """Set up the network for this session only; nothing is saved."""
     network = board.network
     if network is None:
         return []
-    steps = [Step(f"setenv ethact {network.device}")] if network.device else []
+    steps = [UBootStep(f"setenv ethact {network.device}")] if network.device else []
     if network.board == "dhcp":
-        steps += [Step("setenv autoload no"), Step("dhcp", seconds=60.0)]
+        steps += [UBootStep("setenv autoload no"), UBootStep("dhcp", seconds=60.0)]
     else:
         interface = ipaddress.IPv4Interface(network.board)
-        steps += [Step(f"setenv ipaddr {interface.ip}"), Step(f"setenv netmask {interface.netmask}")]
-    steps.append(Step(f"setenv serverip {network.server}"))
+        steps += [UBootStep(f"setenv ipaddr {interface.ip}"), UBootStep(f"setenv netmask {interface.netmask}")]
+    steps.append(UBootStep(f"setenv serverip {network.server}"))
     if network.gateway:
-        steps.append(Step(f"setenv gatewayip {network.gateway}"))
+        steps.append(UBootStep(f"setenv gatewayip {network.gateway}"))
     # netretry: give up instead of starting over for ever. tftptimeout, in milliseconds: the default is five seconds.
-    steps += [Step("setenv netretry no"), Step("setenv tftptimeout 1000")]
-    steps.append(Step(f"setenv tftpblocksize {board.tftp.blksize}"))
+    steps += [UBootStep("setenv netretry no"), UBootStep("setenv tftptimeout 1000")]
+    steps.append(UBootStep(f"setenv tftpblocksize {board.tftp.blksize}"))
     if board.tftp.window > 1:
-        steps.append(Step(f"setenv tftpwindowsize {board.tftp.window}"))
+        steps.append(UBootStep(f"setenv tftpwindowsize {board.tftp.window}"))
     if port != 69:
-        steps.append(Step(f"setenv tftpdstp {port}"))
+        steps.append(UBootStep(f"setenv tftpdstp {port}"))
     return steps
 
 
-def load_step(board: Board, item: Payload) -> Step:
+def load_step(board: Board, item: Payload) -> UBootStep:
     """The command that loads one payload."""
     if board.load == "tftp":
         limit = 30 + item.size / WRITES_A_SECOND
-        return Step(f"tftpboot {item.address:#x} {served_name(item)}", seconds=limit, quiet=20.0)
-    verb = "loady" if board.load == "ymodem" else "loadx"
-    return Step(f"{verb} {item.address:#x}", seconds=60 + item.size / 1000)
+        return UBootStep(f"tftpboot {item.address:#x} {served_name(item)}", seconds=limit, quiet=20.0)
+    return UBootStep(f"loady {item.address:#x}", seconds=60 + item.size / 1000)
 
 
-def verify_step(item: Payload) -> Step:
+def verify_step(item: Payload) -> UBootStep:
     """The command whose output `crc_of` reads."""
-    return Step(f"crc32 {item.address:#x} {item.size:#x}", seconds=30 + item.size / 10_000_000)
+    return UBootStep(f"crc32 {item.address:#x} {item.size:#x}", seconds=30 + item.size / 10_000_000)
 
 
-def all_steps(job: Job) -> list[tuple[str, list[Step]]]:
+def all_steps(job: Job) -> list[tuple[str, list[UBootStep]]]:
     """Everything that would be sent, by section; the TFTP port is the wanted one."""
     plan, board = job.plan, job.board
-    sections: list[tuple[str, list[Step]]] = []
+    sections: list[tuple[str, list[UBootStep]]] = []
     if plan.identity:
-        sections.append(("identify", [Step(IDENTIFY, optional=True)]))
-    sections.append(("memory", [Step(MEMORY, optional=True)]))
+        sections.append(("identify", [UBootStep(IDENTIFY)]))
+    sections.append(("memory", [UBootStep(MEMORY)]))
     if board.load == "tftp":
         sections.append(("network", network_steps(board, 69 if board.tftp.root else board.tftp.port)))
     for item in plan.payloads:
         sections.append((f"load {item.file}", [load_step(board, item), verify_step(item)]))
     if plan.prepare:
-        sections.append(("prepare", [Step(command) for command in plan.prepare]))
+        sections.append(("prepare", [UBootStep(command) for command in plan.prepare]))
     if job.options.save:
-        sections.append(("save", [Step("saveenv", seconds=30.0)]))
-    return [*sections, ("start", [Step(plan.start)])]
+        sections.append(("save", [UBootStep("saveenv", seconds=30.0)]))
+    return [*sections, ("start", [UBootStep(plan.start)])]
 
 
 def crc_of(output: str) -> int | None:
@@ -98,9 +97,9 @@ def crc_of(output: str) -> int | None:
 
 def bytes_of(output: str) -> int | None:
     """How many bytes a load command says it has loaded."""
-    if match := re.search(r"Bytes transferred = (\d+)", output):
+    if match := re.search(r"Bytes transferred = (\d{1,12})\b", output):
         return int(match.group(1))
-    if match := re.search(r"## Total Size\s*=\s*0x[0-9a-fA-F]+ = (\d+) Bytes", output):
+    if match := re.search(r"## Total Size\s{0,9}=\s{0,9}0x[0-9a-fA-F]{1,16} = (\d{1,12}) Bytes", output):
         return int(match.group(1))
     return None
 
@@ -111,12 +110,12 @@ def check_memory(output: str, payloads: tuple[Payload, ...]) -> None:
     Both layouts are read: `-> start = 0x…` with `-> size = 0x…`, as U-Boot prints it since 2009, and nothing else; a
     board whose `bdinfo` has neither is not checked.
     """
-    starts = [int(text, 16) for text in re.findall(r"->\s*start\s*=\s*(0x[0-9a-fA-F]+)", output)]
-    sizes = [int(text, 16) for text in re.findall(r"->\s*size\s*=\s*(0x[0-9a-fA-F]+)", output)]
+    starts = [int(text, 16) for text in re.findall(r"->\s{0,9}start\s{0,9}=\s{0,9}(0x[0-9a-fA-F]{1,16})\b", output)]
+    sizes = [int(text, 16) for text in re.findall(r"->\s{0,9}size\s{0,9}=\s{0,9}(0x[0-9a-fA-F]{1,16})\b", output)]
     banks = [(start, start + size) for start, size in zip(starts, sizes, strict=False) if size]
     if not banks:
         return
-    moved = re.search(r"relocaddr\s*=\s*(0x[0-9a-fA-F]+)", output)
+    moved = re.search(r"relocaddr\s{0,9}=\s{0,9}(0x[0-9a-fA-F]{1,16})\b", output)
     own = int(moved.group(1), 16) if moved else None
     for item in payloads:
         first, last = item.address, item.address + item.size

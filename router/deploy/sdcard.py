@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """An SD card image with one partition that holds a boot script and the system: for those who do not load by TFTP.
 
 The partition begins at 8 MiB: i.MX8M boot ROMs read the boot loader from the raw card at 33 KiB, so there is room for
@@ -10,6 +11,7 @@ import struct
 import zlib
 from pathlib import Path
 
+from router import files
 from router.deploy import fat
 from router.deploy.plan import DeployPlan
 from router.errors import DescriptionError
@@ -72,28 +74,22 @@ def write_card(plan: DeployPlan, folder: Path, out: Path, bootloader: Path | Non
     bootloader: a raw boot loader for the card's start, for cards that the board boots from alone.
     """
     names = card_names(plan)
-    files = {SCRIPT: script_image(boot_commands(plan))}
-    files |= {names[item.file]: (folder / item.file).read_bytes() for item in plan.payloads}
-    aside = out.with_name(f".{out.name}.new")
-    try:
-        with aside.open("w+b") as stream:
-            if bootloader is not None:
-                data = bootloader.read_bytes()
-                if BOOTLOADER_START + len(data) > PARTITION_START:
-                    raise DescriptionError(
-                        f"{len(data)} bytes of boot loader reach into the partition", where=str(bootloader)
-                    )
-                stream.seek(BOOTLOADER_START)
-                stream.write(data)
-            shape = fat.write_volume(stream, PARTITION_START, files, PARTITION_START // fat.SECTOR)
-            stream.seek(0)
-            stream.write(_mbr(PARTITION_START // fat.SECTOR, shape.sectors))
-            size = PARTITION_START + shape.sectors * fat.SECTOR
-            stream.truncate(size)
-        aside.replace(out)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    contents = {SCRIPT: script_image(boot_commands(plan))}
+    contents |= {names[item.file]: (folder / item.file).read_bytes() for item in plan.payloads}
+    with files.written_aside(out) as aside, aside.open("w+b") as stream:
+        if bootloader is not None:
+            data = bootloader.read_bytes()
+            if BOOTLOADER_START + len(data) > PARTITION_START:
+                raise DescriptionError(
+                    f"{len(data)} bytes of boot loader reach into the partition", where=str(bootloader)
+                )
+            stream.seek(BOOTLOADER_START)
+            stream.write(data)
+        shape = fat.write_volume(stream, PARTITION_START, contents, PARTITION_START // fat.SECTOR)
+        stream.seek(0)
+        stream.write(_mbr(PARTITION_START // fat.SECTOR, shape.sectors))
+        size = PARTITION_START + shape.sectors * fat.SECTOR
+        stream.truncate(size)
     return size
 
 

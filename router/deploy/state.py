@@ -1,4 +1,5 @@
-"""What this host remembers of a board: which system was last brought up on it, and what its line said lately.
+# SPDX-License-Identifier: BSD-2-Clause
+"""What this host remembers of a board: the system last brought up on it, and its latest console output.
 
 One folder a board below `$XDG_STATE_HOME/router/boards`, by default `~/.local/state/router/boards`.
 """
@@ -8,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 from pathlib import Path
 
+from router import files
 from router.deploy.plan import DeployPlan
 from router.errors import DescriptionError, HostError
 from router.lab.records import RecordError, from_json, to_json
@@ -25,18 +26,15 @@ def place_name(board: str) -> str:
 
 def state_folder(board: str) -> Path:
     """The board's folder; it may not exist."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "router" / "boards" / board
+    return files.state_folder() / "boards" / board
 
 
 def remember(board: str, plan: DeployPlan) -> None:
     """The board runs this system now."""
     folder = state_folder(board)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f"{PLAN}.new"
-        aside.write_text(json.dumps(to_json(plan)) + "\n")
-        aside.replace(folder / PLAN)
+        files.private_folder(folder)
+        files.write(folder / PLAN, json.dumps(to_json(plan)) + "\n", mode=files.PRIVATE)
     except OSError as error:
         raise HostError(f"cannot note what the board runs: {error.strerror}", where=str(folder)) from None
 
@@ -48,7 +46,7 @@ def forget(board: str) -> None:
 
 def recall(board: str) -> DeployPlan:
     """What was brought up last; DescriptionError when that is not known."""
-    with contextlib.suppress(FileNotFoundError, ValueError, RecordError):
+    with contextlib.suppress(FileNotFoundError, ValueError, RecordError, RecursionError):
         plan = from_json(DeployPlan, json.loads((state_folder(board) / PLAN).read_text()))
         if plan.facts is not None:
             return dataclasses.replace(plan, payloads=())

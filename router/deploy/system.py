@@ -1,13 +1,15 @@
-"""The deployment plan of a Microkit system: what `router build` writes beside loader.img."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""The deployment plan of a Microkit system: what `router build` writes for loader.img."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from router import files
+from router.control import milestones
 from router.control.facts import SystemFacts
 from router.deploy.bootimage import wrap_for_booti
-from router.deploy.plan import DeployPlan, Milestone, payload, write_plan
+from router.deploy.plan import AwaitedMilestone, DeployPlan, payload, write_plan
 
 LOADER = "loader.img"
 BOOTI = "loader.booti"
@@ -27,16 +29,16 @@ def write_system(
     """Write `deploy.json` for the `loader.img` in a build folder, and return the plan.
 
     address: where the loader must be, in bytes. start: U-Boot's command, or "booti" for boot loaders that cannot `go`:
-    then a copy with a header is made beside it. config: Microkit's; only `debug` lets the loader and seL4 speak.
+    then a copy with a header is made. config: Microkit's; only `debug` lets the loader and seL4 speak.
     prompt, baud and identity are board facts (see DeployPlan).
     """
     receiving = {grant["to"] for grant in facts.grants}
     servers = [guest.name for guest in facts.guests if guest.role == "server"]
     clients = [guest.name for guest in facts.guests if guest.name in receiving]
-    spoken = [Milestone(name="loader", pattern=r"LDR\|INFO")] if config == "debug" else []
-    spoken += [Milestone(name="seL4", pattern="Booting all finished")] if config == "debug" else []
-    up = [_of(guest, "up", "userspace up") for guest in [*servers, *clients]]
-    listening = [_of(guest, "listening", "usbipd listening") for guest in servers]
+    spoken = ("loader", "seL4") if config == "debug" else ()
+    system = [AwaitedMilestone(name=name, pattern=milestones.of_system(name)) for name in spoken]
+    up = [_of(guest, "up", "userspace") for guest in [*servers, *clients]]
+    listening = [_of(guest, "listening", "listening") for guest in servers]
     attached = [_of(guest, "device attached", "attached", required=False) for guest in clients]
     item = payload(folder, LOADER, address)
     if start == "booti":
@@ -51,7 +53,7 @@ def write_system(
         start=start,
         baud=baud,
         prompt=prompt,
-        milestones=(*spoken, *up, *listening, *attached),
+        milestones=(*system, *up, *listening, *attached),
         identity=identity,
         facts=facts,
     )
@@ -59,6 +61,6 @@ def write_system(
     return plan
 
 
-def _of(guest: str, name: str, text: str, *, required: bool = True) -> Milestone:
-    """A milestone that the guest tells itself (docs/reference/milestones.md)."""
-    return Milestone(name=f"{guest} {name}", pattern=f"router: guest {guest}: {text}", required=required)
+def _of(guest: str, name: str, milestone: str, *, required: bool = True) -> AwaitedMilestone:
+    """A milestone that the guest itself prints."""
+    return AwaitedMilestone(name=f"{guest} {name}", pattern=milestones.of_guest(guest, milestone), required=required)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A conversation with U-Boot: reach its prompt, run commands whose output and exit status are certain.
 
 A prompt is a poor end marker: U-Boot prints `==> ` itself, in the middle of a line. So every command is framed,
@@ -14,14 +15,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from router.console.line import SerialLine
-from router.deploy.advice import FATAL, SIGN_ON, explain
+from router.console.serial_port import SerialPort
+from router.control.milestones import BOOT_LOADER_FAILURE
+from router.deploy.advice import SIGN_ON, explain
+from router.display import last_line
 from router.errors import MachineError
 
 CTRL_C = b"\x03"
 TYPED_AT_ONCE = 16  # bytes: the smallest UART FIFO around
-ECHO_SECONDS = 2.0  # longer than any board takes; an echo that lacks something costs this once a line
-IDLE_SECONDS = 0.3
+ECHO_TIMEOUT_S = 2.0  # longer than any board takes; an echo that lacks something costs this once a line
+IDLE_S = 0.3
+MAX_OUTPUT = 1 << 18  # characters of one command's output: progress marks of a large transfer fit many times
+USUAL_CONTROLS = (0x07, 0x08, 0x09, 0x0A, 0x0D, 0x1B)  # of a boot loader that is understood: BEL, BS, TAB, LF, CR, ESC
 AUTOBOOT = re.compile(r"(?i)(?:hit|press) .{0,40}?(?:to|for) (?:stop|abort|interrupt).{0,20}|autoboot in \d+")
 STARTED = re.compile(r"Starting kernel \.\.\.|## Starting application|Booting Linux on physical CPU|login: $")
 
@@ -35,21 +40,21 @@ class Reply:
 
 
 class UBoot:
-    """U-Boot at the other end of `line`. told is called with each command before it is sent."""
+    """U-Boot at the other end of `line`. sending is called with each command before it is sent."""
 
     def __init__(
         self,
-        line: SerialLine,
+        line: SerialPort,
         prompt: str,
         stop_keys: bytes = CTRL_C,
-        told: Callable[[str], None] = lambda _: None,
+        sending: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.banner = ""
         self._line = line
         # A word may stand before the prompt (`u-boot=> `); a space may not, or `crc32 … ==> ` would do.
         self._prompt = re.compile(r"(?:^|[\r\n])[\w.-]{0,24}" + re.escape(prompt.rstrip()) + r" ?$")
         self._stop_keys = stop_keys
-        self._told = told
+        self._sending = sending
         self._echoes = True
 
     def at_prompt(self, seconds: float) -> bool:
@@ -58,7 +63,7 @@ class UBoot:
         self._line.write(CTRL_C)
         text, deadline = "", time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            data = self._line.read(min(IDLE_SECONDS, left))
+            data = self._line.read(min(IDLE_S, left))
             text = (text + _text(data))[-4000:]
             if not data:
                 if self._prompt.search(text):
@@ -71,7 +76,7 @@ class UBoot:
         text, stopped, deadline = "", 0, time.monotonic() + seconds
         received = self._line.total_received
         while (left := deadline - time.monotonic()) > 0:
-            data = self._line.read(min(IDLE_SECONDS, left))
+            data = self._line.read(min(IDLE_S, left))
             text = (text + _text(data))[-20000:]
             if not data:
                 if self._prompt.search(text):
@@ -81,7 +86,7 @@ class UBoot:
                 continue
             if match := SIGN_ON.search(text):
                 self.banner = text[match.start() :].strip()
-            if FATAL.search(text):
+            if re.search(BOOT_LOADER_FAILURE, text):
                 raise explain(text, "starting up")
             if AUTOBOOT.search(text, max(0, len(text) - 400)) and stopped < 5:
                 stopped += 1
@@ -110,7 +115,7 @@ class UBoot:
         """
         mark = self._submit(command)
         begin = re.compile(re.escape(f"{mark}-begin") + r"[\r\n]+")
-        end = re.compile(re.escape(f"{mark}-end=") + r"(\d+)[^\d]")
+        end = re.compile(re.escape(f"{mark}-end=") + r"(\d{1,9})[^\d]")
         unexpanded = re.compile(r"[\r\n]" + re.escape(f"{mark}-end=$?"))
         text, deadline, heard = "", time.monotonic() + seconds, time.monotonic()
         while True:
@@ -119,6 +124,13 @@ class UBoot:
             if data:
                 heard = now
                 text += _text(data)
+                if len(text) > MAX_OUTPUT:
+                    self.abandon()
+                    raise MachineError(
+                        f"the board prints without end (over {MAX_OUTPUT >> 10} KiB)",
+                        hint=_last_words(text[-1000:]),
+                        where=f"U-Boot: {command}",
+                    )
                 started = begin.search(text)
                 output = text[started.end() :] if started else ""
                 if started and (ended := end.search(text, started.end())):
@@ -155,12 +167,12 @@ class UBoot:
         """Leave whatever runs, so that the board is at its prompt (best effort, a second at most)."""
         for _ in range(3):
             self._line.write(CTRL_C)
-            if self._prompt.search(_text(self._drain(IDLE_SECONDS))):
+            if self._prompt.search(_text(self._drain(IDLE_S))):
                 return
 
     def _submit(self, command: str) -> str:
         """Type the framed command and press Enter; returns its mark."""
-        self._told(command)
+        self._sending(command)
         for _ in range(3):
             mark = f"r{secrets.token_hex(3)}"
             typed = f"echo {mark}-begin; {command}; echo {mark}-end=$?"
@@ -169,7 +181,7 @@ class UBoot:
                 self._line.write(b"\r")
                 return mark
             self._line.write(CTRL_C)  # gives the line up
-            self._drain(IDLE_SECONDS)
+            self._drain(IDLE_S)
         raise MachineError(
             "the serial line garbles what is sent to the board",
             hint="check ground and cable length, or try a lower baud rate",
@@ -184,7 +196,7 @@ class UBoot:
             piece = text[at : at + TYPED_AT_ONCE]
             self._line.write(piece.encode())
             sent += len(piece)
-            deadline = time.monotonic() + ECHO_SECONDS
+            deadline = time.monotonic() + ECHO_TIMEOUT_S
             while self._echoes and len(echo) < sent and (left := deadline - time.monotonic()) > 0:
                 echo += re.sub(r"[\r\n\x07]", "", _text(self._line.read(left)))
             if at == 0 and not echo:
@@ -206,7 +218,7 @@ class UBoot:
             text += _text(self._line.read(0.1))
 
     def _fail_early(self, text: str, command: str) -> None:
-        if FATAL.search(text):
+        if re.search(BOOT_LOADER_FAILURE, text):
             raise explain(text, command)
         if match := SIGN_ON.search(text):
             raise MachineError(
@@ -223,7 +235,7 @@ class UBoot:
                 hint="is it powered, is this its serial adapter, are RX and TX the right way round?",
                 where=where,
             )
-        strange = sum(1 for char in text if char == "\ufffd" or (ord(char) < 32 and char not in "\r\n\t\x1b\x07\b"))
+        strange = sum(1 for char in text if char == "\ufffd" or (ord(char) < 32 and ord(char) not in USUAL_CONTROLS))
         if strange * 4 > len(text):
             return MachineError(
                 f"only garbage comes from the board at {self._line.baud} baud",
@@ -246,5 +258,5 @@ def _clean(output: str) -> str:
 
 
 def _last_words(text: str) -> str:
-    lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
-    return f"its last line was: {lines[-1][:100]}" if lines else "it said nothing"
+    said = last_line(text, 100)
+    return f"its last line was: {said}" if said else "it printed nothing"

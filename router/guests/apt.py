@@ -6,23 +6,25 @@ apt.conf(5), apt-get(8); `indextargets` tells each index's Origin out of its sig
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from router import requirements
+from router import files, requirements
 from router.errors import HostError
 from router.guests.sources import HOW_TO_POINT, Source
 
 ARCHITECTURE = "arm64"
+PROGRESS_TIMEOUT_S = 120.0
+"""Without a byte received or a tenth of a second computed, apt counts as hung. Its own connection timeout is 30 s."""
 _FRESH = 600.0  # seconds for which the lists just fetched serve the next image too
 
 _CONFIGURATION = """\
@@ -107,7 +109,7 @@ class PrivateApt:
             root=self._root, architecture=self.architecture, release=self._release, sandbox=sandbox
         )
         (self._root / "apt.conf").write_text(configuration)
-        with self._locked():
+        with files.locked(self._root / "lock", lambda: self._progress("packages  waiting for another router")):
             self._write_sources(self._sources)
             self._progress("packages  fetching the package lists")
             update = self._run("apt-get", "-q", "update", check=False)
@@ -174,7 +176,7 @@ class PrivateApt:
         self._progress(f"packages  downloading {len(missing)} packages, {total / 1e6:.1f} MB")
         with tempfile.TemporaryDirectory(dir=store) as folder:
             self._run("apt-get", "-qq", "download", *(f"{p.name}={p.version}" for p in missing), cwd=Path(folder))
-            fetched = {_sha256(path): path for path in Path(folder).glob("*.deb")}
+            fetched = {files.sha256(path): path for path in Path(folder).glob("*.deb")}
             for package in missing:
                 if package.sha256 not in fetched:
                     raise HostError(
@@ -197,23 +199,66 @@ class PrivateApt:
         text = "\n".join(source.deb822() for source in sources)
         (self._root / "sources.d/router.sources").write_text(text)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with (self._root / "lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-
     def _run(
         self, tool: str, *arguments: str, check: bool = True, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"LC_ALL": "C"}
         command = [requirements.find(tool), "-c", str(self._root / "apt.conf"), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
+        done = _watched(tool, command, self._root, cwd, environment)
         if check and done.returncode:
             raise HostError(
                 f"{tool} {arguments[0]}: {_last_error(done.stderr)}", "see whether the package sources are complete"
             )
         return done
+
+
+def _watched(
+    tool: str, command: Sequence[str], root: Path, cwd: Path | None, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run apt until it ends; HostError when no file of it grows for PROGRESS_TIMEOUT_S (on a full disk it hangs)."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(command, stdout=out, stderr=err, text=True, cwd=cwd, env=dict(environment))
+        try:
+            state, since = None, time.monotonic()
+            while process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.05 if state is None else 0.5)
+                now = _progress_of([root, *([cwd] if cwd else [])], out.fileno(), err.fileno(), process.pid)
+                if now != state:
+                    state, since = now, time.monotonic()
+                elif time.monotonic() - since > PROGRESS_TIMEOUT_S:
+                    free = shutil.disk_usage(root).free
+                    raise HostError(
+                        f"{tool} made no progress for {PROGRESS_TIMEOUT_S:.0f} s",
+                        f"{free / 1e6:.0f} MB are free there; is the package source reachable?",
+                        str(root),
+                    )
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(command, process.returncode, out.read(), err.read())
+
+
+def _progress_of(folders: Iterable[Path], out: int, err: int, pid: int) -> tuple[int, ...]:
+    """Numbers that change while apt works: bytes in its folders and outputs, processor time of it and its children."""
+    total = 0
+    for folder in folders:
+        for path in folder.rglob("*"):
+            with contextlib.suppress(OSError):  # apt renames and removes meanwhile
+                total += path.stat().st_size
+    return total, os.fstat(out).st_size, os.fstat(err).st_size, _ticks(pid)
+
+
+def _ticks(pid: int) -> int:
+    """Processor time of a process (proc(5): utime, stime and those of its ended children), in tenths of a second."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return sum(map(int, fields[11:15])) // 10
 
 
 def deb_path(store: Path, package: Package) -> Path:
@@ -230,8 +275,3 @@ def _records(text: str) -> list[dict[str, str]]:
 def _last_error(stderr: str) -> str:
     errors = [line[3:] for line in stderr.splitlines() if line.startswith("E: ")]
     return errors[0] if errors else (stderr.strip().splitlines() or ["failed without a message"])[-1]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

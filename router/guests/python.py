@@ -75,7 +75,7 @@ def program_sources(project: Path = _PROJECT) -> dict[str, str]:
     package = project / "usbip"
     if not (package / "__init__.py").is_file():
         return {}
-    files = [project / "__init__.py", project / "errors.py", *sorted(package.rglob("*.py"))]
+    files = [project / "__init__.py", project / "errors.py", project / "display.py", *sorted(package.rglob("*.py"))]
     sources = {}
     for file in files:
         parts = file.relative_to(project.parent).with_suffix("").parts

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """One board of a lab: how it is reached, loaded and switched on."""
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 
 from router.errors import DescriptionError
 
-LOAD_WAYS = ("tftp", "ymodem", "xmodem")
+LOAD_WAYS = ("tftp", "ymodem")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,23 +1,28 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The lab file: which boards there are, what they are wired to, and how to reach them. On the user's machine only.
 
-It is looked for in the place that the user names, then `boards.yaml` beside the description, then
-`~/.config/router/boards.yaml` (XDG Base Directory Specification).
+It is the file that the user names, else the user's own `~/.config/router/boards.yaml` (XDG Base Directory
+Specification), else `boards.yaml` in the folder of the description. That one may come from anywhere, and it names shell
+commands and devices: it is used only once the user has agreed to its content (`router trust FILE`).
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from router import trusted
 from router.description.diagnostics import DescriptionErrors, Diagnostic, did_you_mean, listing
 from router.description.source import SourceText, parse, plain
+from router.description.text import Text as SourceFile
 from router.description.text import read_text
 from router.errors import DescriptionError
-from router.lab.board import Board, Network, Power, Tftp, check_board
+from router.lab.board import LOAD_WAYS, Board, Network, Power, Tftp, check_board
 
 FILE_NAME = "boards.yaml"
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]{0,62}$")]
@@ -25,13 +30,13 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 class Strict(BaseModel):
-    """Frozen; an unknown field is an error, and a number is no text."""
+    """Frozen; an unknown field is an error, and so is a number where a text belongs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class NetworkModel(Strict):
-    """`network:`; see job.Network."""
+    """`network:`; see router.lab.board.Network."""
 
     board: Text
     server: Text
@@ -40,7 +45,7 @@ class NetworkModel(Strict):
 
 
 class TftpModel(Strict):
-    """`tftp:`; see job.Tftp."""
+    """`tftp:`; see router.lab.board.Tftp."""
 
     root: Text | None = None
     port: int = Field(default=69, ge=1, le=65535)
@@ -49,7 +54,7 @@ class TftpModel(Strict):
 
 
 class PowerModel(Strict):
-    """`power:`; see job.Power."""
+    """`power:`; see router.lab.board.Power."""
 
     on: Text | None = None
     off: Text | None = None
@@ -64,7 +69,7 @@ class BoardModel(Strict):
     baud: int | None = Field(default=None, ge=1200, le=4_000_000)
     prompt: Text | None = None
     stop_keys: Text = "\x03"
-    load: Literal["tftp", "ymodem", "xmodem"] = "tftp"
+    load: Literal["tftp", "ymodem"] = "tftp"
     network: NetworkModel | None = None
     tftp: TftpModel = TftpModel()
     power: PowerModel = PowerModel()
@@ -79,33 +84,66 @@ class LabModel(Strict):
 
 @dataclass(frozen=True, slots=True)
 class LabBoard:
-    """A board, and the lab host that it hangs on (None: this computer). place: where the file speaks of it."""
+    """A board, and the lab host that it is wired to (None: this computer). place: its entry in the file."""
 
     board: Board
     via: str | None
     place: str
 
 
-def find(named: str | None, beside: Path | None = None) -> Path:
-    """The lab file; DescriptionError says where one was looked for."""
+@dataclass(frozen=True, slots=True)
+class LabFile:
+    """Where the lab file is. needs_trust: it came with a folder, and the user did not name it."""
+
+    path: Path
+    needs_trust: bool = False
+
+
+def find(named: str | None, folder: Path | None = None) -> LabFile:
+    """The lab file that the user named, the user's own, or that of the description's folder.
+
+    DescriptionError says where one was looked for.
+    """
     if named is not None:
-        return Path(named)
+        return LabFile(Path(named))
     if configured := os.environ.get("ROUTER_LAB"):
-        return Path(configured)
+        return LabFile(Path(configured))
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    places = [*([beside / FILE_NAME] if beside is not None else []), home / "router" / FILE_NAME]
+    places = [LabFile(home / "router" / FILE_NAME)]
+    places += [LabFile(folder / FILE_NAME, needs_trust=True)] if folder is not None else []
     for place in places:
-        if place.is_file():
+        if place.path.is_file():
             return place
     raise DescriptionError(
-        f"no lab file: looked for {listing(map(str, places))}",
+        f"no lab file: looked for {listing(str(place.path) for place in places)}",
         hint="docs/reference/lab-file.md has one to start from; --lab FILE names another",
     )
 
 
-def load(path: Path) -> tuple[LabBoard, ...]:
-    """All boards of a lab file, in its order. Raises DescriptionErrors with every error of the file."""
+def trust(path: Path) -> tuple[LabBoard, ...]:
+    """Record that the user agrees to this file's content; its boards. DescriptionErrors when it is no lab file."""
     text = read_text(path)
+    boards = _boards(text)
+    trusted.agree_to(path, text.content.encode())
+    return boards
+
+
+def load(file: LabFile) -> tuple[LabBoard, ...]:
+    """All boards of a lab file, in its order.
+
+    Raises DescriptionErrors with every error of the file, and DescriptionError when it needs the user's trust first.
+    """
+    text = read_text(file.path)
+    if file.needs_trust and not trusted.is_agreed_to(file.path, text.content.encode()):
+        raise DescriptionError(
+            "this lab file came with its folder, and the commands and devices that it names are not trusted yet",
+            hint=f"read it, then: router trust {shlex.quote(str(file.path))}",
+            where=str(file.path),
+        )
+    return _boards(text)
+
+
+def _boards(text: SourceFile) -> tuple[LabBoard, ...]:
     parsed = parse(text)
     if parsed.source is None:
         raise DescriptionErrors(parsed.problems)
@@ -195,12 +233,11 @@ def _translate(source: SourceText, error: ValidationError) -> list[Diagnostic | 
         elif kind == "string_pattern_mismatch":
             out.append(
                 source.diagnostic(
-                    path, f"'{last}' is no name for a board", "letters, digits, '.', '-' and '_'", key=True
+                    path, f"invalid name '{last}' for a board", "letters, digits, '.', '-' and '_'", key=True
                 )
             )
         elif kind == "literal_error":
-            choices = ["tftp", "ymodem", "xmodem"]
-            out.append(source.diagnostic(path, f"'{value}' is no value of '{last}'", f"write {listing(choices)}"))
+            out.append(source.diagnostic(path, f"invalid value '{value}' for '{last}'", f"write {listing(LOAD_WAYS)}"))
         elif value is None:
             continue  # the YAML reader has reported it
         else:

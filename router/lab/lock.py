@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """One board, one user: a lock that names its holder, and can be waited for or stolen.
 
 A file per board under the run-time directory, held by flock while its process lives, so that a crash frees it. The
@@ -7,12 +8,12 @@ file says who holds it, from where and since when. It lies where every user of t
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import json
 import os
 import signal
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,18 +22,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
+from router import files
 from router.errors import HostError, MachineError
 from router.lab.records import RecordError, from_json
 
-MOMENT = 8.0
-"""Seconds that are waited for a holder that leaves by itself, or that is just taking or leaving the board."""
+HANDOVER_TIMEOUT_S = 8.0
+"""For a holder that ends on its own, or that is just taking or leaving the board."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
     """Who holds a board. since: ISO 8601, UTC. doing: the command in words.
 
-    leaves: it ends by itself as soon as nobody needs it, so that a moment's wait is worth it.
+    leaves: it ends on its own as soon as its last client has gone, so a short wait is worth it.
     """
 
     user: str
@@ -58,8 +60,8 @@ def lock_folder() -> Path:
 class BoardLock:
     """Hold the board called `name`; wait up to `wait` seconds for it, or `steal` it from its holder.
 
-    user, host: for whom, when that is not whoever runs this (a lab host's lock names the remote engineer). told is
-    called once with the holder when there is one to wait for. MachineError names the holder when the board is busy.
+    owner: user and host, where they differ from this process's (a lab host's lock names the remote engineer).
+    waiting: called once with the holder before waiting for it. MachineError names the holder when the board is busy.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class BoardLock:
         wait: float = 0.0,
         steal: bool = False,
         owner: tuple[str, str] | None = None,
-        told: Callable[[Holder], None] | None = None,
+        waiting: Callable[[Holder], None] | None = None,
         leaves: bool = False,
     ) -> None:
         self.path = lock_folder() / f"{name.replace('/', '_')}.lock"
@@ -80,7 +82,7 @@ class BoardLock:
         self._name = name
         self._wait = wait
         self._steal = steal
-        self._told = told
+        self._waiting = waiting
         self._descriptor = -1
 
     def __enter__(self) -> BoardLock:
@@ -103,21 +105,21 @@ class BoardLock:
 
     def _acquire(self) -> None:
         deadline = time.monotonic() + self._wait
-        told = stolen = moment = False
-        while not _try(self._descriptor):
+        announced = stolen = extended = False
+        while not files.try_lock(self._descriptor):
             holder = _read(self._descriptor)
             if self._steal and not stolen and holder is not None:
                 stolen = True
-                deadline = max(deadline, time.monotonic() + 10)  # it cleans up behind itself first
+                deadline = max(deadline, time.monotonic() + 10)  # it cleans up first
                 _stop(holder, self.path)
-            elif holder is not None and not told and self._told is not None and self._wait > 0:
-                told = True
-                self._told(holder)
-            if (holder is None or holder.leaves) and not moment:
-                moment = True
-                deadline = max(deadline, time.monotonic() + MOMENT)
+            elif holder is not None and not announced and self._waiting is not None and self._wait > 0:
+                announced = True
+                self._waiting(holder)
+            if (holder is None or holder.leaves) and not extended:
+                extended = True
+                deadline = max(deadline, time.monotonic() + HANDOVER_TIMEOUT_S)
             if time.monotonic() >= deadline:
-                who = f"held by {holder}" if holder else "held by somebody who is just taking or leaving it"
+                who = f"held by {holder}" if holder else "busy: another process is just taking or leaving it"
                 raise MachineError(
                     f"board '{self._name}' is {who}", hint="--wait SECONDS waits for it, --steal takes it away"
                 )
@@ -131,7 +133,7 @@ def holder_of(name: str) -> Holder | None:
         return None
     descriptor = _open(path)
     try:
-        return None if _try(descriptor) else _read(descriptor)
+        return None if files.try_lock(descriptor) else _read(descriptor)
     finally:
         os.close(descriptor)
 
@@ -146,38 +148,57 @@ def me() -> tuple[str, str]:
 
 
 def _open(path: Path) -> int:
+    """The lock file, opened inside its folder so that no link of another user leads elsewhere."""
     try:
-        path.parent.mkdir(mode=0o1777, parents=True, exist_ok=True)
-        if path.parent.stat().st_uid == os.geteuid():
-            path.parent.chmod(0o1777)
-        descriptor = _open_shared(path)
-        if os.fstat(descriptor).st_uid == os.geteuid():
+        folder = _open_folder(path.parent)
+        try:
+            descriptor = _open_shared(path.name, folder)
+        finally:
+            os.close(folder)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            os.close(descriptor)
+            raise HostError("the lock file is a link or a special file", hint="remove it", where=str(path))
+        if status.st_uid == os.geteuid():
             os.fchmod(descriptor, 0o666)
     except OSError as error:
         raise HostError(f"cannot use the lock file: {error.strerror}", where=str(path)) from None
     return descriptor
 
 
-def _open_shared(path: Path) -> int:
-    """Open a file in a folder of everybody's; create it only when it is not there.
+def _open_folder(path: Path) -> int:
+    """The folder of the locks, which other users may write to, as in /tmp: sticky, and no symbolic link."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = False
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(0o700)
+        made = True
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if made:
+        os.fchmod(folder, 0o1777)
+    status = os.fstat(folder)
+    if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
+        os.close(folder)
+        raise HostError(
+            "other users can remove what is in this folder, so it cannot hold locks",
+            hint=f"chmod 1777 {path}, or name another folder by ROUTER_LOCK_DIR",
+            where=str(path),
+        )
+    return folder
+
+
+def _open_shared(name: str, folder: int) -> int:
+    """Open a file in a folder that all users write to; create it only when it is missing.
 
     With fs.protected_regular set, Linux refuses O_CREAT on other people's files in such folders.
     """
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     for _ in range(10):
         with contextlib.suppress(FileNotFoundError):
-            return os.open(path, flags)
-        with contextlib.suppress(FileExistsError):  # somebody else was quicker
-            return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
-    raise FileNotFoundError(2, "it comes and goes", str(path))
-
-
-def _try(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+            return os.open(name, flags, dir_fd=folder)
+        with contextlib.suppress(FileExistsError):  # another process was quicker
+            return os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
+    raise FileNotFoundError(2, "it comes and goes", name)
 
 
 def _read(descriptor: int) -> Holder | None:
@@ -190,7 +211,7 @@ def _read(descriptor: int) -> Holder | None:
 def _stop(holder: Holder, path: Path) -> None:
     """Ask the holder's process to end. It runs on this host even when its engineer does not.
 
-    Anybody can write the file, so the process is stopped only when it really has the file open.
+    Every user can write the file, so the process is stopped only when it really has the file open.
     """
     try:
         opened = [os.path.realpath(entry) for entry in Path(f"/proc/{holder.pid}/fd").iterdir()]
@@ -198,7 +219,7 @@ def _stop(holder: Holder, path: Path) -> None:
             raise HostError(f"process {holder.pid} does not hold the lock that names it", where=str(path))
         os.kill(holder.pid, signal.SIGTERM)
     except (ProcessLookupError, FileNotFoundError):
-        return  # it has just ended by itself
+        return  # it has just ended
     except PermissionError:
         raise HostError(
             f"process {holder.pid} belongs to {holder.user}: not ours to stop", hint="ask them, or use --wait"

@@ -1,4 +1,5 @@
-"""What can be known about a board without disturbing it: its device, its lock, its hooks, its address."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""Probes a board without sending anything to it: its device, its lock, its power commands, its address."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from router.console.line import candidates
+from router.console.serial_port import candidates
 from router.lab import power
 from router.lab.board import Board
 from router.lab.lock import holder_of
@@ -41,7 +42,7 @@ def _network(board: Board) -> list[str]:
     if board.tftp.root is not None:
         root = Path(board.tftp.root)
         if not root.is_dir():
-            return [f"tftp root {root} is no folder"]
+            return [f"tftp root {root} is not a folder"]
         return [] if os.access(root, os.W_OK) else [f"tftp root {root} is not writable"]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:

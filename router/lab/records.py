@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Frozen dataclasses to JSON and back, strictly: unknown fields, missing fields and wrong types are errors.
 
 Pydantic would do it better, but the runner on a lab host has the standard library only.

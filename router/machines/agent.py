@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The control channel: running commands in a guest through its agent on hvc1 (guest-images/common).
 
 The protocol is one line each, described in docs/reference/control-channel.md. Nothing else in the guest writes there,

@@ -1,4 +1,5 @@
-"""What all running systems have in common, in QEMU or on a board: guests with consoles and agents, a time line.
+# SPDX-License-Identifier: BSD-2-Clause
+"""What all running systems share, in QEMU or on a board: guests with consoles and agents, a time line.
 
 Standard library only: it runs on lab hosts as well.
 """
@@ -18,26 +19,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from router.console.consoles import Console
+from router.console.consoles import MAX_LINES, Console
 from router.console.serial_line import SYSTEM, SerialLine, control, ports
+from router.control import milestones
 from router.control.facts import SystemFacts
-from router.control.system import Sockets
+from router.control.milestones import MAX_LINE
+from router.control.system import UsbPorts
 from router.control.timeline import Timeline
 from router.errors import MachineError
 from router.machines.agent import AgentChannel
 
-STAGES = (
-    ("loader", r"LDR\|INFO: +loader for seL4 starting", "the loader runs"),
-    ("kernel", r"Bootstrapping kernel", "the kernel starts"),
-    ("monitor", r"MON\|INFO: Microkit Monitor started", "the protection domains start"),
-)
-"""Name, pattern and text of what debug configurations say before the first guest speaks."""
-FAILURES = re.compile(
-    r"(LDR|MON)\|ERROR|seL4 (failed assertion|called fail)|KERNEL (DATA|PREFETCH) ABORT|Caught cap fault|halting\.\.\."
-)
-"""What the loader, the kernel and the monitor say in debug configurations when something of ours is wrong."""
-REST_OF_FAULT = 0.5
-"""Seconds in which a fault's further lines come."""
+FAULT_TIMEOUT_S = 0.5
+"""The further lines of a fault come within so many seconds."""
+MAX_FAULT_LINES = 16
 
 
 @dataclass(kw_only=True)
@@ -74,11 +68,11 @@ class LiveSystem(ABC, Generic[G]):
         self.facts = facts
         self.timeline = timeline
         self.guests: dict[str, G] = {}
-        self.usb: Sockets | None = None
+        self.usb: UsbPorts | None = None
         """Where emulated devices can be plugged in while it runs."""
         self._logs = logs
         self._line: SerialLine | None = None
-        self._lines: queue.Queue[tuple[str, str]] = queue.Queue()
+        self._lines: queue.Queue[tuple[str, str]] = queue.Queue(MAX_LINES)
         self._reading = threading.Lock()
         self._stack = ExitStack()
         self._fault: list[str] = []
@@ -87,8 +81,10 @@ class LiveSystem(ABC, Generic[G]):
     def __enter__(self) -> Self:
         try:
             self._logs.mkdir(parents=True, exist_ok=True)
-            for old in self._logs.glob("*.log"):
-                old.unlink()
+            ours = {"system", "serial", "qemu", "vswitch", *self.facts.names}
+            for old in (*self._logs.glob("*.log"), *self._logs.glob("*.log.1")):
+                if old.name.split(".")[0] in ours:  # the folder may be one that the user keeps other logs in
+                    old.unlink()
             self._start()
         except BaseException:
             self._stack.close()
@@ -134,7 +130,7 @@ class LiveSystem(ABC, Generic[G]):
         return console, AgentChannel(line.port(name), guest, lambda: line.lost(name))
 
     def give_keyboard(self, guest: str | None) -> None:
-        """Show a guest's console as somebody who types there needs it (None: nobody does).
+        """Show a guest's console as a person who types there needs it; None: nobody types.
 
         Nothing to do where each guest has a line of its own.
         """
@@ -166,7 +162,7 @@ class LiveSystem(ABC, Generic[G]):
         return False
 
     def pump(self) -> None:
-        """Take the console lines that have come, unless another thread does: for one beside that which runs it all."""
+        """Take the console lines that have come, unless another thread does. Any thread may call it."""
         if self._reading.acquire(blocking=False):
             try:
                 while self._take(0):
@@ -187,18 +183,19 @@ class LiveSystem(ABC, Generic[G]):
         return True
 
     def _other_line(self, line: str) -> None:
-        """A line that is no guest's."""
-        for name, pattern, text in STAGES:
-            if re.search(pattern, line) and not self.timeline.seen(SYSTEM, name):
-                self.timeline.add(SYSTEM, name, "", text)
-        if self._fault or FAILURES.search(line):
+        """A line of the loader, the kernel or the monitor."""
+        line = line[:MAX_LINE]
+        for stage in milestones.SYSTEM:
+            if re.search(stage.pattern, line) and not self.timeline.seen(SYSTEM, stage.name):
+                self.timeline.add(SYSTEM, stage.name, "", stage.text)
+        if self._fault or re.search(milestones.SYSTEM_FAILURE, line):
             self._fault_seen = self._fault_seen or time.monotonic()
-            self._fault.append(line)
+            self._fault = [*self._fault, line][:MAX_FAULT_LINES]
 
     def _check_fault(self) -> None:
         """MachineError with what the kernel or the monitor has said of a fault."""
-        if self._fault and time.monotonic() > self._fault_seen + REST_OF_FAULT:
-            shown = "\n".join(f"    {line}" for line in self._fault[:16])
+        if self._fault and time.monotonic() > self._fault_seen + FAULT_TIMEOUT_S:
+            shown = "\n".join(f"    {line}" for line in self._fault)
             raise MachineError(
                 f"a protection domain or the kernel has failed: {self._fault[0].strip()}",
                 hint=f"it said:\n{shown}\n  logs: {self._logs}",
@@ -228,7 +225,7 @@ class LiveSystem(ABC, Generic[G]):
             result = running.agent.run(command, max(0.1, end - time.monotonic()), on_output, cancelled)
         finally:
             running.turn.release()
-        # Not `poll`: the thread that runs it all sits in there, and would let us in once in a while only.
+        # Not `poll`: the main thread spends its time there and holds the lock.
         self.pump()
         self._check_alive()
         return result

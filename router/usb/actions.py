@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Attaching and detaching devices of a running system, and its guests' virtual controllers.
 
 Both are changes of the server's policy that last until the system stops: the server's daemon takes them at once, and
@@ -14,20 +15,20 @@ from router.usb import find
 from router.usb.facts import Device, Guest, Port, Snapshot
 from router.usb.view import Connect, program, snapshot
 
-SETTLE = 20.0
-"""Seconds that a device may take to appear in, or to go from, its guest."""
+SETTLE_TIMEOUT_S = 20.0
+"""For a device to appear in, or to leave, its guest."""
 USED = "006"
 """A port in use, in the driver's status (drivers/usb/usbip/usbip_common.h, VDEV_ST_USED)."""
 WAIT = """\
 n=0
 until {test}; do n=$((n+1)); [ $n -lt {tries} ] || exit 9; usleep 100000; done"""
-TRIES = int(SETTLE * 10)
+TRIES = int(SETTLE_TIMEOUT_S * 10)
 
 
 def attach(connect: Connect, guest_name: str, text: str, number: int = 0) -> Port:
     """Give a device to a guest and wait until it is there: the port that it is on. `number` 0: any port.
 
-    DescriptionError when there is no such guest or device; MachineError when it cannot be, with what is in the way.
+    DescriptionError when there is no such guest or device; MachineError says why it is not possible.
     """
     seen = snapshot(connect)
     guest = find.guest(seen, guest_name, "client")
@@ -38,13 +39,13 @@ def attach(connect: Connect, guest_name: str, text: str, number: int = 0) -> Por
         words = ["grant", guest.address, device.busid, *(["--port", str(number)] if number else [])]
         program(guests, device.server, *words)
         status = f"{device.busnum << 16 | device.devnum:08x}"
-        code, _ = guests.execute(guest.name, _wait(f"{_lists(status)}"), SETTLE + 10)
+        code, _ = guests.execute(guest.name, _wait(f"{_lists(status)}"), SETTLE_TIMEOUT_S + 10)
         if code:
             log = f"dmesg | grep -F {shlex.quote(f'usbip: {device.busid}: ')} | tail -n 1"
             _, said = guests.execute(guest.name, log)
             reason = said.decode(errors="replace").rpartition("usbip: ")[2].strip() or "it does not say why"
             raise MachineError(
-                f"'{guest.name}' has not attached {device.busid} after {SETTLE:.0f} s: {reason}",
+                f"'{guest.name}' has not attached {device.busid} after {SETTLE_TIMEOUT_S:.0f} s: {reason}",
                 hint=f"it may still come; to take it back: router usb detach {guest.name} {device.busid}",
             )
     after = snapshot(connect, {guest.name})
@@ -55,7 +56,7 @@ def attach(connect: Connect, guest_name: str, text: str, number: int = 0) -> Por
 
 
 def _may_attach(seen: Snapshot, guest: Guest, device: Device, number: int) -> None:
-    """Raise what is in the way of it."""
+    """MachineError when the device cannot be attached there."""
     if device.holder is not None:
         port = seen.place_of(device)
         where = f", on port {port.number}" if port else ""
@@ -116,9 +117,9 @@ def detach(connect: Connect, guest_name: str, text: str) -> Port:
             # It came from elsewhere, so there is no policy to change.
             program(guests, guest.name, "detach", "-p", str(port.rhport))
         status = f"{port.device.busnum << 16 | port.device.devnum:08x}"
-        code, _ = guests.execute(guest.name, _wait(f"! {_lists(status)}"), SETTLE + 10)
+        code, _ = guests.execute(guest.name, _wait(f"! {_lists(status)}"), SETTLE_TIMEOUT_S + 10)
         if code:
-            raise MachineError(f"port {port.number} of '{guest.name}' is still in use after {SETTLE:.0f} s")
+            raise MachineError(f"port {port.number} of '{guest.name}' is still in use after {SETTLE_TIMEOUT_S:.0f} s")
     return port
 
 
@@ -138,7 +139,7 @@ def destroy_controller(connect: Connect, guest_name: str, index: int) -> None:
 
 
 def why_not(seen: Snapshot, device: Device) -> str:
-    """Why a device that nobody holds is in no guest."""
+    """Why a free device is not in a guest."""
     granted = [seen.guests[name] for name in device.grants if name in seen.guests]
     if not granted:
         if device.taken:

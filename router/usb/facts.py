@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What there is of USB in a running system, as typed values. `answers` reads them from what the guests print."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Understands what a person calls a guest, a device or a port; what cannot be meant is an error that lists what can."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""Finds the guest, device or port that a person named; an unknown name is an error that lists the known ones."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ def matches(seen: Snapshot, text: str) -> list[Device]:
 
 
 def device(seen: Snapshot, text: str) -> Device:
-    """The one device that is meant; DescriptionError when that is none, or not plain."""
+    """The one device of that name; DescriptionError when there is none, or several."""
     found = matches(seen, text)
     if not found:
         for name in seen.guests.values():

@@ -1,11 +1,13 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What `router usb` prints: tables for people, plain values for programs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from router.display import safe
 from router.usb.actions import candidates, why_not
 from router.usb.facts import SPEEDS, Controller, Device, Port, Snapshot
 
@@ -15,10 +17,9 @@ EVENTS = ("listening", "exported", "withdrawn", "attached", "detached", "disk", 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines with columns as wide as they need to be; the last one is not padded."""
-    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
-    return [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
-    ]
+    shown = [[safe(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[n]) for row in shown) for n in range(len(head))]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
 
 
 def rule_of(device: Device) -> str:
@@ -130,23 +131,23 @@ def port_lines(seen: Snapshot, guest: str) -> list[str]:
     return table(("PORT", "USB", "STATE", "DEVICE", "NAME", "FROM", "DRIVER"), rows)
 
 
-def controller_lines(controllers: Sequence[Controller]) -> list[str]:
-    """A guest's controllers, one a line; those that could be created are summed up."""
-    rows = [
-        [str(one.index), str(one.usb), str(one.ports), ", ".join(map(str, one.used)) or "-"]
-        for one in controllers
-        if one.present
-    ]
+def controller_lines(controllers: Sequence[Controller], ports: Sequence[Port]) -> list[str]:
+    """A guest's controllers, one a line, with the ports in use of each speed; those that could be created are counted.
+
+    A controller of USB 3 has two sets of ports, for USB 2 and for USB 3 devices, whose numbers begin at the same one.
+    """
+    rows = []
+    for one in controllers:
+        if one.present:
+            mine = [port for port in ports if port.controller == one.index and port.state != "free"]
+            used = {usb: [str(port.number) for port in mine if port.hub == hub] for usb, hub in ((2, "hs"), (3, "ss"))}
+            shown = [f"USB {usb}: {', '.join(numbers)}" for usb, numbers in used.items() if numbers]
+            rows.append([str(one.index), str(one.usb), str(one.ports), "; ".join(shown) or "-"])
     spare = sum(not one.present for one in controllers)
     lines = table(("CONTROLLER", "USB", "PORTS", "PORTS IN USE"), rows)
     return [*lines, f"{spare} more can be created"] if spare else lines
 
 
-def event_line(event: Mapping[str, Any]) -> str:
-    """An event of the time line, as `router run` shows it."""
-    return f"{event['seconds']:7.2f} s  {event['guest']:<10} {event['text']}"
-
-
 def trouble_lines(seen: Snapshot) -> list[str]:
-    """What is missing from the answer, and why."""
-    return [f"guest '{name}' {why}" for name, why in seen.troubles.items()]
+    """The guests that did not answer, and why."""
+    return [safe(f"guest '{name}' {why}") for name, why in seen.troubles.items()]

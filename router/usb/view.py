@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Asks the guests of a running system, all at once, what there is of USB."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A served system, in a runtime folder of the test's own."""
 
 from __future__ import annotations

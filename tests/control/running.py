@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A system that runs nothing: its guests answer from a model of their devices, by the real programs' own code."""
 
 from __future__ import annotations
@@ -71,12 +72,12 @@ class FakeSockets:
         self._plugs.append(plug)
         return plug
 
-    def unplug(self, socket: int) -> UsbPlug:
+    def unplug(self, port: int) -> UsbPlug:
         for plug in self._plugs:
-            if plug.socket == socket:
+            if plug.port == port:
                 self._plugs.remove(plug)
                 return plug
-        raise DescriptionError(f"nothing is plugged into socket {socket}")
+        raise DescriptionError(f"nothing is plugged into USB port {port}")
 
 
 @dataclass

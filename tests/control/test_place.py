@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A system runs once at a time, in a place that is its user's alone, and leaves nothing behind."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The control socket answers what it is asked, and whatever a client does is its own trouble."""
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from router.control import lines, server
+from router.control import json_lines, server
 from router.control.client import Connection
 from router.control.place import Claim, socket_path
 from router.control.server import ControlServer
@@ -51,10 +52,10 @@ class Raw:
 def test_the_greeting_tells_version_and_system(system: FakeSystem) -> None:
     with Raw() as client:
         greeting = client.line()
-    assert (greeting["router"], greeting["system"]) == (1, "desk")
+    assert (greeting["router"], greeting["system"]) == (2, "desk")
 
 
-def test_the_state_tells_guests_rules_and_sockets(connection: Connection) -> None:
+def test_the_state_tells_guests_rules_and_ports(connection: Connection) -> None:
     connection.plug("keyboard")
     state = connection.state()
     assert [(guest["name"], guest["role"], guest["up"]) for guest in state["guests"]] == [
@@ -65,8 +66,8 @@ def test_the_state_tells_guests_rules_and_sockets(connection: Connection) -> Non
     ]
     assert state["guests"][1]["usb"] == {"version": 3, "ports": 8}
     assert {"from": "small", "to": "server", "protocol": "tcp", "port": 3240} in state["rules"]
-    assert state["plugged"] == [{"socket": 1, "kind": "keyboard", "argument": None, "path": "1-1"}]
-    assert state["how"] == "split"
+    assert state["plugged"] == [{"port": 1, "kind": "keyboard", "argument": None, "path": "1-1"}]
+    assert state["mode"] == "split"
 
 
 def test_a_command_gives_its_output_as_it_comes_and_its_code(connection: Connection) -> None:
@@ -115,7 +116,7 @@ def test_a_client_that_goes_takes_its_command_along(system: FakeSystem) -> None:
     assert wait_until(lambda: system.guests["client"].running == 0)
 
 
-def test_events_are_told_as_they_come(system: FakeSystem, connection: Connection) -> None:
+def test_events_are_sent_as_they_come(system: FakeSystem, connection: Connection) -> None:
     events = connection.watch()
     assert next(events) == {}
     system.timeline.line("client", "router: guest client: attached 1-9 port 3")
@@ -123,10 +124,10 @@ def test_events_are_told_as_they_come(system: FakeSystem, connection: Connection
     assert (event["guest"], event["event"], event["detail"]) == ("client", "attached", "1-9 port 3")
     with Connection("desk") as other:
         other.plug("mouse")
-    assert next(events)["text"] == "plugged in socket 1: mouse"
+    assert next(events)["text"] == "plugged on USB port 1: mouse"
 
 
-def test_what_has_happened_can_be_told_again(connection: Connection) -> None:
+def test_past_events_can_be_sent_again(connection: Connection) -> None:
     events = connection.watch(since=0)
     seen = [next(events) for _ in range(3)]
     assert seen[0] == {}
@@ -159,8 +160,8 @@ def test_a_watch_ends_with_the_system() -> None:
         ('{"op": "execute", "guest": "client", "command": "true", "timeout": 1e9}', "a timeout of 1000000000.0"),
         ('{"op": "watch", "since": -1}', "'since' is -1"),
         ('{"op": "plug", "device": "fridge"}', "no USB device of kind 'fridge'"),
-        ('{"op": "unplug", "socket": true}', "the request has no 'socket'"),
-        ('{"op": "unplug", "socket": 9}', "nothing is plugged into socket 9"),
+        ('{"op": "unplug", "port": true}', "the request has no 'port'"),
+        ('{"op": "unplug", "port": 9}', "nothing is plugged into USB port 9"),
     ],
 )
 def test_a_wrong_request_is_answered_with_what_is_wrong(system: FakeSystem, text: str, message: str) -> None:
@@ -174,7 +175,7 @@ def test_a_wrong_request_is_answered_with_what_is_wrong(system: FakeSystem, text
 def test_a_line_without_an_end_ends_its_client_only(system: FakeSystem) -> None:
     with Raw() as client:
         client.line()
-        client.socket.sendall(b"x" * (lines.LONGEST + 10))
+        client.socket.sendall(b"x" * (json_lines.MAX_REQUEST_BYTES + 10))
         assert "a line of more than 65536 bytes" in client.line()["error"]["message"]
         assert client.line() == {}
     with Connection("desk") as good:
@@ -183,11 +184,11 @@ def test_a_line_without_an_end_ends_its_client_only(system: FakeSystem) -> None:
 
 def test_a_client_that_says_nothing_is_let_go(system: FakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as short, Raw() as client:
-        short.setattr(server, "IDLE", 0.2)
+        short.setattr(server, "IDLE_TIMEOUT_S", 0.2)
         client.line()
         assert "nothing for too long" in client.line()["error"]["message"]
         assert client.line() == {}
-    monkeypatch.setattr(lines, "PATIENCE", 0.2)
+    monkeypatch.setattr(json_lines, "LINE_TIMEOUT_S", 0.2)
     with Raw() as client:
         client.line()
         client.socket.sendall(b'{"op"')
@@ -195,7 +196,7 @@ def test_a_client_that_says_nothing_is_let_go(system: FakeSystem, monkeypatch: p
 
 
 def test_a_client_that_reads_nothing_does_not_hold_a_guest(system: FakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "PATIENCE", 0.3)
+    monkeypatch.setattr(json_lines, "LINE_TIMEOUT_S", 0.3)
     with Raw() as client:
         client.line()
         client.socket.sendall(b'{"op": "execute", "guest": "client", "command": "flood", "timeout": 60}\n')
@@ -206,7 +207,7 @@ def test_a_client_that_reads_nothing_does_not_hold_a_guest(system: FakeSystem, m
 
 def test_there_are_only_so_many_clients(system: FakeSystem) -> None:
     crowd = [Raw() for _ in range(server.MAX_CLIENTS)]
-    assert all(client.line()["router"] == 1 for client in crowd)
+    assert all(client.line()["router"] == 2 for client in crowd)
     with pytest.raises(DescriptionError, match="more than 16 clients at once"):
         Connection("desk")
     for client in crowd:
@@ -222,13 +223,13 @@ def can_connect() -> bool:
         return False
 
 
-def test_a_client_of_another_version_is_told(system: FakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.control.client.VERSION", 2)
-    with pytest.raises(HostError, match="speaks control protocol 1, this program 2"):
+def test_a_client_of_another_version_is_refused(system: FakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.control.client.VERSION", 3)
+    with pytest.raises(HostError, match="speaks control protocol 2, this program 3"):
         Connection("desk")
 
 
-def test_the_end_of_a_run_waits_for_nobody() -> None:
+def test_the_end_of_a_run_does_not_wait_for_clients() -> None:
     system = FakeSystem()
     with Claim("desk") as claim:
         with ControlServer(claim, system, "split") as control:
@@ -247,7 +248,7 @@ def test_the_end_of_a_run_waits_for_nobody() -> None:
         client.__exit__()
 
 
-def test_a_server_that_leaves_takes_nobody_any_more_and_leaves_nobody_alone() -> None:
+def test_a_retired_server_refuses_clients_and_one_with_clients_does_not_retire() -> None:
     with Claim("desk") as claim, ControlServer(claim, FakeSystem(), "split") as control:
         with Raw() as client:
             client.line()
@@ -258,7 +259,7 @@ def test_a_server_that_leaves_takes_nobody_any_more_and_leaves_nobody_alone() ->
             assert late.line() == {}, "it is not greeted first and left alone then"
 
 
-def test_a_system_without_emulated_sockets_says_so(system: FakeSystem, connection: Connection) -> None:
+def test_a_system_without_emulated_ports_says_so(system: FakeSystem, connection: Connection) -> None:
     system.usb = None
     assert connection.state()["plugged"] is None
     with pytest.raises(DescriptionError, match="no emulated device can be plugged into this system"):
@@ -279,22 +280,24 @@ def test_a_console_goes_both_ways_until_it_is_left(system: FakeSystem, connectio
     assert connection.execute("client", "exit 7")[0] == 7, "the connection is as good as before"
 
 
-def test_a_console_of_nobody_is_refused(connection: Connection) -> None:
+def test_the_console_of_an_unknown_guest_is_refused(connection: Connection) -> None:
     with pytest.raises(DescriptionError, match="no guest 'cliend'"):
         connection.console("cliend", lambda _: None)
 
 
-def test_who_does_not_read_a_console_loses_it_and_holds_nobody_up(
+def test_a_client_that_does_not_read_a_console_loses_it_and_delays_no_other(
     system: FakeSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines, "PATIENCE", 10 * PATIENCE)  # what waited for this client would not end in time
+    monkeypatch.setattr(
+        json_lines, "LINE_TIMEOUT_S", 10 * PATIENCE
+    )  # what waited for this client would not end in time
     with Raw() as client:
         client.line()
         assert client.ask('{"id": 1, "op": "console", "guest": "client"}')["console"] == "client"
         assert wait_until(lambda: bool(system.guests["client"].echoes))
         said = system.guests["client"].echoes[0]
         start = time.monotonic()
-        for _ in range(server.CONSOLE_PIECES + 200):
+        for _ in range(server.MAX_CONSOLE_BYTES // 1024 + 200):
             said(b"x" * 1000)
         assert time.monotonic() - start < 5
         assert wait_until(lambda: not system.guests["client"].echoes)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """`router usb` and `router exec` over a real socket, against guests that answer by the real programs' code."""
 
 from __future__ import annotations
@@ -155,7 +156,7 @@ def test_detach_lasts_and_attach_undoes_it(system: FakeSystem, says: Says) -> No
             "controller 1 has devices on its ports: 1",
             "detach them first",
         ),
-        (["unplug", "3"], 2, "nothing is plugged into socket 3", None),
+        (["unplug", "3"], 2, "nothing is plugged into USB port 3", None),
         (["list", "--system", "shelf"], 2, "no system 'shelf' runs", "running: desk"),
     ],
 )
@@ -167,7 +168,7 @@ def test_what_cannot_be_says_what_is_in_the_way(
     assert (lines[1].strip().startswith(hint)) if hint else len(lines) == 1
 
 
-def test_a_guest_that_does_not_answer_is_named_and_the_rest_is_told(system: FakeSystem, says: Says) -> None:
+def test_a_guest_that_does_not_answer_is_named_and_the_rest_is_shown(system: FakeSystem, says: Says) -> None:
     system.deaf.add("small")
     shown = says("usb", "list", code=4)
     assert "QEMU USB Mouse" in shown
@@ -197,15 +198,15 @@ def test_watch_prints_what_happens(system: FakeSystem, says: Says) -> None:
 def test_controllers_are_shown_and_created(says: Says) -> None:
     assert says("usb", "controllers", "client").splitlines() == [
         "CONTROLLER  USB  PORTS  PORTS IN USE",
-        "0           3    8      5, 1",
+        "0           3    8      USB 2: 5; USB 3: 1",
         "1 more can be created",
     ]
     assert says("usb", "controllers", "client", "create", "--ports", "4") == "client: controller 1: USB 3, 4 ports\n"
 
 
-def test_plug_and_unplug_say_the_socket(says: Says) -> None:
-    assert says("usb", "plug", "keyboard").startswith("keyboard is in socket 1")
-    assert says("usb", "unplug", "1") == "keyboard is out of socket 1\n"
+def test_plug_and_unplug_say_the_port(says: Says) -> None:
+    assert says("usb", "plug", "keyboard").startswith("keyboard is on USB port 1")
+    assert says("usb", "unplug", "1") == "keyboard is out of USB port 1\n"
 
 
 def test_exec_gives_the_guests_output_and_exit_code(system: FakeSystem, says: Says) -> None:

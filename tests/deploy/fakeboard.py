@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A scripted U-Boot on a pty, with the faults that a real one does not show on request.
 
 It keeps an environment and a memory, fetches by TFTP for real (from the address it was given on loopback) and answers

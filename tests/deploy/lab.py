@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A lab of one fake board: a build folder, a lab file, and the command line run on them."""
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from router.control.facts import GuestFacts, SystemFacts
-from router.deploy.plan import DeployPlan, Milestone, payload, write_plan
+from router.deploy.plan import AwaitedMilestone, DeployPlan, payload, write_plan
 from tests.deploy.fakeboard import FakeBoard
 from tests.deploy.running_board import RunningBoard
 from tests.support.patience import PATIENCE, free_port
@@ -29,10 +30,10 @@ FACTS = SystemFacts(
     rules=({"from": "client", "to": "server", "protocol": "tcp", "port": 3240},),
 )
 MILESTONES = (
-    Milestone(name="loader", pattern=r"LDR\|INFO"),
-    Milestone(name="seL4", pattern="Booting all finished"),
-    Milestone(name="server up", pattern=r"^server\| up"),
-    Milestone(name="client up", pattern=r"^client\| up"),
+    AwaitedMilestone(name="loader", pattern=r"LDR\|INFO"),
+    AwaitedMilestone(name="seL4", pattern="Booting all finished"),
+    AwaitedMilestone(name="server up", pattern=r"^server\| up"),
+    AwaitedMilestone(name="client up", pattern=r"^client\| up"),
 )
 
 

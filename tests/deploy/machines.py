@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A network namespace of the test's own with a tap in it, and Debian's U-Boot in QEMU with its serial line on a pty."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A lab host: a real sshd on loopback with keys, port and home of the test's own, and a cable that can be cut."""
 
 from __future__ import annotations

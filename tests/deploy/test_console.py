@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The whole line of a board as a console, the terminal afterwards, and who may use a board."""
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class LateLine:
 def test_a_line_that_opens_late_is_not_a_silent_one(
     monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    monkeypatch.setattr(attach, "LAST", 1.0)
+    monkeypatch.setattr(attach, "SILENCE_TIMEOUT_S", 1.0)
     attach.attach(LateLine())
     assert capfdbinary.readouterr().out == b"the answer"
 
@@ -86,7 +87,7 @@ def test_a_board_that_is_in_use_can_be_waited_for(lab: MakeLab, monkeypatch: pyt
         assert holder_of("desk") is None
 
 
-def test_a_board_that_somebody_is_just_leaving_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_board_that_is_just_being_released_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the end of a holder's use and that of its lock, the lock names nobody."""
     monkeypatch.setenv("ROUTER_LOCK_DIR", str(tmp_path))
     with (tmp_path / "desk.lock").open("w") as leaving:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Boards behind a lab host: a real sshd on loopback, with the fake board on its side."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The numbers that the TFTP server is built for, side by side with others in one run on loopback.
 
 The wanted ratios are 1.5, 1, 2 and 10; the first two are near the noise of a busy machine and are held to less here.
@@ -17,7 +18,7 @@ pytestmark = [pytest.mark.deploy, pytest.mark.timeout(1200)]
 
 PAUSE = 15.0
 """Seconds between two runs."""
-TRIES = 4
+MAX_TRIES = 4
 """A busy machine makes one side or the other slower for a while: the numbers hold when they hold in one of the runs."""
 
 
@@ -34,7 +35,7 @@ def good(found: bench.Report) -> bool:
 
 @pytest.fixture(scope="module")
 def report() -> bench.Report:
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         found = bench.run(repeats=3, lossy_size=600_000)
         print(bench.render(found))
         if good(found):

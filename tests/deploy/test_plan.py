@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The deployment plan: written and read back, and refused when it does not hold together."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """`router exec`, `usb` and `console` against a system that runs on a board: over its one line, for several at once."""
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import pytest
 from router.control.place import socket_path
 from router.deploy import holder_client as reach
 from router.deploy import state
-from router.deploy.job import Job, Options
+from router.deploy.job import DeployOptions, Job
 from router.deploy.plan import DeployPlan, read_plan
 from router.deploy.state import place_name
-from router.lab.file import choose, load
+from router.lab.file import LabFile, choose, load
 from router.lab.lock import BoardLock, holder_of
 from tests.deploy.lab import FACTS, LabOfOne, MakeLab, write_build
 from tests.deploy.running_board import RunningBoard
@@ -90,7 +91,7 @@ def test_the_state_tells_who_is_up_and_which_board_it_is(one: LabOfOne) -> None:
     assert {"server", "client"} <= set(done.stderr.replace("'", " ").replace(":", " ").split())
 
 
-def test_several_use_a_board_at_once_and_one_who_waits_is_told_of_events(one: LabOfOne, board: RunningBoard) -> None:
+def test_several_clients_share_a_board_and_a_watching_one_gets_events(one: LabOfOne, board: RunningBoard) -> None:
     with started(one, "usb", "watch", "--on", "desk", "--json", "--count", "1") as watcher:
         assert watcher.stdout is not None
         assert wait_until(lambda: board.openings)
@@ -164,14 +165,14 @@ def test_a_line_that_goes_away_ends_what_waits_for_it(one: LabOfOne, board: Runn
         end.touch()
 
 
-def test_a_board_that_somebody_works_on_is_not_taken(one: LabOfOne) -> None:
+def test_a_board_with_clients_is_not_taken(one: LabOfOne) -> None:
     with BoardLock("desk", "soldering"):
         done = one.run("exec", "--on", "desk", "client", "true")
     assert done.returncode == 4
     assert f"(process {os.getpid()}, soldering)" in done.stderr
 
 
-def test_who_needs_the_whole_board_waits_for_a_holder_that_nobody_uses(one: LabOfOne) -> None:
+def test_a_command_that_needs_the_whole_board_waits_for_a_session_without_clients(one: LabOfOne) -> None:
     one.file.write_text(one.file.read_text().replace('"serial"', '"power": {"cycle": "true"}, "serial"'))
     assert one.run("exec", "--on", "desk", "client", "true").returncode == 0
     assert one.run("power", "cycle", "--on", "desk").returncode == 0
@@ -192,7 +193,7 @@ def test_a_holder_that_leaves_just_then_is_replaced(
     one: LabOfOne, plan: DeployPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be gone before who has started it gets to connect, and may hang up on who connects while it leaves."""
-    board = choose(load(one.file), "desk", None, one.file).board
+    board = choose(load(LabFile(one.file)), "desk", None, one.file).board
     started: list[socket.socket] = []
 
     def start(_: Job) -> None:
@@ -214,7 +215,7 @@ def test_a_holder_that_leaves_just_then_is_replaced(
         threading.Thread(target=serve, args=(b"" if len(started) == 1 else b"hello",), daemon=True).start()
 
     monkeypatch.setattr(reach, "_start", start)
-    with reach.reach(Job(plan=plan, board=board, files={}, options=Options())) as stream:
+    with reach.reach(Job(plan=plan, board=board, files={}, options=DeployOptions())) as stream:
         assert stream.recv(5) == b"hello"
     for each in started:
         each.close()

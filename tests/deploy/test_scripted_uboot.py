@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """`router deploy` and boards that misbehave: the documented error, its exit code, and nothing left behind."""
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from router.deploy.plan import Milestone
+from router.deploy.plan import AwaitedMilestone
 from router.lab import lock
 from tests.deploy.fakeboard import FakeBoard, Faults
 from tests.deploy.lab import MILESTONES, SERVER, LabOfOne, MakeLab, write_build
@@ -89,7 +90,7 @@ FAULTS = {
     ),
     "no answer to ARP": (
         Faults(tftp="\r\nARP Retry count exceeded; starting again\r\n"),
-        "nobody answers at",
+        "no answer from the TFTP server's address",
         "subnet",
     ),
     "crc mismatch": (Faults(corrupt=True), "loader.img arrived damaged: crc32", "try once more"),
@@ -247,7 +248,7 @@ def test_patterns_of_the_users_own_complete_and_fail_a_boot(build: Path, lab: Ma
 
 
 def test_what_need_not_come_is_missed_with_a_warning(build: Path, lab: MakeLab) -> None:
-    extra = Milestone(name="device attached", pattern="attached", required=False)
+    extra = AwaitedMilestone(name="device attached", pattern="attached", required=False)
     write_build(build, milestones=(*MILESTONES, extra))
     with FakeBoard() as board:
         done = lab(board).run("deploy", str(build))

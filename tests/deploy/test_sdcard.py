@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The SD card image, judged by fsck, mtools and mkimage's reader."""
 
 from __future__ import annotations

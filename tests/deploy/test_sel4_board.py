@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The whole way onto a board: `router build`, U-Boot, TFTP, seL4 with two guests, and a USB disk in the right one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The TFTP server judged by real clients, by bad networks and by bad clients."""
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.udp_relay import Impairment, UdpRelay
 from router.deploy.tftp import wire
-from router.deploy.tftp.relay import Impairment, Relay
 from router.deploy.tftp.server import REFUSALS_A_SECOND, TftpEvent, TftpServer
 from router.errors import HostError
 from tests.support.patience import PATIENCE, wait_until
@@ -107,7 +108,7 @@ def test_on_a_bad_network_the_file_arrives_whole_or_the_client_knows(
 ) -> None:
     image, into = tmp_path / "loader.img", tmp_path / "got"
     image.write_bytes(os.urandom(300_000))
-    with server(image) as tftp, Relay((LOCAL, tftp.port), network) as relay:
+    with server(image) as tftp, UdpRelay((LOCAL, tftp.port), network) as relay:
         code = get(client, relay.port, into)
     whole = into.exists() and into.read_bytes() == image.read_bytes()
     assert whole or code != 0
@@ -118,7 +119,7 @@ def test_on_a_bad_network_the_file_arrives_whole_or_the_client_knows(
 def test_a_lossy_network_costs_milliseconds_not_seconds(image: Path, tmp_path: Path) -> None:
     def too_long() -> float:
         """Seconds beyond what the losses and everything else may take; what else the computer does adds to them."""
-        with server(image) as tftp, Relay((LOCAL, tftp.port), Impairment(loss=0.01)) as relay:
+        with server(image) as tftp, UdpRelay((LOCAL, tftp.port), Impairment(loss=0.01)) as relay:
             started = time.monotonic()
             assert get("curl", relay.port, tmp_path / "got") == 0
             assert relay.lost > 0
@@ -264,7 +265,7 @@ def test_no_packet_upsets_the_parser(packet: bytes) -> None:
 @given(st.lists(st.tuples(st.sampled_from(["blksize", "tsize", "timeout", "windowsize"]), st.text(max_size=12))))
 def test_no_option_is_agreed_on_out_of_its_range(options: list[tuple[str, str]]) -> None:
     with contextlib.suppress(wire.RequestError):
-        terms = wire.negotiate(wire.Request("f", False, dict(options)), 1000)
+        terms = wire.negotiate(wire.Request("f", dict(options)), 1000)
         assert 8 <= terms.blksize <= 65464 and 1 <= terms.window <= 65535
         assert terms.timeout is None or 1 <= terms.timeout <= 255
 
@@ -287,21 +288,17 @@ def test_a_window_is_kept_to_what_a_socket_buffer_holds() -> None:
             {"blksize": str(blksize), "windowsize": str(asked)},
             {"windowsize": str(asked), "blksize": str(blksize)},
         ):
-            terms = wire.negotiate(wire.Request("f", False, options), 1000)
+            terms = wire.negotiate(wire.Request("f", options), 1000)
             assert terms.window == dict(terms.accepted)["windowsize"] == agreed
 
 
-def test_netascii_is_converted(tmp_path: Path) -> None:
-    image = tmp_path / "loader.img"
-    image.write_bytes(b"a\nb\rc\n")
-    with server(image) as tftp:
-        done = subprocess.run(
-            ["tftp", "-m", "ascii", LOCAL, str(tftp.port), "-c", "get", "loader.img", str(tmp_path / "got")],
-            check=False,
-            timeout=PATIENCE,
-        )
-    assert done.returncode == 0
-    assert (tmp_path / "got").read_bytes() == b"a\nb\rc\n"
+def test_text_mode_is_refused(image: Path) -> None:
+    with server(image) as tftp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(PATIENCE)
+        sock.sendto(b"\0\1loader.img\0netascii\0", (LOCAL, tftp.port))
+        answer = sock.recv(600)
+    assert answer[:4] == b"\0\5\0\4"
+    assert b"'netascii' is not served" in answer
 
 
 def test_a_port_that_cannot_be_had_is_explained(image: Path) -> None:

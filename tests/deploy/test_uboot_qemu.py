@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A real U-Boot (Debian's, in QEMU) with its serial line on a pty, loading from our TFTP server over a tap."""
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from router.deploy.bootimage import wrap_for_booti
-from router.deploy.plan import DeployPlan, Milestone, payload, write_plan
+from router.deploy.plan import AwaitedMilestone, DeployPlan, payload, write_plan
 from router.microkit.sdk import Sdk, installed_sdks
 from tests.deploy.lab import write_build
 from tests.deploy.machines import BOARD, HOST, Namespace, lab_file, namespace, qemu, router
@@ -60,8 +61,8 @@ def test_a_kernel_of_40_mb_is_loaded_in_time_and_its_guest_comes_up(net: Namespa
         start=f"booti 0x42000000 0x4a000000:{initrd.size:x} ${{fdtcontroladdr}}",
         identity="qemu-arm",
         milestones=(
-            Milestone(name="kernel", pattern="Starting kernel"),
-            Milestone(name="client up", pattern="router: guest client: userspace up"),
+            AwaitedMilestone(name="kernel", pattern="Starting kernel"),
+            AwaitedMilestone(name="client up", pattern="router: guest client: userspace up"),
         ),
         boot_seconds=300.0,
     )
@@ -86,7 +87,7 @@ def small(tmp_path: Path) -> Path:
     """A build whose start command says so and stays."""
     (tmp_path / "loader.img").write_bytes(os.urandom(200_001))
     start = "echo started; sleep 600"
-    milestones = (Milestone(name="started", pattern="^started"),)
+    milestones = (AwaitedMilestone(name="started", pattern="^started"),)
     write_build(tmp_path, board="qemu", start=start, milestones=milestones)
     return tmp_path
 
@@ -145,12 +146,11 @@ def test_a_tftp_server_that_runs_already_is_used_and_left_as_it_was(net: Namespa
     assert "virt has no `power: off`: it runs on" in undone.stdout
 
 
-def test_a_file_goes_over_the_serial_line_by_ymodem_and_xmodem(net: Namespace, small: Path) -> None:
+def test_a_file_goes_over_the_serial_line_by_ymodem(net: Namespace, small: Path) -> None:
     with qemu(net) as serial:
-        for load in ("ymodem", "xmodem"):
-            done = deploy(net, small, lab_file(small, serial, load=load))
-            assert done.returncode == 0
-            assert "verify loader.img" in done.stdout and "crc32" in done.stdout
+        done = deploy(net, small, lab_file(small, serial, load="ymodem"))
+    assert done.returncode == 0
+    assert "verify loader.img" in done.stdout and "crc32" in done.stdout
 
 
 def test_a_port_that_the_boot_loader_ignores_is_said(net: Namespace, small: Path) -> None:
@@ -168,7 +168,7 @@ def test_another_kind_of_board_is_refused_before_anything_is_loaded(net: Namespa
     assert "this is another board" in done.stderr and "(board=qemu-arm)" in done.stderr
 
 
-def test_an_sd_card_image_boots_by_itself(net: Namespace, small: Path) -> None:
+def test_an_sd_card_image_boots(net: Namespace, small: Path) -> None:
     done = router(None, "image", str(small), "--sdcard", str(small / "card.img"))
     assert done.returncode == 0
     drive = f"if=none,id=card,format=raw,file={small / 'card.img'}"
@@ -224,9 +224,9 @@ def test_a_microkit_loader_is_started_by_booti(net: Namespace, tmp_path: Path, s
     image = wrap_for_booti((tmp_path / "loader.img").read_bytes(), 0x7000_0000)
     (tmp_path / "loader.booti").write_bytes(image.data)
     milestones = (
-        Milestone(name="loader", pattern=r"LDR\|INFO"),
-        Milestone(name="seL4", pattern="Booting all finished"),
-        Milestone(name="hello", pattern="hello from a protection domain"),
+        AwaitedMilestone(name="loader", pattern=r"LDR\|INFO"),
+        AwaitedMilestone(name="seL4", pattern="Booting all finished"),
+        AwaitedMilestone(name="hello", pattern="hello from a protection domain"),
     )
     plan = DeployPlan(
         system="hello",

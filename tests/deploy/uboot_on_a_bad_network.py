@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Run in a test's network namespace: U-Boot loads a file through a relay that spoils packets; prints what came of it.
 
 Arguments: serial device, our address, the board's, and a JSON list of [window, impairment, seconds]: what takes longer
@@ -15,9 +16,9 @@ import time
 import zlib
 from pathlib import Path
 
-from router.console.line import SerialLine
+from bench.udp_relay import Impairment, UdpRelay
+from router.console.serial_port import SerialPort
 from router.deploy.script import crc_of
-from router.deploy.tftp.relay import Impairment, Relay
 from router.deploy.tftp.server import TftpServer
 from router.deploy.uboot import UBoot
 
@@ -26,7 +27,7 @@ SIZE = 500_000
 
 def main(device: str, host: str, board: str, cases: str) -> None:
     out = []
-    with tempfile.TemporaryDirectory() as folder, SerialLine(device, 115200) as line:
+    with tempfile.TemporaryDirectory() as folder, SerialPort(device, 115200) as line:
         file = Path(folder) / "file"
         uboot = UBoot(line, "=> ")
         if not uboot.at_prompt(5):
@@ -41,7 +42,7 @@ def main(device: str, host: str, board: str, cases: str) -> None:
                 while seconds > soon and len(runs) < 3:
                     file.write_bytes(os.urandom(SIZE))
                     started = time.monotonic()
-                    with Relay(("127.0.0.1", server.port), Impairment(**impairment), host, 69) as relay:
+                    with UdpRelay(("127.0.0.1", server.port), Impairment(**impairment), host, 69) as relay:
                         reply = uboot.run("tftpboot 0x42000000 file", 120)
                     seconds = time.monotonic() - started
                     crc = crc_of(uboot.check(f"crc32 0x42000000 {SIZE:#x}", 60))

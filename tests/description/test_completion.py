@@ -20,7 +20,7 @@ def command_line() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check a description")
     check.add_argument("file", metavar="FILE", help="a description")
     check.add_argument("-o", "--output", metavar="DIR", help="a folder")
-    check.add_argument("--how", choices=("split", "microkit"))
+    check.add_argument("--mode", choices=("split", "microkit"))
     completion.add_arguments(commands.add_parser("completion", help="print a script"))
     return parser
 
@@ -51,7 +51,7 @@ def test_bash_completes_descriptions_folders_and_choices(tmp_path: Path) -> None
     assert any(word.rstrip("/") == "systems" for word in offered)
     assert "notes.txt" not in offered
     assert complete_in_bash(script, ["router", "check", "maax"], tmp_path) == {"maaxboard.yaml"}
-    assert complete_in_bash(script, ["router", "check", "--how", "s"], tmp_path) == {"split"}
+    assert complete_in_bash(script, ["router", "check", "--mode", "s"], tmp_path) == {"split"}
     assert {"check", "completion"} <= complete_in_bash(script, ["router", "c"], tmp_path)
     assert set(completion.SHELLS) == complete_in_bash(script, ["router", "completion", ""], tmp_path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -124,3 +125,19 @@ def test_no_source_at_all_is_an_error(tmp_path: Path) -> None:
 def test_what_serves_only_maintainer_scripts_is_not_fetched() -> None:
     items = ["busybox-static=1", "dpkg=1", "tar=1", "libc6=2", "zlib1g=1", "python3.11-minimal=3", "gcc-12-base=1"]
     assert relevant(items, ["busybox-static"]) == ["busybox-static=1", "libc6=2", "zlib1g=1", "python3.11-minimal=3"]
+
+
+@pytest.mark.parametrize(
+    ("script", "ends"), [("sleep 60", False), ("for n in 1 2 3 4 5; do echo; sleep 0.6; done", True)]
+)
+def test_apt_without_progress_is_ended_and_said(
+    script: str, ends: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apt, "PROGRESS_TIMEOUT_S", 1.5)
+    command = ["sh", "-c", f"exec 2>/dev/null; {script}"]
+    if ends:
+        assert apt._watched("apt-get", command, tmp_path, None, os.environ).returncode == 0
+        return
+    with pytest.raises(HostError, match="apt-get made no progress for 2 s") as caught:
+        apt._watched("apt-get", command, tmp_path, None, os.environ)
+    assert "MB are free there" in str(caught.value)

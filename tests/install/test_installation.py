@@ -174,7 +174,7 @@ def test_the_installed_program_builds_and_runs_a_system_without_writing_into_its
     shown = run([*prefix, router, "build", "qemu.yaml"], tmp_path)
     assert "built        build/qemu-usb" in shown
     shown = run(
-        [*prefix, router, "run", "qemu.yaml", "--how", "split", "--exec", "client: echo it $((40+2)) works"], tmp_path
+        [*prefix, router, "run", "qemu.yaml", "--mode", "split", "--exec", "client: echo it $((40+2)) works"], tmp_path
     )
     assert "it 42 works" in shown
     after = {path: path.stat().st_mtime_ns for path in site.rglob("*") if "__pycache__" not in path.parts}
@@ -188,6 +188,6 @@ def test_an_editable_installation_works_in_an_empty_folder(tmp_path: Path) -> No
     assert resources.checkout() == ROOT
     router = [sys.executable, "-m", "router"]
     assert "invariants hold" in run([*router, "check", "qemu.yaml"], tmp_path)
-    shown = run([*router, "run", "qemu.yaml", "--how", "split", "--exec", "client: echo it $((40+2)) works"], tmp_path)
+    shown = run([*router, "run", "qemu.yaml", "--mode", "split", "--exec", "client: echo it $((40+2)) works"], tmp_path)
     assert "it 42 works" in shown
     assert [path.name for path in tmp_path.iterdir()] == ["build"]

@@ -1,4 +1,5 @@
-"""Plugging in while the guest runs: sockets are given out and come back, and nothing is left behind in QEMU."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""Plugging in while the guest runs: ports are given out and come back, and nothing is left behind in QEMU."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import pytest
 
 from router.errors import DescriptionError, MachineError
 from router.machines.qemu import hotplug
-from router.machines.qemu.hotplug import UsbSockets
+from router.machines.qemu.hotplug import UsbPorts
 from router.machines.qemu.qmp import Qmp
 from router.machines.qemu.usb import KINDS, parse_plugs
 
@@ -68,22 +69,22 @@ def monitor() -> Iterator[tuple[Qmp, Monitor]]:
     thread.join(5)
 
 
-def test_devices_get_the_first_free_socket_and_give_it_back(monitor: tuple[Qmp, Monitor], tmp_path: Path) -> None:
+def test_devices_get_the_first_free_port_and_give_it_back(monitor: tuple[Qmp, Monitor], tmp_path: Path) -> None:
     qmp, other = monitor
     disk = tmp_path / "disk,img"
     disk.write_bytes(b"x")
-    sockets = UsbSockets(qmp, parse_plugs(["keyboard", "mouse"]))
+    ports = UsbPorts(qmp, parse_plugs(["keyboard", "mouse"]))
     other.devices["plug1"] = {}
-    assert sockets.plug(f"storage:{disk}").path == "2-3"
+    assert ports.plug(f"storage:{disk}").path == "2-3"
     device = other.devices["plug3"]
     assert (device["driver"], device["port"], device["serial"]) == ("usb-storage", "3", "ROUTER0003")
     assert other.behind == {device["drive"]}
-    assert sockets.unplug(1).kind == "keyboard"
-    assert sockets.plug("tablet").socket == 1
+    assert ports.unplug(1).kind == "keyboard"
+    assert ports.plug("tablet").port == 1
     other.busy = 2
-    assert sockets.unplug(3).kind == "storage"
+    assert ports.unplug(3).kind == "storage"
     assert other.behind == set()
-    assert [(plug.socket, plug.kind) for plug in sockets.plugged()] == [(1, "tablet"), (2, "mouse")]
+    assert [(plug.port, plug.kind) for plug in ports.plugged()] == [(1, "tablet"), (2, "mouse")]
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -91,45 +92,45 @@ def test_every_kind_can_be_plugged_in_and_leaves_nothing(
     kind: str, monitor: tuple[Qmp, Monitor], tmp_path: Path
 ) -> None:
     qmp, other = monitor
-    sockets = UsbSockets(qmp, ())
-    plug = sockets.plug(f"{kind}:{tmp_path}" if KINDS[kind].argument else kind)
+    ports = UsbPorts(qmp, ())
+    plug = ports.plug(f"{kind}:{tmp_path}" if KINDS[kind].argument else kind)
     assert other.devices["plug1"]["driver"] == KINDS[kind].device
-    sockets.unplug(plug.socket)
+    ports.unplug(plug.port)
     # QEMU has no command that removes an audio back end.
     assert len(other.behind) == (1 if kind == "audio" else 0)
 
 
 def test_what_qemu_refuses_is_not_plugged_in(monitor: tuple[Qmp, Monitor], tmp_path: Path) -> None:
     qmp, other = monitor
-    sockets = UsbSockets(qmp, ())
+    ports = UsbPorts(qmp, ())
     other.refuses = "device_add"
     with pytest.raises(MachineError, match="QEMU refuses device_add: refused"):
-        sockets.plug(f"storage:{tmp_path}")
-    assert (sockets.plugged(), other.behind) == ([], set())
+        ports.plug(f"storage:{tmp_path}")
+    assert (ports.plugged(), other.behind) == ([], set())
 
 
-def test_a_full_controller_and_an_empty_socket_say_so(
+def test_a_full_controller_and_an_empty_port_say_so(
     monitor: tuple[Qmp, Monitor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     qmp, _ = monitor
-    monkeypatch.setattr(hotplug, "socket_count", lambda plugs: 1)
-    sockets = UsbSockets(qmp, ())
-    sockets.plug("mouse")
-    with pytest.raises(MachineError, match="all 1 USB sockets are taken"):
-        sockets.plug("mouse")
+    monkeypatch.setattr(hotplug, "port_count", lambda plugs: 1)
+    ports = UsbPorts(qmp, ())
+    ports.plug("mouse")
+    with pytest.raises(MachineError, match="all 1 USB ports are taken"):
+        ports.plug("mouse")
     with pytest.raises(DescriptionError) as caught:
-        sockets.unplug(2)
+        ports.unplug(2)
     assert (caught.value.message, caught.value.hint) == (
-        "nothing is plugged into socket 2",
-        "sockets in use: 1 (mouse)",
+        "nothing is plugged into USB port 2",
+        "ports in use: 1 (mouse)",
     )
 
 
-def test_a_boards_own_controllers_and_their_hub_have_the_sockets(monitor: tuple[Qmp, Monitor]) -> None:
+def test_a_boards_own_controllers_and_their_hub_have_the_ports(monitor: tuple[Qmp, Monitor]) -> None:
     qmp, other = monitor
-    sockets = UsbSockets(qmp, parse_plugs(["keyboard"], ("usb-bus.0", "usb-bus.1")))
-    places = [sockets.plug("mouse") for _ in range(8)]
+    ports = UsbPorts(qmp, parse_plugs(["keyboard"], ("usb-bus.0", "usb-bus.1")))
+    places = [ports.plug("mouse") for _ in range(8)]
     assert [plug.path for plug in places][:3] == ["3-1.1", "3-1.2", "3-1.3"]
     assert (other.devices["plug2"]["bus"], other.devices["plug2"]["port"]) == ("usb-bus.1", "1.1")
-    with pytest.raises(MachineError, match="all 9 USB sockets are taken"):
-        sockets.plug("mouse")
+    with pytest.raises(MachineError, match="all 9 USB ports are taken"):
+        ports.plug("mouse")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A run of a Microkit system, with a program in QEMU's place that says what the guests and seL4 would say."""
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from router.control.facts import facts_of
 from router.control.timeline import Timeline
 from router.errors import HostError, MachineError
 from router.machines.qemu.microkit import MicrokitRun, check_version, system_command
-from router.machines.qemu.microkit import Sockets as Paths
+from router.machines.qemu.microkit import SystemSockets as Paths
 from router.machines.qemu.tool import Qemu, find_qemu
 from router.machines.qemu.usb import parse_plugs
 from tests.support import fake_qemu

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The consoles on one serial line are taken apart again, however the bytes arrive and whatever guests print."""
 
 from __future__ import annotations

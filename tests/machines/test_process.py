@@ -1,4 +1,5 @@
-"""A child ends when it is told to, and when we are gone."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""A child ends when it is stopped, and when its parent is gone."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from router.machines.process import UNLESS_ORPHAN, Child
+from router.machines.process import LAST_LINES, MAX_LINE_BYTES, MAX_NEWS, UNLESS_ORPHAN, Child
 from tests.support.patience import PATIENCE, alive, wait_until
 
 
@@ -53,3 +54,15 @@ def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait(PATIENCE)
     assert wait_until(lambda: not alive(pid))
+
+
+def test_what_it_prints_is_kept_within_limits_and_private(tmp_path: Path) -> None:
+    script = "printf 'x%.0s' $(seq 5000); echo; for n in $(seq 100); do echo line $n; done"
+    child = Child("talker", ["sh", "-c", script], tmp_path / "log")
+    assert wait_until(lambda: child.ended() is not None)
+    assert child.errors().splitlines()[-1] == "line 100"
+    assert len(child.errors().splitlines()) == LAST_LINES
+    news = child.news()
+    assert len(news) == MAX_NEWS and max(map(len, news)) <= MAX_LINE_BYTES
+    assert child.news() == []
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600

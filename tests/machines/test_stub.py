@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The entry stub is the machine code that its comments say: judged by a disassembler."""
 
 from __future__ import annotations

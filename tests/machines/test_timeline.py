@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Console lines become milestones, and milestones a time line for people or for programs."""
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ import threading
 
 import pytest
 
-from router.control.timeline import Timeline, match
+from router.control.milestones import match
+from router.control.timeline import Timeline
 
 
 @pytest.mark.parametrize(

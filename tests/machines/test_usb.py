@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """`--usb KIND[:ARGUMENT]` plugs in what it says, or tells what to write; rules tell where a device goes."""
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def test_a_wrong_plug_says_what_to_write(text: str, message: str, hint: str) -> 
     assert (caught.value.hint or "").startswith(hint)
 
 
-def test_devices_get_sockets_in_order_and_buses_by_speed(tmp_path: Path) -> None:
+def test_devices_get_ports_in_order_and_buses_by_speed(tmp_path: Path) -> None:
     disk = tmp_path / "disk.img"
     disk.write_bytes(b"x")
     assert [plug.path for plug in parse_plugs(["keyboard", f"storage:{disk}", "mouse"])] == ["1-1", "2-2", "1-3"]
@@ -49,7 +50,7 @@ def test_every_kind_has_a_device_argument() -> None:
     plugs = parse_plugs([f"{kind}:/tmp" if facts.argument else kind for kind, facts in KINDS.items()])
     words = arguments(plugs)
     for plug in plugs:
-        assert any(word.startswith(f"{plug.facts.device},") and f"port={plug.socket}" in word for word in words)
+        assert any(word.startswith(f"{plug.facts.device},") and f"port={plug.port}" in word for word in words)
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,10 @@ def place() -> Iterator[Path]:
 
 
 def finished(
-    folder: Path, path: Path, *words: str, how: str = "split", seconds: float = BOOT
+    folder: Path, path: Path, *words: str, mode: str = "split", seconds: float = BOOT
 ) -> subprocess.CompletedProcess[str]:
     """A `router run` in a folder, to its end; it waits so long for the guests."""
-    command = router("run", path, "--how", how, "--timeout", f"{seconds:g}", *words)
+    command = router("run", path, "--mode", mode, "--timeout", f"{seconds:g}", *words)
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=BOOT + PATIENCE, check=False)
 
 
@@ -68,7 +68,7 @@ def test_events_and_results_are_json_lines(tmp_path: Path) -> None:
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, place: Path) -> None:
     path = describe_two(tmp_path, "interrupted")
     with subprocess.Popen(
-        router("run", path, "--how", "split"), cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        router("run", path, "--mode", "split"), cwd=tmp_path, stderr=subprocess.PIPE, text=True
     ) as run:
         assert run.stderr is not None
         for line in run.stderr:
@@ -112,10 +112,10 @@ def test_microkit_without_an_image_says_what_to_do(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(Path("~/.cache").expanduser()))
     path = describe_two(tmp_path, "no-image")
-    run = finished(tmp_path, path, how="microkit")
+    run = finished(tmp_path, path, mode="microkit")
     assert run.returncode == 3
     assert "error: no Microkit SDK" in run.stderr
-    assert "--how split" in run.stderr
+    assert "--mode split" in run.stderr
 
 
 def test_a_system_runs_once_at_a_time(tmp_path: Path) -> None:

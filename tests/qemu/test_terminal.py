@@ -20,7 +20,7 @@ def test_a_guest_of_a_running_system_has_a_console_that_can_be_left(booted: Boot
 
 def test_a_run_with_a_console_ends_when_it_is_left(tmp_path: Path) -> None:
     path = describe_two(tmp_path, "at-a-terminal")
-    command = router("run", path, "--how", "split", "--console", "client")
+    command = router("run", path, "--mode", "split", "--console", "client")
     with own_place(), Terminal(command, tmp_path) as terminal:
         terminal.expect("console of client; Ctrl-\\] ends the run", BOOT)
         terminal.expect("userspace up", BOOT)

@@ -43,7 +43,7 @@ def routed(path: Path, folder: Path, *words: str) -> subprocess.CompletedProcess
     disk.write_bytes(os.urandom(4 * MiB))
     return subprocess.run(
         [
-            *router("run", path, "--how", "microkit", "--usb", f"storage:{disk}", "--usb", "keyboard", *words),
+            *router("run", path, "--mode", "microkit", "--usb", f"storage:{disk}", "--usb", "keyboard", *words),
             *("--timeout", f"{BOOT:g}", "--exec-timeout", "50"),  # so that the run itself tells what was missing
             *("--exec", "client: dd if=/dev/sda bs=1M count=4 2>/dev/null | sha256sum"),
             *("--exec", "client: grep Name /proc/bus/input/devices"),

@@ -15,7 +15,7 @@ from pathlib import Path
 from router import boards, files
 from router.cbuild import find_host_compiler
 from router.errors import RouterError
-from router.machines.qemu import waits
+from router.machines.qemu import spin_loops
 from router.microkit import toolchain
 from router.microkit.compile import Compilation
 from router.microkit.programs import program_of
@@ -71,7 +71,7 @@ def host_programs() -> Iterator[tuple[Path, tuple[str, ...]]]:
     for path in host_switch.switch_sources(("core", "host", "bench")):
         if path.suffix == ".c":
             yield path, (*compiler, *host_switch.FLAGS)
-    yield waits.SOURCE, (*compiler, *waits.FLAGS, f"-DAPI={max(waits.VERSIONS)}")
+    yield spin_loops.SOURCE, (*compiler, *spin_loops.FLAGS, f"-DAPI={max(spin_loops.VERSIONS)}")
 
 
 def test_programs() -> Iterator[tuple[Path, tuple[str, ...]]]:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The server: listens, admits or refuses, and runs each transfer in a thread with a socket of its own."""
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def _ignore(_: TftpEvent) -> None:
 
 
 class TftpServer:
-    """Serves exactly `files` (name asked for → path), read-only, to the addresses in `peers` (None: to anybody).
+    """Serves exactly `files` (name asked for → path), read-only, to the addresses in `peers` (None: to all).
 
     address: the local IPv4 address to listen on. port: UDP; 0 takes a free one. Use it as a context manager: it
     serves from entry to exit. HostError when the port cannot be had.
@@ -172,8 +173,7 @@ class TftpServer:
 
     def _send_file(self, sock: socket.socket, request: wire.Request, path: Path, peer: tuple[str, int]) -> None:
         # In memory, not mapped: a build that rewrites the file meanwhile must not reach into this transfer.
-        whole = path.read_bytes()
-        data = memoryview(wire.to_netascii(whole) if request.netascii else whole)
+        data = memoryview(path.read_bytes())
         try:
             terms = wire.negotiate(request, len(data), *self._limits)
         except wire.RequestError as error:
@@ -181,12 +181,12 @@ class TftpServer:
             raise TransferError(f"refused: {error}") from None
         options = " ".join(f"{key}={value}" for key, value in terms.accepted)
         self._tell(TftpEvent("request", peer[0], request.name, options, size=len(data)))
-        told = time.monotonic()
+        reported = time.monotonic()
 
         def progress(done: int) -> None:
-            nonlocal told
-            if (now := time.monotonic()) - told > 0.25:
-                told = now
+            nonlocal reported
+            if (now := time.monotonic()) - reported > 0.25:
+                reported = now
                 self._tell(TftpEvent("progress", peer[0], request.name, size=len(data), done=done))
 
         tally = Transfer(sock, data, terms, self._stop.is_set, progress).run()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """One read transfer: blocks out, acknowledgements in, over a connected socket of its own.
 
 What makes it quick in plain Python: DATA packets, headers included, are laid out in memory ahead of time, so that a
@@ -32,7 +33,7 @@ MEASURED_EVERY = 32  # blocks
 
 FIRST_RTO = 0.2  # seconds, before the first round trip is known
 MIN_RTO, MAX_RTO = 0.02, 1.0
-GIVE_UP = 30.0  # seconds of silence from the client; more when its own time-out is long
+CLIENT_TIMEOUT_S = 30.0  # seconds of silence from the client; more when its own time-out is long
 
 
 class TransferError(Exception):
@@ -145,7 +146,7 @@ class Transfer:
         self._stopped = stopped
         self._progress = progress
         self._clock = Clock(sock, min(terms.timeout or MAX_RTO, MAX_RTO))
-        self._give_up = max(GIVE_UP, 5 * (terms.timeout or 0))
+        self._give_up = max(CLIENT_TIMEOUT_S, 5 * (terms.timeout or 0))
         self._heard = time.monotonic()
         self._segment = 4 + terms.blksize <= MTU_PAYLOAD and terms.window > 1
 

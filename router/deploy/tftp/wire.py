@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """TFTP packets and option negotiation (RFC 1350, 2347, 2348, 2349, 7440). Pure: bytes in, values out."""
 
 from __future__ import annotations
@@ -28,10 +29,9 @@ class RequestError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A read request: the name as asked for, octet or netascii, and its options (names in lower case)."""
+    """A read request in mode octet: the name as asked for and its options (names in lower case)."""
 
     name: str
-    netascii: bool
     options: dict[str, str]
 
 
@@ -65,7 +65,7 @@ def parse_request(packet: bytes) -> Request:
     if len(fields) < 2 or not fields[0]:
         raise RequestError(ILLEGAL, "the request lacks a file name or a mode")
     name, mode, rest = fields[0], fields[1].lower(), fields[2:]
-    if mode not in ("octet", "netascii"):
+    if mode != "octet":
         raise RequestError(ILLEGAL, f"mode {mode!r} is not served")
     if len(rest) % 2:
         raise RequestError(ILLEGAL, "an option without a value")
@@ -73,7 +73,7 @@ def parse_request(packet: bytes) -> Request:
     for key, value in zip(rest[::2], rest[1::2], strict=True):
         if options.setdefault(key.lower(), value) != value:
             raise RequestError(BAD_OPTION, f"option {key!r} twice")
-    return Request(name, mode == "netascii", options)
+    return Request(name, options)
 
 
 def negotiate(request: Request, size: int, max_blksize: int = MAX_BLKSIZE, max_window: int = MAX_WINDOW) -> Terms:
@@ -88,8 +88,8 @@ def negotiate(request: Request, size: int, max_blksize: int = MAX_BLKSIZE, max_w
     for key, text in request.options.items():
         if key not in ("blksize", "tsize", "timeout", "windowsize"):
             continue
-        if not text.isdigit() or len(text) > 10:
-            raise RequestError(BAD_OPTION, f"{key}={text:.20s} is no number that we take")
+        if not (text.isascii() and text.isdigit()) or len(text) > 10:
+            raise RequestError(BAD_OPTION, f"{key}={text:.20s} is not a number in range")
         value = int(text)
         if key == "tsize":
             if size == 0:
@@ -129,8 +129,3 @@ def parse_error(packet: bytes) -> str:
     code = struct.unpack_from(">H", packet, 2)[0] if len(packet) >= 4 else UNDEFINED
     text = packet[4:].split(b"\0")[0].decode("ascii", "replace")
     return f"error {code}: {text}" if text else f"error {code}"
-
-
-def to_netascii(data: bytes) -> bytes:
-    """Line ends as RFC 764's NVT has them: LF becomes CR LF, CR becomes CR NUL."""
-    return data.replace(b"\r", b"\r\0").replace(b"\n", b"\r\n")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """QEMU's command line for one guest of a split run. Pure: what was built goes in, a list of words comes out."""
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ RAM_START = 0x4000_0000
 
 
 @dataclass(frozen=True)
-class Sockets:
+class GuestSockets:
     """Unix sockets that QEMU connects to. `early` carries the kernel's log from before it has its console driver."""
 
     net: Path
@@ -42,7 +43,7 @@ def guest_command(
     guest: GuestPlan,
     files: GuestFiles,
     stub: Path,
-    sockets: Sockets,
+    sockets: GuestSockets,
     plugs: tuple[usb.UsbPlug, ...] | None = None,
 ) -> list[str]:
     """The words that start one guest; `plugs` are the devices on its USB controller (None: it has no such)."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What stands in for the secure firmware on a machine that starts in EL3 and brings none: a few instructions of ours.
 
 They do what seL4 and its loader expect of TF-A: interrupts in group 1, the first core's redistributor awake, EL2 with

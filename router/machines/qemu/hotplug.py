@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Plugging QEMU's emulated USB devices into a running guest and pulling them out again, through the monitor."""
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from typing import Any
 
 from router.errors import DescriptionError, MachineError
 from router.machines.qemu.qmp import Qmp
-from router.machines.qemu.usb import AUDIO_RATE, DISKS, UsbPlug, parse_plug, socket_count
+from router.machines.qemu.usb import AUDIO_RATE, DISKS, UsbPlug, parse_plug, port_count
 
-RELEASE = 5.0
-"""Seconds that QEMU may take to let go of an unplugged device's image."""
+RELEASE_TIMEOUT_S = 5.0
+"""For QEMU to release an unplugged device's image."""
 
 
 def character_back_end(plug: UsbPlug) -> dict[str, Any]:
@@ -25,66 +26,66 @@ def character_back_end(plug: UsbPlug) -> dict[str, Any]:
 
 @dataclass
 class Plugged:
-    """A device in a socket, and the monitor's commands that remove what stands behind it once it is out."""
+    """A device on a USB port, and the monitor's commands that remove what stands behind it once it is out."""
 
     plug: UsbPlug
     undo: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 
-class UsbSockets:
-    """The sockets of a guest's USB controller, from 1. Any thread may use it."""
+class UsbPorts:
+    """The ports of a guest's USB controller, from 1. Any thread may use it."""
 
     def __init__(self, qmp: Qmp, plugs: tuple[UsbPlug, ...]) -> None:
         self._qmp = qmp
         self._buses = plugs[0].buses if plugs else ()
-        self._size = socket_count(plugs)
+        self._size = port_count(plugs)
         self._lock = threading.Lock()
-        self._plugged = {plug.socket: Plugged(plug) for plug in plugs}
+        self._plugged = {plug.port: Plugged(plug) for plug in plugs}
 
     def plugged(self) -> list[UsbPlug]:
-        """What is plugged in, by socket."""
+        """What is plugged in, by port."""
         with self._lock:
-            return [self._plugged[socket].plug for socket in sorted(self._plugged)]
+            return [self._plugged[port].plug for port in sorted(self._plugged)]
 
     def plug(self, text: str) -> UsbPlug:
-        """Plug `KIND[:ARGUMENT]` into the first free socket. DescriptionError: wrong text; MachineError: none free."""
+        """Plug `KIND[:ARGUMENT]` into the first free port. DescriptionError: wrong text; MachineError: none free."""
         with self._lock:
-            socket = next((n for n in range(1, self._size + 1) if n not in self._plugged), None)
-            if socket is None:
-                raise MachineError(f"all {self._size} USB sockets are taken", hint="unplug a device first")
-            plug = parse_plug(text, socket, self._buses)
+            port = next((n for n in range(1, self._size + 1) if n not in self._plugged), None)
+            if port is None:
+                raise MachineError(f"all {self._size} USB ports are taken", hint="unplug a device first")
+            plug = parse_plug(text, port, self._buses)
             plugged = Plugged(plug)
             try:
                 self._add(plug, plugged.undo)
             except MachineError:
                 self._undo(plugged.undo, 0)
                 raise
-            self._plugged[socket] = plugged
+            self._plugged[port] = plugged
             return plug
 
-    def unplug(self, socket: int) -> UsbPlug:
-        """Pull out what is in the socket; DescriptionError when there is nothing."""
+    def unplug(self, port: int) -> UsbPlug:
+        """Pull out what is on the USB port; DescriptionError when there is nothing."""
         with self._lock:
-            plugged = self._plugged.get(socket)
+            plugged = self._plugged.get(port)
             if plugged is None:
                 taken = ", ".join(f"{n} ({p.plug.kind})" for n, p in sorted(self._plugged.items())) or "none"
-                raise DescriptionError(f"nothing is plugged into socket {socket}", hint=f"sockets in use: {taken}")
-            self._qmp.execute("device_del", id=f"plug{socket}")
-            del self._plugged[socket]
-            self._undo(plugged.undo, RELEASE)
+                raise DescriptionError(f"nothing is plugged into USB port {port}", hint=f"ports in use: {taken}")
+            self._qmp.execute("device_del", id=f"plug{port}")
+            del self._plugged[port]
+            self._undo(plugged.undo, RELEASE_TIMEOUT_S)
             return plugged.plug
 
     def _add(self, plug: UsbPlug, undo: list[tuple[str, dict[str, Any]]]) -> None:
-        name = f"plug{plug.socket}"
+        name = f"plug{plug.port}"
         # Names of what was plugged in when QEMU started are still known to it.
         behind = f"{name}-{time.monotonic_ns():x}"
-        options: dict[str, Any] = {"driver": plug.facts.device, "bus": plug.bus, "port": plug.port, "id": name}
+        options: dict[str, Any] = {"driver": plug.facts.device, "bus": plug.bus, "port": plug.bus_port, "id": name}
         if plug.kind in DISKS:
             image = {"driver": "file", "filename": str(plug.argument)}
             self._qmp.execute("blockdev-add", driver="raw", node_name=behind, file=image)
             undo.append(("blockdev-del", {"node_name": behind}))
         if plug.kind == "storage":
-            options |= {"drive": behind, "serial": f"ROUTER{plug.socket:04}"}
+            options |= {"drive": behind, "serial": f"ROUTER{plug.port:04}"}
         elif plug.kind == "mtp":
             options["rootdir"] = str(plug.argument)
         elif plug.kind in ("serial", "braille") or (plug.kind == "ccid" and plug.argument):
@@ -104,7 +105,7 @@ class UsbSockets:
         try:
             if plug.kind in ("uas", "bot"):
                 self._qmp.execute("device_add", driver="scsi-hd", bus=f"{name}.0", drive=behind)
-                # One that comes while the machine runs waits for its disks, and is told when they are there.
+                # Plugged in at run time it waits for its disks, until `attached` is set.
                 self._qmp.execute("qom-set", path=f"/machine/peripheral/{name}", property="attached", value=True)
             elif plug.kind == "ccid" and plug.argument:
                 self._qmp.execute("device_add", driver="ccid-card-passthru", bus=f"{name}.0", chardev=behind)
@@ -120,8 +121,8 @@ class UsbSockets:
                     self._qmp.execute(command, **arguments)
                     break
                 except MachineError:
-                    # After a failure, which is told anyway, what can be removed is. Else QEMU may refuse for a moment,
-                    # while the device that uses it is on its way out.
+                    # After a failure, which is reported anyway, remove what can be removed. Else QEMU may refuse at
+                    # first, while the device that uses it is still being removed.
                     if not patience:
                         break
                     if time.monotonic() >= end:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A Microkit run: seL4 with all guests in one QEMU, their consoles on its one serial line."""
 
 from __future__ import annotations
@@ -12,19 +13,20 @@ from pathlib import Path
 
 from router.boards.model import EmulatedBoard
 from router.control.timeline import Timeline
+from router.display import last_line
 from router.errors import HostError, MachineError
 from router.machines.process import Child
 from router.machines.qemu import usb
 from router.machines.qemu.firmware import firmware
-from router.machines.qemu.hotplug import UsbSockets
+from router.machines.qemu.hotplug import UsbPorts
 from router.machines.qemu.qmp import Qmp
-from router.machines.qemu.running import Run, RunningGuest, accept, listen
+from router.machines.qemu.running import Run, RunningGuest, accept, listen, quoted
 from router.machines.qemu.tool import Qemu
 from router.plan.models import SystemPlan
 
 
 @dataclass(frozen=True)
-class Sockets:
+class SystemSockets:
     """Unix sockets that QEMU connects to, and the file with what stands in for the board's firmware."""
 
     serial: Path
@@ -36,13 +38,13 @@ def system_command(
     qemu: str,
     plan: SystemPlan,
     image: Path,
-    sockets: Sockets,
+    sockets: SystemSockets,
     plugs: tuple[usb.UsbPlug, ...] | None = None,
     more: Sequence[str] = (),
 ) -> list[str]:
     """The words that start the system on QEMU's model of the board.
 
-    plugs: the devices on its USB controller; None: it has none beside the board's own. more: further words.
+    plugs: the devices on its USB controller; None: only the board's own. more: further words.
     """
     model = emulated(plan)
     cores = str(plan.board.cores) if plan.config.startswith("smp-") else "1"
@@ -94,7 +96,7 @@ def check_version(plan: SystemPlan, qemu: Qemu) -> None:
 class MicrokitRun(Run):
     """The running system. `image`: its `loader.img`; `more`: further words for QEMU."""
 
-    how = "microkit"
+    mode = "microkit"
 
     def __init__(
         self,
@@ -115,7 +117,7 @@ class MicrokitRun(Run):
     def _start(self) -> None:
         folder = Path(tempfile.mkdtemp(prefix="router-"))
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        sockets = Sockets(folder / "serial", folder / "qmp", folder / "firmware")
+        sockets = SystemSockets(folder / "serial", folder / "qmp", folder / "firmware")
         if emulated(self.plan).firmware is not None:
             sockets.firmware.write_bytes(firmware(self.plan.board.gic, self.plan.board.loader))
         servers = [self._stack.enter_context(listen(path)) for path in (sockets.serial, sockets.monitor)]
@@ -129,7 +131,7 @@ class MicrokitRun(Run):
         self._share(line, self.facts.names)
         qmp = self._monitor(machine)
         self._stack.callback(qmp.close)
-        self.usb = UsbSockets(qmp, plugs) if plugs is not None else None
+        self.usb = UsbPorts(qmp, plugs) if plugs is not None else None
         for guest in self.plan.guests:
             console, agent = self._on_line(guest.name)
             self.guests[guest.name] = RunningGuest(
@@ -153,7 +155,9 @@ class MicrokitRun(Run):
         return self._child.pid
 
     def _check_alive(self) -> None:
+        self._show_news()
         if (code := self._child.ended()) is not None:
-            why = self._child.errors() or f"QEMU ended with code {code}"
-            raise MachineError(f"the machine is gone: {why}", hint=f"logs: {self._logs}")
+            said = self._child.errors()
+            why = last_line(said) or f"QEMU ended with code {code}"
+            raise MachineError(f"the machine is gone: {why}", hint=f"{quoted('QEMU', said)}logs: {self._logs}")
         self._check_fault()

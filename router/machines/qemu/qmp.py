@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """QEMU's machine protocol (docs/interop/qmp-spec): plug and unplug devices, ask for the state of a running machine."""
 
 from __future__ import annotations

@@ -1,15 +1,19 @@
-"""What every run in QEMU has in common beside `router.machines.live`: processes, devices, being ready."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""What every run in QEMU adds to `router.machines.live`: processes, devices, readiness."""
 
 from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from router.control.facts import facts_of
+from router.control.milestones import MAX_DETAIL
 from router.control.timeline import Timeline
+from router.display import last_line
 from router.errors import MachineError
 from router.machines.live import LiveGuest, LiveSystem
 from router.machines.process import Child
@@ -17,11 +21,10 @@ from router.machines.qemu.qmp import Qmp
 from router.machines.qemu.usb import UsbPlug, granted_to
 from router.plan.models import GuestPlan, SystemPlan
 
-STARTS = 60.0
-"""Seconds within which a QEMU that does not end has connected: it is read from a disk that may be slow and busy."""
-QUIET = 60.0
-"""Seconds without a single console line, before everything is up, after which a guest counts as hung: at least so many,
-and half of the time that it may take to come up."""
+START_TIMEOUT_S = 60.0
+"""From starting QEMU to its connection: it is read from a disk that may be slow and busy."""
+MIN_QUIET_TIMEOUT_S = 60.0
+"""Silence after which a guest that is not up counts as hung; half of the start-up timeout, where that is longer."""
 SETTLE = r"""
 n=0
 while [ $n -lt 60 ]; do
@@ -36,7 +39,7 @@ while [ $n -lt 60 ]; do
 done
 exit 1
 """
-"""Until so many disks can be opened, or have no medium: one is seen a moment before that."""
+"""Waits until that many disks can be opened or have no medium; Linux lists a disk shortly before."""
 
 
 @dataclass(kw_only=True)
@@ -57,8 +60,8 @@ def listen(path: Path) -> socket.socket:
 
 
 def accept(server: socket.socket, child: Child) -> socket.socket:
-    """The connection of a child to our socket; MachineError when it ends before, or is not there after STARTS."""
-    end = time.monotonic() + STARTS
+    """The connection of a child to our socket; MachineError when it ends or is late (START_TIMEOUT_S)."""
+    end = time.monotonic() + START_TIMEOUT_S
     server.settimeout(0.1)
     while True:
         try:
@@ -67,16 +70,28 @@ def accept(server: socket.socket, child: Child) -> socket.socket:
             return stream
         except TimeoutError:
             if child.ended() is not None or time.monotonic() > end:
+                said = child.errors()
                 raise MachineError(
-                    f"{child.name} did not start: {child.errors()}", hint=f"its log: {child.log}"
+                    f"{child.name} did not start: {last_line(said) or 'it printed nothing'}",
+                    hint=f"{quoted('it', said)}its log: {child.log}",
                 ) from None
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def quoted(who: str, said: str) -> str:
+    """Several lines of a program's output for a hint, with a line end behind; nothing for a single one."""
+    lines = said.splitlines()
+    return f"{who} printed:\n" + "".join(f"    {line}\n" for line in lines) + "  " if len(lines) > 1 else ""
 
 
 class Run(LiveSystem[RunningGuest]):
     """A system that runs in QEMU; leaving its context also ends every process and removes temporary files."""
 
-    how: ClassVar[str]
-    """The word for this way of running."""
+    mode: ClassVar[str]
+    """`split` or `microkit`."""
 
     def __init__(self, plan: SystemPlan, logs: Path, timeline: Timeline, plugs: tuple[UsbPlug, ...] = ()) -> None:
         super().__init__(facts_of(plan), logs, timeline)
@@ -100,8 +115,20 @@ class Run(LiveSystem[RunningGuest]):
         ]
 
     def _last_lines(self, guest: RunningGuest) -> str:
-        shown = "\n".join(f"    {line}" for line in guest.tail()) or "    (nothing)"
-        return f"its console ended with:\n{shown}\n  logs: {self._logs}"
+        shown = _indented("\n".join(guest.tail())) or "    (nothing)"
+        said = guest.child.errors()
+        qemu = f"  QEMU printed:\n{_indented(said)}\n" if said else ""
+        return f"its console ended with:\n{shown}\n{qemu}  logs: {self._logs}"
+
+    def _show_news(self) -> None:
+        """Show what a QEMU has printed: it does so when a device of its own stops working."""
+        shown = set()
+        for name, guest in tuple(self.guests.items()):
+            if guest.child.pid not in shown:
+                shown.add(guest.child.pid)
+                who = name if len({one.child.pid for one in self.guests.values()}) > 1 else "QEMU"
+                for line in guest.child.news():
+                    self.timeline.add(who, "qemu", line[:MAX_DETAIL], f"QEMU: {line[:MAX_DETAIL]}")
 
     def ready(self) -> list[str]:
         """What is still missing, as sentences; empty when every guest is up and every routed device is attached."""
@@ -120,11 +147,11 @@ class Run(LiveSystem[RunningGuest]):
     def wait_ready(self, timeout: float) -> None:
         """Until `ready()` is empty and the disks are block devices; MachineError after `timeout` seconds or silence."""
         end = time.monotonic() + timeout
-        patience = max(QUIET, timeout / 2)
+        quiet_timeout = max(MIN_QUIET_TIMEOUT_S, timeout / 2)
         while missing := self.ready():
             self.poll(0.2)
             now = time.monotonic()
-            quiet = [g for g in self.guests.values() if now - g.heard > patience]
+            quiet = [g for g in self.guests.values() if now - g.heard > quiet_timeout]
             if quiet and self.timeline.seen(quiet[0].plan.name, "userspace"):
                 quiet = []
             gone = [g for g in self.guests.values() if self._stays_down(g)]
@@ -146,6 +173,23 @@ class Run(LiveSystem[RunningGuest]):
                     hint=self._last_lines(self.guests[name]),
                 )
             self.timeline.add(name, "disk", str(count), f"{count} disk{'s' if count > 1 else ''} ready")
+
+    def execute(
+        self,
+        guest: str,
+        command: str,
+        timeout: float,
+        on_output: Callable[[bytes], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> tuple[int, bytes]:
+        """As LiveSystem has it; an error also says what QEMU printed, since a device of it may be dead."""
+        try:
+            return super().execute(guest, command, timeout, on_output, cancelled)
+        except MachineError as error:
+            said = last_line(self.guests[guest].child.errors())
+            if said and said not in f"{error.message} {error.hint}":
+                raise MachineError(error.message, f"{error.hint or 'see its logs'}; QEMU printed: {said}") from error
+            raise
 
     def _stays_down(self, guest: RunningGuest) -> bool:
         """Whether a guest has stopped and its monitor leaves it so."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """One `router run`: bring the system up, run the commands or hand over the console, stop in order."""
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from router import display
 from router.console import terminal
 from router.control.place import Claim
 from router.control.server import ControlServer
@@ -18,19 +20,19 @@ from router.control.timeline import Timeline
 from router.errors import DescriptionError, HostError, MachineError
 from router.machines.qemu.microkit import MicrokitRun
 from router.machines.qemu.running import Run
+from router.machines.qemu.spin_loops import yielding
 from router.machines.qemu.split import SplitRun
-from router.machines.qemu.tool import Qemu, find_qemu
+from router.machines.qemu.tool import Qemu, find_qemu, sandbox
 from router.machines.qemu.usb import UsbPlug
-from router.machines.qemu.waits import yielding
 from router.pipeline.build import Built
 from router.vswitch import build_host_switch
 
-START = 120.0
-"""Seconds within which a guest is told the size of the terminal."""
+SIZE_TIMEOUT_S = 120.0
+"""For telling a guest the size of the terminal."""
 
 
 @dataclass(frozen=True)
-class Command:
+class GuestCommand:
     """A shell command for a guest."""
 
     guest: str
@@ -38,10 +40,10 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the user wants of a run. Times in seconds."""
+class RunOptions:
+    """The user's options for a run. Times in seconds."""
 
-    commands: tuple[Command, ...] = ()
+    commands: tuple[GuestCommand, ...] = ()
     console: str | None = None
     timeout: float = 120.0
     command_timeout: float = 300.0
@@ -64,28 +66,43 @@ def check_guest(name: str, guests: Sequence[str], where: str) -> None:
         raise DescriptionError(f"no guest '{name}'", hint=f"guests: {', '.join(guests)}", where=where)
 
 
-def parse_command(text: str, guests: Sequence[str]) -> Command:
-    """A Command from `client: sha256sum /dev/sda`."""
+def parse_command(text: str, guests: Sequence[str]) -> GuestCommand:
+    """A GuestCommand from `client: sha256sum /dev/sda`."""
     match = re.fullmatch(r"\s*([\w-]+)\s*:\s*(.+)", text, re.DOTALL)
     if match is None:
         raise DescriptionError(f"not a command for a guest: {text!r}", hint="write 'GUEST: COMMAND'", where="--exec")
     check_guest(match[1], guests, "--exec")
-    return Command(match[1], match[2])
+    return GuestCommand(match[1], match[2])
 
 
 def split_run(
     built: Built, plugs: tuple[UsbPlug, ...], logs: Path, timeline: Timeline, capture: Path | None = None
 ) -> SplitRun:
     """The guests of a build folder, ready to be started as a context."""
-    switch = build_host_switch(built.folder / "objects")
-    return SplitRun(built.plan, built.guests, find_qemu().path, switch, logs, timeline, plugs, capture)
+    folder = built.folder / "objects"
+    switch = build_host_switch(folder)
+    qemu = find_qemu()
+    return SplitRun(built.plan, built.guests, qemu.path, switch, logs, timeline, plugs, capture, sandboxed(qemu))
 
 
 def microkit_run(built: Built, plugs: tuple[UsbPlug, ...], logs: Path, timeline: Timeline) -> MicrokitRun:
     """The boot image of a build folder, ready to be started as a context."""
     assert built.boot_image is not None, "a build with a boot image"
     qemu = find_qemu()
-    return MicrokitRun(built.plan, built.boot_image.path, qemu, logs, timeline, plugs, on_several_cores(built, qemu))
+    more = (*sandboxed(qemu), *on_several_cores(built, qemu))
+    return MicrokitRun(built.plan, built.boot_image.path, qemu, logs, timeline, plugs, more)
+
+
+def sandboxed(qemu: Qemu) -> tuple[str, ...]:
+    """QEMU's words for its sandbox; says so where it has none."""
+    words = sandbox(qemu.path)
+    if not words:
+        display.styled(
+            f"note: {qemu.path} runs without its sandbox, which it or this kernel lacks: a guest that exploits QEMU has"
+            " all rights of this user",
+            stream=sys.stderr,
+        )
+    return words
 
 
 def on_several_cores(built: Built, qemu: Qemu) -> list[str]:
@@ -96,20 +113,20 @@ def on_several_cores(built: Built, qemu: Qemu) -> list[str]:
     try:
         return yielding(qemu, built.boot_image.kernel, built.folder / "objects")
     except HostError as error:
-        print(
+        display.styled(
             f"note: {error.message}: emulated cores that wait for each other use up each other's time, and guests on"
             f" different cores will hardly get anywhere unless this computer has {built.plan.board.cores} free cores",
-            file=sys.stderr,
+            stream=sys.stderr,
         )
         return []
 
 
-def run(running: Run, options: Options) -> int:
-    """Start a run and do what the user wants of it; the exit code of the first command that failed, or 0.
+def run(running: Run, options: RunOptions) -> int:
+    """Start a run and carry out its options; the exit code of the first command that failed, or 0.
 
     MachineError when the machine or a guest fails.
     """
-    with Claim(running.plan.name) as claim, running as system, ControlServer(claim, system, running.how):
+    with Claim(running.plan.name) as claim, running as system, ControlServer(claim, system, running.mode):
         if options.console is not None:
             return converse(system, options.console)
         system.wait_ready(options.timeout)
@@ -120,14 +137,14 @@ def run(running: Run, options: Options) -> int:
             system.poll(0.5)
 
 
-def run_commands(system: Run, options: Options) -> int:
+def run_commands(system: Run, options: RunOptions) -> int:
     """Each command in turn, also after one failed."""
     first = 0
     for command in options.commands:
         start = time.monotonic()
         if not options.as_json:
-            print(
-                f"{system.timeline.elapsed():7.2f} s  {command.guest:<10} $ {command.text}", file=sys.stderr, flush=True
+            display.styled(
+                f"{system.timeline.elapsed():7.2f} s  {command.guest:<10} $ {command.text}", stream=sys.stderr
             )
         code, output = system.execute(
             command.guest, command.text, options.command_timeout, None if options.as_json else terminal.show
@@ -141,16 +158,14 @@ def run_commands(system: Run, options: Options) -> int:
                 "output": output.decode(errors="replace"),
                 "seconds": round(time.monotonic() - start, 2),
             }
-            # In one piece: the time line may be written by another thread.
-            sys.stdout.write(json.dumps(row) + "\n")
-            sys.stdout.flush()
+            display.styled(json.dumps(row))
         first = first or code
     return first
 
 
 def converse(system: Run, guest: str) -> int:
     """Connect the terminal to a guest's console until Ctrl-] or until the guest ends."""
-    print(f"console of {guest}; Ctrl-] ends the run", file=sys.stderr)
+    display.styled(f"console of {guest}; Ctrl-] ends the run", stream=sys.stderr)
     system.listen(guest, terminal.show_raw)
     system.give_keyboard(guest)
     system.timeline.mute()
@@ -163,7 +178,7 @@ def converse(system: Run, guest: str) -> int:
     def resize(columns: int, lines: int) -> None:
         # A guest without an agent, or that is just ending, has a console of no particular size.
         with contextlib.suppress(MachineError):
-            system.execute(guest, terminal.size_command(columns, lines), START)
+            system.execute(guest, terminal.size_command(columns, lines), SIZE_TIMEOUT_S)
 
     try:
         with terminal.sized(resize):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A split run: each guest in a QEMU of its own, joined by the host's build of the switch.
 
 Everything that a run needs is in one temporary folder (unix sockets have short names) and one log folder; leaving the
@@ -9,16 +10,18 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from router import files
 from router.control.timeline import Timeline
+from router.display import last_line
 from router.errors import MachineError
 from router.machines.agent import AgentChannel
 from router.machines.process import Child
-from router.machines.qemu.command import Sockets, guest_command
-from router.machines.qemu.hotplug import UsbSockets
+from router.machines.qemu.command import GuestSockets, guest_command
+from router.machines.qemu.hotplug import UsbPorts
 from router.machines.qemu.qmp import Qmp
 from router.machines.qemu.running import Run, RunningGuest, accept, listen
 from router.machines.qemu.stub import boot_stub
@@ -29,9 +32,9 @@ from router.vswitch import SwitchProcess, switch_config
 
 
 class SplitRun(Run):
-    """The running system. `boots`: what each guest boots from; `switch`: the host's build of the switch."""
+    """The running system. boots: what each guest boots from. switch: the host's build of it. more: words for QEMU."""
 
-    how = "split"
+    mode = "split"
 
     def __init__(
         self,
@@ -43,16 +46,22 @@ class SplitRun(Run):
         timeline: Timeline,
         plugs: tuple[UsbPlug, ...] = (),
         capture: Path | None = None,
+        more: Sequence[str] = (),
     ) -> None:
         super().__init__(plan, logs, timeline, plugs)
         self._files = boots
         self._qemu = qemu
         self._program = switch
         self._capture = capture
+        self._more = tuple(more)
 
     def _start(self) -> None:
         folder = Path(tempfile.mkdtemp(prefix="router-"))
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        if self._capture is not None:
+            # The switch writes into the file that is there: only its owner may read what guests send.
+            with files.naming(self._capture):
+                files.open_private(self._capture).close()
         self.switch = SwitchProcess(self._program, switch_config(self.plan.vswitch), folder, capture=self._capture)
         self._stack.callback(self._stop_switch)
         self.switch.start()
@@ -61,7 +70,7 @@ class SplitRun(Run):
             plugs = self._plugs if guest.name == exporter else None
             self.guests[guest.name] = self._boot(guest, folder, plugs)
         if exporter is not None:
-            self.usb = UsbSockets(self.guests[exporter].qmp, self._plugs)
+            self.usb = UsbPorts(self.guests[exporter].qmp, self._plugs)
 
     def _stop_switch(self) -> None:
         counters = self.switch.stop()
@@ -74,7 +83,7 @@ class SplitRun(Run):
         booted = self._files[guest.name]
         stub = folder / f"{guest.name}.stub"
         stub.write_bytes(boot_stub(booted.layout.kernel.start, booted.layout.tree.start))
-        sockets = Sockets(
+        sockets = GuestSockets(
             net=self.switch.socket(guest.name),
             console=folder / f"{guest.name}.console",
             control=folder / f"{guest.name}.control",
@@ -83,7 +92,7 @@ class SplitRun(Run):
         )
         paths = (sockets.monitor, sockets.early, sockets.console, sockets.control)
         servers = [self._stack.enter_context(listen(path)) for path in paths]
-        command = guest_command(self._qemu, guest, booted, stub, sockets, plugs)
+        command = [*guest_command(self._qemu, guest, booted, stub, sockets, plugs), *self._more]
         child = Child(f"QEMU of guest '{guest.name}'", command, self._logs / f"{guest.name}.qemu.log")
         self._stack.callback(child.stop)
         streams = [accept(server, child) for server in servers]
@@ -96,10 +105,11 @@ class SplitRun(Run):
         return RunningGuest(plan=guest, child=child, consoles=(boot, reader), agent=agent, qmp=qmp)
 
     def _check_alive(self) -> None:
+        self._show_news()
         if (code := self.switch.ended()) is not None:
-            raise MachineError(f"the switch ended with code {code}: {self.switch.last_words()}")
+            raise MachineError(f"the switch ended with code {code}: {last_line(self.switch.last_words())}")
         for name, guest in self.guests.items():
             if (code := guest.child.ended()) is not None:
                 panics = self.timeline.seen(name, "panic")
-                why = panics[-1].text if panics else guest.child.errors() or f"QEMU ended with code {code}"
+                why = panics[-1].text if panics else last_line(guest.child.errors()) or f"QEMU ended with code {code}"
                 raise MachineError(f"guest '{name}' is gone: {why}", hint=self._last_lines(guest))

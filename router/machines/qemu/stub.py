@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The first instructions of a guest that QEMU starts without a boot loader: Linux's entry state, then a jump.
 
 Linux wants x0 = device tree, x1 = x2 = x3 = 0 (Documentation/arm64/booting.rst). QEMU's `-kernel` would do it too, but

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The QEMU program on this computer."""
 
 from __future__ import annotations
@@ -41,8 +42,26 @@ def find_qemu() -> Qemu:
 @cache
 def read_version(path: str) -> Qemu:
     """The QEMU at that path, asked for its version once."""
-    shown = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=120, check=False)
+    try:
+        shown = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=120, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise HostError(f"{path} --version does not run: {error}", hint="reinstall it") from None
     match = re.search(r"version (\d+)\.(\d+)\.(\d+)", shown.stdout)
     if shown.returncode or match is None:
         raise HostError(f"{path} --version failed: {shown.stderr.strip() or shown.stdout.strip()}", hint="reinstall it")
     return Qemu(path, (int(match[1]), int(match[2]), int(match[3])))
+
+
+SANDBOX = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
+"""A guest that takes QEMU over can start no program and gain no privileges (QEMU's seccomp filter)."""
+
+
+@cache
+def sandbox(path: str) -> tuple[str, ...]:
+    """QEMU's words for the filter, or () where this QEMU or this kernel has none, which the caller says."""
+    bare = ("-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-monitor", "stdio")
+    try:
+        run = subprocess.run([path, *SANDBOX, *bare], input=b"quit\n", capture_output=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return SANDBOX if run.returncode == 0 else ()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """QEMU's emulated USB devices by everyday names, as `router run --usb KIND[:ARGUMENT]` plugs them in.
 
 The identities are those of QEMU's hw/usb sources; they tell which of the devices a description's rules will route.
@@ -52,25 +53,25 @@ KINDS = {
 
 @dataclass(frozen=True)
 class UsbPlug:
-    """A device that is plugged in: its kind by name, its argument, its socket (from 1)."""
+    """A device that is plugged in: its kind by name, its argument, its USB port (from 1)."""
 
     kind: str
     argument: Path | None
-    socket: int
+    port: int
     buses: tuple[str, ...] = ()
     """QEMU's names of the buses of the board's own controllers; empty: the controller is on the PCIe bus."""
 
     @property
     def bus(self) -> str:
         """The bus of the controller that it is plugged into."""
-        return self.buses[min(self.socket, len(self.buses)) - 1] if self.buses else "usb.0"
+        return self.buses[min(self.port, len(self.buses)) - 1] if self.buses else "usb.0"
 
     @property
-    def port(self) -> str:
+    def bus_port(self) -> str:
         """The port of that bus. A board's own controllers have one each: behind the last one is a hub of eight."""
         if not self.buses:
-            return str(self.socket)
-        return "1" if self.socket < len(self.buses) else f"1.{self.socket - len(self.buses) + 1}"
+            return str(self.port)
+        return "1" if self.port < len(self.buses) else f"1.{self.port - len(self.buses) + 1}"
 
     @property
     def facts(self) -> UsbKind:
@@ -80,17 +81,17 @@ class UsbPlug:
     def path(self) -> str:
         """Where the server's Linux sees it: each controller has a bus for USB 2 and then one for SuperSpeed."""
         controller = self.buses.index(self.bus) if self.buses else 0
-        superspeed = self.facts.superspeed and "." not in self.port  # the hub has full speed
-        return f"{2 * controller + (2 if superspeed else 1)}-{self.port}"
+        superspeed = self.facts.superspeed and "." not in self.bus_port  # the hub has full speed
+        return f"{2 * controller + (2 if superspeed else 1)}-{self.bus_port}"
 
     @property
     def peer(self) -> str:
-        """The same socket on the controller's USB 2 bus, which a rule's path may name as well."""
+        """The same port on the controller's USB 2 bus, which a rule's path may name as well."""
         bus, _, port = self.path.partition("-")
         return f"{int(bus) - 1}-{port}" if int(bus) % 2 == 0 else self.path
 
 
-def parse_plug(text: str, socket: int, buses: tuple[str, ...] = ()) -> UsbPlug:
+def parse_plug(text: str, port: int, buses: tuple[str, ...] = ()) -> UsbPlug:
     """A plug from `storage:disk.img`; DescriptionError says which kinds there are and what is missing."""
     kind, colon, argument = text.partition(":")
     if kind not in KINDS:
@@ -99,18 +100,18 @@ def parse_plug(text: str, socket: int, buses: tuple[str, ...] = ()) -> UsbPlug:
     if wanted is None and colon:
         raise DescriptionError(f"'{kind}' takes no argument", hint=f"write --usb {kind}", where="--usb")
     if wanted is None:
-        return UsbPlug(kind, None, socket, buses)
+        return UsbPlug(kind, None, port, buses)
     if not argument:
         raise DescriptionError(f"'{kind}' needs {wanted}", hint=f"write --usb {kind}:PATH", where="--usb")
     path = Path(argument).expanduser().resolve()
     if not path.exists() and not (kind == "audio" and path.parent.is_dir()):
         raise DescriptionError(f"{argument}: no such file or folder", hint=f"'{kind}' needs {wanted}", where="--usb")
-    return UsbPlug(kind, path, socket, buses)
+    return UsbPlug(kind, path, port, buses)
 
 
 def parse_plugs(texts: list[str], buses: tuple[str, ...] = ()) -> tuple[UsbPlug, ...]:
-    """Plugs in sockets 1, 2, … of the controller, or of a board's own controllers with these buses."""
-    return tuple(parse_plug(text, socket, buses) for socket, text in enumerate(texts, 1))
+    """Plugs in ports 1, 2, … of the controller, or of a board's own controllers with these buses."""
+    return tuple(parse_plug(text, port, buses) for port, text in enumerate(texts, 1))
 
 
 def granted_to(plug: UsbPlug, grants: tuple[Grant, ...]) -> str | None:
@@ -137,34 +138,34 @@ HUB_PORTS = 8
 """Of QEMU's usb-hub (hw/usb/dev-hub.c)."""
 
 
-def socket_count(plugs: tuple[UsbPlug, ...]) -> int:
-    """How many sockets there are for such plugs: some are free for what is plugged in later."""
+def port_count(plugs: tuple[UsbPlug, ...]) -> int:
+    """How many USB ports there are for such plugs: some are free for what is plugged in later."""
     if plugs and plugs[0].buses:
         return len(plugs[0].buses) - 1 + HUB_PORTS
     return min(15, max(8, len(plugs) + 4))
 
 
 def arguments(plugs: tuple[UsbPlug, ...]) -> list[str]:
-    """QEMU's arguments for the devices in their sockets, and for what has these sockets: an xhci on PCIe, or a hub."""
+    """QEMU's arguments for the devices on their USB ports, and for what has these ports: an xhci on PCIe, or a hub."""
     if plugs and plugs[0].buses:
         out = ["-device", f"usb-hub,bus={plugs[0].buses[-1]},port=1,id=hub"]
     else:
-        sockets = socket_count(plugs)
-        out = ["-device", f"qemu-xhci,id=usb,p2={sockets},p3={sockets}"]
+        ports = port_count(plugs)
+        out = ["-device", f"qemu-xhci,id=usb,p2={ports},p3={ports}"]
     for plug in plugs:
         out += _plug_arguments(plug)
     return out
 
 
 def _plug_arguments(plug: UsbPlug) -> list[str]:
-    name = f"plug{plug.socket}"
+    name = f"plug{plug.port}"
     path = escape(plug.argument)
     out: list[str] = []
-    options = f"{plug.facts.device},bus={plug.bus},port={plug.port},id={name}"
+    options = f"{plug.facts.device},bus={plug.bus},port={plug.bus_port},id={name}"
     if plug.kind in DISKS:
         out += ["-drive", f"if=none,id={name},file={path},format=raw"]
     if plug.kind == "storage":
-        options += f",drive={name},serial=ROUTER{plug.socket:04}"
+        options += f",drive={name},serial=ROUTER{plug.port:04}"
     elif plug.kind == "mtp":
         options += f",rootdir={path}"
     elif plug.kind in ("serial", "braille") or (plug.kind == "ccid" and plug.argument):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A UDP relay that loses, repeats and reorders TFTP packets at given rates: bad networks for tests and benchmarks."""
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Impairment:
     seed: int = 1
 
 
-class Relay:
+class UdpRelay:
     """Passes one TFTP client's packets to the server at `upstream` and back; a context manager that runs a thread.
 
     Clients ask `port` of `address` (0: a free one). The server's transfer port is learned from its first answer, as
@@ -42,7 +43,7 @@ class Relay:
         self.port: int = self._listen.getsockname()[1]
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
-    def __enter__(self) -> Relay:
+    def __enter__(self) -> UdpRelay:
         self._thread.start()
         return self
 

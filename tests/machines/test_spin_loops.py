@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Where seL4's cores wait for each other, and the plugin that makes QEMU's threads yield there."""
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import pytest
 from router.cli.run import caveats
 from router.errors import HostError
 from router.machines.qemu.session import on_several_cores
+from router.machines.qemu.spin_loops import VERSIONS, branch, build_plugin, loops, takes, wait_loops, yielding
 from router.machines.qemu.tool import Qemu, find_qemu
-from router.machines.qemu.waits import VERSIONS, branch, build_plugin, loops, takes, wait_loops, yielding
 from router.microkit.sdk import installed_sdks
 from router.pipeline.build import Built
 from router.pipeline.inputs import Planned
@@ -138,10 +139,10 @@ def test_without_the_plugin_the_run_goes_on_and_says_what_to_expect(
 
 
 @pytest.mark.parametrize(
-    ("config", "how", "notes"), [("smp-debug", "microkit", 1), ("smp-debug", "split", 0), ("debug", "microkit", 0)]
+    ("config", "mode", "notes"), [("smp-debug", "microkit", 1), ("smp-debug", "split", 0), ("debug", "microkit", 0)]
 )
-def test_a_run_on_several_emulated_cores_says_what_to_expect_of_its_speed(config: str, how: str, notes: int) -> None:
+def test_a_run_on_several_emulated_cores_says_what_to_expect_of_its_speed(config: str, mode: str, notes: int) -> None:
     plan = replace(plan_of(shipped("qemu")), config=config)
-    said = caveats(cast(Planned, SimpleNamespace(plan=plan, board=plan.board)), how)
+    said = caveats(cast(Planned, SimpleNamespace(plan=plan, board=plan.board)), mode)
     assert len(said) == notes
     assert all("emulated cores on the" in line for line in said)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Emulated cores that wait for each other: where seL4 does so in a loop, and the plugin that lets the others run.
 
 seL4's cores wait for its one lock, and for each other's answers, in loops that neither pause nor sleep. QEMU runs each
@@ -23,6 +24,7 @@ FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", 
 VERSIONS = (1, 2, 7)
 """Of QEMU's plugin interface, those that differ in what is used here: QEMU 7 and 8 take 1, 9 and 10 take 2 to 5."""
 
+COMPILE_TIMEOUT_S = 300.0
 ACQUIRE = 0xD50339BF
 """`dmb ishld`: what __atomic_thread_fence(__ATOMIC_ACQUIRE) becomes, which each of the loops has once a round."""
 NEAR = 8

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The wire between a running system and those who control it: one JSON object a line, each way, within limits."""
 
 from __future__ import annotations
@@ -10,27 +11,21 @@ import threading
 import time
 from typing import Any
 
-from router.errors import DescriptionError, HostError, MachineError, RouterError
-
-VERSION = 1
+VERSION = 2
 """Grows when a client of before would misunderstand. New fields and new operations do not count."""
-LONGEST = 1 << 16
+MAX_REQUEST_BYTES = 1 << 16
 """Bytes of one request, its line end included."""
-LONGEST_ANSWER = 1 << 20
+MAX_ANSWER_BYTES = 1 << 20
 """Bytes of one answer."""
-PATIENCE = 10.0
+LINE_TIMEOUT_S = 10.0
 """Seconds that the other end may take to accept a line, or from a line's first byte to its last."""
-
-_KINDS: dict[str, type[RouterError]] = {
-    kind.__name__: kind for kind in (RouterError, DescriptionError, HostError, MachineError)
-}
 
 
 class BrokenError(Exception):
     """The other end does not keep to the protocol, or not in time; the message says how."""
 
 
-class Lines:
+class JsonLines:
     """A connected socket as a stream of JSON objects. One thread may receive while others send."""
 
     def __init__(self, stream: socket.socket, longest: int) -> None:
@@ -42,8 +37,8 @@ class Lines:
     def receive(self, timeout: float | None) -> dict[str, Any] | None:
         """The next object; None at the end of the stream.
 
-        BrokenError when nothing comes within `timeout` seconds (None: wait for ever), or what comes is no object, too
-        long, or too slow.
+        BrokenError when nothing comes within `timeout` seconds (None: wait for ever), and for what is not an object,
+        too long, or too slow.
         """
         until = None if timeout is None else time.monotonic() + timeout
         while (end := self._buffer.find(b"\n")) < 0:
@@ -59,7 +54,7 @@ class Lines:
             if not data:
                 return None
             if not self._buffer:
-                until = time.monotonic() + PATIENCE
+                until = time.monotonic() + LINE_TIMEOUT_S
             self._buffer += data
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
@@ -76,7 +71,7 @@ class Lines:
     def send(self, value: dict[str, Any]) -> None:
         """Send an object whole. BrokenError when the other end does not take it in time, or is gone."""
         view = memoryview(json.dumps(value).encode() + b"\n")
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + LINE_TIMEOUT_S
         with self._sending:
             while view:
                 try:
@@ -99,20 +94,6 @@ class Lines:
         return bool(poll.poll(None if seconds is None else seconds * 1000))
 
     def end(self) -> None:
-        """End the conversation: whoever waits on it is told. The socket stays the caller's to close."""
+        """End the conversation at both ends. The socket stays the caller's to close."""
         with contextlib.suppress(OSError):
             self._stream.shutdown(socket.SHUT_RDWR)
-
-
-def error_row(error: RouterError) -> dict[str, Any]:
-    """An error as plain values."""
-    kind = next(name for name, known in reversed(_KINDS.items()) if isinstance(error, known))
-    return {"kind": kind, "message": error.message, "hint": error.hint, "where": error.where}
-
-
-def error_of(row: Any) -> RouterError:
-    """The error that the other end raised."""
-    fields = row if isinstance(row, dict) else {}
-    texts = {name: str(fields[name]) if fields.get(name) is not None else None for name in ("hint", "where")}
-    kind = _KINDS.get(str(fields.get("kind")), MachineError)
-    return kind(str(fields.get("message", "the system answers with an error that is not understood")), **texts)

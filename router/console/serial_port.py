@@ -1,4 +1,5 @@
-"""The board's serial line: opened for us alone, read against deadlines, and every byte kept in a timestamped log."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""The board's serial port: opened exclusively, read with timeouts, every byte kept in a timestamped log."""
 
 from __future__ import annotations
 
@@ -9,14 +10,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
+from router import files
 from router.errors import HostError, MachineError
 
 BY_ID = Path("/dev/serial/by-id")
 
 
-class SerialLine:
+class SerialPort:
     """Bytes to and from a serial device, an rfc2217:// or socket:// URL, or anything else that pyserial opens.
 
     device: path or URL. baud: bits per second. log: file that the raw console goes to, each line with the UTC time
@@ -32,12 +34,12 @@ class SerialLine:
         self.total_received = 0
         self.tap: Callable[[bytes], None] | None = None
         self._log_path = log
-        self._log: IO[bytes] | None = None
+        self._log: files.Log | None = None
         self._log_at_start = True
         self._port: Any = None
         self._settings: list[Any] | None = None
 
-    def __enter__(self) -> SerialLine:
+    def __enter__(self) -> SerialPort:
         import serial
 
         self._settings = _terminal_settings(self.device)
@@ -51,7 +53,7 @@ class SerialLine:
         self.opened = True
         if self._log_path is not None:
             self._log_path.parent.mkdir(parents=True, exist_ok=True)
-            self._log = self._log_path.open("ab", buffering=0)
+            self._log = files.Log(self._log_path)
         return self
 
     def __exit__(
@@ -130,7 +132,7 @@ class SerialLine:
                 out += f"{stamp}.{int(now * 1000) % 1000:03d}Z ".encode()
             out += piece
             self._log_at_start = piece.endswith(b"\n")
-        self._log.write(out)
+        self._log.write(bytes(out))
 
 
 def candidates() -> list[str]:

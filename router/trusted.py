@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What may run: products that this user's builds made, and files of a folder that the user agreed to.
+
+A build folder or a description may come from anywhere, so nothing in it is run because it is there. The record is one
+empty file for each, named by a hash, in a folder that only the user can write to ($XDG_STATE_HOME/router/trusted).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from router import files
+
+MAX_RECORDS = 4096
+"""Of each sort; the oldest are forgotten, and their products made anew."""
+
+
+def remember(product: Path) -> None:
+    """Record that we made this file. HostError when the record cannot be written."""
+    _record("products", files.sha256(product))
+
+
+def is_ours(product: Path) -> bool:
+    """Whether the file is one that `remember` was called for, by its contents."""
+    return product.is_file() and _has("products", files.sha256(product))
+
+
+def agree_to(file: Path, content: bytes) -> None:
+    """Record that the user lets this file, with this content and in this place, name commands and devices."""
+    _record("files", _place_and_content(file, content))
+
+
+def is_agreed_to(file: Path, content: bytes) -> bool:
+    """Whether `agree_to` was called for this place and content."""
+    return _has("files", _place_and_content(file, content))
+
+
+def _place_and_content(file: Path, content: bytes) -> str:
+    # The place counts: a command such as ./power.sh means another file elsewhere.
+    return files.sha256_of(str(file.resolve()).encode(errors="surrogateescape") + b"\0" + content)
+
+
+def _folder(sort: str) -> Path:
+    return files.private_folder(files.private_folder(files.state_folder() / "trusted") / sort)
+
+
+def _has(sort: str, digest: str) -> bool:
+    folder = files.state_folder() / "trusted" / sort
+    return folder.is_dir() and (_folder(sort) / digest).is_file()
+
+
+def _record(sort: str, digest: str) -> None:
+    folder = _folder(sort)
+    files.open_private(folder / digest).close()
+    records = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
+    for old in records[:-MAX_RECORDS]:
+        with contextlib.suppress(FileNotFoundError):
+            old.unlink()
