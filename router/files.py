@@ -45,6 +45,11 @@ def copy(source: Path, path: Path) -> None:
         raise
 
 
+def sha256_of(data: bytes) -> str:
+    """The SHA-256 of some bytes in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def sha256(path: Path) -> str:
     """The file's SHA-256 in hexadecimal. A file of the same size and age is read once."""
     told = path.stat()

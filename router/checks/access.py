@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.checks.model import Finding, Space, View, guest_path, invariant, listing, region_subject, writes
+from router.checks.model import Finding, Space, View, guest_path, invariant, region_subject, writes
 from router.plan.features import oldest_with
 from router.plan.models import MemoryRegion, RegionKind, VSwitchPlan
+from router.words import quoted
 
 LEGAL = ("r", "rw", "rx", "rwx")
 
@@ -27,7 +28,7 @@ def permissions(view: View) -> Iterator[Finding]:
         for each in space.maps:
             if each.perms not in LEGAL:
                 yield Finding(
-                    f"{space} maps '{each.region}' with the permissions '{each.perms}'; there are {listing(LEGAL)}"
+                    f"{space} maps '{each.region}' with the permissions '{each.perms}'; there are {quoted(LEGAL)}"
                 )
 
 
@@ -50,7 +51,7 @@ def guests_share_nothing(view: View) -> Iterator[Finding]:
         names = dict.fromkeys(space.name for space, _ in inside)
         if len(names) > 1 and any(writes(each) for _, each in inside):
             yield Finding(
-                f"the guests {listing(names)} share '{region.name}', which is writable", region_subject(region)
+                f"the guests {quoted(names)} share '{region.name}', which is writable", region_subject(region)
             )
 
 
@@ -100,7 +101,7 @@ def frames_one_writer(view: View) -> Iterator[Finding]:
         writers = [space for space, each in view.mapped.get(region.name, []) if writes(each)]
         right = [space for space in writers if space.vm is None and space.pd.vm and space.pd.vm.name == region.owner]
         if len(writers) != 1 or len(right) != 1:
-            who = listing(space.name for space in writers) or "nobody"
+            who = quoted(space.name for space in writers) or "nobody"
             yield Finding(
                 f"'{region.name}' is written by {who}: only the monitor of '{region.owner}' may",
                 guest_path(region.owner),
@@ -161,7 +162,7 @@ def payloads_filled(view: View) -> Iterator[Finding]:
         elif prefill and fillers:
             yield Finding(f"'{region.name}' is filled at build time, and {fillers[0]} can write it")
         elif not prefill and len(fillers) != 1:
-            who = listing(space.name for space in fillers) or "nobody"
+            who = quoted(space.name for space in fillers) or "nobody"
             yield Finding(f"SDK {view.plan.sdk} cannot fill '{region.name}' at build time, and {who} writes it")
         else:
             for reader in monitors_of(view, region)[0]:

@@ -9,8 +9,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from router.checks.model import Finding, View, guest_path, invariant, listing
+from router.checks.model import Finding, View, guest_path, invariant
 from router.plan.models import PAGE, ProtectionDomain
+from router.words import quoted
 
 MAX_PDS = 63
 MAX_ID = 61
@@ -125,7 +126,7 @@ def monitors_apart(view: View) -> Iterator[Finding]:
     for channel in view.plan.channels:
         ends = [view.pds[end.pd] for end in channel.ends]
         if all(pd.vm is not None for pd in ends):
-            yield Finding(f"the channel for {channel.why} joins the monitors {listing(pd.name for pd in ends)}")
+            yield Finding(f"the channel for {channel.why} joins the monitors {quoted(pd.name for pd in ends)}")
 
 
 @invariant("priority-range", f"priorities are 0 to {MAX_PRIORITY}")

@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from router.boards.model import Range
-from router.checks.model import (
-    Finding,
-    View,
-    about,
-    guest_path,
-    invariant,
-    overlapping,
-    region_subject,
-    size_text,
-)
+from router.checks.model import Finding, View, guest_path, invariant, overlapping, region_subject
 from router.plan.guests import round_up
 from router.plan.models import LARGE_PAGE, PAGE, RegionKind
+from router.words import rounded_size, size_text
 
 ADDRESS_SPACE = 1 << 40
 """Virtual addresses under a hypervisor kernel with 40 physical address bits, as the SDK builds both boards' kernels."""
@@ -126,8 +118,9 @@ def ram_budget(view: View) -> Iterator[Finding]:
     if needed > free:
         largest = max(floating, key=lambda region: (region.size, region.name))
         yield Finding(
-            f"queues, frames and images need {about(needed)}, and the guests leave {about(max(free, 0))} of the"
-            f" board's RAM; the largest is '{largest.name}' with {size_text(largest.size)}",
+            f"queues, frames and images need {rounded_size(needed)}, and the guests leave"
+            f" {rounded_size(max(free, 0))} of the board's RAM; the largest is '{largest.name}' with"
+            f" {size_text(largest.size)}",
             ("network", "queue") if largest.kind is RegionKind.FRAMES else None,
             "make the network's queues smaller, or give the guests less memory",
         )
@@ -141,7 +134,7 @@ def loader_image(view: View) -> Iterator[Finding]:
     needed = sum(region.size for region in carried)
     if place is not None and needed > place.size:
         yield Finding(
-            f"the image carries {len(carried)} files of together {about(needed)}, and the boot loader has"
+            f"the image carries {len(carried)} files of together {rounded_size(needed)}, and the boot loader has"
             f" {size_text(place.size)} for it ({place})",
             hint="let guests share an image: each image is carried once, however many guests use it",
         )

@@ -167,30 +167,3 @@ def region_subject(region: MemoryRegion) -> Subject | None:
     """The field of the description that a region comes from."""
     field = {RegionKind.GUEST_RAM: "memory", RegionKind.DEVICE: "passthrough"}.get(region.kind)
     return guest_path(region.owner, *([field] if field else []))
-
-
-def size_text(size: int) -> str:
-    """A size as the description writes it.
-
-    >>> size_text(1536 << 20)
-    '1536 MiB'
-    """
-    for unit, name in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if size and size % (1 << unit) == 0:
-            return f"{size >> unit} {name}"
-    return f"{size} B"
-
-
-def about(size: int) -> str:
-    """A sum of sizes, rounded to what a person compares with.
-
-    >>> about(155904 << 10)
-    '152.2 MiB'
-    """
-    return size_text(size) if size % (1 << 20) == 0 or size < 1 << 20 else f"{size / (1 << 20):.1f} MiB"
-
-
-def listing(names: Iterable[str]) -> str:
-    """`'a', 'b' and 'c'`."""
-    quoted = [f"'{name}'" for name in names]
-    return " and ".join([", ".join(quoted[:-1]), quoted[-1]]) if len(quoted) > 1 else "".join(quoted)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from router.checks.model import Finding, View, guest_path, invariant, listing, size_text
+from router.checks.model import Finding, View, guest_path, invariant
 from router.description.models import USBIP_PORT
 from router.plan.models import RegionKind
+from router.words import quoted, size_text
 
 ETHERNET_HEADER = 14
 DEPTH = (16, 1024)
@@ -43,7 +44,7 @@ def address_unique(view: View) -> Iterator[Finding]:
     for guest in view.plan.guests:
         if guest.address in first:
             yield Finding(
-                f"the guests {listing((first[guest.address], guest.name))} both have the address {guest.address}",
+                f"the guests {quoted((first[guest.address], guest.name))} both have the address {guest.address}",
                 guest_path(guest.name, "address"),
                 f"write an 'address' for '{guest.name}' that no guest before it has",
             )
@@ -59,7 +60,7 @@ def mac_unique(view: View) -> Iterator[Finding]:
             yield Finding(f"'{guest.name}' has {guest.mac}, which is no unicast Ethernet address", subject)
         if guest.mac in first:
             yield Finding(
-                f"the guests {listing((first[guest.mac], guest.name))} both have the Ethernet address {guest.mac}",
+                f"the guests {quoted((first[guest.mac], guest.name))} both have the Ethernet address {guest.mac}",
                 subject,
             )
         first.setdefault(guest.mac, guest.name)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from router.boards.model import Range
-from router.checks.model import Finding, View, about, guest_path, invariant, size_text
+from router.checks.model import Finding, View, guest_path, invariant
 from router.errors import DescriptionError
 from router.plan.features import KNOWN, SdkFeatures, oldest_with, sdk_features
 from router.plan.models import LARGE_PAGE, PAGE
+from router.words import rounded_size, size_text
 
 
 def features(view: View) -> SdkFeatures | None:
@@ -115,7 +116,7 @@ def sdk_one_block(view: View) -> Iterator[Finding]:
         if needed > largest:
             yield Finding(
                 f"SDK {known.version} places all {size_text(page)} pages of queues, frames and images in one piece:"
-                f" they are {about(needed)}, and the largest free piece of RAM has {about(largest)}",
+                f" they are {rounded_size(needed)}, and the largest free piece of RAM has {rounded_size(largest)}",
                 ("microkit", "sdk"),
                 f"use SDK {oldest_with('cores')} or newer, fewer guests, or smaller queues",
             )

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from router import resources
-from router.description.diagnostics import nearest
 from router.description.source import parse, plain
 from router.description.text import read_text
 from router.errors import DescriptionError
+from router.words import nearest
 
 Role = str
 """`server`, `client` or `none`."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-from router.description.diagnostics import did_you_mean
 from router.description.models import ImageFiles
 from router.description.parts import Finding, Parts
+from router.words import did_you_mean
 
 ARM64_MAGIC_AT, ARM64_MAGIC = 56, b"ARMd"
 """In the header of an arm64 kernel Image (Linux, Documentation/arch/arm64/booting.rst)."""

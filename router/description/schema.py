@@ -11,7 +11,8 @@ from typing import Any
 
 from router.description.catalogue import Catalogue
 from router.description.models import Description
-from router.description.values import SIZE_PATTERN, size_text
+from router.description.values import SIZE_PATTERN
+from router.words import size_text
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

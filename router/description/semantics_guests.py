@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.description.diagnostics import nearest
 from router.description.models import Guest, ImageFiles, SdkVersion
 from router.description.parts import Finding, Parts
-from router.description.values import size_text
+from router.words import nearest, size_text
 
 RESERVED = ("monitor", "vswitch", "console", "timer", "ticker", "images")
 """Names of protection domains of ours, Microkit's own (`monitor`), and of folders in the build output."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from router.description.diagnostics import nearest
 from router.description.parts import Finding, Parts
 from router.description.semantics_guests import readable
-from router.description.values import size_text
+from router.words import nearest, size_text
 
 ETHERNET_HEADER = 14
 """Bytes before the packet: two addresses and the type (IEEE 802.3); the guests see no check sequence."""

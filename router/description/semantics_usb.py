@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.description.diagnostics import listing, nearest
 from router.description.models import USBIP_PORT, UsbRule
 from router.description.parts import Finding, Parts
 from router.description.values import USB_CLASSES
+from router.words import listing, nearest
 
 
 def matches(parts: Parts) -> Iterator[Finding]:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from router.description.diagnostics import DescriptionErrors, Diagnostic, Label, Span, did_you_mean
+from router.description.diagnostics import DescriptionErrors, Diagnostic, Label, Span
 from router.errors import DescriptionError
+from router.words import did_you_mean
 
 MAX_BYTES = 256 << 10
 """Size of the largest file that is read: some thousand times that of an ordinary description."""

@@ -14,9 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from router.description.diagnostics import listing, nearest
+from router.words import UNITS, listing, nearest
 
-UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 DURATIONS = {"us": 1, "µs": 1, "ms": 1000, "s": 1_000_000}
 LEAST_DURATION = 100
 """Microseconds; seL4's scheduler takes no budget below a few timer ticks and its own worst-case time."""
@@ -111,12 +110,6 @@ def parse_size(value: object) -> int:
             f"unknown unit '{unit}'", f"did you mean '{number} {near}'?" if near else "write B, KiB, MiB or GiB"
         )
     return int(number) * UNITS[unit]
-
-
-def size_text(size: int) -> str:
-    """A size in the largest unit that divides it: `2 KiB` for 2048."""
-    unit = next(unit for unit in ("GiB", "MiB", "KiB", "B") if size % UNITS[unit] == 0)
-    return f"{size // UNITS[unit]} {unit}"
 
 
 def parse_duration(value: object) -> int:

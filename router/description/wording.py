@@ -8,10 +8,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from router.description import fields
-from router.description.diagnostics import Diagnostic, listing, nearest
+from router.description.diagnostics import Diagnostic
 from router.description.models import IMAGE_FILES, IMAGE_NAME
 from router.description.source import Scalar, SourceText
 from router.description.values import Unfit, shown
+from router.words import listing, nearest
 
 Path = tuple[str | int, ...]
 

@@ -7,7 +7,6 @@ apt.conf(5), apt-get(8); `indextargets` tells each index's Origin out of its sig
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import re
 import subprocess
@@ -18,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from router import files
 from router.errors import HostError
 from router.guests.sources import HOW_TO_POINT, Source
 
@@ -75,7 +75,7 @@ class PrivateApt:
     ) -> None:
         self.architecture = architecture
         text = "\n".join([architecture, *(source.deb822() for source in sources)])
-        self.digest = hashlib.sha256(text.encode()).hexdigest()
+        self.digest = files.sha256_of(text.encode())
         self._root = root / self.digest[:16]
         self._sources = sources
         self._progress = progress
@@ -162,7 +162,7 @@ class PrivateApt:
         self._progress(f"packages  downloading {len(missing)} packages, {total / 1e6:.1f} MB")
         with tempfile.TemporaryDirectory(dir=store) as folder:
             self._run("apt-get", "-qq", "download", *(f"{p.name}={p.version}" for p in missing), cwd=Path(folder))
-            fetched = {_sha256(path): path for path in Path(folder).glob("*.deb")}
+            fetched = {files.sha256(path): path for path in Path(folder).glob("*.deb")}
             for package in missing:
                 if package.sha256 not in fetched:
                     raise HostError(
@@ -214,8 +214,3 @@ def _records(text: str) -> list[dict[str, str]]:
 def _last_error(stderr: str) -> str:
     errors = [line[3:] for line in stderr.splitlines() if line.startswith("E: ")]
     return errors[0] if errors else (stderr.strip().splitlines() or ["failed without a message"])[-1]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from router import resources
 from router.errors import DescriptionError
+from router.words import did_you_mean
 
 SHIPPED = resources.root() / "guest-images"
 
@@ -98,8 +98,8 @@ def load_definition(name: str, folder: Path = SHIPPED) -> Definition:
     """The image type `name` with all it extends; DescriptionError when there is none or its file is wrong."""
     path = folder / f"{name}.yaml"
     if not path.is_file():
-        close = get_close_matches(name, image_names(folder), n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(image_names(folder))}"
+        known = image_names(folder)
+        hint = did_you_mean(name, known) or f"known images: {', '.join(known)}"
         raise DescriptionError(f"no guest image '{name}'", hint)
     merged: ImageDefinition | None = None
     paths = _chain(path, folder, ())

@@ -19,7 +19,7 @@ from router.guests.python import program_sources
 from router.guests.resolution import Packages, Resolution
 from router.guests.sbom import spdx_document
 from router.guests.sources import Source, machine_sources
-from router.guests.store import locked, sha256
+from router.guests.store import locked
 from router.guests.userland import Userland, build_userland
 
 _FORMAT = 1
@@ -113,12 +113,12 @@ def _key(definition: Definition, resolution: Resolution) -> str:
     parts = [f"format {_FORMAT}", resolution.digest, definition.name]
     code = sorted(Path(__file__).parent.glob("*.py"))
     for path in [*definition.sources, *code]:
-        parts.append(f"{path.name} {sha256(path.read_bytes())}")
+        parts.append(f"{path.name} {files.sha256_of(path.read_bytes())}")
     for guest_path, path in definition.tree_files():
-        parts.append(f"{guest_path} {path.stat().st_mode & 0o100} {sha256(path.read_bytes())}")
+        parts.append(f"{guest_path} {path.stat().st_mode & 0o100} {files.sha256_of(path.read_bytes())}")
     for module, text in sorted(program_sources().items()):
-        parts.append(f"{module} {sha256(text.encode())}")
-    return sha256("\n".join(parts).encode())
+        parts.append(f"{module} {files.sha256_of(text.encode())}")
+    return files.sha256_of("\n".join(parts).encode())
 
 
 def _read(root: Path) -> GuestImage | None:
@@ -179,7 +179,7 @@ def _build(
         kernel_sha256=files.sha256(kernel.image),
         initramfs=root / "initramfs.zst",
         initramfs_size=len(packed),
-        initramfs_sha256=sha256(packed),
+        initramfs_sha256=files.sha256_of(packed),
         python_version=userland.python_version,
         packages=resolution.packages,
         modules=tuple(module.name for module in modules.modules),

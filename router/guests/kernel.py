@@ -18,7 +18,7 @@ from router import files
 from router.errors import HostError
 from router.guests import debs
 from router.guests.modules import builtin_names, canonical, module_name, resolve, unpack_module
-from router.guests.store import locked, sha256
+from router.guests.store import locked
 
 # arm64 Image header, Linux Documentation/arch/arm64/booting.rst: text_offset at 8, image_size at 16, flags at 24,
 # magic at 56.
@@ -97,7 +97,7 @@ def load_kernel(packages: Sequence[Path], cache: Path, wanted: Iterable[str]) ->
     Extracts once; asks for more modules make a second pass. `wanted` names that do not exist are the caller's to judge.
     """
     names = {canonical(name) for name in wanted}
-    root = cache / "kernels" / sha256(" ".join(sorted(p.name for p in packages)).encode())[:16]
+    root = cache / "kernels" / files.sha256_of(" ".join(sorted(p.name for p in packages)).encode())[:16]
     with locked(root.with_suffix(".lock")):
         kernel, have = _read(root)
         if kernel is None or not names <= have:

@@ -18,7 +18,6 @@ from pathlib import Path
 from router import files
 from router.errors import HostError
 from router.guests.cpio import FileSpec, write_cpio
-from router.guests.store import sha256
 
 _LEVEL = "-19"
 
@@ -42,7 +41,7 @@ def compress(raw: bytes) -> bytes:
 
 
 def _compressed(raw: bytes, cache: Path) -> bytes:
-    kept = cache / "layers" / f"{sha256(raw)}{_LEVEL}.zst"
+    kept = cache / "layers" / f"{files.sha256_of(raw)}{_LEVEL}.zst"
     if kept.is_file():
         return kept.read_bytes()
     packed = compress(raw)

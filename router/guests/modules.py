@@ -13,11 +13,11 @@ import subprocess
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import PurePosixPath
 
 from router.errors import DescriptionError, HostError
 from router.guests.elf import check_machine, module_info
+from router.words import did_you_mean
 
 _SUFFIXES = (".ko", ".ko.xz", ".ko.gz", ".ko.zst")
 # Aliases of hardware identifiers serve hot-plug by modalias, which these guests do not use: they load by explicit list.
@@ -187,6 +187,5 @@ def _soft_pre(line: str) -> list[str]:
 def _unknown(name: str, chain: tuple[str, ...], known: list[str], where: str | None) -> None:
     if chain:
         raise HostError(f"the kernel package has no module '{name}', which {chain[-1]} depends on", None, where)
-    close = get_close_matches(name, known, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else "modprobe's names are meant, for instance usb-storage"
+    hint = did_you_mean(name, known) or "use the names that modprobe takes, such as usb-storage"
     raise DescriptionError(f"the kernel has no module '{name}'", hint, where)

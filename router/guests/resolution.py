@@ -14,7 +14,6 @@ from router.errors import HostError
 from router.guests.apt import Package, PrivateApt, deb_path
 from router.guests.definition import Definition
 from router.guests.sources import Source
-from router.guests.store import sha256
 from router.guests.userland import relevant
 
 RECORD = "`router lock`"  # the command that records a lock
@@ -38,7 +37,7 @@ class Resolution:
     @property
     def digest(self) -> str:
         """Identifies the packages' content."""
-        return sha256("\n".join(f"{p.name} {p.sha256}" for p in self.packages).encode())
+        return files.sha256_of("\n".join(f"{p.name} {p.sha256}" for p in self.packages).encode())
 
 
 class Packages:
@@ -55,7 +54,7 @@ class Packages:
     def resolve(self, definition: Definition, refresh: bool = False, lists: bool = True) -> Resolution:
         """What apt would install for `definition`; a former answer stands unless `refresh` (with new `lists`)."""
         roots = definition.image.packages
-        key = sha256("\n".join([self._apt.digest, *roots]).encode())[:24]
+        key = files.sha256_of("\n".join([self._apt.digest, *roots]).encode())[:24]
         kept = self._cache / "resolutions" / f"{key}.json"
         if kept.is_file() and not refresh:
             return read_resolution(json.loads(kept.read_bytes()))

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from router.errors import HostError
+from router.words import size_text
 
 WIDTH = 132
 """Columns of a terminal up to which the matrix is printed as a table."""
@@ -86,14 +87,6 @@ class Isolation:
         return tuple(
             region for region in self.regions if region.device and [each.holder for each in region.access] == [guest]
         )
-
-
-def size_text(size: int) -> str:
-    """Bytes with the largest unit that leaves a whole number."""
-    for shift, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if size % (1 << shift) == 0:
-            return f"{size >> shift} {unit}"
-    return f"{size} B"
 
 
 def parse_isolation(text: str) -> Isolation:

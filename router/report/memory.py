@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from router.boards.model import Range
 from router.plan.models import RegionKind, SystemPlan
 from router.report.drawing import Box, Drawing
-from router.report.isolation import size_text
+from router.words import size_text
 
 WIDTH = 1040.0
 LEFT, BAR = 170.0, 150.0

@@ -9,7 +9,7 @@ from router.description.models import USBIP_PORT
 from router.description.values import USB_CLASSES
 from router.plan.models import Grant, GuestPlan, SystemPlan
 from router.report.drawing import Box, Drawing
-from router.report.isolation import size_text
+from router.words import size_text
 
 CLASS_NAMES = {code: name for name, code in USB_CLASSES.items()}
 MARGIN = 40.0

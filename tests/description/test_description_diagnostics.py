@@ -10,11 +10,9 @@ from router.description.diagnostics import (
     Diagnostic,
     Label,
     Span,
-    did_you_mean,
-    listing,
-    nearest,
 )
 from router.errors import DescriptionError
+from router.words import did_you_mean, listing, nearest
 
 
 def one(line: str, span: Span, **more: object) -> Diagnostic:

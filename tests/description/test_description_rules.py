@@ -18,8 +18,8 @@ from router.description.values import (
     parse_class,
     parse_duration,
     parse_size,
-    size_text,
 )
+from router.words import size_text
 
 CATALOGUE = Catalogue(("qemu",), {"usb-server": "server", "usb-client": "client", "plain": "none"})
 
