@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from router import files
+    from router.description.guest_image import SHIPPED
     from router.guests import record_lock
-    from router.guests.definition import SHIPPED
 
     progress = _common.Progress()
     path = Path(args.output) if args.output else SHIPPED / "packages.lock"

@@ -6,14 +6,11 @@ from collections.abc import Iterator
 
 from router.description.models import Guest, ImageFiles, SdkVersion
 from router.description.parts import Finding, Parts
-from router.words import nearest, size_text
+from router.linux_boot import MEMORY_STEP, too_little_memory
+from router.words import listing, nearest, size_text
 
 RESERVED = ("monitor", "vswitch", "console", "timer", "ticker", "images")
 """Names of protection domains of ours, Microkit's own (`monitor`), and of folders in the build output."""
-
-LEAST_MEMORY = 32 << 20
-MEMORY_STEP = 2 << 20
-"""Guest RAM is mapped in large pages of 2 MiB, the larger of the two sizes that Microkit knows on AArch64."""
 
 
 def readable(parts: Parts) -> Iterator[tuple[str, Guest]]:
@@ -82,15 +79,16 @@ def images(parts: Parts) -> Iterator[Finding]:
 
 
 def memory(parts: Parts) -> Iterator[Finding]:
-    """RAM in large pages, and enough of it to boot Linux."""
+    """RAM in large pages, and enough of it to boot a shipped image (`files` knows the sizes of the others)."""
     for name, guest in readable(parts):
         path = ("guests", name, "memory")
-        if guest.memory < LEAST_MEMORY:
-            yield Finding(path, f"{size_text(guest.memory)} is too little memory for Linux", "the least is 32 MiB")
-        elif guest.memory % MEMORY_STEP:
+        least = parts.catalogue.boot_memory(guest.image) if isinstance(guest.image, str) else None
+        if least is not None and guest.memory < least:
+            yield Finding(path, *too_little_memory(guest.memory, least))
+        elif guest.memory % MEMORY_STEP or not guest.memory:
             down = guest.memory // MEMORY_STEP * MEMORY_STEP
-            hint = f"write {down >> 20} MiB or {(down + MEMORY_STEP) >> 20} MiB"
-            yield Finding(path, f"{size_text(guest.memory)} is no multiple of 2 MiB", hint)
+            near = [size_text(size) for size in (down, down + MEMORY_STEP) if size]
+            yield Finding(path, f"{size_text(guest.memory)} is not a multiple of 2 MiB", f"write {listing(near)}")
 
 
 def scheduling(parts: Parts) -> Iterator[Finding]:

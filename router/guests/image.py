@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from router import __version__, files
+from router.description import guest_image
+from router.description.guest_image import SHIPPED, Definition, image_names, load_definition
 from router.guests.apt import Package
 from router.guests.cpio import FileSpec, character_device, directory, regular, symlink
-from router.guests.definition import SHIPPED, Definition, image_names, load_definition
 from router.guests.kernel import Kernel, load_kernel
 from router.guests.layers import pack
 from router.guests.lock import default_lock, enforce_lock
@@ -111,7 +112,7 @@ def _shipped_kernel(cache: Path | None, sources: Sequence[Source] | None, folder
 def _key(definition: Definition, resolution: Resolution) -> str:
     """Digest of all that the image's bytes follow from: definition, trees, packages, programs, the builder's code."""
     parts = [f"format {_FORMAT}", resolution.digest, definition.name]
-    code = sorted(Path(__file__).parent.glob("*.py"))
+    code = [*sorted(Path(__file__).parent.glob("*.py")), Path(guest_image.__file__)]
     for path in [*definition.sources, *code]:
         parts.append(f"{path.name} {files.sha256_of(path.read_bytes())}")
     for guest_path, path in definition.tree_files():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,8 @@ from router.errors import HostError
 from router.guests import debs
 from router.guests.modules import builtin_names, canonical, module_name, resolve, unpack_module
 from router.guests.store import locked
+from router.linux_boot import NotAKernelImage, read_kernel_header
 
-# arm64 Image header, Linux Documentation/arch/arm64/booting.rst: text_offset at 8, image_size at 16, flags at 24,
-# magic at 56.
-_IMAGE_MAGIC = b"ARM\x64"
 _VMLINUZ = re.compile(r"boot/vmlinuz-(\S+)$")
 _MODULES = re.compile(r"(?:usr/)?lib/modules/([^/]+)/(.+)$")
 _DTB = re.compile(r"usr/lib/linux-image-[^/]+/(.+\.dtb)$")
@@ -61,34 +58,6 @@ class Kernel:
         if not file.is_file():
             raise HostError(f"the cached kernel lacks the module {path}", "remove the cache folder", str(self.root))
         return unpack_module(path, file.read_bytes())
-
-
-@dataclass(frozen=True)
-class ImageHeader:
-    """What an arm64 Image says of itself: sizes in bytes."""
-
-    text_offset: int
-    image_size: int
-    flags: int
-
-
-def image_header(data: bytes, where: str | None = None) -> ImageHeader:
-    """The header of an arm64 kernel Image, or HostError saying what the file is instead."""
-    if data[56:60] != _IMAGE_MAGIC:
-        kinds = {
-            b"\x1f\x8b": "gzip-compressed",
-            b"\x7fE": "an ELF file",
-            b"MZ": "an EFI program (perhaps a compressed one)",
-        }
-        raise HostError(
-            f"the kernel is not a plain arm64 Image but {kinds.get(data[:2], 'something else')}",
-            "give the Image file itself, as boot loaders load it",
-            where,
-        )
-    text_offset, image_size, flags = struct.unpack_from("<QQQ", data, 8)
-    if image_size < len(data) // 2 or flags & 1:
-        raise HostError("the kernel's Image header is implausible, or the kernel is big-endian", None, where)
-    return ImageHeader(text_offset, image_size, flags)
 
 
 def load_kernel(packages: Sequence[Path], cache: Path, wanted: Iterable[str]) -> Kernel:
@@ -141,7 +110,10 @@ def _extract(packages: Sequence[Path], root: Path, wanted: set[str]) -> None:
         raise HostError("the kernel package holds no boot/vmlinuz", "see whether linux-image-arm64 is Debian's")
     if image[:2] == b"\x1f\x8b":
         image = gzip.decompress(image)
-    image_header(image, f"vmlinuz-{version}")
+    try:
+        read_kernel_header(image, len(image))
+    except NotAKernelImage as error:
+        raise HostError(f"vmlinuz-{version} of the kernel package cannot be used: {error}", error.hint) from error
     known = [name for name in sorted(wanted) if name in names or name in builtin]
     closure = resolve(known, names, builtin, lambda path: unpack_module(path, packed[path]))
     for module in closure.modules:

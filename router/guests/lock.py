@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from router import files
+from router.description.guest_image import SHIPPED, Definition, image_names, load_definition
 from router.errors import DescriptionError
 from router.guests.apt import Package
-from router.guests.definition import SHIPPED, Definition, image_names, load_definition
 from router.guests.resolution import RECORD, Packages, Resolution
 from router.guests.sources import Source, machine_sources
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from router import files
+from router.description.guest_image import Definition
 from router.errors import HostError
 from router.guests.apt import Package, PrivateApt, deb_path
-from router.guests.definition import Definition
 from router.guests.sources import Source
 from router.guests.userland import relevant
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from router.description.guest_image import Definition
 from router.errors import DescriptionError, HostError
 from router.guests import debs
 from router.guests.cpio import FileSpec, regular, symlink
-from router.guests.definition import Definition
 from router.guests.elf import check_machine, is_elf, needed_libraries
 from router.guests.python import (
     OPTIMISED,

@@ -22,11 +22,12 @@ from router.devicetree import Gic as TreeGic
 from router.devicetree import GuestTreeSpec, Span, Tree, VirtioSlot, client_tree, server_tree
 from router.errors import DescriptionError
 from router.guests import GuestImage, build_image
+from router.linux_boot import HEADER_SIZE, NotAKernelImage, read_kernel_header
 from router.microkit.configuration import Loaded
 from router.microkit.image import BootImage, build_boot_image, discard
 from router.microkit.system import render_system
 from router.pipeline.inputs import Planned, Progress, report
-from router.pipeline.layout import GuestFiles, Layout, parse_image_header, place
+from router.pipeline.layout import GuestFiles, Layout, place
 from router.pipeline.manifest import manifest
 from router.pipeline.overlay import overlay
 from router.plan.domains import payload_files
@@ -103,7 +104,11 @@ def place_guest(
     for source, kind in ((kernel, "kernel"), (base, "initramfs")):
         files.copy(source, paths[kind])
     with paths["kernel"].open("rb") as file:
-        header = parse_image_header(file.read(64), str(kernel))
+        head = file.read(HEADER_SIZE)
+    try:
+        header = read_kernel_header(head, paths["kernel"].stat().st_size)
+    except NotAKernelImage as error:
+        raise DescriptionError(str(error), error.hint, str(kernel)) from error
     files.write(paths["overlay"], overlay(planned.plan, guest))
     draft = guest_tree(planned, planned.plan, guest, None).to_bytes()
     try:

@@ -9,11 +9,12 @@ from pathlib import Path
 from router.boards import board as find_board
 from router.boards.model import Board, EmulatedBoard
 from router.checks import Violation, check_plan
+from router.description.guest_image import load_definition
 from router.description.load import LoadedDescription
 from router.description.models import Description, ImageFiles
 from router.devicetree import Closure, Tree, base_tree, conflicts, dependency_closure, passthrough_device
 from router.errors import DescriptionError
-from router.guests import image_role, kernel_dtbs
+from router.guests import kernel_dtbs
 from router.microkit.sdk import Sdk, find_sdk
 from router.plan.domains import own_payload_files
 from router.plan.models import SystemPlan
@@ -39,7 +40,7 @@ class Planned:
 def roles(description: Description) -> dict[str, str]:
     """What each guest does for USB: its image says."""
     return {
-        name: guest.image.role if isinstance(guest.image, ImageFiles) else image_role(guest.image)
+        name: guest.image.role if isinstance(guest.image, ImageFiles) else load_definition(guest.image).image.role
         for name, guest in description.guests.items()
     }
 

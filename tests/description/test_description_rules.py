@@ -8,6 +8,7 @@ import pytest
 
 from router.description.catalogue import Catalogue
 from router.description.diagnostics import DescriptionErrors
+from router.description.guest_image import BootSizes
 from router.description.load import load
 from router.description.values import (
     Unfit,
@@ -21,7 +22,8 @@ from router.description.values import (
 )
 from router.words import size_text
 
-CATALOGUE = Catalogue(("qemu",), {"usb-server": "server", "usb-client": "client", "plain": "none"})
+SIZES = {"usb-client": BootSizes(kernel=33, initramfs=6)}
+CATALOGUE = Catalogue(("qemu",), {"usb-server": "server", "usb-client": "client", "plain": "none"}, SIZES)
 
 
 def findings(
@@ -45,8 +47,8 @@ def findings(
 @pytest.mark.parametrize(
     ("field", "right", "wrong"),
     [
-        ("memory", "32 MiB", "30 MiB"),
-        ("memory", "34 MiB", "33 MiB"),
+        ("memory", "106 MiB", "104 MiB"),
+        ("memory", "108 MiB", "107 MiB"),
         ("memory", "1 GiB", "1048577 KiB"),
         ("vcpus", "4", "5"),
         ("priority", "199", "200"),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from router.description.guest_image import SHIPPED, image_names, load_definition
 from router.errors import DescriptionError
-from router.guests.definition import SHIPPED, image_names, load_definition
 
 SCRIPTS = sorted(
     path

@@ -1,4 +1,4 @@
-"""What goes into a guest image, as guest-images/*.yaml says it: packages, kernel modules, programs, files."""
+"""What guest-images/*.yaml say of each guest image: its role, packages, kernel modules, programs, files, sizes."""
 
 from __future__ import annotations
 
@@ -40,6 +40,15 @@ class PythonParts(_Strict):
     exclude: tuple[str, ...] = ()
 
 
+class BootSizes(_Strict):
+    """What the image occupies when it boots, in MiB, rounded up; measured, so that a check need not build the image."""
+
+    kernel: int
+    """Memory of the kernel, its zeroed data included (the `image_size` of its header)."""
+    initramfs: int
+    """The compressed initramfs."""
+
+
 class ImageDefinition(_Strict):
     """One image type, with what it `extends` merged in (lists: the base's come first)."""
 
@@ -52,6 +61,7 @@ class ImageDefinition(_Strict):
     trees: tuple[str, ...] = ()
     modules: ModuleLists = ModuleLists()
     python: PythonParts = PythonParts()
+    boot_sizes: BootSizes | None = None
 
 
 class Definition(_Strict):
@@ -85,13 +95,8 @@ def extend_definitions(folder: Path, texts: Mapping[str, str]) -> Path:
 
 
 def image_names(folder: Path = SHIPPED) -> list[str]:
-    """The image types that a description may name: those with a summary."""
+    """The image types that a description may name: those with a summary, sorted."""
     return [path.stem for path in sorted(folder.glob("*.yaml")) if _load(path).summary]
-
-
-def image_role(name: str, folder: Path = SHIPPED) -> str:
-    """`server`, `client` or `none`: what a guest of the image type `name` does for USB."""
-    return load_definition(name, folder).image.role
 
 
 def load_definition(name: str, folder: Path = SHIPPED) -> Definition:
@@ -161,6 +166,7 @@ def _merge(base: ImageDefinition, top: ImageDefinition) -> ImageDefinition:
             late=_joined(base.modules.late, top.modules.late),
             available=_joined(base.modules.available, top.modules.available),
         ),
+        boot_sizes=top.boot_sizes or base.boot_sizes,
         python=PythonParts(
             extra=_joined(base.python.extra, top.python.extra), exclude=_joined(base.python.exclude, top.python.exclude)
         ),
