@@ -47,7 +47,7 @@ BOARD = Board(
             *("clock-ext1", "clock-ext2", "clock-ext3", "clock-ext4"),
         ),
     ),
-    earlycon="pl011,mmio32,0x9000000",
+    early_console=Range(0x0900_0000, 0x1000),
     # The SoC driver asks the secure firmware for its revision by an SMC that is not forwarded to it.
     bootargs=("initcall_blacklist=imx8_soc_init",),
     smc=(0xC200_0000, 0xC200_0006),

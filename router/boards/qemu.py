@@ -34,7 +34,7 @@ BOARD = Board(
     max_irq=287,  # 256 SPIs behind 32 private interrupts
     smmu=False,
     tree="qemu_virt_aarch64.dts",
-    earlycon="pl011,mmio32,0x9000000",
+    early_console=Range(0x0900_0000, 0x1000),
     bootargs=("pci=nomsi",),
     emulated=EmulatedBoard(
         "virt,virtualization=on,highmem=off,secure=off,gic-version=2", "cortex-a53", (7, 2), 2048 * MiB, True

@@ -12,8 +12,8 @@ from router.words import quoted
 LEGAL = ("r", "rw", "rx", "rwx")
 
 
-def monitors_of(view: View, region: MemoryRegion) -> tuple[list[Space], list[Space], list[Space]]:
-    """Who maps a region: the monitors, the other protection domains, the virtual machines."""
+def spaces_that_map(view: View, region: MemoryRegion) -> tuple[list[Space], list[Space], list[Space]]:
+    """Who maps a region: the VMMs, the other protection domains, the virtual machines."""
     spaces = [space for space, _ in view.mapped.get(region.name, [])]
     return (
         [space for space in spaces if space.vm is None and space.pd.vm is not None],
@@ -57,7 +57,7 @@ def guests_share_nothing(view: View) -> Iterator[Finding]:
 
 @invariant(
     "guest-ram-private",
-    "guest RAM is mapped by nobody but the guest's own monitor and virtual machine",
+    "guest RAM is mapped by nobody but the guest's own VMM and virtual machine",
     after=("guests-share-nothing",),
 )
 def guest_ram_private(view: View) -> Iterator[Finding]:
@@ -72,30 +72,30 @@ def guest_ram_private(view: View) -> Iterator[Finding]:
 
 @invariant(
     "queues-between-two",
-    "a queue is mapped by exactly one monitor and one driver or the switch, and by no guest",
+    "a queue is mapped by exactly one VMM and one driver or the switch, and by no guest",
     after=("guests-share-nothing",),
 )
 def queues_between_two(view: View) -> Iterator[Finding]:
     for region in view.of_kind(RegionKind.QUEUE):
-        monitors, others, vms = monitors_of(view, region)
-        if len(monitors) != 1 or len(others) != 1 or vms:
-            who = ", ".join(str(space) for space in (*monitors, *others, *vms)) or "nobody"
+        vmms, others, vms = spaces_that_map(view, region)
+        if len(vmms) != 1 or len(others) != 1 or vms:
+            who = ", ".join(str(space) for space in (*vmms, *others, *vms)) or "nobody"
             yield Finding(
-                f"the queue '{region.name}' is mapped by {who}: it belongs between one monitor and one other domain"
+                f"the queue '{region.name}' is mapped by {who}: it belongs between one VMM and one other domain"
             )
 
 
-@invariant("queues-of-own-guest", "a monitor maps no queue of another guest", after=("queues-between-two",))
+@invariant("queues-of-own-guest", "a VMM maps no queue of another guest", after=("queues-between-two",))
 def queues_of_own_guest(view: View) -> Iterator[Finding]:
     for region in view.of_kind(RegionKind.QUEUE):
-        for space in monitors_of(view, region)[0]:
+        for space in spaces_that_map(view, region)[0]:
             if space.pd.vm is not None and space.pd.vm.name != region.owner:
                 yield Finding(
                     f"{space} maps '{region.name}', a queue of the guest '{region.owner}'", guest_path(region.owner)
                 )
 
 
-@invariant("frames-one-writer", "frames are written by their sender's monitor alone")
+@invariant("frames-one-writer", "frames are written by their sender's VMM alone")
 def frames_one_writer(view: View) -> Iterator[Finding]:
     for region in view.of_kind(RegionKind.FRAMES):
         writers = [space for space, each in view.mapped.get(region.name, []) if writes(each)]
@@ -103,7 +103,7 @@ def frames_one_writer(view: View) -> Iterator[Finding]:
         if len(writers) != 1 or len(right) != 1:
             who = quoted(space.name for space in writers) or "nobody"
             yield Finding(
-                f"'{region.name}' is written by {who}: only the monitor of '{region.owner}' may",
+                f"'{region.name}' is written by {who}: only the VMM of '{region.owner}' may",
                 guest_path(region.owner),
             )
 
@@ -122,7 +122,7 @@ def may_hear(vswitch: VSwitchPlan) -> dict[str, set[str]]:
 
 @invariant(
     "frames-need-to-know",
-    "frames are read only by the switch and by monitors of guests that may talk to the sender",
+    "frames are read only by the switch and by VMMs of guests that may talk to the sender",
     after=("guests-share-nothing",),
 )
 def frames_need_to_know(view: View) -> Iterator[Finding]:
@@ -140,19 +140,19 @@ def frames_need_to_know(view: View) -> Iterator[Finding]:
 
 @invariant(
     "payloads-read-only",
-    "a monitor only reads the images of its guest, and no guest maps them",
+    "a VMM only reads the images of its guest, and no guest maps them",
     after=("guests-share-nothing",),
 )
 def payloads_read_only(view: View) -> Iterator[Finding]:
     for region in view.of_kind(RegionKind.PAYLOAD):
         for space, each in view.mapped.get(region.name, []):
             if space.vm is not None:
-                yield Finding(f"{space} maps '{region.name}', an image that the monitors of other guests may read too")
+                yield Finding(f"{space} maps '{region.name}', an image that the VMMs of other guests may read too")
             elif space.pd.vm is not None and writes(each):
                 yield Finding(f"{space} can write '{region.name}' ({each.perms}), which it only loads from")
 
 
-@invariant("payloads-filled", "every image is filled once, before any monitor reads it")
+@invariant("payloads-filled", "every image is filled once, before any VMM reads it")
 def payloads_filled(view: View) -> Iterator[Finding]:
     prefill = view.plan.version >= (2, 2)
     for region in view.of_kind(RegionKind.PAYLOAD):
@@ -165,7 +165,7 @@ def payloads_filled(view: View) -> Iterator[Finding]:
             who = quoted(space.name for space in fillers) or "nobody"
             yield Finding(f"SDK {view.plan.sdk} cannot fill '{region.name}' at build time, and {who} writes it")
         else:
-            for reader in monitors_of(view, region)[0]:
+            for reader in spaces_that_map(view, region)[0]:
                 if fillers and reader.pd.priority >= fillers[0].pd.priority:
                     yield Finding(
                         f"{reader} (priority {reader.pd.priority}) may read '{region.name}' before {fillers[0]}"

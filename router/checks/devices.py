@@ -8,22 +8,14 @@ from router.boards.model import Board, Range
 from router.checks.model import Finding, Space, View, guest_path, invariant, region_subject
 from router.plan.models import RegionKind
 
-REDISTRIBUTOR = 0x2_0000
-"""Bytes of one core's GICv3 redistributor: two frames of 64 KiB (GIC architecture specification, chapter 12)."""
-KERNEL_IRQS = {
-    25: "the GIC's maintenance interrupt of virtual machines",
-    26: "the hypervisor timer, the kernel's clock",
-    27: "the virtual timer of the virtual machines",
-}
-"""What a hypervisor seL4 keeps for itself, by the numbers that Arm's BSA recommends and both boards have."""
-
 
 def kernel_registers(board: Board) -> list[tuple[str, Range]]:
     """The interrupt controller's registers, which the kernel alone drives."""
     gic = board.gic
     parts = [("the GIC's distributor", gic.distributor)]
-    if gic.redistributor is not None:
-        parts.append(("the GIC's redistributors", Range(gic.redistributor.start, REDISTRIBUTOR * board.cores)))
+    redistributors = gic.redistributors(board.cores)
+    if redistributors is not None:
+        parts.append(("the GIC's redistributors", redistributors))
     if gic.version == 2 and gic.cpu_interface is not None:
         parts.append(("the GIC's CPU interface", gic.cpu_interface))
     return parts
@@ -47,8 +39,8 @@ def devices_one_owner(view: View) -> Iterator[Finding]:
             yield Finding(f"'{region.name}' {region.physical} is given to {who}", region_subject(region))
 
 
-@invariant("monitors-touch-no-device", "a monitor maps no device, but for its guest's PCI configuration spaces")
-def monitors_touch_no_device(view: View) -> Iterator[Finding]:
+@invariant("vmms-touch-no-device", "a VMM maps no device, but for its guest's PCI configuration spaces")
+def vmms_touch_no_device(view: View) -> Iterator[Finding]:
     stops = {(guest.name, space) for guest in view.plan.guests for space in guest.passthrough.config_spaces}
     for region in view.of_kind(RegionKind.DEVICE):
         for space, each in view.mapped.get(region.name, []):
@@ -114,14 +106,17 @@ def irqs_one_owner(view: View) -> Iterator[Finding]:
 
 @invariant("irqs-in-range", "interrupts are peripherals' ones that the kernel's build for the board knows")
 def irqs_in_range(view: View) -> Iterator[Finding]:
-    last = view.plan.board.max_irq
+    board = view.plan.board
+    last = board.max_irq
     for pd in view.plan.pds:
         for irq in pd.irqs:
             subject = guest_path(pd.vm.name, "passthrough") if pd.vm is not None else None
             if not 16 <= irq.number <= last:
                 yield Finding(f"'{pd.name}' has interrupt {irq.number}; on this board there are 16 to {last}", subject)
-            elif irq.number in KERNEL_IRQS:
-                yield Finding(f"'{pd.name}' has interrupt {irq.number}, which is {KERNEL_IRQS[irq.number]}", subject)
+            elif irq.number in board.kernel_irqs:
+                yield Finding(
+                    f"'{pd.name}' has interrupt {irq.number}, which is {board.kernel_irqs[irq.number]}", subject
+                )
 
 
 @invariant(
@@ -134,7 +129,7 @@ def irqs_in_range(view: View) -> Iterator[Finding]:
 )
 def passthrough_complete(view: View) -> Iterator[Finding]:
     for guest in view.plan.guests:
-        pd = view.monitor_of(guest.name)
+        pd = view.vmm_of(guest.name)
         if pd is None or pd.vm is None:
             continue
         subject = guest_path(guest.name, "passthrough")
@@ -200,7 +195,7 @@ def restart_is_clean(view: View) -> Iterator[Finding]:
         if guest.on_exit == "restart" and guest.passthrough.unstoppable:
             names = ", ".join(guest.passthrough.unstoppable)
             yield Finding(
-                f"'{guest.name}' is to be started again when it has ended, but its monitor cannot keep {names} from"
+                f"'{guest.name}' is to be started again when it has ended, but its VMM cannot keep {names} from"
                 " writing into its memory while it is loaded again",
                 guest_path(guest.name, "on_exit"),
                 "write 'on_exit: stop', or leave it out",

@@ -121,12 +121,12 @@ def ids_unique(view: View) -> Iterator[Finding]:
                 yield Finding(f"{count} vCPUs of {space} have the identifier {number}")
 
 
-@invariant("monitors-apart", "no channel joins two monitors: guests meet in the switch only", after=("channel-ends",))
-def monitors_apart(view: View) -> Iterator[Finding]:
+@invariant("vmms-apart", "no channel joins two VMMs: guests meet in the switch only", after=("channel-ends",))
+def vmms_apart(view: View) -> Iterator[Finding]:
     for channel in view.plan.channels:
         ends = [view.pds[end.pd] for end in channel.ends]
         if all(pd.vm is not None for pd in ends):
-            yield Finding(f"the channel for {channel.why} joins the monitors {quoted(pd.name for pd in ends)}")
+            yield Finding(f"the channel for {channel.why} joins the VMMs {quoted(pd.name for pd in ends)}")
 
 
 @invariant("priority-range", f"priorities are 0 to {MAX_PRIORITY}")
@@ -155,23 +155,23 @@ def is_driver(pd: ProtectionDomain) -> bool:
 
 @invariant(
     "priority-order",
-    "each guest's vCPUs are below its monitor, the monitors below the switch, the switch below the drivers",
+    "each guest's vCPUs are below its VMM, the VMMs below the switch, the switch below the drivers",
     after=("priority-range",),
 )
 def priority_order(view: View) -> Iterator[Finding]:
-    monitors = [pd for pd in view.plan.pds if pd.vm is not None]
+    vmms = [pd for pd in view.plan.pds if pd.vm is not None]
     switches = [pd for pd in view.plan.pds if pd.name == "vswitch"]
     drivers = [pd for pd in view.plan.pds if is_driver(pd)]
-    for pd in monitors:
+    for pd in vmms:
         if pd.vm is not None and pd.vm.priority >= pd.priority:
             yield Finding(
-                f"the vCPUs of '{pd.vm.name}' have the priority {pd.vm.priority}, and their monitor '{pd.name}' has"
+                f"the vCPUs of '{pd.vm.name}' have the priority {pd.vm.priority}, and their VMM '{pd.name}' has"
                 f" {pd.priority}: it could not stop them",
                 guest_path(pd.vm.name, "priority"),
                 f"write a priority below {pd.priority}",
             )
-    pairs = [(low, high) for low in monitors for high in switches]
-    pairs += [(low, high) for low in switches or monitors for high in drivers]
+    pairs = [(low, high) for low in vmms for high in switches]
+    pairs += [(low, high) for low in switches or vmms for high in drivers]
     for low, high in pairs:
         if low.priority >= high.priority:
             yield Finding(

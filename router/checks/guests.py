@@ -1,11 +1,10 @@
-"""Inside one guest: what it sees at which address and on which interrupt, and that the monitor backs it."""
+"""Inside one guest: what it sees at which address and on which interrupt, and that the VMM backs it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from router.boards.model import Range
-from router.checks.devices import REDISTRIBUTOR
 from router.checks.model import Finding, View, guest_path, invariant, overlapping
 from router.plan.models import PAGE, GuestPlan, SystemPlan
 
@@ -28,8 +27,8 @@ def guests_numbered(view: View) -> Iterator[Finding]:
             )
 
 
-@invariant("one-monitor-per-guest", "each guest is one virtual machine, with its vCPUs, in a monitor of its own")
-def one_monitor_per_guest(view: View) -> Iterator[Finding]:
+@invariant("one-vmm-per-guest", "each guest is one virtual machine, with its vCPUs, in a VMM of its own")
+def one_vmm_per_guest(view: View) -> Iterator[Finding]:
     machines = {pd.vm.name: pd for pd in view.plan.pds if pd.vm is not None}
     for guest in view.plan.guests:
         pd = machines.pop(guest.name, None)
@@ -48,7 +47,7 @@ def one_monitor_per_guest(view: View) -> Iterator[Finding]:
 @invariant("ram-where-told", "each guest's RAM is mapped, in full and executable, where its device tree says it is")
 def ram_where_told(view: View) -> Iterator[Finding]:
     for guest in view.plan.guests:
-        pd = view.monitor_of(guest.name)
+        pd = view.vmm_of(guest.name)
         if pd is None or pd.vm is None:
             continue
         for space, maps, perms in (("the virtual machine", pd.vm.maps, "rwx"), (f"'{pd.name}'", pd.maps, "rw")):
@@ -60,20 +59,19 @@ def ram_where_told(view: View) -> Iterator[Finding]:
                 )
 
 
-def early_console(plan: SystemPlan) -> list[tuple[Range, str]]:
-    """The page of the UART that the monitor emulates for the kernel's first messages."""
-    address = plan.board.earlycon.rpartition(",")[2]
-    return [(Range(int(address, 16), PAGE), "the early console")] if address.startswith("0x") else []
-
-
 def guest_map(plan: SystemPlan, guest: GuestPlan) -> list[tuple[Range, str]]:
     """All that a guest sees in its physical address space, each with a name for it."""
     gic = plan.board.gic
-    seen = [(guest.ram, "its RAM"), (gic.distributor, "the GIC's distributor"), *early_console(plan)]
+    seen = [
+        (guest.ram, "its RAM"),
+        (gic.distributor, "the GIC's distributor"),
+        (plan.board.early_console, "the early console"),
+    ]
     if gic.cpu_interface is not None:
         seen.append((gic.cpu_interface, "the GIC's CPU interface"))
-    if gic.redistributor is not None:
-        seen.append((Range(gic.redistributor.start, REDISTRIBUTOR * guest.vcpus), "the GIC's redistributors"))
+    redistributors = gic.redistributors(guest.vcpus)
+    if redistributors is not None:
+        seen.append((redistributors, "the GIC's redistributors"))
     seen += [(Range(device.address, device.size), f"virtio device '{device.name}'") for device in guest.virtio]
     seen += [(owned.range, f"device '{owned.name}'") for owned in guest.passthrough.regions]
     return seen
@@ -95,7 +93,7 @@ def guest_map_overlap(view: View) -> Iterator[Finding]:
 
 @invariant(
     "trapped-pages",
-    "no map of a guest covers what its monitor emulates",
+    "no map of a guest covers what its VMM emulates",
     after=(
         "kernel-devices",
         "guest-map",
@@ -103,12 +101,13 @@ def guest_map_overlap(view: View) -> Iterator[Finding]:
 )
 def trapped_pages(view: View) -> Iterator[Finding]:
     for guest in view.plan.guests:
-        pd = view.monitor_of(guest.name)
+        pd = view.vmm_of(guest.name)
         gic = view.plan.board.gic
-        emulated = [(gic.distributor, "the GIC's distributor"), *early_console(view.plan)]
+        emulated = [(gic.distributor, "the GIC's distributor"), (view.plan.board.early_console, "the early console")]
         emulated += [(Range(each.address, each.size), f"virtio device '{each.name}'") for each in guest.virtio]
-        if gic.redistributor is not None:
-            emulated.append((Range(gic.redistributor.start, REDISTRIBUTOR * guest.vcpus), "the GIC's redistributors"))
+        redistributors = gic.redistributors(guest.vcpus)
+        if redistributors is not None:
+            emulated.append((redistributors, "the GIC's redistributors"))
         for each in pd.vm.maps if pd is not None and pd.vm is not None else ():
             place = view.map_range(each)
             for trapped, what in emulated:
@@ -118,7 +117,7 @@ def trapped_pages(view: View) -> Iterator[Finding]:
                 if place is not None and place.overlaps(page):
                     yield Finding(
                         f"the guest '{guest.name}' has '{each.region}' {place} mapped over {what} {trapped}: its"
-                        " accesses would not reach the monitor"
+                        " accesses would not reach the VMM"
                     )
                     break
 
@@ -153,9 +152,9 @@ def smc_filter(view: View) -> Iterator[Finding]:
                 yield Finding(
                     f"'{guest.name}' may make the SMC call {number:#x}, by which the firmware stops the board",
                     subject,
-                    "leave PSCI out: the monitor answers it for the guest alone",
+                    "leave PSCI out: the VMM answers it for the guest alone",
                 )
-        pd = view.monitor_of(guest.name)
+        pd = view.vmm_of(guest.name)
         if pd is not None and pd.smc != bool(guest.smc):
             yield Finding(
                 f"'{pd.name}' {'may' if pd.smc else 'may not'} make SMC calls, and '{guest.name}' asks for"

@@ -73,7 +73,7 @@ class Space:
     maps: tuple[Map, ...]
     pd: ProtectionDomain
     vm: VirtualMachine | None = None
-    """Set when the space is the virtual machine's, not its monitor's."""
+    """Set when the space is the virtual machine's, not its VMM's."""
 
     def __str__(self) -> str:
         return f"virtual machine '{self.name}'" if self.vm else f"protection domain '{self.name}'"
@@ -134,7 +134,7 @@ class View:
     def of_kind(self, *kinds: RegionKind) -> Iterator[MemoryRegion]:
         return (region for region in self.plan.regions if region.kind in kinds)
 
-    def monitor_of(self, guest: str) -> ProtectionDomain | None:
+    def vmm_of(self, guest: str) -> ProtectionDomain | None:
         """The protection domain that has the guest's virtual machine."""
         return next((pd for pd in self.plan.pds if pd.vm is not None and pd.vm.name == guest), None)
 

@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from router.machines.qemu.session import Options, parse_command
     from router.machines.qemu.usb import parse_plugs
     from router.pipeline.build import build
+    from router.plan.notes import kernel_notes
 
     progress = _common.Progress(quiet=args.json)
     planned = _common.plan(args.file, progress, emulated=True)
@@ -102,7 +103,8 @@ def run(args: argparse.Namespace) -> int:
         running = session.split_run(built, plugs, logs, timeline, options.capture)
     if not args.json:
         print(f"{planned.plan.name}: {how} run, logs in {logs}/", file=sys.stderr)
-        for line in caveats(planned, how):
+        kernel = kernel_notes(planned.plan.config, planned.plan.sdk) if how == "microkit" else ()
+        for line in (*kernel, *caveats(planned, how)):
             print(f"note: {line}", file=sys.stderr)
     return session.run(running, options)
 

@@ -55,8 +55,9 @@ class Microkit(Strict):
 
     sdk: SdkVersion = SdkVersion.AUTO
     """`auto` takes the newest SDK installed (and, with none installed, plans for the newest known)."""
-    config: Literal["debug", "release", "benchmark", "smp-debug", "smp-release", "smp-benchmark"] = "debug"
-    """The kernel's configuration; the `smp-` ones need SDK 2.1.0 or newer."""
+    config: Literal["debug", "release", "benchmark", "smp-debug", "smp-release", "smp-benchmark"] = "release"
+    """The kernel's configuration; the `smp-` ones need SDK 2.1.0 or newer. Only `release` isolates guests: kernels of
+    the others take debug calls from every guest."""
 
 
 class UsbController(Strict):
@@ -105,7 +106,7 @@ class Guest(Strict):
     image: Image
     """The name of an image under guest-images/, or files of your own."""
     memory: ByteSize = 512 << 20
-    """RAM, such as `512 MiB`: a multiple of 2 MiB, at least 32 MiB. Kept in bytes."""
+    """RAM, such as `512 MiB`: a multiple of 2 MiB, enough for the kernel and the initramfs. Kept in bytes."""
     vcpus: Annotated[StrictInt, Field(ge=1, le=4)] = 1
     """Virtual CPUs."""
     address: Address | None = None
@@ -122,7 +123,7 @@ class Guest(Strict):
     """SMC function identifiers forwarded to the firmware; all others are answered NOT_SUPPORTED."""
     on_exit: OnExit | None = None
     """What happens when the guest crashes or resets. By default it is started again, unless it owns a device that can
-    write memory and that its monitor cannot stop. A guest that powers itself off stays off."""
+    write memory and that its VMM cannot stop. A guest that powers itself off stays off."""
     priority: Annotated[StrictInt, Field(ge=1, le=199)] | None = None
     """Scheduling priority of the guest's vCPUs."""
     budget: Microseconds | None = None
@@ -130,7 +131,7 @@ class Guest(Strict):
     period: Microseconds | None = None
     """Length of the period that `budget` refers to, such as `10 ms`. Kept in microseconds."""
     cpu: Annotated[StrictInt, Field(ge=0, le=3)] | None = None
-    """Core that the guest and its monitor run on; needs an `smp-` configuration."""
+    """Core that the guest and its VMM run on; needs an `smp-` configuration."""
 
 
 class Queue(Strict):
@@ -155,7 +156,7 @@ class Network(Strict):
     allow: tuple[AllowRule, ...] | None = None
     """`client -> server tcp/3240`; by default just the USB/IP conversations that the `usb` rules need."""
     queue: Queue = Queue()
-    """Shape of the queues between a guest's monitor and the switch."""
+    """Shape of the queues between a guest's VMM and the switch."""
 
 
 class UsbRule(Strict):

@@ -58,6 +58,8 @@ class Member:
     kind: MemberKind
     dma: bool
     compatible: tuple[str, ...]
+    behind_iommu: bool = False
+    """The tree names an IOMMU for the memory accesses of a device with `dma`."""
 
     @property
     def name(self) -> str:
@@ -80,6 +82,11 @@ class Closure:
     def dma(self) -> bool:
         """A member can master the bus, so the guest's RAM must be identity mapped where there is no IOMMU."""
         return any(member.dma for member in self.members)
+
+    @property
+    def unguarded(self) -> tuple[str, ...]:
+        """Names of the members that read and write memory with no IOMMU in between."""
+        return tuple(member.name for member in self.members if member.dma and not member.behind_iommu)
 
     @property
     def compatibles(self) -> tuple[str, ...]:
@@ -155,7 +162,14 @@ def dependency_closure(base: Tree, selected: Sequence[str], guest: str) -> Closu
     walk.run()
     nodes = [base.node(path) for path in walk.reasons]
     members = tuple(
-        Member(node.path, tuple(walk.reasons[node.path]), _kind(base, node), masters_bus(node), node.compatible)
+        Member(
+            node.path,
+            tuple(walk.reasons[node.path]),
+            _kind(base, node),
+            masters_bus(node),
+            node.compatible,
+            "iommus" in node or "iommu-map" in node,
+        )
         for node in nodes
     )
     regions, widened = mmio_regions(base, nodes)
@@ -166,7 +180,7 @@ def dependency_closure(base: Tree, selected: Sequence[str], guest: str) -> Closu
         members=members,
         regions=regions,
         irqs=lines,
-        notes=(*walk.notes, *_left_out(base, nodes), *widened, *private, *_unguarded(nodes, guest)),
+        notes=(*walk.notes, *_left_out(base, nodes), *widened, *private),
         bootargs=boot_arguments(base, nodes),
     )
 
@@ -275,14 +289,6 @@ def _left_out(tree: Tree, owned: Sequence[Node]) -> tuple[str, ...]:
         if reference.target is not None and reference.target.path not in paths and not is_emulated(reference.target)
     ]
     return tuple(dict.fromkeys(notes))
-
-
-def _unguarded(owned: Sequence[Node], guest: str) -> tuple[str, ...]:
-    """The warning that belongs to every device which reads and writes memory without an IOMMU in between."""
-    names = [node.name for node in owned if masters_bus(node) and "iommus" not in node and "iommu-map" not in node]
-    if not names:
-        return ()
-    return (f"no IOMMU stands between {', '.join(names)} and memory: guest '{guest}' can reach all of it by DMA",)
 
 
 def _kind(tree: Tree, node: Node) -> MemberKind:

@@ -33,12 +33,12 @@ class Program:
     """Relative to the checkout, without the generated one."""
 
 
-def monitor_sources() -> tuple[str, ...]:
+def vmm_sources() -> tuple[str, ...]:
     """Everything in `vmm/`; HostError when the package is installed without the sources."""
     found = tuple(f"vmm/{path.name}" for path in sorted((ROOT / "vmm").glob("*.[cS]")))
     if not found:
         raise HostError(
-            f"the monitor's sources are not at {ROOT / 'vmm'}", hint="install from a checkout: pip install --editable ."
+            f"the VMM's sources are not at {ROOT / 'vmm'}", hint="install from a checkout: pip install --editable ."
         )
     return found
 
@@ -65,7 +65,7 @@ def program_of(name: str, board: Board) -> Program:
             switch = ("vswitch/pd/main.c", "vswitch/pd/forward.c", *core, "common/netq.c", MEMORY)
             return Program(name, ("vswitch/pd", "vswitch/core", "common"), switch)
         case _:
-            return Program(name, ("vmm", "common"), (*monitor_sources(), "common/netq.c", MEMORY))
+            return Program(name, ("vmm", "common"), (*vmm_sources(), "common/netq.c", MEMORY))
 
 
 def programs(plan: SystemPlan) -> tuple[Program, ...]:

@@ -51,9 +51,8 @@ class Built:
 def guest_tree_spec(plan: SystemPlan, guest: GuestPlan, layout: Layout | None) -> GuestTreeSpec:
     """What the device tree of a guest says beside the board's own nodes."""
     gic = plan.board.gic
-    second = gic.cpu_interface if gic.version == 2 else gic.redistributor
+    second = gic.cpu_interface if gic.version == 2 else gic.redistributors(guest.vcpus)
     assert second is not None, "a board's GIC has the second frame of its version"
-    frames = second.size if gic.version == 2 else second.size * guest.vcpus
     return GuestTreeSpec(
         name=guest.name,
         memory=Span(guest.ram.start, guest.ram.size),
@@ -61,7 +60,7 @@ def guest_tree_spec(plan: SystemPlan, guest: GuestPlan, layout: Layout | None) -
         gic=TreeGic(
             version=3 if gic.version == 3 else 2,
             distributor=Span(gic.distributor.start, gic.distributor.size),
-            cpu=Span(second.start, frames),
+            cpu=Span(second.start, second.size),
         ),
         bootargs=guest.bootargs,
         initrd=Span(layout.initrd.start, layout.initrd.size) if layout else Span(guest.ram.start, 0),
@@ -166,7 +165,7 @@ def build(
 
 
 def load_places(guest: GuestFiles) -> Loaded:
-    """What a guest's monitor must know to load it."""
+    """What a guest's VMM must know to load it."""
     layout = guest.layout
     return Loaded(guest.kernel.stat().st_size, layout.tree, layout.base, layout.overlay)
 

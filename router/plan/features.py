@@ -20,6 +20,10 @@ class SdkFeatures:
     """`prefill_path` on memory regions."""
     one_block: bool = False
     """The tool takes all pages of one size that have no physical address from a single block of free RAM."""
+    par_el1: bool = False
+    """The kernel keeps PAR_EL1 apart between virtual CPUs (seL4 16.0.0, release notes)."""
+    keeps_deferred: bool = False
+    """A deferred notify or irq_ack survives the reply to a fault or a protected call (Microkit 2.3.0, CHANGES)."""
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -31,7 +35,7 @@ KNOWN = (
     SdkFeatures("2.0.1", cores=False, smc=False, prefill=False, one_block=True),
     SdkFeatures("2.1.0", cores=True, smc=True, prefill=False),
     SdkFeatures("2.2.0", cores=True, smc=True, prefill=True),
-    SdkFeatures("2.3.0", cores=True, smc=True, prefill=True),
+    SdkFeatures("2.3.0", cores=True, smc=True, prefill=True, par_el1=True, keeps_deferred=True),
 )
 """Oldest first."""
 NEWEST = KNOWN[-1]

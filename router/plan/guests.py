@@ -74,7 +74,7 @@ def ram_ranges(description: Description, board: Board) -> dict[str, Range]:
 
 
 def kernel_arguments(board: Board, guest: Guest, passthrough: Passthrough) -> str:
-    """Linux's command line. A panic reboots at once, so that the monitor sees the crash.
+    """Linux's command line. A panic reboots at once, so that the VMM sees the crash.
 
     Consoles get notices and worse: each character of the early one is two traps, and all that a kernel has to say would
     take half of the time until user space.

@@ -25,7 +25,7 @@ class RegionKind(StrEnum):
     QUEUE = "queue"
     """Descriptors and indices that two protection domains share, both writing."""
     FRAMES = "frames"
-    """What one guest's monitor sends: others read it."""
+    """What one guest's VMM sends: others read it."""
     PAYLOAD = "payload"
 
 
@@ -131,7 +131,7 @@ class Channel:
 
 
 class VirtioKind(StrEnum):
-    """Devices that the monitor offers its guest, by the virtio specification's names."""
+    """Devices that the VMM offers its guest, by the virtio specification's names."""
 
     NET = "net"
     CONSOLE = "console"
@@ -183,9 +183,9 @@ class Passthrough:
     dma: bool = False
     """Whether any of the devices can write memory by itself."""
     config_spaces: tuple[Range, ...] = ()
-    """PCI configuration spaces (ECAM), each one of `regions`: through them a monitor can stop the devices' DMA."""
+    """PCI configuration spaces (ECAM), each one of `regions`: through them a VMM can stop the devices' DMA."""
     unstoppable: tuple[str, ...] = ()
-    """Names of the nodes that can write memory and that no monitor of ours knows how to stop."""
+    """Names of the nodes that can write memory and that no VMM of ours knows how to stop."""
     bootargs: tuple[str, ...] = ()
 
 
@@ -229,7 +229,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class VSwitchPort:
-    """A port of the switch; the index is also the switch's channel to that guest's monitor."""
+    """A port of the switch; the index is also the switch's channel to that guest's VMM."""
 
     index: int
     guest: str

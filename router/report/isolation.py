@@ -24,8 +24,8 @@ class Holder:
 
     name: str
     guest: bool
-    monitors: str | None = None
-    """Set for a monitor: its guest."""
+    vmm_of: str | None = None
+    """Set for a VMM: its guest."""
 
     @property
     def label(self) -> str:
@@ -192,7 +192,7 @@ def isolation_json(text: str, notes: Iterable[str] = ()) -> str:
                 {
                     "name": each.name,
                     "kind": "virtual_machine" if each.guest else "protection_domain",
-                    "monitors": each.monitors,
+                    "vmm_of": each.vmm_of,
                 }
                 for each in isolation.holders
             ],

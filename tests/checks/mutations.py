@@ -113,7 +113,7 @@ def own(plan: SystemPlan, guest: str, region: DeviceRegion) -> SystemPlan:
 
 
 def own_irq(plan: SystemPlan, guest: str, number: int) -> SystemPlan:
-    """One more interrupt for a guest, which its monitor gets."""
+    """One more interrupt for a guest, which its VMM gets."""
     owned, pd = plan.guest(guest).passthrough, pd_of(plan, f"vmm_{guest}")
     plan = with_guest(
         plan, guest, passthrough=replace(owned, irqs=(*owned.irqs, DeviceIrq(number, False, "/one-more")))

@@ -211,7 +211,7 @@ def priority_out_of_range(draw: st.DrawFn, plan: SystemPlan) -> SystemPlan:
     return with_vm(plan, some_guest(draw, plan), priority=draw(st.integers(255, 1000)))
 
 
-def guest_above_monitor(draw: st.DrawFn, plan: SystemPlan) -> SystemPlan:
+def guest_above_vmm(draw: st.DrawFn, plan: SystemPlan) -> SystemPlan:
     return with_vm(plan, some_guest(draw, plan), priority=draw(st.integers(210, 254)))
 
 
@@ -298,7 +298,7 @@ ALONE = {
     "ids-unique": id_twice,
     "channel-ends": lost_end,
     "priority-range": priority_out_of_range,
-    "priority-order": guest_above_monitor,
+    "priority-order": guest_above_vmm,
     "calls-upwards": call_downwards,
     "stacks": bad_stack,
     "address-in-subnet": foreign_address,

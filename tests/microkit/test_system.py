@@ -73,7 +73,7 @@ def test_cores_are_named_only_where_the_sdk_and_the_configuration_have_them(sdk:
 
 
 def smp_cores(sdk: str, guests: int, **wishes: int) -> dict[str, set[int | None]]:
-    """The cores of each monitor and its vCPUs."""
+    """The cores of each VMM and its vCPUs."""
     fields: dict[str, dict[str, object]] = {f"g{n}": {"image": "usb-client", "vcpus": 2} for n in range(guests)}
     for name, core in wishes.items():
         fields[name]["cpu"] = core

@@ -17,11 +17,11 @@ from router.plan.ownership import passthrough
 ECAM = Range(0x3F00_0000, 0x100_0000)
 
 
-def test_a_guest_with_pci_devices_is_started_again_and_its_monitor_can_stop_them() -> None:
+def test_a_guest_with_pci_devices_is_started_again_and_its_vmm_can_stop_them() -> None:
     plan = plan_of(shipped("qemu"))
     assert plan.guest("server").on_exit == "restart"
-    monitor = next(pd for pd in plan.pds if pd.name == "vmm_server")
-    assert Map("server_pcie_3f000000", 0x1_8000_0000, "rw", cached=False) in monitor.maps
+    vmm = next(pd for pd in plan.pds if pd.name == "vmm_server")
+    assert Map("server_pcie_3f000000", 0x1_8000_0000, "rw", cached=False) in vmm.maps
     client = next(pd for pd in plan.pds if pd.name == "vmm_client")
     assert not [each for each in client.maps if "pcie" in each.region]
 

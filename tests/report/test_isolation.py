@@ -58,7 +58,7 @@ def test_defaults_of_the_format_are_applied() -> None:
     isolation = parse_isolation(SMALL)
     one, left, two, right = isolation.holders
     assert [holder.label for holder in isolation.holders] == ["one", "guest left", "two", "guest right"]
-    assert (one.monitors, two.monitors) == ("left", "right")
+    assert (one.vmm_of, two.vmm_of) == ("left", "right")
     shared, regs, unused = isolation.regions
     assert [shared.rights_of(holder) for holder in (one, left, two, right)] == ["rw", "rw", "", "r"]
     assert (regs.device, shared.device, unused.device) == (True, False, False)

@@ -61,7 +61,7 @@ def macros(plan: SystemPlan, seed: int, seconds: int) -> dict[str, str]:
         "STRIDE": f"{net.size:#x}u",
         "GICD": f"{plan.board.gic.distributor.start:#x}UL",
         "GICC": f"{interface.start:#x}UL",
-        "UART": plan.board.earlycon.split(",")[-1] + "UL",
+        "UART": f"{plan.board.early_console.start:#x}UL",
         "RAM_BASE": f"{guest.ram.start:#x}UL",
         "RAM_SIZE": f"{guest.ram.size:#x}UL",
         "MAC": "{" + ",".join(f"0x{byte}" for byte in guest.mac.split(":")) + "}",
