@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from router.checks.model import Finding, Space, View, guest_path, invariant, region_subject, writes
-from router.plan.features import oldest_with
+from router.description.sdk_versions import oldest_with
 from router.plan.models import MemoryRegion, RegionKind, VSwitchPlan
 from router.words import quoted
 

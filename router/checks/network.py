@@ -6,14 +6,13 @@ import re
 from collections.abc import Iterator
 
 from router.checks.model import Finding, View, guest_path, invariant
-from router.description.models import USBIP_PORT
+from router.description.models import ETHERNET_HEADER, USBIP_PORT
 from router.plan.models import RegionKind
 from router.words import quoted, size_text
 
-ETHERNET_HEADER = 14
 DEPTH = (16, 1024)
 BUFFER = (2 << 10, 128 << 10)
-POOL_LEAST = 256 << 10
+MIN_POOL = 256 << 10
 """Smallest pool that common/netq.h lays out (`NETQ_POOL_LEAST`)."""
 
 
@@ -127,9 +126,9 @@ def mtu_fits_buffer(view: View) -> Iterator[Finding]:
 @invariant("frames-pool", "each sender's pool holds its largest frames: four of 64 KiB")
 def frames_pool(view: View) -> Iterator[Finding]:
     for region in view.of_kind(RegionKind.FRAMES):
-        if region.size < POOL_LEAST:
+        if region.size < MIN_POOL:
             yield Finding(
-                f"'{region.name}' is {size_text(region.size)}, and frames of 64 KiB need {size_text(POOL_LEAST)}",
+                f"'{region.name}' is {size_text(region.size)}, and frames of 64 KiB need {size_text(MIN_POOL)}",
                 ("network", "queue"),
             )
 

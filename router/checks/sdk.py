@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from router.boards.model import Range
 from router.checks.model import Finding, View, guest_path, invariant
+from router.description.sdk_versions import KNOWN, SdkFeatures, oldest_with, sdk_features
 from router.errors import DescriptionError
-from router.plan.features import KNOWN, SdkFeatures, oldest_with, sdk_features
 from router.plan.models import LARGE_PAGE, PAGE
 from router.words import rounded_size, size_text
 

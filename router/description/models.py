@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictInt, Tag
 
+from router.description.sdk_versions import SdkVersion
 from router.description.values import (
     Address,
     AllowRule,
@@ -34,20 +35,14 @@ USBIP_PORT = 3240
 """TCP port of the USB/IP service, assigned by IANA."""
 
 
+ETHERNET_HEADER = 14
+"""Bytes before the packet: two addresses and the type (IEEE 802.3); the guests see no check sequence."""
+
+
 class Strict(BaseModel):
     """Frozen; unknown fields are errors; no silent conversions beyond those that a field's type names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True)
-
-
-class SdkVersion(StrEnum):
-    """Versions of the Microkit SDK whose formats are known."""
-
-    AUTO = "auto"
-    V2_0_1 = "2.0.1"
-    V2_1_0 = "2.1.0"
-    V2_2_0 = "2.2.0"
-    V2_3_0 = "2.3.0"
 
 
 class Microkit(Strict):

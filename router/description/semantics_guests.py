@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.description.models import Guest, ImageFiles, SdkVersion
+from router.description.models import Guest, ImageFiles
 from router.description.parts import Finding, Parts
+from router.description.sdk_versions import SdkFeatures, SdkVersion, oldest_with, sdk_features
 from router.linux_boot import MEMORY_STEP, too_little_memory
 from router.words import listing, nearest, size_text
 
@@ -29,17 +30,24 @@ def board(parts: Parts) -> Iterator[Finding]:
         yield Finding(("board",), f"unknown board '{parts.board}'", hint)
 
 
+def wanted_features(parts: Parts) -> SdkFeatures | None:
+    """The features of the SDK version that the description asks for; None for `auto`, and where it cannot be read."""
+    wanted = parts.microkit.sdk if parts.microkit is not None else SdkVersion.AUTO
+    return None if wanted is SdkVersion.AUTO else sdk_features(wanted)
+
+
 def microkit(parts: Parts) -> Iterator[Finding]:
     """What is asked of the SDK is in the version that is asked for."""
     chosen = parts.microkit
     if chosen is None:
         return
     smp = chosen.config.startswith("smp-")
-    if smp and chosen.sdk is SdkVersion.V2_0_1:
+    features = wanted_features(parts)
+    if smp and features is not None and not features.cores:
         yield Finding(
             ("microkit", "config"),
-            f"SDK 2.0.1 has no configuration '{chosen.config}'",
-            f"write config: {chosen.config.removeprefix('smp-')}, or sdk: 2.1.0 or newer",
+            f"SDK {features.version} has no configuration '{chosen.config}'",
+            f"write config: {chosen.config.removeprefix('smp-')}, or sdk: {oldest_with('cores')} or newer",
             related=((("microkit", "sdk"), "this version"),),
         )
     for name, guest in readable(parts):
@@ -111,12 +119,13 @@ def scheduling(parts: Parts) -> Iterator[Finding]:
 
 def firmware_calls(parts: Parts) -> Iterator[Finding]:
     """SMC calls are named once, and the SDK can forward them."""
+    features = wanted_features(parts)
     for name, guest in readable(parts):
-        if guest.smc and parts.microkit is not None and parts.microkit.sdk is SdkVersion.V2_0_1:
+        if guest.smc and features is not None and not features.smc:
             yield Finding(
                 ("guests", name, "smc"),
-                "SDK 2.0.1 cannot forward SMC calls",
-                "write microkit: {sdk: auto}, or a version from 2.1.0 on",
+                f"SDK {features.version} cannot forward SMC calls",
+                f"write microkit: {{sdk: auto}}, or a version from {oldest_with('smc')} on",
                 related=((("microkit", "sdk"), "this version"),),
             )
         for index, call in enumerate(guest.smc):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
+from router.description.models import ETHERNET_HEADER
 from router.description.parts import Finding, Parts
 from router.description.semantics_guests import readable
 from router.words import nearest, size_text
 
-ETHERNET_HEADER = 14
-"""Bytes before the packet: two addresses and the type (IEEE 802.3); the guests see no check sequence."""
 BUFFER_MIN, BUFFER_MAX = 2 << 10, 128 << 10
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from router.boards.model import Range
+from router.description.sdk_versions import sdk_features
 from router.plan import names
 from router.plan.domains import (
     CONSOLE_DEADLINE,
@@ -25,12 +26,12 @@ from router.plan.domains import (
     has_ticker,
     payload_files,
 )
-from router.plan.features import sdk_features
 from router.plan.models import GuestPlan, Map, ProtectionDomain, SystemPlan, VirtioDevice
+from router.vswitch.config import switch_config
+from router.vswitch.render import port_rows, rule_rows
 
 CONSOLE_RING = 0x2000
 """Bytes of one console's rings (`CHARQ_REGION_BYTES`); a guest's region holds the console and the control channel."""
-ETHERNET_HEADER = 14
 CONSOLES = (("console", "", False), ("control", ".control", True))
 """Our virtio consoles: device name in the plan, what follows the guest's name on the serial line, for programs."""
 
@@ -246,14 +247,8 @@ def ticker_source() -> str:
 def vswitch_source(plan: SystemPlan) -> str:
     """`vswitch_config` and `vswitch_ports`."""
     pd = pd_of(plan, "vswitch")
-    protocols = {"icmp": "VSWITCH_ICMP_ECHO", "tcp": "VSWITCH_TCP", "udp": "VSWITCH_UDP"}
-    ports = [f"{{{mac_bytes(port.mac)}, {int(port.address):#x}, {text(port.guest)}}}" for port in plan.vswitch.ports]
-    rules = [
-        f"{{{rule.source}, {rule.destination}, {protocols[rule.protocol]}, {rule.port or 0}}}"
-        for rule in sorted(
-            plan.vswitch.rules, key=lambda rule: (rule.source, rule.destination, rule.protocol, rule.port or 0)
-        )
-    ]
+    config = switch_config(plan.vswitch)
+    ports, rules = port_rows(config), rule_rows(config)
     queues = [
         f"{{{pointer(map_of(pd, names.net_rings(port.guest)).vaddr)}, "
         f"{pointer(map_of(pd, names.net_frames(port.guest)).vaddr)}, "

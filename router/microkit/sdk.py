@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from router.description.sdk_versions import KNOWN
 from router.errors import HostError
-from router.plan.features import KNOWN
 
 VARIABLE = "MICROKIT_SDK"
 PLACES = (Path("~/.local/share"), Path("/opt"))

@@ -7,7 +7,7 @@ file's, and stops with a panic at a region that is longer than its file by a pag
 
 from __future__ import annotations
 
-from router.plan.features import SdkFeatures, sdk_features
+from router.description.sdk_versions import SdkFeatures, sdk_features
 from router.plan.models import PAGE, MemoryRegion, ProtectionDomain, RegionKind, SystemPlan
 from router.templates import template
 

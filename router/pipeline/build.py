@@ -144,12 +144,13 @@ def build(
     boot_image: also make `loader.img`, where there is an SDK; a split run does not need it.
     """
     images = collect_images(planned, cache, progress, refresh)
+    # The guests' files need the draft plan's addresses, and the final plan needs the files' sizes.
     placed: dict[str, GuestFiles] = {}
     sizes: dict[str, int] = {}
     for guest in planned.plan.guests:
         placed[guest.name], more = place_guest(planned, guest, images, folder)
         sizes |= more
-    plan = with_sizes(planned, sizes)
+    plan = final_plan(planned, sizes)
     report(planned.loaded, check_plan(plan))
     files.write(folder / f"{plan.name}.system", render_system(plan))
     files.write(folder / "plan.json", plan_json(plan))
@@ -170,8 +171,11 @@ def load_places(guest: GuestFiles) -> Loaded:
     return Loaded(guest.kernel.stat().st_size, layout.tree, layout.base, layout.overlay)
 
 
-def with_sizes(planned: Planned, sizes: dict[str, int]) -> SystemPlan:
-    """The plan with the payloads' true sizes in place of the assumed ones."""
+def final_plan(planned: Planned, sizes: dict[str, int]) -> SystemPlan:
+    """The draft plan again, with the sizes of the files now made in place of the assumed ones; nothing else differs.
+
+    sizes: bytes by names in the build folder.
+    """
     return plan_system(
         planned.loaded.description,
         planned.board,

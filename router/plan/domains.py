@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from router.boards.model import Board, TimerKind
 from router.description.models import Description
+from router.description.sdk_versions import SdkFeatures
 from router.plan import names
-from router.plan.features import SdkFeatures
 from router.plan.guests import round_up
 from router.plan.models import (
     LARGE_PAGE,

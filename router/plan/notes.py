@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from router.boards.model import Board
-from router.plan.features import sdk_features
+from router.description.sdk_versions import sdk_features
 from router.plan.models import GuestPlan
 
 SMP = "smp-"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from router.boards.model import Board
-from router.description.models import Description, SdkVersion
+from router.description.models import Description
+from router.description.sdk_versions import NEWEST, SdkVersion, sdk_features
 from router.plan.domains import plan_domains
-from router.plan.features import NEWEST, sdk_features
 from router.plan.guests import plan_grants, plan_guests, plan_vswitch
 from router.plan.models import Passthrough, SystemPlan
 from router.plan.notes import plan_notes

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Literal, get_args
 
+from router.description.models import ETHERNET_HEADER
 from router.errors import DescriptionError
 from router.plan.models import VSwitchPlan
 
@@ -16,10 +17,10 @@ Protocol = Literal["icmp", "tcp", "udp"]
 MAX_PORTS = 62
 """One bit each in the core's port sets, and Microkit's channel ids 0 to 61."""
 MAX_RULES = 4096
-ETHERNET_HEADER = 14
+
 FRAME_MAX = ETHERNET_HEADER + 65536
 """Bytes: the largest frame that a sender with segmentation offload hands over."""
-FRAME_MAX_LEAST = ETHERNET_HEADER + 68
+MIN_FRAME_LIMIT = ETHERNET_HEADER + 68
 """Bytes: every IPv4 link carries packets of 68 bytes (RFC 791)."""
 
 
@@ -60,9 +61,9 @@ class SwitchConfig:
             raise DescriptionError(f"a switch has 1 to {MAX_PORTS} ports, not {len(self.ports)}")
         if len(self.rules) > MAX_RULES:
             raise DescriptionError(f"a switch has at most {MAX_RULES} rules, not {len(self.rules)}")
-        if not FRAME_MAX_LEAST <= self.frame_max <= FRAME_MAX:
+        if not MIN_FRAME_LIMIT <= self.frame_max <= FRAME_MAX:
             raise DescriptionError(
-                f"a frame limit of {self.frame_max} bytes is not in {FRAME_MAX_LEAST} to {FRAME_MAX}"
+                f"a frame limit of {self.frame_max} bytes is not in {MIN_FRAME_LIMIT} to {FRAME_MAX}"
             )
         for port in self.ports:
             check_port(port)

@@ -11,7 +11,8 @@ import pytest
 from router.description.catalogue import Catalogue, find_description, image_catalogue, shipped_descriptions
 from router.description.diagnostics import DescriptionErrors
 from router.description.load import LoadedDescription, load
-from router.description.models import ImageFiles, OnExit, SdkVersion
+from router.description.models import ImageFiles, OnExit
+from router.description.sdk_versions import SdkVersion
 from router.description.values import Allow, VendorProduct
 from router.errors import DescriptionError
 

@@ -10,6 +10,7 @@ from router.description.catalogue import Catalogue
 from router.description.diagnostics import DescriptionErrors
 from router.description.guest_image import BootSizes
 from router.description.load import load
+from router.description.sdk_versions import KNOWN, SdkVersion
 from router.description.values import (
     Unfit,
     check_mac,
@@ -205,3 +206,9 @@ def test_a_switch_rule_reads_as_it_is_written() -> None:
     for text in ("client -> server tcp/3240", "a -> b icmp", "a -> b udp/53"):
         assert str(parse_allow(text)) == text
     assert str(parse_allow("a->b  udp:53")) == "a -> b udp/53"
+
+
+def test_every_sdk_version_that_can_be_asked_for_has_its_features_in_the_one_table() -> None:
+    assert [version.value for version in SdkVersion if version is not SdkVersion.AUTO] == [
+        each.version for each in KNOWN
+    ]

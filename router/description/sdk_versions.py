@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from router.errors import DescriptionError
+
+
+class SdkVersion(StrEnum):
+    """Versions of the Microkit SDK whose formats are known."""
+
+    AUTO = "auto"
+    V2_0_1 = "2.0.1"
+    V2_1_0 = "2.1.0"
+    V2_2_0 = "2.2.0"
+    V2_3_0 = "2.3.0"
 
 
 @dataclass(frozen=True)
@@ -32,10 +43,10 @@ class SdkFeatures:
 
 
 KNOWN = (
-    SdkFeatures("2.0.1", cores=False, smc=False, prefill=False, one_block=True),
-    SdkFeatures("2.1.0", cores=True, smc=True, prefill=False),
-    SdkFeatures("2.2.0", cores=True, smc=True, prefill=True),
-    SdkFeatures("2.3.0", cores=True, smc=True, prefill=True, par_el1=True, keeps_deferred=True),
+    SdkFeatures(SdkVersion.V2_0_1.value, cores=False, smc=False, prefill=False, one_block=True),
+    SdkFeatures(SdkVersion.V2_1_0.value, cores=True, smc=True, prefill=False),
+    SdkFeatures(SdkVersion.V2_2_0.value, cores=True, smc=True, prefill=True),
+    SdkFeatures(SdkVersion.V2_3_0.value, cores=True, smc=True, prefill=True, par_el1=True, keeps_deferred=True),
 )
 """Oldest first."""
 NEWEST = KNOWN[-1]
