@@ -57,7 +57,7 @@ def python() -> Finding:
     """The interpreter and the packages that pyproject.toml names."""
     version = ".".join(map(str, sys.version_info[:3]))
     absent = []
-    for package in ("pydantic", "jinja2", "pyfdt", "PyYAML", "fabric", "pyserial"):
+    for package in ("pydantic", "jinja2", "pyfdt", "PyYAML", "fabric", "pyserial", "pyelftools"):
         try:
             importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

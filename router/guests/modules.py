@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from router.elf import check_machine, module_info
 from router.errors import DescriptionError, HostError
-from router.guests.elf import check_machine, module_info
 from router.words import did_you_mean
 
 _SUFFIXES = (".ko", ".ko.xz", ".ko.gz", ".ko.zst")

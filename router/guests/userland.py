@@ -10,10 +10,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from router.description.guest_image import Definition
+from router.elf import check_machine, is_elf, needed_libraries
 from router.errors import DescriptionError, HostError
 from router.guests import debs
 from router.guests.cpio import FileSpec, regular, symlink
-from router.guests.elf import check_machine, is_elf, needed_libraries
 from router.guests.python import (
     OPTIMISED,
     Compiler,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from router import files
+from router.elf import segments
 from router.errors import HostError
 from router.microkit.programs import ROOT, Program, programs
 from router.microkit.toolchain import FLAGS, LINK, Toolchain, find_toolchain
@@ -175,18 +175,8 @@ def compile_programs(
     return {program.name: step.product for program, step in zip(objects, links, strict=True)}
 
 
-PT_LOAD = 1
-
-
 def sizes(program: Path) -> Sizes:
-    """The sizes of a program's segments, from its ELF headers (System V ABI, chapter 5)."""
-    raw = program.read_bytes()
-    (table,) = struct.unpack_from("<Q", raw, 32)
-    entry, count = struct.unpack_from("<HH", raw, 54)
-    loaded = zeroed = 0
-    for place in range(table, table + entry * count, entry):
-        kind, _, _, _, _, in_file, in_memory, _ = struct.unpack_from("<IIQQQQQQ", raw, place)
-        if kind == PT_LOAD:
-            loaded += in_file
-            zeroed += in_memory - in_file
-    return Sizes(loaded, zeroed)
+    """The sizes of a program's loaded segments."""
+    loaded = segments(program.read_bytes())
+    in_file = sum(len(each.data) for each in loaded)
+    return Sizes(in_file, sum(each.memory_size for each in loaded) - in_file)
