@@ -46,6 +46,15 @@ def segments(data: bytes) -> list[Segment]:
         ]
 
 
+def section(data: bytes, name: str) -> bytes:
+    """The content of the section of that name; HostError when there is none."""
+    with _opened(data) as elf:
+        found = elf.get_section_by_name(name)
+        if found is None:
+            raise HostError(f"an ELF file without the section {name}", _DAMAGED)
+        return bytes(found.data())
+
+
 def needed_libraries(data: bytes) -> list[str]:
     """The DT_NEEDED names (sonames) of a dynamically linked executable or library; [] for a static one."""
     from elftools.elf.dynamic import DynamicSection
