@@ -70,7 +70,7 @@ def find_description(name: str) -> Path:
         here = sorted(other.name for other in Path().glob("*.yaml"))
         near = nearest(name, [*here, *shipped, *(other.removesuffix(".yaml") for other in shipped)])
         raise DescriptionError(
-            f"there is no file '{name}', and no shipped description of that name",
+            f"no file and no shipped description is called '{name}'",
             f"did you mean '{near}'?  shipped: {known}" if near else f"shipped: {known}",
         )
     here_is = Path.cwd()

@@ -64,7 +64,7 @@ def opened(path: ModelPath, base: Path, file: Path) -> Generator[Finding, None, 
         with full.open("rb") as stream:
             return Opened(stream.read(HEADER_SIZE), os.fstat(stream.fileno()).st_size)
     except FileNotFoundError:
-        hint = near(full) or "paths are relative to the folder of the description"
+        hint = near(full) or "paths are relative to the description's folder"
         yield Finding(path, f"there is no file '{file}'", hint)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or "unknown reason"

@@ -54,7 +54,7 @@ def microkit(parts: Parts) -> Iterator[Finding]:
         if guest.cpu is not None and not smp:
             yield Finding(
                 ("guests", name, "cpu"),
-                f"a core is chosen, but configuration '{chosen.config}' runs on one core only",
+                f"'cpu' needs a multicore configuration, and '{chosen.config}' uses one core",
                 f"write microkit: {{config: smp-{chosen.config}}}, or remove 'cpu'",
             )
 
@@ -80,8 +80,8 @@ def images(parts: Parts) -> Iterator[Finding]:
             shown = "passthrough" in guest.model_fields_set
             yield Finding(
                 ("guests", name, "passthrough") if shown else ("guests", name),
-                f"the server '{name}' owns no device, so it has no USB device to export",
-                f"write passthrough: [NODE] with a USB controller; `router board {parts.board}` lists the nodes",
+                f"the server '{name}' owns no device, so it cannot export USB devices",
+                f"add passthrough: [NODE] with a USB controller; `router board {parts.board}` lists the nodes",
                 key=not shown,
             )
 
@@ -104,15 +104,15 @@ def scheduling(parts: Parts) -> Iterator[Finding]:
     for name, guest in readable(parts):
         if guest.budget is not None and guest.period is None:
             yield Finding(
-                ("guests", name, "budget"), "a budget needs its period", "write period: 10 ms, say, beside it"
+                ("guests", name, "budget"), "'budget' needs a 'period'", "add a period, such as period: 10 ms"
             )
         elif guest.period is not None and guest.budget is None:
-            yield Finding(("guests", name, "period"), "a period needs a budget", "write budget: 5 ms, say, beside it")
+            yield Finding(("guests", name, "period"), "'period' needs a 'budget'", "add a budget, such as budget: 5 ms")
         elif guest.budget is not None and guest.period is not None and guest.budget > guest.period:
             yield Finding(
                 ("guests", name, "budget"),
-                "the budget is longer than its period",
-                "a guest can use at most the whole period",
+                "the budget is longer than the period",
+                "write a budget of at most the period",
                 related=((("guests", name, "period"), "the period"),),
             )
 
@@ -133,9 +133,9 @@ def firmware_calls(parts: Parts) -> Iterator[Finding]:
             if first < index:
                 yield Finding(
                     ("guests", name, "smc", index),
-                    f"SMC call 0x{call:08X} is given twice",
-                    "keep one of them",
-                    related=((("guests", name, "smc", first), "first here"),),
+                    f"duplicate SMC call 0x{call:08X}",
+                    "remove one of them",
+                    related=((("guests", name, "smc", first), "first"),),
                 )
 
 
@@ -150,9 +150,9 @@ def passthrough(parts: Parts) -> Iterator[Finding]:
             both = first[0] == name
             yield Finding(
                 ("guests", name, "passthrough", index),
-                f"'{device}' is given twice" if both else f"'{device}' is given to '{first[0]}' and to '{name}'",
-                "keep one of them" if both else "a device has one owner: remove it from one of the guests",
-                related=((("guests", first[0], "passthrough", first[1]), "first here"),),
+                f"duplicate device '{device}'" if both else f"'{device}' is assigned to both '{first[0]}' and '{name}'",
+                "remove one of them" if both else "a device has one owner: remove it from one of the guests",
+                related=((("guests", first[0], "passthrough", first[1]), "first"),),
             )
 
 

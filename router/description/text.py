@@ -79,8 +79,8 @@ def read_text(path: Path) -> Text:
             [
                 text.diagnostic(
                     text.at(len(before), len(before[-1]) + 1),
-                    f"the character U+{code:04X} cannot stand in a YAML file",
-                    f'remove it, or write it as "\\u{code:04x}" between double quotes',
+                    f"character U+{code:04X} is not allowed in a YAML file",
+                    f'remove it, or write "\\u{code:04x}" in a double-quoted string',
                 )
             ]
         )

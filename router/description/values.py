@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from router.words import UNITS, listing, nearest
 
 DURATIONS = {"us": 1, "µs": 1, "ms": 1000, "s": 1_000_000}
-LEAST_DURATION = 100
+MIN_DURATION = 100
 """Microseconds; seL4's scheduler takes no budget below a few timer ticks and its own worst-case time."""
 
 USB_CLASSES = {
@@ -102,7 +102,7 @@ def parse_size(value: object) -> int:
         raise Unfit("a size needs a unit", f"write '{value} MiB' (or B, KiB, GiB)")
     match = re.fullmatch(r"(\d{1,15}) ?([A-Za-z]+)", value, re.ASCII) if isinstance(value, str) else None
     if match is None:
-        raise Unfit(f"{shown(value)} is no size", "write a whole number and a unit, such as '512 MiB'")
+        raise Unfit(f"invalid size {shown(value)}", "write a whole number and a unit, such as '512 MiB'")
     number, unit = match.groups()
     if unit not in UNITS:
         near = {"K": "KiB", "M": "MiB", "G": "GiB"}.get(re.sub("I?B$|YTES?$", "", unit.upper()))
@@ -118,10 +118,10 @@ def parse_duration(value: object) -> int:
         raise Unfit("a duration needs a unit", f"write '{value} ms' (or us, s)")
     match = re.fullmatch(r"(\d{1,12}) ?(us|µs|ms|s)", value, re.ASCII) if isinstance(value, str) else None
     if match is None:
-        raise Unfit(f"{shown(value)} is no duration", "write a whole number and us, ms or s, such as '10 ms'")
+        raise Unfit(f"invalid duration {shown(value)}", "write a whole number and us, ms or s, such as '10 ms'")
     duration = int(match[1]) * DURATIONS[match[2]]
-    if duration < LEAST_DURATION:
-        raise Unfit(f"{shown(value)} is too short", f"the least is {LEAST_DURATION} us")
+    if duration < MIN_DURATION:
+        raise Unfit(f"{shown(value)} is too short", f"the minimum is {MIN_DURATION} us")
     return duration
 
 
@@ -152,13 +152,13 @@ def parse_allow(value: object) -> Allow:
         else None
     )
     if match is None:
-        raise Unfit(f"{shown(value)} is no rule", form)
+        raise Unfit(f"invalid rule {shown(value)}", form)
     source, destination, protocol, port = match.groups()
     if protocol not in ("tcp", "udp", "icmp"):
         near = nearest(protocol, ("tcp", "udp", "icmp")) or {"ping": "icmp"}.get(protocol)
         raise Unfit(f"unknown protocol '{protocol}'", f"did you mean '{near}'?" if near else form)
     if protocol == "icmp" and port is not None:
-        raise Unfit("icmp takes no port", f"write '{source} -> {destination} icmp'")
+        raise Unfit("icmp has no port", f"write '{source} -> {destination} icmp'")
     if protocol != "icmp" and port is None:
         raise Unfit(f"{protocol} needs a port", f"write '{source} -> {destination} {protocol}/PORT'")
     if port is not None and not 1 <= int(port[:9]) <= 65535:
@@ -184,7 +184,7 @@ def parse_device_id(value: object) -> VendorProduct:
     match = re.fullmatch(r"([0-9a-fA-F]{4}):([0-9a-fA-F]{4})", value) if isinstance(value, str) else None
     if match is None:
         raise Unfit(
-            f"{shown(value)} is no USB device",
+            f"invalid USB device ID {shown(value)}",
             'write vendor:product as four hexadecimal digits each, as lsusb shows them, such as "046d:c31c"',
         )
     return VendorProduct(int(match[1], 16), int(match[2], 16))
@@ -194,17 +194,17 @@ def check_path(value: str) -> str:
     """A bus and port chain such as `1-1.4` (Linux, drivers/usb/core: bus, '-', ports joined by '.')."""
     if re.fullmatch(r"[1-9]\d{0,2}-[1-9]\d{0,2}(\.[1-9]\d{0,2}){0,5}", value, re.ASCII):
         return value
-    hint = "write bus-port[.port…] as Linux names the socket, such as '1-1.4'"
+    hint = "write bus-port[.port…] as Linux names the USB port, such as '1-1.4'"
     if re.fullmatch(r".*:\d+\.\d+", value):
         hint = f"leave the interface out: '{value.rpartition(':')[0]}'"
-    raise Unfit(f"{shown(value)} is no USB path", hint)
+    raise Unfit(f"invalid USB path {shown(value)}", hint)
 
 
 def parse_class(value: object) -> int:
     """A USB class code from a name or a number from 1 to 255."""
     if isinstance(value, int) and not isinstance(value, bool):
         if not 1 <= value <= 255:
-            raise Unfit(f"{value} is no USB class", "write its name, or a number from 1 to 255")
+            raise Unfit(f"invalid USB class {value}", "write its name, or a number from 1 to 255")
         return value
     if isinstance(value, str) and value in USB_CLASSES:
         return USB_CLASSES[value]
@@ -212,7 +212,7 @@ def parse_class(value: object) -> int:
     if isinstance(value, str):
         near = COMMON_CLASSES.get(value.lower()) or nearest(value, list(USB_CLASSES))
     raise Unfit(
-        f"{shown(value)} is no USB class",
+        f"unknown USB class {shown(value)}",
         f"did you mean '{near}'?" if near else f"write {listing(USB_CLASSES)}, or the class's number",
     )
 
@@ -220,7 +220,7 @@ def parse_class(value: object) -> int:
 def check_serial(value: str) -> str:
     """A serial number as a device's string descriptor can hold it, and a line of a policy file too."""
     if not value.isprintable():
-        raise Unfit("the serial number holds a character that cannot be printed", "write it as lsusb -v shows it")
+        raise Unfit("the serial number contains an unprintable character", "write it as lsusb -v shows it")
     return value
 
 
@@ -228,11 +228,11 @@ def check_mac(value: str) -> str:
     """A unicast Ethernet address, lower case."""
     if not re.fullmatch(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}", value):
         raise Unfit(
-            f"{shown(value)} is no Ethernet address",
+            f"invalid Ethernet address {shown(value)}",
             'write six pairs of hexadecimal digits, such as "52:54:00:12:34:56"',
         )
     if int(value[:2], 16) & 1:
-        raise Unfit(f"{shown(value)} is a multicast address", "a guest's is unicast: its first byte is even")
+        raise Unfit(f"{shown(value)} is a multicast address", "use a unicast address: its first byte is even")
     if set(value) <= {"0", ":"}:
         raise Unfit("the Ethernet address is all zeros", 'choose a local one, such as "52:54:00:12:34:56"')
     return value.lower()
@@ -243,8 +243,8 @@ def check_name(value: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_-]*", value, re.ASCII):
         better = re.sub(r"[^a-z0-9_-]+", "-", value.lower()).strip("-_0123456789")
         raise Unfit(
-            f"{shown(value)} is no name",
-            "a name is a lower-case letter, then lower-case letters, digits, '-' and '_'"
+            f"invalid name {shown(value)}",
+            "a name starts with a lower-case letter and has lower-case letters, digits, '-' and '_'"
             + (f": write '{better}'" if better and better != value else ""),
         )
     return value
@@ -254,7 +254,7 @@ def check_device_name(value: str) -> str:
     """The name, path, alias or &label of a node (Devicetree Specification 0.4, sections 2.2, 3.3 and 6.2)."""
     if not re.fullmatch(r"&[A-Za-z_]\w*|(/[\w,.+-]+(@[\w,.+-]+)?)+|[\w,.+-]+(@[\w,.+-]+)?", value, re.ASCII):
         raise Unfit(
-            f"{shown(value)} names no device-tree node",
+            f"invalid device-tree node name {shown(value)}",
             'write a node\'s name such as usb@38100000, its full path, an alias, or a label such as "&usb3_0"',
         )
     return value
@@ -268,7 +268,7 @@ def parse_address(value: object) -> IPv4Address:
         hint = "write four numbers from 0 to 255, such as 10.77.0.2"
         if isinstance(value, str) and "/" in value:
             hint = f"leave the prefix length out: {value.partition('/')[0]}"
-        raise Unfit(f"{shown(value)} is no IPv4 address", hint) from None
+        raise Unfit(f"invalid IPv4 address {shown(value)}", hint) from None
 
 
 def parse_subnet(value: object) -> IPv4Network:
@@ -278,20 +278,20 @@ def parse_subnet(value: object) -> IPv4Network:
     try:
         network = IPv4Network(text, strict=False)
     except ValueError:
-        raise Unfit(f"{shown(value)} is no IPv4 network", hint) from None
+        raise Unfit(f"invalid IPv4 subnet {shown(value)}", hint) from None
     if "/" not in text:
-        raise Unfit("the subnet lacks its prefix length", f"write {text}/24, say")
+        raise Unfit("the subnet has no prefix length", f"add one, such as {text}/24")
     if str(network.network_address) != text.partition("/")[0]:
-        raise Unfit(f"{shown(value)} is an address within a network", f"write the network: {network}")
+        raise Unfit(f"{shown(value)} has host bits set", f"write the network address: {network}")
     return network
 
 
 def check_bootargs(value: str) -> str:
     """Words for the kernel command line, half of the 2,048 bytes that arm64 Linux takes (COMMAND_LINE_SIZE)."""
     if not value.isprintable() or not value.isascii():
-        raise Unfit("the kernel command line holds a character other than printable ASCII", "write it on one line")
+        raise Unfit("the kernel command line contains a character that is not printable ASCII", "write it on one line")
     if len(value) > 1024:
-        raise Unfit(f"the kernel command line is {len(value)} characters long", "at most 1024 are possible")
+        raise Unfit(f"the kernel command line is {len(value)} characters long", "the maximum is 1024")
     return value
 
 

@@ -132,9 +132,9 @@ def test_a_slip_in_one_guest_does_not_hide_what_is_wrong_elsewhere(tmp_path: Pat
     )
     assert errors(tmp_path, text) == [
         "unknown field 'memroy'",
-        "'mtu' must be a whole number, not the text 'fast'",
+        "'mtu' must be a whole number, not the string 'fast'",
         "there is no guest 'sever'",
-        "'nonsense' is no rule",
+        "invalid rule 'nonsense'",
         "there is no guest 'clint'",
         "'to' is missing",
     ]

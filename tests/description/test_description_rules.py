@@ -97,7 +97,7 @@ def test_rules_that_differ_are_no_duplicates(usb: str, tmp_path: Path) -> None:
 
 def test_a_rule_without_from_and_one_with_the_only_server_are_the_same_rule(tmp_path: Path) -> None:
     usb = "{device: 046d:c31c, from: server, to: client}, {device: 046d:c31c, to: client}"
-    assert findings(tmp_path, usb=usb) == ["this rule stands twice"]
+    assert findings(tmp_path, usb=usb) == ["duplicate rule"]
 
 
 def test_the_same_socket_of_two_servers_are_two_sockets(tmp_path: Path) -> None:
@@ -116,7 +116,9 @@ def test_each_conversation_that_an_allow_list_lacks_is_named_once(tmp_path: Path
     more = "  other: {image: usb-client}\n"
     usb = "{path: 1-1, to: client}, {path: 1-2, to: client}, {path: 1-3, to: other}"
     lacking = findings(tmp_path, more=more, usb=usb, network="allow: []")
-    assert lacking == [f"'{name}' may not reach the USB/IP service of 'server'" for name in ("client", "other")]
+    assert lacking == [
+        f"'{name}' is not allowed to reach the USB/IP service of 'server'" for name in ("client", "other")
+    ]
     assert findings(tmp_path, more=more, usb=usb) == []
     network = "allow: [client -> server tcp/3240, other -> server tcp/3240]"
     assert findings(tmp_path, more=more, usb=usb, network=network) == []
@@ -124,7 +126,7 @@ def test_each_conversation_that_an_allow_list_lacks_is_named_once(tmp_path: Path
 
 def test_the_answer_of_the_server_needs_no_rule_but_its_direction_counts(tmp_path: Path) -> None:
     found = findings(tmp_path, usb="{path: 1-1, to: client}", network="allow: [server -> client tcp/3240]")
-    assert found == ["'client' may not reach the USB/IP service of 'server'"]
+    assert found == ["'client' is not allowed to reach the USB/IP service of 'server'"]
 
 
 def test_a_guest_without_a_part_in_usb_is_no_receiver(tmp_path: Path) -> None:
