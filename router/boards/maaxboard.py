@@ -2,8 +2,8 @@
 
 from router.boards.model import (
     Board,
+    BoardDevice,
     BootLoader,
-    Device,
     EmulatedBoard,
     Gic,
     KernelTree,
@@ -32,8 +32,8 @@ BOARD = Board(
     start="go 0x50000000",
     boot_loader=BootLoader(),
     gic=Gic(version=3, distributor=Range(0x3880_0000, 0x1_0000), redistributor=Range(0x3888_0000, 0x2_0000)),
-    uart=Device(UartKind.IMX, Range(0x3086_0000, 0x1_0000), irq=58),
-    timer=Device(TimerKind.IMX_GPT, Range(0x302D_0000, 0x1_0000), irq=87),
+    uart=BoardDevice(UartKind.IMX, Range(0x3086_0000, 0x1_0000), irq=58),
+    timer=BoardDevice(TimerKind.IMX_GPT, Range(0x302D_0000, 0x1_0000), irq=87),
     # Interrupts above the SoC's own 128 SPIs, so that no pass-through device can have the same one.
     virtio=VirtioSlots(base=0x0A00_0000, stride=0x200, irq=224),
     max_irq=160,

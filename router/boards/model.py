@@ -77,7 +77,7 @@ class Gic:
 
 
 @dataclass(frozen=True)
-class Device:
+class BoardDevice:
     """A device that one of our own protection domains drives."""
 
     kind: str
@@ -161,8 +161,8 @@ class Board:
     """The boot loader's command that starts it."""
     boot_loader: BootLoader
     gic: Gic
-    uart: Device
-    timer: Device
+    uart: BoardDevice
+    timer: BoardDevice
     virtio: VirtioSlots
     max_irq: int
     """Largest interrupt number the kernel's build for this board knows."""

@@ -1,6 +1,16 @@
 """QEMU's `virt` machine with `virtualization=on`: the memory map of QEMU's hw/arm/virt.c, GICv2, highmem off."""
 
-from router.boards.model import Board, BootLoader, Device, EmulatedBoard, Gic, Range, TimerKind, UartKind, VirtioSlots
+from router.boards.model import (
+    Board,
+    BoardDevice,
+    BootLoader,
+    EmulatedBoard,
+    Gic,
+    Range,
+    TimerKind,
+    UartKind,
+    VirtioSlots,
+)
 
 MiB = 1 << 20
 
@@ -28,8 +38,8 @@ BOARD = Board(
         cpu_interface=Range(0x0801_0000, 0x1_0000),
         vcpu_interface=Range(0x0804_0000, 0x1_0000),
     ),
-    uart=Device(UartKind.PL011, Range(0x0900_0000, 0x1000), irq=33),
-    timer=Device(TimerKind.ARM_PHYSICAL, None, irq=30),
+    uart=BoardDevice(UartKind.PL011, Range(0x0900_0000, 0x1000), irq=33),
+    timer=BoardDevice(TimerKind.ARM_PHYSICAL, None, irq=30),
     virtio=VirtioSlots(base=0x0A00_0000, stride=0x200, irq=48),
     max_irq=287,  # 256 SPIs behind 32 private interrupts
     smmu=False,

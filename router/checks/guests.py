@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from router.boards.model import Range
-from router.checks.model import Finding, View, guest_path, invariant, overlapping
+from router.checks.model import Problem, View, guest_path, invariant, overlapping
 from router.plan.models import PAGE, GuestPlan, SystemPlan
 
 TIMER_IRQS = {30: "the physical timer", 29: "the secure timer", 27: "the virtual timer", 26: "the hypervisor timer"}
@@ -18,34 +18,34 @@ MAX_VCPUS = 4
 
 
 @invariant("guests-numbered", "guests are numbered from 0 in the order of the description")
-def guests_numbered(view: View) -> Iterator[Finding]:
+def guests_numbered(view: View) -> Iterator[Problem]:
     for place, guest in enumerate(view.plan.guests):
         if guest.index != place:
-            yield Finding(
+            yield Problem(
                 f"the guest '{guest.name}' has the number {guest.index} and stands at place {place}",
                 guest_path(guest.name),
             )
 
 
 @invariant("one-vmm-per-guest", "each guest is one virtual machine, with its vCPUs, in a VMM of its own")
-def one_vmm_per_guest(view: View) -> Iterator[Finding]:
+def one_vmm_per_guest(view: View) -> Iterator[Problem]:
     machines = {pd.vm.name: pd for pd in view.plan.pds if pd.vm is not None}
     for guest in view.plan.guests:
         pd = machines.pop(guest.name, None)
         if pd is None or pd.vm is None:
-            yield Finding(f"no protection domain runs the guest '{guest.name}'", guest_path(guest.name))
+            yield Problem(f"no protection domain runs the guest '{guest.name}'", guest_path(guest.name))
         elif len(pd.vm.vcpus) != guest.vcpus or not 1 <= guest.vcpus <= MAX_VCPUS:
-            yield Finding(
+            yield Problem(
                 f"the guest '{guest.name}' is to have {guest.vcpus} vCPUs (1 to {MAX_VCPUS}), and '{pd.name}' gives it"
                 f" {len(pd.vm.vcpus)}",
                 guest_path(guest.name, "vcpus"),
             )
     for name, pd in machines.items():
-        yield Finding(f"'{pd.name}' runs a virtual machine '{name}', and there is no such guest")
+        yield Problem(f"'{pd.name}' runs a virtual machine '{name}', and there is no such guest")
 
 
 @invariant("ram-where-told", "each guest's RAM is mapped, in full and executable, where its device tree says it is")
-def ram_where_told(view: View) -> Iterator[Finding]:
+def ram_where_told(view: View) -> Iterator[Problem]:
     for guest in view.plan.guests:
         pd = view.vmm_of(guest.name)
         if pd is None or pd.vm is None:
@@ -53,7 +53,7 @@ def ram_where_told(view: View) -> Iterator[Finding]:
         for space, maps, perms in (("the virtual machine", pd.vm.maps, "rwx"), (f"'{pd.name}'", pd.maps, "rw")):
             mapped = [view.map_range(each) for each in maps if each.perms == perms]
             if guest.ram not in mapped:
-                yield Finding(
+                yield Problem(
                     f"the guest '{guest.name}' has RAM at {guest.ram}, and {space} maps none there ({perms})",
                     guest_path(guest.name, "memory"),
                 )
@@ -82,10 +82,10 @@ def guest_map(plan: SystemPlan, guest: GuestPlan) -> list[tuple[Range, str]]:
     "RAM, virtio devices, interrupt controller and devices of a guest do not overlap in its eyes",
     after=("kernel-devices",),
 )
-def guest_map_overlap(view: View) -> Iterator[Finding]:
+def guest_map_overlap(view: View) -> Iterator[Problem]:
     for guest in view.plan.guests:
         for (first, one), (second, other) in overlapping(guest_map(view.plan, guest)):
-            yield Finding(
+            yield Problem(
                 f"in the guest '{guest.name}' {one} {first} and {other} {second} overlap",
                 guest_path(guest.name, "passthrough"),
             )
@@ -99,7 +99,7 @@ def guest_map_overlap(view: View) -> Iterator[Finding]:
         "guest-map",
     ),
 )
-def trapped_pages(view: View) -> Iterator[Finding]:
+def trapped_pages(view: View) -> Iterator[Problem]:
     for guest in view.plan.guests:
         pd = view.vmm_of(guest.name)
         gic = view.plan.board.gic
@@ -115,7 +115,7 @@ def trapped_pages(view: View) -> Iterator[Finding]:
                     trapped.start // PAGE * PAGE, PAGE * -(-trapped.end // PAGE) - trapped.start // PAGE * PAGE
                 )
                 if place is not None and place.overlaps(page):
-                    yield Finding(
+                    yield Problem(
                         f"the guest '{guest.name}' has '{each.region}' {place} mapped over {what} {trapped}: its"
                         " accesses would not reach the VMM"
                     )
@@ -123,44 +123,44 @@ def trapped_pages(view: View) -> Iterator[Finding]:
 
 
 @invariant("guest-interrupts", "no two devices of a guest have the same interrupt in its eyes")
-def guest_interrupts(view: View) -> Iterator[Finding]:
+def guest_interrupts(view: View) -> Iterator[Problem]:
     for guest in view.plan.guests:
         first = dict(TIMER_IRQS)
         seen = [(device.irq, f"virtio device '{device.name}'") for device in guest.virtio]
         seen += [(irq.number, irq.node or "a device that it owns") for irq in guest.passthrough.irqs]
         for number, what in seen:
             if number in first:
-                yield Finding(
+                yield Problem(
                     f"in the guest '{guest.name}' interrupt {number} belongs to {first[number]} and to {what}",
                     guest_path(guest.name, "passthrough"),
                 )
             elif not 32 <= number <= LAST_SPI:
-                yield Finding(f"in the guest '{guest.name}' {what} has interrupt {number}; there are 32 to {LAST_SPI}")
+                yield Problem(f"in the guest '{guest.name}' {what} has interrupt {number}; there are 32 to {LAST_SPI}")
             first.setdefault(number, what)
 
 
 @invariant("smc-filter", "SMC calls are 32-bit function identifiers, only for guests that ask, and never PSCI's")
-def smc_filter(view: View) -> Iterator[Finding]:
+def smc_filter(view: View) -> Iterator[Problem]:
     for guest in view.plan.guests:
         for place, number in enumerate(guest.smc):
             subject = guest_path(guest.name, "smc", place)
             if not 0 <= number < 1 << 32:
-                yield Finding(
+                yield Problem(
                     f"'{guest.name}' may make the SMC call {number:#x}, and function identifiers have 32 bits", subject
                 )
             elif any(number in functions for functions in PSCI):
-                yield Finding(
+                yield Problem(
                     f"'{guest.name}' may make the SMC call {number:#x}, by which the firmware stops the board",
                     subject,
                     "leave PSCI out: the VMM answers it for the guest alone",
                 )
         pd = view.vmm_of(guest.name)
         if pd is not None and pd.smc != bool(guest.smc):
-            yield Finding(
+            yield Problem(
                 f"'{pd.name}' {'may' if pd.smc else 'may not'} make SMC calls, and '{guest.name}' asks for"
                 f" {len(guest.smc)}",
                 guest_path(guest.name, "smc"),
             )
     for pd in view.plan.pds:
         if pd.vm is None and pd.smc:
-            yield Finding(f"'{pd.name}' may make SMC calls, and it has no guest")
+            yield Problem(f"'{pd.name}' may make SMC calls, and it has no guest")

@@ -14,7 +14,7 @@ Subject = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Problem:
     """What an invariant's function yields: the message names both colliding things, with their ranges."""
 
     message: str
@@ -36,7 +36,7 @@ class Violation:
         return f"{self.invariant}: {self.message}"
 
 
-Check = Callable[["View"], Iterable[Finding]]
+Check = Callable[["View"], Iterable[Problem]]
 
 
 @dataclass(frozen=True)

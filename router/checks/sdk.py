@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from router.boards.model import Range
-from router.checks.model import Finding, View, guest_path, invariant
+from router.checks.model import Problem, View, guest_path, invariant
 from router.description.sdk_versions import KNOWN, SdkFeatures, oldest_with, sdk_features
 from router.errors import DescriptionError
 from router.plan.models import LARGE_PAGE, PAGE
@@ -21,9 +21,9 @@ def features(view: View) -> SdkFeatures | None:
 
 
 @invariant("sdk-known", "the SDK version is one whose format is known")
-def sdk_known(view: View) -> Iterator[Finding]:
+def sdk_known(view: View) -> Iterator[Problem]:
     if features(view) is None:
-        yield Finding(
+        yield Problem(
             f"Microkit SDK {view.plan.sdk} is not known",
             ("microkit", "sdk"),
             f"write one of {', '.join(known.version for known in KNOWN)}",
@@ -31,10 +31,10 @@ def sdk_known(view: View) -> Iterator[Finding]:
 
 
 @invariant("sdk-config", "the SDK version has the kernel configuration", after=("sdk-known",))
-def sdk_config(view: View) -> Iterator[Finding]:
+def sdk_config(view: View) -> Iterator[Problem]:
     known = features(view)
     if view.plan.config.startswith("smp-") and known is not None and not known.cores:
-        yield Finding(
+        yield Problem(
             f"SDK {known.version} has no configuration '{view.plan.config}'",
             ("microkit", "config"),
             f"use SDK {oldest_with('cores')} or newer, or '{view.plan.config.removeprefix('smp-')}'",
@@ -42,30 +42,30 @@ def sdk_config(view: View) -> Iterator[Finding]:
 
 
 @invariant("cores", "cores are named only with an smp configuration, and the board has them", after=("sdk-config",))
-def cores(view: View) -> Iterator[Finding]:
+def cores(view: View) -> Iterator[Problem]:
     board, config = view.plan.board, view.plan.config
     for pd in view.plan.pds:
         wanted = {pd.cpu} | {vcpu.cpu for vcpu in (pd.vm.vcpus if pd.vm is not None else ())}
         subject = guest_path(pd.vm.name, "cpu") if pd.vm is not None else None
         for core in sorted(each for each in wanted if each is not None):
             if not config.startswith("smp-"):
-                yield Finding(
+                yield Problem(
                     f"'{pd.name}' is to run on core {core}, and the configuration '{config}' has one core",
                     subject,
                     f"write 'config: smp-{config}' (SDK {oldest_with('cores')} or newer), or leave 'cpu' out",
                 )
             elif not 0 <= core < board.cores:
-                yield Finding(
+                yield Problem(
                     f"'{pd.name}' is to run on core {core}; {board.title} has 0 to {board.cores - 1}", subject
                 )
 
 
 @invariant("sdk-smc", "SMC calls are forwarded only by an SDK version whose kernels can", after=("sdk-known",))
-def sdk_smc(view: View) -> Iterator[Finding]:
+def sdk_smc(view: View) -> Iterator[Problem]:
     known = features(view)
     for pd in view.plan.pds:
         if pd.smc and known is not None and not known.smc:
-            yield Finding(
+            yield Problem(
                 f"'{pd.name}' forwards SMC calls, and the kernels of SDK {known.version} are built without them",
                 guest_path(pd.vm.name, "smc") if pd.vm is not None else None,
                 f"use SDK {oldest_with('smc')} or newer, or leave 'smc' out",
@@ -104,7 +104,7 @@ def free_pieces(view: View) -> Iterator[Range]:
     "an SDK version that places all pages of one size in one piece has such a piece",
     after=("sdk-known",),
 )
-def sdk_one_block(view: View) -> Iterator[Finding]:
+def sdk_one_block(view: View) -> Iterator[Problem]:
     known = features(view)
     if known is None or not known.one_block:
         return
@@ -114,7 +114,7 @@ def sdk_one_block(view: View) -> Iterator[Finding]:
             region.size for region in view.plan.regions if region.phys_addr is None and region.page_size == page
         )
         if needed > largest:
-            yield Finding(
+            yield Problem(
                 f"SDK {known.version} places all {size_text(page)} pages of queues, frames and images in one piece:"
                 f" they are {rounded_size(needed)}, and the largest free piece of RAM has {rounded_size(largest)}",
                 ("microkit", "sdk"),

@@ -39,13 +39,13 @@ ETHERNET_HEADER = 14
 """Bytes before the packet: two addresses and the type (IEEE 802.3); the guests see no check sequence."""
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     """Frozen; unknown fields are errors; no silent conversions beyond those that a field's type names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True)
 
 
-class Microkit(Strict):
+class Microkit(StrictModel):
     """Which Microkit SDK and which of its configurations the system is built with."""
 
     sdk: SdkVersion = SdkVersion.AUTO
@@ -55,7 +55,7 @@ class Microkit(Strict):
     the others take debug calls from every guest."""
 
 
-class UsbController(Strict):
+class UsbController(StrictModel):
     """The virtual USB host controller that a client guest sees."""
 
     version: Literal[2, 3] = 3
@@ -64,7 +64,7 @@ class UsbController(Strict):
     """Root ports of each speed."""
 
 
-class ImageFiles(Strict):
+class ImageFiles(StrictModel):
     """A guest image of the user's own, instead of one from guest-images/. Paths are relative to the description."""
 
     kernel: File
@@ -95,7 +95,7 @@ class OnExit(StrEnum):
     STOP = "stop"
 
 
-class Guest(Strict):
+class Guest(StrictModel):
     """One Linux guest."""
 
     image: Image
@@ -129,7 +129,7 @@ class Guest(Strict):
     """Core that the guest and its VMM run on; needs an `smp-` configuration."""
 
 
-class Queue(Strict):
+class Queue(StrictModel):
     """Room for what a guest sends: `depth` times `buffer` bytes, in 2 MiB pages, for at most 256 frames at a time.
 
     On Microkit a frame takes as many contiguous bytes as it has, whatever the size of a buffer.
@@ -141,7 +141,7 @@ class Queue(Strict):
     """Size of one buffer, a power of two from 2 KiB to 128 KiB; the largest packet and its header must fit in one."""
 
 
-class Network(Strict):
+class Network(StrictModel):
     """The virtual Ethernet between the guests: default deny."""
 
     subnet: Subnet = IPv4Network("10.77.0.0/24")
@@ -154,7 +154,7 @@ class Network(Strict):
     """Shape of the queues between a guest's VMM and the switch."""
 
 
-class UsbRule(Strict):
+class UsbRule(StrictModel):
     """Gives the devices that match to one guest. All matching fields that are present must match."""
 
     device: DeviceId | None = None
@@ -173,7 +173,7 @@ class UsbRule(Strict):
     """Root port of the guest's virtual controller, from 1; by default the first free one."""
 
 
-class Description(Strict):
+class Description(StrictModel):
     """One whole system."""
 
     system: Name

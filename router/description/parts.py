@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from router.description.catalogue import Catalogue, Role
 from router.description.models import Description, Guest, ImageFiles, Microkit, Network, UsbRule
-from router.description.values import Allow, Unfit, parse_allow
+from router.description.values import Allow, InvalidValue, parse_allow
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -132,5 +132,5 @@ def read_allow(line: object) -> Allow | None:
     """The rule, or None when the line is none: that is reported from the whole description."""
     try:
         return parse_allow(line)
-    except Unfit:
+    except InvalidValue:
         return None

@@ -300,7 +300,7 @@ class Builder:
             elif key.text in entries:
                 self.problem(
                     key.span,
-                    f"duplicate field '{key.text}'",
+                    f"duplicate key '{key.text}'",
                     "remove one of them",
                     remark="second",
                     related=[Label(entries[key.text][0].span, "first")],

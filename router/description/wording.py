@@ -11,7 +11,7 @@ from router.description import fields
 from router.description.diagnostics import Diagnostic
 from router.description.models import IMAGE_FILES, IMAGE_NAME
 from router.description.source import Scalar, SourceText
-from router.description.values import Unfit, shown
+from router.description.values import InvalidValue, shown
 from router.words import listing, nearest
 
 Path = tuple[str | int, ...]
@@ -52,8 +52,8 @@ def word(source: SourceText, detail: ErrorDetails, path: Path) -> Diagnostic:
     if kind == "extra_forbidden":
         return unknown(source, path)
     is_key = "[key]" in detail["loc"]
-    if kind == "value_error" and isinstance(context.get("error"), Unfit):
-        unfit: Unfit = context["error"]
+    if kind == "value_error" and isinstance(context.get("error"), InvalidValue):
+        unfit: InvalidValue = context["error"]
         return source.diagnostic(path, str(unfit), unfit.hint, key=is_key)
     message, hint = of_value(source, kind, context, path, detail["input"])
     return source.diagnostic(path, message, hint, key=is_key)

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from router.devicetree.advice import Advice, boot_arguments
+from router.devicetree.advice import BootArgument, boot_arguments
 from router.devicetree.interrupts import interrupts_of, is_gic, is_transparent
-from router.devicetree.nature import is_bus, is_emulated, is_furniture, masters_bus
+from router.devicetree.nature import is_bus, is_emulated, is_non_device, masters_bus
 from router.devicetree.node import Node
 from router.devicetree.references import Need, references
-from router.devicetree.resources import Irq, MmioRegion, irqs, mmio_regions
+from router.devicetree.resources import MmioRegion, OwnedIrq, irqs, mmio_regions
 from router.devicetree.tree import Tree
 from router.errors import DescriptionError
 
@@ -36,7 +36,7 @@ LOOKED_UP = {
 
 
 @dataclass(frozen=True)
-class Because:
+class Reason:
     """A node came in because of `property` of `node` (a path); `parent`, `child` and `compatible` are relations of
     that name.
     """
@@ -54,7 +54,7 @@ class Member:
     """
 
     path: str
-    because: tuple[Because, ...]
+    because: tuple[Reason, ...]
     kind: MemberKind
     dma: bool
     compatible: tuple[str, ...]
@@ -74,9 +74,9 @@ class Closure:
     selected: tuple[str, ...]
     members: tuple[Member, ...]
     regions: tuple[MmioRegion, ...]
-    irqs: tuple[Irq, ...]
+    irqs: tuple[OwnedIrq, ...]
     notes: tuple[str, ...]
-    bootargs: tuple[Advice, ...]
+    bootargs: tuple[BootArgument, ...]
 
     @property
     def dma(self) -> bool:
@@ -96,12 +96,12 @@ class Closure:
     def member(self, path: str) -> Member | None:
         return next((member for member in self.members if member.path == path), None)
 
-    def chain(self, path: str) -> tuple[Because, ...]:
+    def chain(self, path: str) -> tuple[Reason, ...]:
         """The steps from a chosen device to `path`: each names a node and the property that led on from it. Empty for
         a chosen one.
         """
         by_path = {member.path: member for member in self.members}
-        steps: list[Because] = []
+        steps: list[Reason] = []
         here = by_path[path]
         while here.because:
             steps.append(here.because[0])
@@ -196,7 +196,7 @@ def passthrough_device(tree: Tree, reference: str) -> Node:
             f"'{reference}' cannot be passed through: every guest gets its own from its VMM",
             "leave it out: the guest has one already",
         )
-    if is_bus(node) or is_furniture(node):
+    if is_bus(node) or is_non_device(node):
         raise DescriptionError(
             f"'{reference}' is no device and cannot be passed through",
             "name the devices on it; `router board` lists them",
@@ -208,7 +208,7 @@ def passthrough_candidates(tree: Tree) -> tuple[str, ...]:
     """The paths of the nodes that can be passed through: devices with registers that the VMM does not emulate."""
     found = []
     for node in tree.walk():
-        if "compatible" in node and not is_bus(node) and not is_furniture(node) and not is_emulated(node):
+        if "compatible" in node and not is_bus(node) and not is_non_device(node) and not is_emulated(node):
             regions, _ = mmio_regions(tree, [node])
             if regions:
                 found.append(node.path)
@@ -220,13 +220,13 @@ class _Walk:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
-        self.reasons: dict[str, list[Because]] = {}
+        self.reasons: dict[str, list[Reason]] = {}
         self.notes: list[str] = []
         self._chosen: set[str] = set()
         self._whole: set[str] = set()
         self._queue: deque[tuple[Node, bool]] = deque()
 
-    def add(self, node: Node, because: Because | None, whole: bool) -> None:
+    def add(self, node: Node, because: Reason | None, whole: bool) -> None:
         if node.parent is None or is_emulated(node):
             return
         path = node.path
@@ -254,7 +254,7 @@ class _Walk:
             if node.path in self._whole:
                 for child in node.children.values():
                     if child.enabled:
-                        self.add(child, Because(node.path, CHILD), whole=True)
+                        self.add(child, Reason(node.path, CHILD), whole=True)
 
     def _follow(self, node: Node) -> None:
         path, bus = node.path, is_bus(node)
@@ -264,19 +264,19 @@ class _Walk:
                 continue
             if reference.target is None:
                 raise node.malformed(reference.name, f"points to no usable node (phandle {reference.handle:#x})")
-            self.add(reference.target, Because(path, reference.name), whole=kind.whole)
+            self.add(reference.target, Reason(path, reference.name), whole=kind.whole)
         if not bus:
             self._follow_interrupts(node)
             for name in node.compatible:
                 for target in self.tree.compatible_with(*LOOKED_UP.get(name, ())):
-                    self.add(target, Because(path, LOOKUP), whole=False)
+                    self.add(target, Reason(path, LOOKUP), whole=False)
         if node.parent is not None:
-            self.add(node.parent, Because(path, PARENT), whole=False)
+            self.add(node.parent, Reason(path, PARENT), whole=False)
 
     def _follow_interrupts(self, node: Node) -> None:
         for interrupt in interrupts_of(self.tree, node):
             if not is_gic(interrupt.controller) and not is_transparent(interrupt.controller):
-                self.add(interrupt.controller, Because(node.path, interrupt.what), whole=False)
+                self.add(interrupt.controller, Reason(node.path, interrupt.what), whole=False)
 
 
 def _left_out(tree: Tree, owned: Sequence[Node]) -> tuple[str, ...]:

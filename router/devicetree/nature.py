@@ -66,7 +66,7 @@ def is_emulated(node: Node) -> bool:
     return _top_level(node) == "cpus"
 
 
-def is_furniture(node: Node) -> bool:
+def is_non_device(node: Node) -> bool:
     """A node that describes no device: memory, chosen, aliases, …, or is in one that does not."""
     top = _top_level(node)
     return top is None or top.partition("@")[0] in NOT_DEVICES

@@ -49,10 +49,10 @@ class Userland:
 class Unpacked:
     """All members of the image's packages, by path, with the package of each."""
 
-    members: dict[str, debs.Member]
+    members: dict[str, debs.PackageFile]
     owners: dict[str, str]
 
-    def content(self, path: str) -> debs.Member:
+    def content(self, path: str) -> debs.PackageFile:
         """The file at `path`, links within the packages followed; HostError when there is none."""
         seen = set()
         while path in self.members and path not in seen:
@@ -73,7 +73,7 @@ def unpack(packages: Mapping[str, Path]) -> Unpacked:
             not path.startswith("usr/share/doc/") or path.endswith("/copyright")
         )
 
-    members: dict[str, debs.Member] = {}
+    members: dict[str, debs.PackageFile] = {}
     owners: dict[str, str] = {}
     for name, deb in packages.items():
         for member in debs.members(deb, wanted):

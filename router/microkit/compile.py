@@ -34,7 +34,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Step:
+class BuildStep:
     """One command and what it makes. `inputs`: a hash of all that the product depends on."""
 
     what: str
@@ -60,7 +60,7 @@ def digest(parts: Iterable[str | bytes]) -> str:
     return found.hexdigest()
 
 
-def run_step(step: Step, log: Path) -> None:
+def run_step(step: BuildStep, log: Path) -> None:
     """Run a step's command; it writes `%` in place of the product, aside. HostError with its first error line."""
     step.product.parent.mkdir(parents=True, exist_ok=True)
     aside = step.product.with_name(f".{step.product.name}.new")
@@ -82,7 +82,7 @@ def run_step(step: Step, log: Path) -> None:
     step.stamp.write_text(step.inputs)
 
 
-def run_steps(steps: Sequence[Step], log: Path) -> None:
+def run_steps(steps: Sequence[BuildStep], log: Path) -> None:
     """Run those that are not done, as many at a time as there are processors; the first error ends it."""
     todo = [step for step in steps if not step.is_done()]
     if not todo:
@@ -118,14 +118,14 @@ class Compilation:
         found = [path for folder in program.includes for path in sorted((ROOT / folder).glob("*.h"))]
         return digest([self.sdk(), *(part for path in found for part in (path.name, path.read_bytes()))])
 
-    def object_steps(self, program: Program) -> list[Step]:
+    def object_steps(self, program: Program) -> list[BuildStep]:
         """Compiling the sources of a program; programs with the same folders of headers share objects."""
         common = self.common(program)
         generated = self.folder / "objects" / "generated" / f"{program.name}.c"
         steps = [self.object_step(program, ROOT / name, name, [common]) for name in program.sources]
         return [*steps, self.object_step(program, generated, f"generated/{program.name}.c", [common, self.payloads])]
 
-    def object_step(self, program: Program, source: Path, name: str, inputs: list[str]) -> Step:
+    def object_step(self, program: Program, source: Path, name: str, inputs: list[str]) -> BuildStep:
         """Compiling one source."""
         group = program.includes[0].replace("/", "-")
         command = (
@@ -138,9 +138,9 @@ class Compilation:
         )
         product = self.folder / "objects" / group / f"{name.replace('/', '-')}.o"
         hashed = digest([*inputs, self.toolchain.version, *command, source.read_bytes()])
-        return Step(f"compiling {name}", product, command, hashed)
+        return BuildStep(f"compiling {name}", product, command, hashed)
 
-    def link_step(self, program: Program, objects: Sequence[Step]) -> Step:
+    def link_step(self, program: Program, objects: Sequence[BuildStep]) -> BuildStep:
         """Linking a program from its objects."""
         command = (
             *(*self.toolchain.linker, *LINK, f"-L{self.board_dir / 'lib'}"),
@@ -148,7 +148,7 @@ class Compilation:
             *("-lmicrokit", "-Tmicrokit.ld", "-o", "%"),
         )
         inputs = digest([self.sdk(), self.toolchain.version, *command, *(each.inputs for each in objects)])
-        return Step(f"linking {program.name}", self.folder / "programs" / f"{program.name}.elf", command, inputs)
+        return BuildStep(f"linking {program.name}", self.folder / "programs" / f"{program.name}.elf", command, inputs)
 
 
 def compile_programs(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from router.elf import section
 from router.errors import HostError
-from router.microkit.compile import Step, digest, run_steps
+from router.microkit.compile import BuildStep, digest, run_steps
 from router.microkit.programs import ROOT
 from router.microkit.toolchain import FLAGS, find_toolchain
 
@@ -28,7 +28,7 @@ def guard_code(folder: Path) -> bytes:
     source = ROOT / SOURCE
     command = (*toolchain.compiler, *FLAGS, "-c", str(source), "-o", "%")
     inputs = digest([toolchain.version, *command, source.read_bytes()])
-    step = Step(f"assembling {SOURCE}", folder.absolute() / "guard.o", command, inputs)
+    step = BuildStep(f"assembling {SOURCE}", folder.absolute() / "guard.o", command, inputs)
     run_steps([step], folder / "compiler.log")
     return section(step.product.read_bytes(), SECTION)
 

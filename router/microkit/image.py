@@ -23,7 +23,7 @@ REPORT = "report.txt"
 
 
 @dataclass(frozen=True)
-class BootImage:
+class LoaderImage:
     """A bootable image and what it is made of."""
 
     path: Path
@@ -55,7 +55,7 @@ class BootImage:
 
 def build_boot_image(
     plan: SystemPlan, sdk: Sdk, loaded: Mapping[str, Loaded], folder: Path, progress: Callable[[str], None]
-) -> BootImage:
+) -> LoaderImage:
     """Make `loader.img` in a build folder that has all other files; what is unchanged is not made again.
 
     loaded: where each guest's files go. HostError when the SDK lacks the board, the compiler is missing or refuses a
@@ -77,7 +77,7 @@ def build_boot_image(
         stamp.write_text(inputs)
     programs = {name: sizes(path) for name, path in built.items()}
     kernel = board_dir / "elf" / KERNEL
-    return BootImage(image, sdk.version, plan.config, plan.board.start, programs, kernel)
+    return LoaderImage(image, sdk.version, plan.config, plan.board.start, programs, kernel)
 
 
 def payloads(plan: SystemPlan, folder: Path) -> list[Path]:

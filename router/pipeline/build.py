@@ -18,16 +18,15 @@ from pathlib import Path
 from router import files
 from router.checks import check_plan
 from router.description.models import ImageFiles
-from router.devicetree import Gic as TreeGic
-from router.devicetree import GuestTreeSpec, Span, Tree, VirtioSlot, client_tree, server_tree
+from router.devicetree import AddressRange, GuestGic, GuestTreeSpec, Tree, VirtioSlot, client_tree, server_tree
 from router.errors import DescriptionError
 from router.guests import GuestImage, build_image
 from router.linux_boot import HEADER_SIZE, NotAKernelImage, read_kernel_header
 from router.microkit.configuration import Loaded
-from router.microkit.image import BootImage, build_boot_image, discard
+from router.microkit.image import LoaderImage, build_boot_image, discard
 from router.microkit.system import render_system
 from router.pipeline.inputs import Planned, Progress, report
-from router.pipeline.layout import GuestFiles, Layout, place
+from router.pipeline.layout import GuestFiles, GuestLayout, place
 from router.pipeline.manifest import manifest
 from router.pipeline.overlay import overlay
 from router.plan.domains import payload_files
@@ -44,31 +43,31 @@ class Built:
     plan: SystemPlan
     guests: dict[str, GuestFiles]
     images: dict[str, GuestImage]
-    boot_image: BootImage | None = None
+    boot_image: LoaderImage | None = None
     """None without an SDK, or when only what a split run needs was asked for."""
 
 
-def guest_tree_spec(plan: SystemPlan, guest: GuestPlan, layout: Layout | None) -> GuestTreeSpec:
+def guest_tree_spec(plan: SystemPlan, guest: GuestPlan, layout: GuestLayout | None) -> GuestTreeSpec:
     """What the device tree of a guest says beside the board's own nodes."""
     gic = plan.board.gic
     second = gic.cpu_interface if gic.version == 2 else gic.redistributors(guest.vcpus)
     assert second is not None, "a board's GIC has the second frame of its version"
     return GuestTreeSpec(
         name=guest.name,
-        memory=Span(guest.ram.start, guest.ram.size),
+        memory=AddressRange(guest.ram.start, guest.ram.size),
         vcpus=guest.vcpus,
-        gic=TreeGic(
+        gic=GuestGic(
             version=3 if gic.version == 3 else 2,
-            distributor=Span(gic.distributor.start, gic.distributor.size),
-            cpu=Span(second.start, second.size),
+            distributor=AddressRange(gic.distributor.start, gic.distributor.size),
+            cpu=AddressRange(second.start, second.size),
         ),
         bootargs=guest.bootargs,
-        initrd=Span(layout.initrd.start, layout.initrd.size) if layout else Span(guest.ram.start, 0),
+        initrd=AddressRange(layout.initrd.start, layout.initrd.size) if layout else AddressRange(guest.ram.start, 0),
         virtio=tuple(VirtioSlot(device.address, device.irq) for device in guest.virtio),
     )
 
 
-def guest_tree(planned: Planned, plan: SystemPlan, guest: GuestPlan, layout: Layout | None) -> Tree:
+def guest_tree(planned: Planned, plan: SystemPlan, guest: GuestPlan, layout: GuestLayout | None) -> Tree:
     """The tree of one guest: the board's, pruned, for the one that owns devices; a minimal one for the others."""
     spec = guest_tree_spec(plan, guest, layout)
     closure = planned.closures.get(guest.name)

@@ -23,7 +23,7 @@ from router.linux_boot import (
 
 
 @dataclass(frozen=True)
-class Layout:
+class GuestLayout:
     """Guest-physical places of what is loaded; `initrd` is the base archive with the guest's own behind it."""
 
     kernel: Range
@@ -44,10 +44,12 @@ class GuestFiles:
     base: Path
     overlay: Path
     tree: Path
-    layout: Layout
+    layout: GuestLayout
 
 
-def place(guest: str, ram: Range, header: KernelHeader, *, base_size: int, overlay_size: int, tree_size: int) -> Layout:
+def place(
+    guest: str, ram: Range, header: KernelHeader, *, base_size: int, overlay_size: int, tree_size: int
+) -> GuestLayout:
     """Kernel at the bottom, device tree in the last large page, initramfs right below it; sizes in bytes.
 
     DescriptionError when they and what Linux needs to start do not fit into `ram`.
@@ -63,7 +65,7 @@ def place(guest: str, ram: Range, header: KernelHeader, *, base_size: int, overl
     tree_start = (ram.end - MAX_TREE) & ~(MAX_TREE - 1)
     initrd_start = (tree_start - initrd_size(base_size, overlay_size)) & ~(INITRD_ALIGN - 1)
     overlay_start = initrd_start + initrd_size(base_size, 0)
-    return Layout(
+    return GuestLayout(
         kernel=kernel,
         base=Range(initrd_start, base_size),
         overlay=Range(overlay_start, overlay_size),

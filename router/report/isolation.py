@@ -19,7 +19,7 @@ WIDTH = 132
 
 
 @dataclass(frozen=True)
-class Holder:
+class AddressSpace:
     """Somebody with an address space: a protection domain, or a virtual machine (a guest)."""
 
     name: str
@@ -36,7 +36,7 @@ class Holder:
 class Access:
     """What one holder may do with a region."""
 
-    holder: Holder
+    holder: AddressSpace
     rights: str
     cached: bool
 
@@ -52,7 +52,7 @@ class Region:
     file: str | None
     access: tuple[Access, ...]
 
-    def rights_of(self, holder: Holder) -> str:
+    def rights_of(self, holder: AddressSpace) -> str:
         return next((each.rights for each in self.access if each.holder == holder), "")
 
     @property
@@ -71,18 +71,18 @@ class Region:
 class Isolation:
     """The access matrix of a system."""
 
-    holders: tuple[Holder, ...]
+    holders: tuple[AddressSpace, ...]
     regions: tuple[Region, ...]
 
     @property
-    def guests(self) -> tuple[Holder, ...]:
+    def guests(self) -> tuple[AddressSpace, ...]:
         return tuple(holder for holder in self.holders if holder.guest)
 
     def shared_by_guests(self) -> tuple[Region, ...]:
         """Regions that several guests map."""
         return tuple(region for region in self.regions if sum(each.holder.guest for each in region.access) > 1)
 
-    def devices_of(self, guest: Holder) -> tuple[Region, ...]:
+    def devices_of(self, guest: AddressSpace) -> tuple[Region, ...]:
         """Registers that this guest alone maps."""
         return tuple(
             region for region in self.regions if region.device and [each.holder for each in region.access] == [guest]
@@ -95,13 +95,13 @@ def parse_isolation(text: str) -> Isolation:
         system = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise HostError(f"this is no system description file: {error}") from error
-    holders: list[Holder] = []
+    holders: list[AddressSpace] = []
     access: dict[str, list[Access]] = {}
     for pd in system.iter("protection_domain"):
         vm = pd.find("virtual_machine")
         guest = vm.attrib["name"] if vm is not None else None
-        spaces = [(Holder(pd.attrib["name"], False, guest), pd)]
-        spaces += [(Holder(guest, True), vm)] if vm is not None and guest is not None else []
+        spaces = [(AddressSpace(pd.attrib["name"], False, guest), pd)]
+        spaces += [(AddressSpace(guest, True), vm)] if vm is not None and guest is not None else []
         for holder, element in spaces:
             holders.append(holder)
             for each in element.findall("map"):

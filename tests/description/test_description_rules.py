@@ -12,7 +12,7 @@ from router.description.guest_image import BootSizes
 from router.description.load import load
 from router.description.sdk_versions import KNOWN, SdkVersion
 from router.description.values import (
-    Unfit,
+    InvalidValue,
     check_mac,
     check_name,
     check_path,
@@ -152,7 +152,7 @@ def test_names_that_serve_everywhere_are_accepted(name: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["A", "-a", "1a", "a.b", "a/b", "ä", "", "a\n"])
 def test_other_names_are_refused(name: str) -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidValue):
         check_name(name)
 
 
@@ -168,14 +168,14 @@ def test_a_size_is_a_number_and_a_unit(text: str, size: int) -> None:
     "value", [512, "512", "1.5 GiB", "-1 MiB", "MiB", "512 mib", "512  MiB", True, None, [], "٣ MiB"]
 )
 def test_anything_else_is_no_size(value: object) -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidValue):
         parse_size(value)
 
 
 def test_a_duration_is_kept_in_microseconds() -> None:
     assert [parse_duration(text) for text in ("100 us", "10 ms", "1s")] == [100, 10_000, 1_000_000]
     for wrong in ("99 us", 10, "10", "1 min", -1):
-        with pytest.raises(Unfit):
+        with pytest.raises(InvalidValue):
             parse_duration(wrong)
 
 
@@ -186,21 +186,21 @@ def test_a_usb_path_is_linuxs(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["0-1", "1-0", "1", "1-1.", "1-1.2.3.4.5.6.7", "usb1", "1-1:1.0"])
 def test_other_paths_are_refused(text: str) -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidValue):
         check_path(text)
 
 
 def test_a_class_is_a_name_or_a_number_from_1_to_255() -> None:
     assert [parse_class(value) for value in ("hid", "mass-storage", 14, 255)] == [3, 8, 14, 255]
     for wrong in (0, 256, True, "HID ", 1.0, None):
-        with pytest.raises(Unfit):
+        with pytest.raises(InvalidValue):
             parse_class(wrong)
 
 
 def test_an_ethernet_address_is_unicast_and_kept_in_lower_case() -> None:
     assert check_mac("52:54:00:AB:CD:EF") == "52:54:00:ab:cd:ef"
     for wrong in ("01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "52:54:00:12:34", "52-54-00-12-34-56"):
-        with pytest.raises(Unfit):
+        with pytest.raises(InvalidValue):
             check_mac(wrong)
 
 

@@ -6,11 +6,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.devicetree import Closure, Gic, GuestTreeSpec, Span, Tree, conflicts, dependency_closure, server_tree
+from router.devicetree import (
+    AddressRange,
+    Closure,
+    GuestGic,
+    GuestTreeSpec,
+    Tree,
+    conflicts,
+    dependency_closure,
+    server_tree,
+)
 from router.errors import DescriptionError, RouterError
 
+GIC = GuestGic(3, AddressRange(0x800_0000, 0x1_0000), AddressRange(0x80A_0000, 0x2_0000))
 SPEC = GuestTreeSpec(
-    "g", Span(0x8000_0000, 0x1000_0000), 1, Gic(3, Span(0x800_0000, 0x1_0000), Span(0x80A_0000, 0x2_0000))
+    "g",
+    AddressRange(0x8000_0000, 0x1000_0000),
+    1,
+    GIC,
 )
 
 
