@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Avnet MaaXBoard (NXP i.MX 8M Quad): addresses of the SoC's reference manual, as the public device trees use them."""
 
 from router.boards.model import (

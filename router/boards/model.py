@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The facts of a board that the plan, the run and the deployment need. Addresses and sizes are in bytes."""
 
 from __future__ import annotations

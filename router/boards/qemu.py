@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """QEMU's `virt` machine with `virtualization=on`: the memory map of QEMU's hw/arm/virt.c, GICv2, highmem off."""
 
 from router.boards.model import (

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Least privilege: who may read, write and execute what."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The board's devices and interrupts: each has one owner, and none is the kernel's."""
 
 from __future__ import annotations

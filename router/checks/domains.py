@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Protection domains, virtual machines and channels: names, identifiers, priorities, stacks.
 
 The limits are those of the Microkit manual.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Inside one guest: what it sees at which address and on which interrupt, and that the VMM backs it."""
 
 from __future__ import annotations

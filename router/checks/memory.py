@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Physical memory and address spaces: what is where, and that nothing is where something else is."""
 
 from __future__ import annotations

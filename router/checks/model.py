@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What an invariant is, how one registers, and the view of a plan that all of them share."""
 
 from __future__ import annotations

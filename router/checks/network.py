@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The virtual Ethernet and the USB grants that go over it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the chosen SDK version, configuration and board can do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a description can refer to by name: shipped descriptions, boards, guest images. And where those are."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """One finding about a text that a person wrote: where, what, and what to write instead.
 
 maaxboard.yaml:11:19: error: no node 'usb@38100001' in the board's device tree

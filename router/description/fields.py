@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the models say about the field at a path of the YAML: its mapping's fields, its bounds, its choices."""
 
 from __future__ import annotations

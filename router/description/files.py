@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The files that a description names: there, readable, and of the kind that their field wants."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What guest-images/*.yaml say of each guest image: its role, packages, kernel modules, programs, files, sizes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The description as typed, frozen models: what a user may write, and nothing else.
 
 Values are what the user means (bytes, integers, addresses), parsed from the forms of `router.description.values`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a plain (unquoted) YAML scalar means, and which ones mean different things to different readers.
 
 Only the core schema of YAML 1.2.2 (section 10.3) is read. Much software still reads YAML 1.1, where `no` is false,

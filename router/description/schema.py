@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The JSON schema of a description, for editors: completion, hover texts and checks while typing.
 
 It describes the text that a user writes (a size is a string with a unit), not the values that it is read into. What

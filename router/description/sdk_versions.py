@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What each version of the Microkit SDK offers, from the manuals and release notes of 2.0.1 to 2.3.0."""
 
 from __future__ import annotations

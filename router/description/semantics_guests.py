@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Rules about the board, the SDK and each guest."""
 
 from __future__ import annotations

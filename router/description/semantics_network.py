@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Rules about the virtual Ethernet: addresses, queues and who may talk."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Rules about USB: which device comes from which guest and goes to which."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """YAML as a tree in which every key and value keeps its place in the file.
 
 The parser is PyYAML's (the C one where it is built in); what a scalar means is decided in `router.description.scalars`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the YAML parser could not read, in our words and with what to write instead."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A file's text, read carefully: every way in which it can fail to be one gets its own error."""
 
 from __future__ import annotations

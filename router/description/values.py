@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The scalar forms of the description: sizes with units, USB names, switch rules. Errors say what to write instead.
 
 Each form is a parser from what YAML gave to what the user meant, an annotated type that the models use, and the JSON

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What Pydantic found, in our words: the field, what is wrong with its value, and what to write instead."""
 
 from __future__ import annotations

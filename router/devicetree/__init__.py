@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Device trees: reading and writing, the closure of what a pass-through device depends on, and the trees that guests
 boot with.
 """

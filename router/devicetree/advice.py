@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Boot arguments that a guest needs because of what it owns, each with its reason."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The dependency closure of pass-through devices: every node that must go to the guest with them, and because of what.
 
 A driver that lacks a provider waits for it for ever ("deferred probe pending"), so whatever a required phandle names

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Two guests that need the same hardware: which, and by which chain each of them came to need it."""
 
 from __future__ import annotations

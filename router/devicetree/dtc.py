@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Device tree sources to blobs by `dtc`, and overlays onto trees by `fdtoverlay`. Both take a few milliseconds."""
 
 from __future__ import annotations

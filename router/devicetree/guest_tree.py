@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The device trees that guests boot with: a client's, made from nothing, and a pass-through guest's, cut from the
 board's.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """From `interrupts`, `interrupts-extended` and `interrupt-map` to the interrupt numbers of the GIC.
 
 Devicetree Specification 0.4, chapter 2.4; specifiers of the GIC: Linux's binding arm,gic(-v3).yaml. Numbers are

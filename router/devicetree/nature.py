@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a node is: a bus, something that the VMM emulates, a device; and whether it can master the bus.
 
 A device tree does not say which devices do DMA. Whatever is not known to leave memory alone counts as able to.

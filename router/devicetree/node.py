@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """One node of a device tree: raw property bytes, sub-nodes, and the readings of them that the specification defines."""
 
 from __future__ import annotations

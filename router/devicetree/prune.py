@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The board's tree cut down to what one guest owns, with every reference to what stayed behind taken out or turned to
 the GIC.
 """

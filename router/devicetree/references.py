@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Which properties hold phandles, how many cells follow each, and whether what they point to must come along.
 
 The names and argument counts are those of the bindings in Linux (Documentation/devicetree/bindings) and dt-schema.

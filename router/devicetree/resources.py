@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a guest must be given so that its devices work: pages of registers and interrupts, derived from the nodes it
 owns.
 """

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A whole device tree: nodes by path, alias, label, name or phandle; reading and writing of blobs."""
 
 from __future__ import annotations

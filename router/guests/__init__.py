@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Guest images out of Debian packages, the overlays that tell guests apart, the control channel to a running guest."""
 
 from router.description.guest_image import extend_definitions, image_names

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A private apt for another architecture: the machine's sources and keys; lists, cache and package state of its own.
 
 Nothing of the system's package state is read or changed, no root is needed, and signatures are checked by apt as ever.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Initramfs archives: cpio "newc" out of a mapping of paths, the same bytes for the same content.
 
 Format: Linux Documentation/driver-api/early-userspace/buffer-format.rst. The kernel accepts archives one after another,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Reading .deb files without installing them: members of the data archive, no maintainer scripts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Guest images: a Debian kernel and an initramfs of our own making, cached by everything that goes into them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """An initramfs as a few archives one after another, each compressed once and kept by its content.
 
 The kernel unpacks concatenated archives as one. What changes often (our programs and scripts) is small and apart from

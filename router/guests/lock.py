@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A lock file: the packages of every image type, by version and sha256, so that images stay the same until it changes.
 
 Text, one fact a line, sorted, to read well in a diff:

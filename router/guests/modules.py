@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Kernel modules: which ones an image needs, and the order in which init can load them one by one.
 
 Debian's kernel packages carry no modules.dep (depmod makes it at installation), so the dependencies are read from each

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Which packages an image is made of: asked of apt once, kept, the same until somebody asks for newer ones."""
 
 from __future__ import annotations

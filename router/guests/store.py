@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Locks of the content cache."""
 
 from __future__ import annotations

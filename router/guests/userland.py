@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A guest's root file system out of Debian packages: chosen files, the libraries that they need, busybox, Python."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Compiles and links the programs of all protection domains: in parallel, and only what has changed.
 
 Objects lie under `objects/` of the build folder, programs under `programs/`. Beside each lies a file `*.inputs` with a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The C files that tell each protection domain its part of the plan: one constant each, in the layout of our headers.
 
 The headers are `vmm/config.h`, `drivers/console.h`, `drivers/timer_pd.h`, `vswitch/pd/config.h`, and, where the SDK

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """From a build folder to `loader.img`: generated configuration, programs, and the SDK's `microkit` tool."""
 
 from __future__ import annotations

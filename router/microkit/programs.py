@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Which C files make each protection domain's program. Pure: names of files, and no look at their content but the list.
 
 All sources are in the checkout beside this package: `vmm/`, `drivers/`, `vswitch/`, `common/`. One generated file for

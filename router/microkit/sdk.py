@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Microkit SDKs on this computer: where they are, their versions, the boards and configurations that they have.
 
 Looked for in this order: the folder that `MICROKIT_SDK` names, `microkit-sdk-*` under ~/.local/share, under /opt.

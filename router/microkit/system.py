@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The system description file (`.system`) of a plan: one renderer for all SDK versions, through one template.
 
 A version gets the attributes that its manual lists and no other; numbers that the tool reads as decimal only

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Writes a build folder: images, device trees, overlays, the system description file, the report and the manifest.
 
 build/<system>/

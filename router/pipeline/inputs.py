@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a plan is made from, gathered: the board, its device tree, who owns what of it, the guests' roles, the SDK."""
 
 from __future__ import annotations

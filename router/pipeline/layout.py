@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Where the kernel, the initramfs and the device tree lie in a guest's RAM: the same for the VMM and for QEMU.
 
 Source: Linux, Documentation/arch/arm64/booting.rst (2 MiB aligned base plus text_offset; device tree 8-byte aligned;

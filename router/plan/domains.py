@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The protection domains around the guests: what each may touch, which interrupts it gets, whom it can call.
 
 Layout of a VMM's address space: the guest's RAM at its own guest-physical address (so that a guest's pointer needs

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The guests as Linux sees them: RAM, addresses, virtio devices, kernel arguments, and who gets which USB device.
 
 Everything is given out in the order of the description, so a guest that is appended changes nothing of the others.

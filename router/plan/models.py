@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The planned system: what Microkit is told, what each guest sees, what the switch lets through. Frozen; in bytes.
 
 The objects of the first part have the names and attributes of the Microkit manual's system description file; those of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """From a description, a board and what the guests own of it to the whole plan."""
 
 from __future__ import annotations

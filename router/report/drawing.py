@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Pictures: boxes, texts and lines at fixed places, written as SVG through one template.
 
 Colours are names of classes in the template's style sheet, which knows a light and a dark form of each. The pictures

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Who can read, write and execute what: derived from the text that the microkit tool reads, and from nothing else.
 
 Of the plan nothing is believed here: if the renderer wrote a map that the plan does not have, this shows it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The isolation matrix as a picture, from the same text that the microkit tool reads."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The memory map: who has which part of the board's RAM, and whose each device's registers are."""
 
 from __future__ import annotations

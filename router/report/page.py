@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The report: one HTML page with the pictures and everything that was decided, which needs nothing from elsewhere."""
 
 from __future__ import annotations

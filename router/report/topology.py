@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The system in one picture: hardware at the bottom, seL4 on it, protection domains, guests on top.
 
 The way of a USB device is drawn through it: from the socket to the server guest, through the switch, to each client.

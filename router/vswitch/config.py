@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the switch is told: ports with one MAC and one IPv4 address each, and the conversations that may pass."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The switch's configuration as text: the host process's file and the protection domain's C header. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """For each invariant a plan that holds, and one minimal change that breaks it and nothing else."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Ways to break one thing of a plan and leave the rest as it is."""
 
 from __future__ import annotations

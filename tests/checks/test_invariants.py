@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Each invariant holds for a good plan, and one minimal change breaks exactly it, with exactly this message."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Random valid systems break no invariant; random changes to them are caught by the invariant meant for each."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """How an error looks: the line, the carets, the advice."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """From a file to a description, and the way back from a description to the place in the file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Where the rules across fields draw the line: what is just right is accepted, one step further is not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """YAML as the description reads it: the core schema of YAML 1.2, and every value with its place."""
 
 from __future__ import annotations

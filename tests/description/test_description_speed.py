@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Reading a description is quick enough not to be noticed. Processor time is measured: other work does not count."""
 
 from __future__ import annotations

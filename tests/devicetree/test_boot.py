@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Debian's kernel boots on our trees in QEMU's virt machine, with the guests' RAM where seL4 will have it."""
 
 from __future__ import annotations

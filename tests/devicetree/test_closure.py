@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a pass-through device needs comes along, with the reason; what it does not need stays behind."""
 
 from __future__ import annotations

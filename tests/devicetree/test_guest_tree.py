@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The trees that guests boot with: golden text, dtc's judgement, and no trace of what the guest does not own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Interrupts arrive at the GIC input that the device tree means, whichever way it says so."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Every arm64 device tree that Debian's kernel ships survives us; the i.MX8MQ ones also survive patching."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The MaaXBoard: its tree from the kernel package and our fragment, and what its devices bring along."""
 
 from __future__ import annotations

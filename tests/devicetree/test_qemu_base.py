@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Our tree of QEMU's virt machine says what QEMU itself says."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Each NAME.yaml beside this file has one mistake (`many-at-once` has several); NAME.txt is exactly what a user reads.
 
 After a deliberate change of the words run `python tests/errors/test_error_catalogue.py` and read the difference.

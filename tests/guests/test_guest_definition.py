@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The image definitions that are shipped, and the errors of those that are wrong."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Whole images from this machine's package sources."""
 
 from __future__ import annotations

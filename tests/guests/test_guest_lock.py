@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Lock files: what they hold, and what is said when they do not fit."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Which kernel modules an image gets, and in which order."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The .system file: what Microkit's tool reads, for every shipped description and every SDK version."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Kernel, initramfs and device tree have places in a guest's RAM that Linux accepts, or the user is told why not."""
 
 from __future__ import annotations

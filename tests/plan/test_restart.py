@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A guest is started again where its devices can be kept from its memory meanwhile, and else stays down."""
 
 from __future__ import annotations

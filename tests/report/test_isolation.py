@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The isolation matrix says what the generated text says, whatever the plan says."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The switch's configuration in Python: what is refused, how it is rendered, and how the programs are built."""
 
 from __future__ import annotations

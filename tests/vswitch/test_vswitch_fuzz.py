@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Random frames against the core: libFuzzer for a minute, the model checker's harness on random values, and CBMC.
 
 ROUTER_FUZZ_SECONDS sets how long the fuzzer runs (60; 0 skips it).
