@@ -58,7 +58,7 @@ def guests_share_nothing(view: View) -> Iterator[Problem]:
 
 @invariant(
     "guest-ram-private",
-    "guest RAM is mapped by nobody but the guest's own VMM and virtual machine",
+    "only a guest's own VMM and virtual machine map its RAM",
     after=("guests-share-nothing",),
 )
 def guest_ram_private(view: View) -> Iterator[Problem]:

@@ -68,7 +68,7 @@ def devices_not_memory(view: View) -> Iterator[Problem]:
             )
 
 
-@invariant("kernel-devices", "nobody maps the interrupt controller, which is the kernel's")
+@invariant("kernel-devices", "the interrupt controller is mapped by no domain: it belongs to the kernel")
 def kernel_devices(view: View) -> Iterator[Problem]:
     for region in view.of_kind(RegionKind.DEVICE):
         for what, place in kernel_registers(view.plan.board):
@@ -190,14 +190,14 @@ def dma_identity(view: View) -> Iterator[Problem]:
                     )
 
 
-@invariant("restart-is-clean", "a guest that is started again owns no device that may still write into its memory")
+@invariant("restart-is-clean", "a guest that is restarted owns no device whose DMA cannot be stopped")
 def restart_is_clean(view: View) -> Iterator[Problem]:
     for guest in view.plan.guests:
         if guest.on_exit == "restart" and guest.passthrough.unstoppable:
             names = ", ".join(guest.passthrough.unstoppable)
             yield Problem(
-                f"'{guest.name}' is to be started again when it has ended, but its VMM cannot keep {names} from"
-                " writing into its memory while it is loaded again",
+                f"'{guest.name}' is to be restarted after a crash, but its VMM cannot stop the DMA of {names}"
+                " into its memory while it is reloaded",
                 guest_path(guest.name, "on_exit"),
                 "write 'on_exit: stop', or leave it out",
             )
@@ -206,8 +206,8 @@ def restart_is_clean(view: View) -> Iterator[Problem]:
 @invariant("dma-is-said", "the plan's notes name every guest that can reach all memory by DMA")
 def dma_is_said(view: View) -> Iterator[Problem]:
     for guest in view.plan.guests:
-        told = any(f"'{guest.name}'" in note and "DMA" in note for note in view.plan.notes)
-        if guest.passthrough.dma and not view.plan.board.smmu and not told:
+        said = any(f"'{guest.name}'" in note and "DMA" in note for note in view.plan.notes)
+        if guest.passthrough.dma and not view.plan.board.smmu and not said:
             yield Problem(
                 f"'{guest.name}' can reach all memory by DMA on this board, and no note says so", guest_path(guest.name)
             )

@@ -49,12 +49,14 @@ def names_legal(view: View) -> Iterator[Problem]:
                 yield Problem(f"a {kind} is named '{name}', and Microkit keeps that name for itself", subject)
             elif not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or len(name) > MAX_NAME:
                 yield Problem(
-                    f"'{name}' is no name for a {kind}: 1 to {MAX_NAME} letters, digits, '_', '-', '.'", subject
+                    f"'{name}' is not a valid name for a {kind}: use 1 to {MAX_NAME} letters, digits, '_', '-', '.'",
+                    subject,
                 )
     for region in view.plan.regions:
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", region.name) or len(region.name) > MAX_NAME:
             yield Problem(
-                f"'{region.name}' is no name for a memory region: 1 to {MAX_NAME} letters, digits, '_', '-', '.'"
+                f"'{region.name}' is not a valid name for a memory region: use 1 to {MAX_NAME} letters, digits, '_',"
+                " '-', '.'"
             )
 
 

@@ -42,11 +42,11 @@ def one_vmm_per_guest(view: View) -> Iterator[Problem]:
                 guest_path(guest.name, "vcpus"),
             )
     for name, pd in machines.items():
-        yield Problem(f"'{pd.name}' runs a virtual machine '{name}', and there is no such guest")
+        yield Problem(f"'{pd.name}' runs the virtual machine '{name}', which is not a guest")
 
 
-@invariant("ram-where-told", "each guest's RAM is mapped, in full and executable, where its device tree says it is")
-def ram_where_told(view: View) -> Iterator[Problem]:
+@invariant("ram-where-planned", "each guest's RAM is mapped in full and executable at the address in its device tree")
+def ram_where_planned(view: View) -> Iterator[Problem]:
     for guest in view.plan.guests:
         pd = view.vmm_of(guest.name)
         if pd is None or pd.vm is None:

@@ -22,14 +22,14 @@ def regions_exist(view: View) -> Iterator[Problem]:
     for space in view.spaces:
         for each in space.maps:
             if each.region not in view.regions:
-                yield Problem(f"{space} maps '{each.region}' at {each.vaddr:#x}, and there is no such memory region")
+                yield Problem(f"{space} maps '{each.region}' at {each.vaddr:#x}, but that memory region does not exist")
 
 
-@invariant("regions-used", "every memory region is mapped by somebody")
+@invariant("regions-used", "every memory region is mapped")
 def regions_used(view: View) -> Iterator[Problem]:
     for region in view.plan.regions:
         if region.name not in view.mapped:
-            yield Problem(f"nobody maps the memory region '{region.name}'", region_subject(region))
+            yield Problem(f"the memory region '{region.name}' is not mapped", region_subject(region))
 
 
 @invariant("pages", "pages are 4 KiB or 2 MiB, and every memory region is a whole number of its pages")
@@ -41,7 +41,7 @@ def pages(view: View) -> Iterator[Problem]:
             ram = region.kind is RegionKind.GUEST_RAM
             best = max(round_up(region.size, region.page_size), region.page_size)
             yield Problem(
-                f"'{region.name}' is {size_text(region.size)}, which is no multiple of its"
+                f"'{region.name}' is {size_text(region.size)}, which is not a multiple of its"
                 f" {size_text(region.page_size)} pages",
                 region_subject(region),
                 f"write 'memory: {size_text(best)}'" if ram else None,
@@ -53,7 +53,7 @@ def physical_alignment(view: View) -> Iterator[Problem]:
     for region in view.plan.regions:
         if region.phys_addr is not None and region.phys_addr % region.page_size:
             yield Problem(
-                f"'{region.name}' lies at {region.phys_addr:#x}, which is no multiple of its"
+                f"'{region.name}' lies at {region.phys_addr:#x}, which is not a multiple of its"
                 f" {size_text(region.page_size)} pages",
                 region_subject(region),
             )
@@ -148,7 +148,7 @@ def map_alignment(view: View) -> Iterator[Problem]:
             region = view.regions[each.region]
             if each.vaddr % region.page_size:
                 yield Problem(
-                    f"{space} maps '{each.region}' at {each.vaddr:#x}, which is no multiple of its"
+                    f"{space} maps '{each.region}' at {each.vaddr:#x}, which is not a multiple of its"
                     f" {size_text(region.page_size)} pages"
                 )
 

@@ -57,7 +57,7 @@ def mac_unique(view: View) -> Iterator[Problem]:
     for guest in view.plan.guests:
         subject = guest_path(guest.name, "mac")
         if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", guest.mac) or int(guest.mac[:2], 16) & 1:
-            yield Problem(f"'{guest.name}' has {guest.mac}, which is no unicast Ethernet address", subject)
+            yield Problem(f"'{guest.name}' has {guest.mac}, which is not a unicast Ethernet address", subject)
         if guest.mac in first:
             yield Problem(
                 f"the guests {quoted((first[guest.mac], guest.name))} both have the Ethernet address {guest.mac}",
@@ -72,7 +72,7 @@ def address_in_subnet(view: View) -> Iterator[Problem]:
     for guest in view.plan.guests:
         if guest.address not in subnet or guest.address in (subnet.network_address, subnet.broadcast_address):
             yield Problem(
-                f"'{guest.name}' has the address {guest.address}, which is no host address of {subnet}",
+                f"'{guest.name}' has the address {guest.address}, which is not a host address of {subnet}",
                 guest_path(guest.name, "address"),
                 f"the subnet has {max(subnet.num_addresses - 2, 0)} host addresses for {len(view.plan.guests)} guests",
             )

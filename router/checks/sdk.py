@@ -51,14 +51,12 @@ def cores(view: View) -> Iterator[Problem]:
         for core in sorted(each for each in wanted if each is not None):
             if not config.startswith("smp-"):
                 yield Problem(
-                    f"'{pd.name}' is to run on core {core}, and the configuration '{config}' has one core",
+                    f"'{pd.name}' needs core {core}, but the configuration '{config}' uses one core",
                     subject,
                     f"write 'config: smp-{config}' (SDK {oldest_with('cores')} or newer), or leave 'cpu' out",
                 )
             elif not 0 <= core < board.cores:
-                yield Problem(
-                    f"'{pd.name}' is to run on core {core}; {board.title} has 0 to {board.cores - 1}", subject
-                )
+                yield Problem(f"'{pd.name}' needs core {core}; {board.title} has cores 0 to {board.cores - 1}", subject)
 
 
 @invariant("sdk-smc", "SMC calls are forwarded only by an SDK version whose kernels can", after=("sdk-known",))

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     progress = _common.Progress()
     planned = _common.plan("qemu.yaml", progress)
     folder = _common.build_folder(args, planned.plan.name)
-    built = build(planned, folder, files.cache_folder(), progress, boot_image=False)
+    built = build(planned, folder, files.cache_folder(), progress, loader_image=False)
     progress.done()
     check.summary(planned, closure=False)
     with tempfile.TemporaryDirectory(prefix="router-demo-") as scratch:

@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     how = "microkit" if args.how == "auto" and planned.sdk is not None else args.how
     check_how(how, planned)
     try:
-        built = build(planned, folder, files.cache_folder(), progress, boot_image=how == "microkit")
+        built = build(planned, folder, files.cache_folder(), progress, loader_image=how == "microkit")
     finally:
         progress.done()
     logs = Path(args.logs) if args.logs else built.folder / "logs"

@@ -74,7 +74,7 @@ def opened(path: ModelPath, base: Path, file: Path) -> Generator[Finding, None, 
 
 
 def near(full: Path) -> str | None:
-    """A hint at a file beside the missing one."""
+    """A hint at a file with a similar name in the same folder."""
     try:
         return did_you_mean(full.name, sorted(other.name for other in full.parent.iterdir()))
     except OSError:

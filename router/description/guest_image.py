@@ -23,10 +23,10 @@ class _Strict(BaseModel):
 
 
 class ModuleLists(_Strict):
-    """Kernel modules by when they load. Each list's dependencies follow of themselves.
+    """Kernel modules by when they load. Dependencies of each list are added.
 
     boot: in this order, before the guest's program starts; late: in the background, once it runs;
-    available: never of themselves, but modprobe finds them.
+    available: not loaded automatically, but modprobe finds them.
     """
 
     boot: tuple[str, ...] = ()

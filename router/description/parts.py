@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What could be read of a description: all of it, or what stands beside its errors.
+"""What could be read of a description: all of it, or the parts without errors.
 
 The checks across fields (`router.description.semantics`) look at this and not at the model, so that a slip in one
 guest does not hide what is wrong with another.

@@ -49,7 +49,7 @@ def resolve(text: str) -> Value:
         return True
     if FALSE.fullmatch(text):
         return False
-    if len(text) <= 40:  # a longer run of digits is no number that a description could mean
+    if len(text) <= 40:  # a description has no use for longer numbers
         if DECIMAL.fullmatch(text):
             return int(text)
         if OCTAL.fullmatch(text) or HEX.fullmatch(text):

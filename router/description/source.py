@@ -311,7 +311,7 @@ class Builder:
         return Mapping(self.span(start, event), bool(start.flow_style), tuple(entries.values()), size, bad)
 
     def given(self, key: Scalar, value: Node) -> Node:
-        """The value of a field, reported when there is none, and its key when that is no text."""
+        """The value of a field, reported when there is none, and its key when that is not a string."""
         if key.plain and not key.bad and (key.value is None or isinstance(key.value, bool)):
             self.problem(
                 key.span, f"YAML does not read '{key.text}' as a string", f'to mean a name, quote it: "{key.text}"'

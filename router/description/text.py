@@ -55,7 +55,7 @@ def make_text(name: str, content: str) -> Text:
 def read_text(path: Path) -> Text:
     """The text of a UTF-8 file of at most MAX_BYTES.
 
-    Raises DescriptionError when it cannot be opened, is no regular file, is too large or is not UTF-8 text.
+    Raises DescriptionError when it cannot be opened, is not a regular file, is too large or is not UTF-8.
     """
     name = str(path)
     try:
@@ -105,7 +105,7 @@ def decode(name: str, raw: bytes) -> str:
 
 
 def neighbour(path: Path) -> str | None:
-    """A hint at a file beside a missing one whose name is near."""
+    """A hint at a file with a similar name in the same folder."""
     try:
         names = sorted(other.name for other in path.parent.iterdir() if other.suffix == path.suffix)
     except OSError:

@@ -66,7 +66,7 @@ COMMON_CLASSES = {
 
 
 class InvalidValue(ValueError):
-    """A value that is no form of its field. `hint` says what to write instead."""
+    """A value that its field does not accept. `hint` says what to write instead."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)

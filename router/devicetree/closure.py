@@ -2,7 +2,7 @@
 """The dependency closure of pass-through devices: every node that must go to the guest with them, and because of what.
 
 A driver that lacks a provider waits for it for ever ("deferred probe pending"), so whatever a required phandle names
-comes along: its provider, the providers of that one, their parents. Nothing else does: of a power controller or an
+is included: its provider, the providers of that one, their parents. Nothing else is: of a power controller or an
 efuse only the parts that are named, of a bus only what lets it pass addresses on.
 """
 
@@ -199,7 +199,7 @@ def passthrough_device(tree: Tree, reference: str) -> Node:
         )
     if is_bus(node) or is_non_device(node):
         raise DescriptionError(
-            f"'{reference}' is no device and cannot be passed through",
+            f"'{reference}' is not a device and cannot be passed through",
             "name the devices on it; `router board` lists them",
         )
     return node
@@ -281,10 +281,10 @@ class _Walk:
 
 
 def _left_out(tree: Tree, owned: Sequence[Node]) -> tuple[str, ...]:
-    """Properties that the guest's tree will lack, because what they lead to stays behind."""
+    """Properties that the guest's tree will lack, because the guest does not have what they refer to."""
     paths = {node.path for node in owned}
     notes = [
-        f"{node.name}: '{reference.name}' is left out, since {reference.target.name} stays behind"
+        f"{node.name}: '{reference.name}' is left out: the guest does not have {reference.target.name}"
         for node in owned
         for reference in references(tree, node)
         if reference.target is not None and reference.target.path not in paths and not is_emulated(reference.target)

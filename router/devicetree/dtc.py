@@ -21,7 +21,7 @@ def compile_source(source: Path) -> bytes:
     if not source.is_file():
         raise HostError(
             "the device tree source is missing",
-            "the dts/ folder belongs beside the router package: use a full checkout",
+            "this installation lacks the folder dts/: install it again",
             str(source),
         )
     return _run("dtc", ["-q", "-@", "-I", "dts", "-O", "dtb", "-o", "-", str(source)], source.name)

@@ -196,6 +196,6 @@ def extended_entries(tree: Tree, node: Node) -> Iterator[tuple[Node, Cells]]:
 
 def _gic_line(node: Node, specifier: Cells) -> GicInput:
     if len(specifier) < 3 or specifier[0] > 1:
-        raise node.malformed("interrupts", f"is no GIC specifier: {' '.join(map(hex, specifier))}")
+        raise node.malformed("interrupts", f"is not a GIC specifier: {' '.join(map(hex, specifier))}")
     kind, number, flags = specifier[:3]
     return GicInput(number + (FIRST_PPI if kind == 1 else FIRST_SPI), "edge" if flags & EDGE_FLAGS else "level")

@@ -13,7 +13,8 @@ from router.devicetree.interrupts import is_gic
 from router.devicetree.node import Node
 
 BUSES = ("simple-bus", "simple-pm-bus", "fsl,aips-bus", "arm,amba-bus", "fsl,spba-bus")
-# The VMM gives every guest these itself; they stay behind, and references to the GIC point to the emulated one.
+# The VMM emulates these for every guest: it does not get the board's, and references to the GIC point to the emulated
+# one.
 EMULATED = (
     "arm,armv8-timer",
     "arm,armv7-timer",

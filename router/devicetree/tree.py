@@ -29,7 +29,7 @@ class Tree:
 
     @classmethod
     def read(cls, path: Path, fault: type[RouterError] = DescriptionError) -> Tree:
-        """Reads a DTB file; raises `fault` when it cannot be read or is no sound DTB."""
+        """Reads a DTB file; raises `fault` when it cannot be read or is not a valid DTB."""
         try:
             data = path.read_bytes()
         except OSError as error:

@@ -45,7 +45,7 @@ def regular(data: bytes, mode: int = 0o644) -> FileSpec:
 
 
 def directory(mode: int = 0o755) -> FileSpec:
-    """A directory. Parents that nobody names are made with 0755."""
+    """A directory. Missing parents are created with 0755."""
     return FileSpec(b"", stat.S_IFDIR | mode)
 
 

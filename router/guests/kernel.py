@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The guest kernel out of Debian's linux-image package: Image, device trees, and the modules that somebody asked for.
+"""The guest kernel out of Debian's linux-image package: Image, device trees, and the requested modules.
 
 A package holds about 300 MB of modules of which an image wants 1 %: the package is read as a stream, and only what is
 asked for reaches the cache.

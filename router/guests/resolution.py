@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which packages an image is made of: asked of apt once, kept, the same until somebody asks for newer ones."""
+"""Which packages an image is made of: resolved by apt once and kept until newer ones are requested."""
 
 from __future__ import annotations
 

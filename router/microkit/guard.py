@@ -34,14 +34,14 @@ def guard_code(folder: Path) -> bytes:
 
 
 def guarded(image: bytes, code: bytes) -> bytes:
-    """A boot image that begins with a branch to `code` behind it, which undoes that and goes on as before.
+    """A loader image that begins with a branch to `code` behind it, which undoes that and goes on as before.
 
     code: of `guard_code`. HostError for an image that a branch does not span.
     """
     at = -(-len(image) // 8) * 8
     if at >= MAX_BRANCH:
         raise HostError(
-            f"the boot image has {at / 1e6:.0f} MB; its first instruction reaches {MAX_BRANCH / 1e6:.0f} MB"
+            f"the loader image has {at / 1e6:.0f} MB; its first instruction reaches {MAX_BRANCH / 1e6:.0f} MB"
         )
     branch = struct.pack("<I", BRANCH | at >> 2)
     return branch + image[4:].ljust(at - 4, b"\0") + code[: -TAIL.size] + TAIL.pack(at, image[:4])

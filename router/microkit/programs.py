@@ -19,7 +19,7 @@ ROOT = resources.root()
 UART_DRIVERS = {UartKind.PL011: "drivers/pl011.c", UartKind.IMX: "drivers/imx_uart.c"}
 ALARMS = {TimerKind.ARM_PHYSICAL: "drivers/alarm_arm.c", TimerKind.IMX_GPT: "drivers/alarm_gpt.c"}
 MEMORY = "common/memory.c"
-"""memcpy and its kin, which the compiler calls by itself also in freestanding programs (gcc manual, 2.1)."""
+"""memcpy and its kin, which the compiler calls even in freestanding programs (gcc manual, 2.1)."""
 
 
 @dataclass(frozen=True)

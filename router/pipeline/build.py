@@ -24,7 +24,7 @@ from router.errors import DescriptionError
 from router.guests import GuestImage, build_image
 from router.linux_boot import HEADER_SIZE, NotAKernelImage, read_kernel_header
 from router.microkit.configuration import Loaded
-from router.microkit.image import LoaderImage, build_boot_image, discard
+from router.microkit.loader_image import LoaderImage, build_loader_image, discard
 from router.microkit.system import render_system
 from router.pipeline.inputs import Planned, Progress, report
 from router.pipeline.layout import GuestFiles, GuestLayout, place
@@ -44,7 +44,7 @@ class Built:
     plan: SystemPlan
     guests: dict[str, GuestFiles]
     images: dict[str, GuestImage]
-    boot_image: LoaderImage | None = None
+    loader_image: LoaderImage | None = None
     """None without an SDK, or when only what a split run needs was asked for."""
 
 
@@ -136,12 +136,12 @@ def build(
     progress: Progress,
     *,
     refresh: bool = False,
-    boot_image: bool = True,
+    loader_image: bool = True,
 ) -> Built:
     """Write the build folder of a planned system; a second run with the same input writes nothing anew.
 
     refresh: ask the package sources for newer versions instead of taking those that were chosen before.
-    boot_image: also make `loader.img`, where there is an SDK; a split run does not need it.
+    loader_image: also make `loader.img`, where there is an SDK; a split run does not need it.
     """
     images = collect_images(planned, cache, progress, refresh)
     # The guests' files need the draft plan's addresses, and the final plan needs the files' sizes.
@@ -158,9 +158,9 @@ def build(
     image = None
     if planned.sdk is None:
         discard(folder)
-    elif boot_image:
+    elif loader_image:
         loaded = {name: load_places(each) for name, each in placed.items()}
-        image = build_boot_image(plan, planned.sdk, loaded, folder, progress)
+        image = build_loader_image(plan, planned.sdk, loaded, folder, progress)
     files.write(folder / "manifest.json", manifest(planned, plan, images, folder))
     return Built(folder, plan, placed, images, image)
 

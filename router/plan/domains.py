@@ -157,8 +157,8 @@ def payload_regions(guests: tuple[GuestPlan, ...], sizes: Mapping[str, int]) -> 
 def core_of(board: Board, description: Description, guest: GuestPlan, features: SdkFeatures) -> int | None:
     """The core of a guest: its VMM and all its vCPUs. None: the only one that the configuration has.
 
-    With an `smp-` configuration guests go to cores 1, 2, … in turn; 0 has the drivers and the switch. A guest that is
-    appended moves nobody. Without prefilled regions all stay on core 0, where priorities make the domain `images` come
+    With an `smp-` configuration guests go to cores 1, 2, … in turn; 0 has the drivers and the switch. Appending a guest
+    moves no other. Without prefilled regions all stay on core 0, where priorities make the domain `images` come
     first. The vCPUs stay with their VMM because seL4 leaves the system registers of a vCPU that stopped in its
     core, where a VMM on another core does not reach them (`readVCPUReg`, src/arch/arm/object/vcpu.c): it could
     neither give the guest an exception nor start it anew.

@@ -45,7 +45,7 @@ def virtio_devices(board: Board) -> tuple[VirtioDevice, ...]:
 def addresses(description: Description) -> dict[str, IPv4Address]:
     """Each guest's IPv4 address: the one it asks for, or else the next one that no guest before it has.
 
-    Later guests do not count, so that one that is appended moves nobody: where it asks for an address that is taken,
+    Later guests do not count, so that appending one changes no other: where it asks for an address that is taken,
     the checks say so. The first host address stays free for a capture or a gateway.
     """
     following = int(description.network.subnet.network_address) + 2
@@ -86,7 +86,7 @@ def kernel_arguments(board: Board, guest: Guest, passthrough: Passthrough) -> st
 
 
 def on_exit(guest: Guest, passthrough: Passthrough) -> str:
-    """What follows a guest's end: what the description says, or a restart where no device can spoil it."""
+    """What happens when a guest ends: as described, else a restart unless a device's DMA cannot be stopped."""
     if guest.on_exit is not None:
         return guest.on_exit
     return OnExit.STOP if passthrough.unstoppable else OnExit.RESTART

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The planned system: what Microkit is told, what each guest sees, what the switch lets through. Frozen; in bytes.
+"""The planned system: what Microkit builds, what each guest sees, what the switch lets through. Frozen; in bytes.
 
 The objects of the first part have the names and attributes of the Microkit manual's system description file; those of
 the second part are the guests as Linux sees them.
@@ -182,7 +182,7 @@ class Passthrough:
     regions: tuple[DeviceRegion, ...] = ()
     irqs: tuple[DeviceIrq, ...] = ()
     dma: bool = False
-    """Whether any of the devices can write memory by itself."""
+    """Whether any of the devices can access memory by DMA."""
     config_spaces: tuple[Range, ...] = ()
     """PCI configuration spaces (ECAM), each one of `regions`: through them a VMM can stop the devices' DMA."""
     unstoppable: tuple[str, ...] = ()

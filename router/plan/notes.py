@@ -66,8 +66,8 @@ def dma_notes(board: Board, guests: Iterable[GuestPlan]) -> tuple[str, ...]:
 def restart_notes(guests: Iterable[GuestPlan]) -> tuple[str, ...]:
     """Which guests cannot be restarted, because of their devices."""
     return tuple(
-        f"the guest '{guest.name}' stays down once it has ended: {', '.join(guest.passthrough.unstoppable)} could still"
-        " write into its memory while it is loaded again"
+        f"the guest '{guest.name}' is not restarted after it ends: the DMA of"
+        f" {', '.join(guest.passthrough.unstoppable)} cannot be stopped while it is reloaded"
         for guest in guests
         if guest.passthrough.unstoppable
     )

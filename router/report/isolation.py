@@ -2,7 +2,7 @@
 """Who can read, write and execute what: derived from the text that the microkit tool reads, and from nothing else.
 
 Of the plan nothing is believed here: if the renderer wrote a map that the plan does not have, this shows it.
-Each protection domain has, beside what is listed, its own program, stack and message buffer, which nobody else maps.
+Each protection domain also has its own program, stack and message buffer, which no other domain maps.
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ class Isolation:
 
 
 def parse_isolation(text: str) -> Isolation:
-    """The access matrix of a `.system` text; HostError when it is no system description."""
+    """The access matrix of a `.system` text; HostError when it is not a system description."""
     try:
         system = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
-        raise HostError(f"this is no system description file: {error}") from error
+        raise HostError(f"not a system description file: {error}") from error
     holders: list[AddressSpace] = []
     access: dict[str, list[Access]] = {}
     for pd in system.iter("protection_domain"):

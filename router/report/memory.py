@@ -100,6 +100,6 @@ def memory_svg(plan: SystemPlan) -> str:
     drawing = Drawing("memory", f"{plan.name}: memory map", WIDTH)
     drawing.text(40, 44, "Memory", "head")
     drawing.text(LEFT, 70, f"RAM of {plan.board.title}, {size_text(plan.board.ram.size)}", "small soft")
-    drawing.text(580, 70, "Registers that somebody maps, and who", "small soft")
+    drawing.text(580, 70, "Registers and who maps them", "small soft")
     drawing.height = max(draw_ram(drawing, plan), draw_devices(drawing, plan)) + 36
     return drawing.render()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the switch is told: ports with one MAC and one IPv4 address each, and the conversations that may pass."""
+"""The switch's configuration: ports with one MAC and one IPv4 address each, and the conversations that may pass."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ def check_port(port: SwitchPort) -> None:
             hint="use 1 to 64 letters, digits, '-', '_' and '.', with no dot in front",
         )
     if not re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", port.mac):
-        raise DescriptionError(f"{port.name}: '{port.mac}' is no MAC address", hint="write it like 02:00:0a:4d:00:02")
+        raise DescriptionError(
+            f"{port.name}: '{port.mac}' is not a MAC address", hint="write it like 02:00:0a:4d:00:02"
+        )
     if int(port.mac[:2], 16) & 1 or port.mac == "00:00:00:00:00:00":
         raise DescriptionError(f"{port.name}: the MAC address {port.mac} is zero or a group's, not a host's")
     # 0.0.0.0/8 and 127.0.0.0/8 name no other host, 224.0.0.0/4 groups; 240.0.0.0/4 is reserved (RFC 6890).

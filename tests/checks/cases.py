@@ -174,7 +174,7 @@ CASES = (
     Case("stacks", "two", lambda plan: with_pd(plan, "timer", stack_size=0x800)),
     Case("guests-numbered", "two", lambda plan: with_guest(plan, "client", index=5)),
     Case("one-vmm-per-guest", "two", lambda plan: with_vm(plan, "client", vcpus=(VirtualCpu(0), VirtualCpu(1)))),
-    Case("ram-where-told", "two", lambda plan: with_vm_map(plan, "client", "client_ram", vaddr=0x4000_0000)),
+    Case("ram-where-planned", "two", lambda plan: with_vm_map(plan, "client", "client_ram", vaddr=0x4000_0000)),
     Case("guest-map", "two", lambda plan: own(plan, "server", DeviceRegion("rtc", Range(0x0A00_0000, 0x1000), "rtc"))),
     Case("trapped-pages", "two", lambda plan: with_vm_map(plan, "server", "gic_vcpu", vaddr=0x0A00_0000)),
     Case("guest-interrupts", "two", lambda plan: own_irq(plan, "server", 48)),

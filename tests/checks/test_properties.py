@@ -307,7 +307,7 @@ ALONE = {
     "queue-shape": odd_queue,
     "mtu-fits-buffer": large_mtu,
     "smc-filter": psci,
-    "ram-where-told": moved_ram,
+    "ram-where-planned": moved_ram,
     "dma-identity": moved_dma_ram,
     "cores": core_out_of_range,
 }

@@ -63,7 +63,7 @@ def test_rows_of_a_map_take_the_controllers_address_cells_into_account(toy: Tree
         ("usb", "interrupts", (0, 40), "has 2 cells; /soc/gpc@40000 takes 3 an interrupt"),
         ("usb", "interrupt-parent", (0xDEAD,), "points to no node"),
         ("gpu", "interrupts-extended", (0xDEAD, 0, 3, 4), "points to no node"),
-        ("usb", "interrupts", (2, 40, 4), "is no GIC specifier: 0x2 0x28 0x4"),
+        ("usb", "interrupts", (2, 40, 4), "is not a GIC specifier: 0x2 0x28 0x4"),
         ("mapped", "interrupts", (2,), "is not in the interrupt-map of /soc/bus@300000"),
         ("nexus", "interrupt-map", (0x1000, 1), "points to no controller, or is cut short"),
     ],

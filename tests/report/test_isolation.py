@@ -110,7 +110,7 @@ def test_the_json_form_says_the_same() -> None:
 
 
 def test_a_text_that_is_no_system_description_is_refused() -> None:
-    with pytest.raises(HostError, match="this is no system description file"):
+    with pytest.raises(HostError, match="not a system description file"):
         parse_isolation("<system>")
 
 

@@ -73,7 +73,7 @@ def macros(plan: SystemPlan, seed: int, seconds: int) -> dict[str, str]:
 
 
 def build(folder: Path, *, seed: int, seconds: int, config: str = "debug") -> Built:
-    """The system of three guests in `folder`, with its boot image."""
+    """The system of three guests in `folder`, with its loader image."""
     image = folder / "hostile.image"
     # The plan says where the program goes, and asks for a kernel before it says anything.
     image.write_bytes(struct.pack("<2I6QII", 0, 0, 0, 4096, 0, 0, 0, 0, 0x644D5241, 0))
@@ -88,4 +88,4 @@ def build(folder: Path, *, seed: int, seconds: int, config: str = "debug") -> Bu
     script = f"-Wl,-T,{SOURCE.with_suffix('.ld')}"
     subprocess.run([*compiler, *FLAGS, *words, script, str(SOURCE), str(START), "-o", str(program)], check=True)
     subprocess.run(["aarch64-linux-gnu-objcopy", "-O", "binary", str(program), str(image)], check=True)
-    return build_text(text, folder, boot_image=True)
+    return build_text(text, folder, loader_image=True)

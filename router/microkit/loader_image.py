@@ -54,7 +54,7 @@ class LoaderImage:
         )
 
 
-def build_boot_image(
+def build_loader_image(
     plan: SystemPlan, sdk: Sdk, loaded: Mapping[str, Loaded], folder: Path, progress: Callable[[str], None]
 ) -> LoaderImage:
     """Make `loader.img` in a build folder that has all other files; what is unchanged is not made again.
