@@ -36,6 +36,7 @@ class Planned:
     closures: dict[str, Closure]
     sdk: Sdk | None
     plan: SystemPlan
+    """The draft: sizes of the files that the build makes are assumed. `router.pipeline.build` makes the final plan."""
 
 
 def roles(description: Description) -> dict[str, str]:
