@@ -80,7 +80,7 @@ def guest_map(plan: SystemPlan, guest: GuestPlan) -> list[tuple[Range, str]]:
 
 @invariant(
     "guest-map",
-    "RAM, virtio devices, interrupt controller and devices of a guest do not overlap in its eyes",
+    "RAM, virtio devices, interrupt controller and devices do not overlap in a guest's address space",
     after=("kernel-devices",),
 )
 def guest_map_overlap(view: View) -> Iterator[Problem]:
@@ -123,7 +123,7 @@ def trapped_pages(view: View) -> Iterator[Problem]:
                     break
 
 
-@invariant("guest-interrupts", "no two devices of a guest have the same interrupt in its eyes")
+@invariant("guest-interrupts", "no two devices of a guest have the same guest interrupt")
 def guest_interrupts(view: View) -> Iterator[Problem]:
     for guest in view.plan.guests:
         first = dict(TIMER_IRQS)

@@ -21,7 +21,7 @@ def features(view: View) -> SdkFeatures | None:
         return None
 
 
-@invariant("sdk-known", "the SDK version is one whose format is known")
+@invariant("sdk-known", "the SDK version is a known one")
 def sdk_known(view: View) -> Iterator[Problem]:
     if features(view) is None:
         yield Problem(
@@ -42,7 +42,7 @@ def sdk_config(view: View) -> Iterator[Problem]:
         )
 
 
-@invariant("cores", "cores are named only with an smp configuration, and the board has them", after=("sdk-config",))
+@invariant("cores", "'cpu' is used only with an smp configuration, and the board has that core", after=("sdk-config",))
 def cores(view: View) -> Iterator[Problem]:
     board, config = view.plan.board, view.plan.config
     for pd in view.plan.pds:
@@ -59,7 +59,7 @@ def cores(view: View) -> Iterator[Problem]:
                 yield Problem(f"'{pd.name}' needs core {core}; {board.title} has cores 0 to {board.cores - 1}", subject)
 
 
-@invariant("sdk-smc", "SMC calls are forwarded only by an SDK version whose kernels can", after=("sdk-known",))
+@invariant("sdk-smc", "SMC calls are forwarded only with an SDK version that supports it", after=("sdk-known",))
 def sdk_smc(view: View) -> Iterator[Problem]:
     known = features(view)
     for pd in view.plan.pds:
