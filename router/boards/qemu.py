@@ -14,13 +14,15 @@ from router.boards.model import (
 )
 
 MiB = 1 << 20
+RAM_START = 0x4000_0000
+"""Where the machine has its RAM (hw/arm/virt.c); `-m` counts from here."""
 
 BOARD = Board(
     name="qemu",
     title="QEMU virt (AArch64)",
     microkit="qemu_virt_aarch64",
     cores=4,
-    # `-m 2G` gives 0x40000000..0xc0000000; the SDK's kernel for this board uses what starts at 0x60000000.
+    # `-m 2G` gives RAM_START..0xc0000000; the SDK's kernel for this board uses what starts at 0x60000000.
     ram=Range(0x6000_0000, 0x6000_0000),
     reserved=(
         ("the seL4 kernel", Range(0x6000_0000, 16 * MiB)),

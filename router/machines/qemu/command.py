@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from router.boards.qemu import RAM_START
 from router.machines.qemu import usb
 from router.pipeline.layout import GuestFiles, GuestLayout
 from router.plan.models import GuestPlan, VirtioDevice
-
-RAM_START = 0x4000_0000
-"""Where QEMU's virt machine has its RAM (hw/arm/virt.c)."""
 
 
 @dataclass(frozen=True)
