@@ -80,7 +80,7 @@ def queues_between_two(view: View) -> Iterator[Problem]:
     for region in view.of_kind(RegionKind.QUEUE):
         vmms, others, vms = spaces_that_map(view, region)
         if len(vmms) != 1 or len(others) != 1 or vms:
-            who = ", ".join(str(space) for space in (*vmms, *others, *vms)) or "nobody"
+            who = ", ".join(str(space) for space in (*vmms, *others, *vms)) or "no domain"
             yield Problem(
                 f"the queue '{region.name}' is mapped by {who}: it belongs between one VMM and one other domain"
             )
@@ -102,7 +102,7 @@ def frames_one_writer(view: View) -> Iterator[Problem]:
         writers = [space for space, each in view.mapped.get(region.name, []) if writes(each)]
         right = [space for space in writers if space.vm is None and space.pd.vm and space.pd.vm.name == region.owner]
         if len(writers) != 1 or len(right) != 1:
-            who = quoted(space.name for space in writers) or "nobody"
+            who = quoted(space.name for space in writers) or "no domain"
             yield Problem(
                 f"'{region.name}' is written by {who}: only the VMM of '{region.owner}' may",
                 guest_path(region.owner),
@@ -163,7 +163,7 @@ def payloads_filled(view: View) -> Iterator[Problem]:
         elif prefill and fillers:
             yield Problem(f"'{region.name}' is filled at build time, and {fillers[0]} can write it")
         elif not prefill and len(fillers) != 1:
-            who = quoted(space.name for space in fillers) or "nobody"
+            who = quoted(space.name for space in fillers) or "no domain"
             yield Problem(f"SDK {view.plan.sdk} cannot fill '{region.name}' at build time, and {who} writes it")
         else:
             for reader in spaces_that_map(view, region)[0]:

@@ -30,7 +30,7 @@ _FORMAT = 3
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel in the cache: `root` holds Image, dtbs/ and modules/; the rest is what the package said of itself."""
+    """A kernel in the cache: `root` holds Image, dtbs/ and modules/; the rest is read from the package."""
 
     root: Path
     version: str

@@ -169,7 +169,7 @@ def modules_dep(modules: ModuleSet) -> str:
 
 
 def modules_alias(modules: ModuleSet) -> str:
-    """modules.alias for what the kernel requests by itself (file systems, character sets, protocol families)."""
+    """modules.alias for what the kernel requests on its own (file systems, character sets, protocol families)."""
     lines = [f"alias {alias} {module.name}" for module in modules.modules for alias in module.aliases]
     return "\n".join(sorted(lines)) + "\n"
 

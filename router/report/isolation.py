@@ -168,7 +168,7 @@ def rows(isolation: Isolation) -> Iterator[str]:
     names = max((len(region.name) for region in isolation.regions), default=6)
     places = max((len(region.place) for region in isolation.regions), default=5)
     for region in isolation.regions:
-        who = ", ".join(f"{each.holder.label} {each.rights}" for each in region.access) or "nobody"
+        who = ", ".join(f"{each.holder.label} {each.rights}" for each in region.access) or "no domain"
         yield f"{region.name:<{names}}  {region.place:<{places}}  {who}"
 
 
