@@ -127,7 +127,7 @@ def build_bench(folder: Path, progress: Callable[[str], None]) -> tuple[Built, f
     text = DESCRIPTION.format(kernel=images["server"].kernel, rules=rules, **initramfs)
     (folder / "bench.yaml").write_text(text)
     planned = plan_loaded(load(folder / "bench.yaml"), cache, progress)
-    built = build(planned, folder / "build", cache, progress, boot_image=False)
+    built = build(planned, folder / "build", cache, progress, loader_image=False)
     return built, there, images["server"].kernel_version
 
 

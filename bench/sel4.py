@@ -75,7 +75,7 @@ def build_bench(folder: Path, clients: int, memory: int, config: str = "debug") 
     path.write_text(DESCRIPTION.format(memory=memory, clients=lines, port=PORT, config=config))
     planned = plan_loaded(load(path), files.cache_folder(), lambda _: None)
     built = build(planned, folder / "build", files.cache_folder(), lambda _: None)
-    if built.boot_image is None:
+    if built.loader_image is None:
         raise HostError("there is no Microkit SDK to make loader.img with", hint="router doctor says how to get one")
     return built
 
@@ -192,7 +192,7 @@ def compare(rounds: int = 3, config: str = "debug") -> Iterator[tuple[str, str]]
     with tempfile.TemporaryDirectory(prefix="router-bench-") as name:
         folder = Path(name)
         built = build_bench(folder, 1, 512, config)
-        image = built.boot_image
+        image = built.loader_image
         assert image is not None
         yield "loader.img, two guests", f"{image.size / 1e6:.1f} MB (SDK {image.sdk} {image.config})"
         yield "programs, text and data", image.program_summary()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a board is. Every module here that defines BOARD adds one board; there is nothing else to register."""
 
 from __future__ import annotations

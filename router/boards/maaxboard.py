@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Avnet MaaXBoard (NXP i.MX 8M Quad): addresses of the SoC's reference manual, as the public device trees use them."""
 
 from router.boards.model import (
     Board,
+    BoardDevice,
     BootLoader,
-    Device,
     EmulatedBoard,
     Gic,
     KernelTree,
@@ -32,8 +33,8 @@ BOARD = Board(
     start="go 0x50000000",
     boot_loader=BootLoader(),
     gic=Gic(version=3, distributor=Range(0x3880_0000, 0x1_0000), redistributor=Range(0x3888_0000, 0x2_0000)),
-    uart=Device(UartKind.IMX, Range(0x3086_0000, 0x1_0000), irq=58),
-    timer=Device(TimerKind.IMX_GPT, Range(0x302D_0000, 0x1_0000), irq=87),
+    uart=BoardDevice(UartKind.IMX, Range(0x3086_0000, 0x1_0000), irq=58),
+    timer=BoardDevice(TimerKind.IMX_GPT, Range(0x302D_0000, 0x1_0000), irq=87),
     # Interrupts above the SoC's own 128 SPIs, so that no pass-through device can have the same one.
     virtio=VirtioSlots(base=0x0A00_0000, stride=0x200, irq=224),
     max_irq=160,
@@ -47,7 +48,7 @@ BOARD = Board(
             *("clock-ext1", "clock-ext2", "clock-ext3", "clock-ext4"),
         ),
     ),
-    earlycon="pl011,mmio32,0x9000000",
+    early_console=Range(0x0900_0000, 0x1000),
     # The SoC driver asks the secure firmware for its revision by an SMC that is not forwarded to it.
     bootargs=("initcall_blacklist=imx8_soc_init",),
     smc=(0xC200_0000, 0xC200_0006),

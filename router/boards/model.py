@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The facts of a board that the plan, the run and the deployment need. Addresses and sizes are in bytes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -27,6 +29,16 @@ class Range:
 
     def __str__(self) -> str:
         return f"{self.start:#x}..{self.end:#x}"
+
+
+REDISTRIBUTOR = 0x2_0000
+"""Bytes of one core's GICv3 redistributor: two frames of 64 KiB (GIC architecture specification, chapter 12)."""
+KERNEL_IRQS = {
+    25: "the GIC's maintenance interrupt of virtual machines",
+    26: "the hypervisor timer, the kernel's clock",
+    27: "the virtual timer of the virtual machines",
+}
+"""What a hypervisor seL4 keeps for itself, by the numbers that Arm's BSA recommends."""
 
 
 class UartKind(StrEnum):
@@ -56,11 +68,17 @@ class Gic:
     vcpu_interface: Range | None = None
     """GICv2: the GICV frame, mapped into every virtual machine at `cpu_interface`."""
     redistributor: Range | None = None
-    """GICv3: the first redistributor; 0x20000 bytes for each vCPU."""
+    """GICv3: the first core's redistributor; the next core's follows it."""
+    list_registers: int = 4
+    """Interrupts that a vCPU can hold pending in hardware: as many as the GIC-400 and the GIC-500 have."""
+
+    def redistributors(self, cores: int) -> Range | None:
+        """GICv3: the redistributors of the first so many cores."""
+        return None if self.redistributor is None else Range(self.redistributor.start, REDISTRIBUTOR * cores)
 
 
 @dataclass(frozen=True)
-class Device:
+class BoardDevice:
     """A device that one of our own protection domains drives."""
 
     kind: str
@@ -144,8 +162,8 @@ class Board:
     """The boot loader's command that starts it."""
     boot_loader: BootLoader
     gic: Gic
-    uart: Device
-    timer: Device
+    uart: BoardDevice
+    timer: BoardDevice
     virtio: VirtioSlots
     max_irq: int
     """Largest interrupt number the kernel's build for this board knows."""
@@ -153,11 +171,18 @@ class Board:
     """Whether devices' memory accesses are confined by an IOMMU."""
     tree: str | KernelTree
     """Base device tree: a source file under dts/, or how it is made from one of the guest kernel's package."""
-    earlycon: str
-    """Value of Linux's `earlycon=` that works under the monitor's emulation."""
+    early_console: Range
+    """Where a guest finds the PL011 that the VMM emulates for the kernel's first messages; one page."""
     bootargs: tuple[str, ...] = ()
     """Kernel arguments of the guest that owns devices of this board."""
     smc: tuple[int, ...] = ()
     """SMC function identifiers that this board's drivers are known to need; none is forwarded unless a guest asks."""
     emulated: EmulatedBoard | None = None
+    kernel_irqs: Mapping[int, str] = field(default_factory=lambda: KERNEL_IRQS)
+    """Interrupts that the kernel keeps for itself, each with what it is."""
     notes: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def earlycon(self) -> str:
+        """The value of Linux's `earlycon=` for `early_console`."""
+        return f"pl011,mmio32,{self.early_console.start:#x}"

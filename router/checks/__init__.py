@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Invariants proved over a plan before anything is built from it: small named functions, one promise each."""
 
 from __future__ import annotations

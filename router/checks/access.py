@@ -1,18 +1,20 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Least privilege: who may read, write and execute what."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.checks.model import Finding, Space, View, guest_path, invariant, listing, region_subject, writes
-from router.plan.features import oldest_with
+from router.checks.model import Problem, Space, View, guest_path, invariant, region_subject, writes
+from router.description.sdk_versions import oldest_with
 from router.plan.models import MemoryRegion, RegionKind, VSwitchPlan
+from router.words import quoted
 
 LEGAL = ("r", "rw", "rx", "rwx")
 
 
-def monitors_of(view: View, region: MemoryRegion) -> tuple[list[Space], list[Space], list[Space]]:
-    """Who maps a region: the monitors, the other protection domains, the virtual machines."""
+def spaces_that_map(view: View, region: MemoryRegion) -> tuple[list[Space], list[Space], list[Space]]:
+    """Who maps a region: the VMMs, the other protection domains, the virtual machines."""
     spaces = [space for space, _ in view.mapped.get(region.name, [])]
     return (
         [space for space in spaces if space.vm is None and space.pd.vm is not None],
@@ -22,48 +24,48 @@ def monitors_of(view: View, region: MemoryRegion) -> tuple[list[Space], list[Spa
 
 
 @invariant("permissions", "permissions are r, rw, rx or rwx")
-def permissions(view: View) -> Iterator[Finding]:
+def permissions(view: View) -> Iterator[Problem]:
     for space in view.spaces:
         for each in space.maps:
             if each.perms not in LEGAL:
-                yield Finding(
-                    f"{space} maps '{each.region}' with the permissions '{each.perms}'; there are {listing(LEGAL)}"
+                yield Problem(
+                    f"{space} maps '{each.region}' with the permissions '{each.perms}'; there are {quoted(LEGAL)}"
                 )
 
 
 @invariant("write-xor-execute", "no protection domain executes mapped memory; a guest executes only its own RAM")
-def write_xor_execute(view: View) -> Iterator[Finding]:
+def write_xor_execute(view: View) -> Iterator[Problem]:
     for space in view.spaces:
         for each in space.maps:
             region = view.regions.get(each.region)
             own = region is not None and region.kind is RegionKind.GUEST_RAM and space.vm is not None
             if "x" in each.perms and not own:
-                yield Finding(f"{space} may execute '{each.region}' ({each.perms})")
+                yield Problem(f"{space} may execute '{each.region}' ({each.perms})")
 
 
 @invariant("guests-share-nothing", "no memory that one guest can write is mapped into another guest")
-def guests_share_nothing(view: View) -> Iterator[Finding]:
+def guests_share_nothing(view: View) -> Iterator[Problem]:
     for region in view.plan.regions:
         if region.name in view.shared_by_vms:
             continue
         inside = [(space, each) for space, each in view.mapped.get(region.name, []) if space.vm is not None]
         names = dict.fromkeys(space.name for space, _ in inside)
         if len(names) > 1 and any(writes(each) for _, each in inside):
-            yield Finding(
-                f"the guests {listing(names)} share '{region.name}', which is writable", region_subject(region)
+            yield Problem(
+                f"the guests {quoted(names)} share '{region.name}', which is writable", region_subject(region)
             )
 
 
 @invariant(
     "guest-ram-private",
-    "guest RAM is mapped by nobody but the guest's own monitor and virtual machine",
+    "only a guest's own VMM and virtual machine map its RAM",
     after=("guests-share-nothing",),
 )
-def guest_ram_private(view: View) -> Iterator[Finding]:
+def guest_ram_private(view: View) -> Iterator[Problem]:
     for region in view.of_kind(RegionKind.GUEST_RAM):
         for space, each in view.mapped.get(region.name, []):
             if space.pd.vm is None or space.pd.vm.name != region.owner:
-                yield Finding(
+                yield Problem(
                     f"{space} maps '{region.name}' ({each.perms}), the RAM of the guest '{region.owner}'",
                     guest_path(region.owner),
                 )
@@ -71,38 +73,38 @@ def guest_ram_private(view: View) -> Iterator[Finding]:
 
 @invariant(
     "queues-between-two",
-    "a queue is mapped by exactly one monitor and one driver or the switch, and by no guest",
+    "a queue is mapped by exactly one VMM and one driver or the switch, and by no guest",
     after=("guests-share-nothing",),
 )
-def queues_between_two(view: View) -> Iterator[Finding]:
+def queues_between_two(view: View) -> Iterator[Problem]:
     for region in view.of_kind(RegionKind.QUEUE):
-        monitors, others, vms = monitors_of(view, region)
-        if len(monitors) != 1 or len(others) != 1 or vms:
-            who = ", ".join(str(space) for space in (*monitors, *others, *vms)) or "nobody"
-            yield Finding(
-                f"the queue '{region.name}' is mapped by {who}: it belongs between one monitor and one other domain"
+        vmms, others, vms = spaces_that_map(view, region)
+        if len(vmms) != 1 or len(others) != 1 or vms:
+            who = ", ".join(str(space) for space in (*vmms, *others, *vms)) or "no domain"
+            yield Problem(
+                f"the queue '{region.name}' is mapped by {who}: it belongs between one VMM and one other domain"
             )
 
 
-@invariant("queues-of-own-guest", "a monitor maps no queue of another guest", after=("queues-between-two",))
-def queues_of_own_guest(view: View) -> Iterator[Finding]:
+@invariant("queues-of-own-guest", "a VMM maps no queue of another guest", after=("queues-between-two",))
+def queues_of_own_guest(view: View) -> Iterator[Problem]:
     for region in view.of_kind(RegionKind.QUEUE):
-        for space in monitors_of(view, region)[0]:
+        for space in spaces_that_map(view, region)[0]:
             if space.pd.vm is not None and space.pd.vm.name != region.owner:
-                yield Finding(
+                yield Problem(
                     f"{space} maps '{region.name}', a queue of the guest '{region.owner}'", guest_path(region.owner)
                 )
 
 
-@invariant("frames-one-writer", "frames are written by their sender's monitor alone")
-def frames_one_writer(view: View) -> Iterator[Finding]:
+@invariant("frames-one-writer", "frames are written by their sender's VMM alone")
+def frames_one_writer(view: View) -> Iterator[Problem]:
     for region in view.of_kind(RegionKind.FRAMES):
         writers = [space for space, each in view.mapped.get(region.name, []) if writes(each)]
         right = [space for space in writers if space.vm is None and space.pd.vm and space.pd.vm.name == region.owner]
         if len(writers) != 1 or len(right) != 1:
-            who = listing(space.name for space in writers) or "nobody"
-            yield Finding(
-                f"'{region.name}' is written by {who}: only the monitor of '{region.owner}' may",
+            who = quoted(space.name for space in writers) or "no domain"
+            yield Problem(
+                f"'{region.name}' is written by {who}: only the VMM of '{region.owner}' may",
                 guest_path(region.owner),
             )
 
@@ -121,17 +123,17 @@ def may_hear(vswitch: VSwitchPlan) -> dict[str, set[str]]:
 
 @invariant(
     "frames-need-to-know",
-    "frames are read only by the switch and by monitors of guests that may talk to the sender",
+    "frames are read only by the switch and by VMMs of guests that may talk to the sender",
     after=("guests-share-nothing",),
 )
-def frames_need_to_know(view: View) -> Iterator[Finding]:
+def frames_need_to_know(view: View) -> Iterator[Problem]:
     heard = may_hear(view.plan.vswitch)
     for region in view.of_kind(RegionKind.FRAMES):
         allowed = heard.get(region.owner or "", set()) | {region.owner}
         for space, _ in view.mapped.get(region.name, []):
             stranger = space.pd.vm is not None and space.pd.vm.name not in allowed
             if space.vm is not None or stranger or (space.pd.vm is None and space.name != "vswitch"):
-                yield Finding(
+                yield Problem(
                     f"{space} can read '{region.name}', and no rule lets it hear from the guest '{region.owner}'",
                     ("network", "allow"),
                 )
@@ -139,40 +141,40 @@ def frames_need_to_know(view: View) -> Iterator[Finding]:
 
 @invariant(
     "payloads-read-only",
-    "a monitor only reads the images of its guest, and no guest maps them",
+    "a VMM only reads the images of its guest, and no guest maps them",
     after=("guests-share-nothing",),
 )
-def payloads_read_only(view: View) -> Iterator[Finding]:
+def payloads_read_only(view: View) -> Iterator[Problem]:
     for region in view.of_kind(RegionKind.PAYLOAD):
         for space, each in view.mapped.get(region.name, []):
             if space.vm is not None:
-                yield Finding(f"{space} maps '{region.name}', an image that the monitors of other guests may read too")
+                yield Problem(f"{space} maps '{region.name}', an image that the VMMs of other guests may read too")
             elif space.pd.vm is not None and writes(each):
-                yield Finding(f"{space} can write '{region.name}' ({each.perms}), which it only loads from")
+                yield Problem(f"{space} can write '{region.name}' ({each.perms}), which it only loads from")
 
 
-@invariant("payloads-filled", "every image is filled once, before any monitor reads it")
-def payloads_filled(view: View) -> Iterator[Finding]:
+@invariant("payloads-filled", "every image is filled once, before any VMM reads it")
+def payloads_filled(view: View) -> Iterator[Problem]:
     prefill = view.plan.version >= (2, 2)
     for region in view.of_kind(RegionKind.PAYLOAD):
         fillers = [space for space, each in view.mapped.get(region.name, []) if writes(each) and space.pd.vm is None]
         if region.payload is None:
-            yield Finding(f"'{region.name}' is an image, and no file is named that fills it")
+            yield Problem(f"'{region.name}' is an image, and no file is named that fills it")
         elif prefill and fillers:
-            yield Finding(f"'{region.name}' is filled at build time, and {fillers[0]} can write it")
+            yield Problem(f"'{region.name}' is filled at build time, and {fillers[0]} can write it")
         elif not prefill and len(fillers) != 1:
-            who = listing(space.name for space in fillers) or "nobody"
-            yield Finding(f"SDK {view.plan.sdk} cannot fill '{region.name}' at build time, and {who} writes it")
+            who = quoted(space.name for space in fillers) or "no domain"
+            yield Problem(f"SDK {view.plan.sdk} cannot fill '{region.name}' at build time, and {who} writes it")
         else:
-            for reader in monitors_of(view, region)[0]:
+            for reader in spaces_that_map(view, region)[0]:
                 if fillers and reader.pd.priority >= fillers[0].pd.priority:
-                    yield Finding(
+                    yield Problem(
                         f"{reader} (priority {reader.pd.priority}) may read '{region.name}' before {fillers[0]}"
                         f" (priority {fillers[0].pd.priority}) has filled it"
                     )
                     break
                 if fillers and (reader.pd.cpu or 0) != (fillers[0].pd.cpu or 0):
-                    yield Finding(
+                    yield Problem(
                         f"{reader} (core {reader.pd.cpu}) may read '{region.name}' before {fillers[0]} (core"
                         f" {fillers[0].pd.cpu or 0}) has filled it: priorities order one core only",
                         guest_path(reader.pd.vm.name if reader.pd.vm is not None else None, "cpu"),
@@ -182,10 +184,10 @@ def payloads_filled(view: View) -> Iterator[Finding]:
 
 
 @invariant("switch-has-no-guest-memory", "the switch maps queues and reads frames: no guest RAM, device or image")
-def switch_has_no_guest_memory(view: View) -> Iterator[Finding]:
+def switch_has_no_guest_memory(view: View) -> Iterator[Problem]:
     for space in view.spaces:
         if space.vm is None and space.name == "vswitch":
             for each in space.maps:
                 region = view.regions.get(each.region)
                 if region is not None and region.kind not in (RegionKind.QUEUE, RegionKind.FRAMES):
-                    yield Finding(f"{space} maps '{region.name}' ({region.kind.value})")
+                    yield Problem(f"{space} maps '{region.name}' ({region.kind.value})")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The board's devices and interrupts: each has one owner, and none is the kernel's."""
 
 from __future__ import annotations
@@ -5,25 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from router.boards.model import Board, Range
-from router.checks.model import Finding, Space, View, guest_path, invariant, region_subject
+from router.checks.model import Problem, Space, View, guest_path, invariant, region_subject
 from router.plan.models import RegionKind
-
-REDISTRIBUTOR = 0x2_0000
-"""Bytes of one core's GICv3 redistributor: two frames of 64 KiB (GIC architecture specification, chapter 12)."""
-KERNEL_IRQS = {
-    25: "the GIC's maintenance interrupt of virtual machines",
-    26: "the hypervisor timer, the kernel's clock",
-    27: "the virtual timer of the virtual machines",
-}
-"""What a hypervisor seL4 keeps for itself, by the numbers that Arm's BSA recommends and both boards have."""
 
 
 def kernel_registers(board: Board) -> list[tuple[str, Range]]:
     """The interrupt controller's registers, which the kernel alone drives."""
     gic = board.gic
     parts = [("the GIC's distributor", gic.distributor)]
-    if gic.redistributor is not None:
-        parts.append(("the GIC's redistributors", Range(gic.redistributor.start, REDISTRIBUTOR * board.cores)))
+    redistributors = gic.redistributors(board.cores)
+    if redistributors is not None:
+        parts.append(("the GIC's redistributors", redistributors))
     if gic.version == 2 and gic.cpu_interface is not None:
         parts.append(("the GIC's CPU interface", gic.cpu_interface))
     return parts
@@ -39,48 +32,48 @@ def owner_text(space: Space) -> str:
     "each device's registers are mapped by one guest or by one driver",
     after=("guests-share-nothing",),
 )
-def devices_one_owner(view: View) -> Iterator[Finding]:
+def devices_one_owner(view: View) -> Iterator[Problem]:
     for region in view.of_kind(RegionKind.DEVICE):
         owners = dict.fromkeys(owner_text(space) for space, _ in view.mapped.get(region.name, []))
         if len(owners) > 1 and region.name not in view.shared_by_vms:
             who = " and ".join(owners)
-            yield Finding(f"'{region.name}' {region.physical} is given to {who}", region_subject(region))
+            yield Problem(f"'{region.name}' {region.physical} is given to {who}", region_subject(region))
 
 
-@invariant("monitors-touch-no-device", "a monitor maps no device, but for its guest's PCI configuration spaces")
-def monitors_touch_no_device(view: View) -> Iterator[Finding]:
+@invariant("vmms-touch-no-device", "a VMM maps no device, but for its guest's PCI configuration spaces")
+def vmms_touch_no_device(view: View) -> Iterator[Problem]:
     stops = {(guest.name, space) for guest in view.plan.guests for space in guest.passthrough.config_spaces}
     for region in view.of_kind(RegionKind.DEVICE):
         for space, each in view.mapped.get(region.name, []):
             vm = space.pd.vm
             if space.vm is None and vm is not None and (vm.name, region.physical) not in stops:
-                yield Finding(f"{space} maps the device '{region.name}' ({each.perms})", region_subject(region))
+                yield Problem(f"{space} maps the device '{region.name}' ({each.perms})", region_subject(region))
 
 
 @invariant("devices-fixed", "every device region says where its registers are")
-def devices_fixed(view: View) -> Iterator[Finding]:
+def devices_fixed(view: View) -> Iterator[Problem]:
     for region in view.of_kind(RegionKind.DEVICE):
         if region.phys_addr is None:
-            yield Finding(f"the device region '{region.name}' has no physical address", region_subject(region))
+            yield Problem(f"the device region '{region.name}' has no physical address", region_subject(region))
 
 
 @invariant("devices-not-memory", "no device region lies in the board's RAM")
-def devices_not_memory(view: View) -> Iterator[Finding]:
+def devices_not_memory(view: View) -> Iterator[Problem]:
     ram = view.plan.board.ram
     for region in view.of_kind(RegionKind.DEVICE):
         if region.physical is not None and region.physical.overlaps(ram):
-            yield Finding(
+            yield Problem(
                 f"the device region '{region.name}' {region.physical} lies in the board's RAM {ram}",
                 region_subject(region),
             )
 
 
-@invariant("kernel-devices", "nobody maps the interrupt controller, which is the kernel's")
-def kernel_devices(view: View) -> Iterator[Finding]:
+@invariant("kernel-devices", "the interrupt controller is mapped by no domain: it belongs to the kernel")
+def kernel_devices(view: View) -> Iterator[Problem]:
     for region in view.of_kind(RegionKind.DEVICE):
         for what, place in kernel_registers(view.plan.board):
             if region.physical is not None and region.physical.overlaps(place):
-                yield Finding(
+                yield Problem(
                     f"'{region.name}' {region.physical} overlaps {what} {place}, which the kernel drives",
                     region_subject(region),
                     "a guest gets an emulated interrupt controller: leave the GIC out of 'passthrough'",
@@ -88,40 +81,43 @@ def kernel_devices(view: View) -> Iterator[Finding]:
 
 
 @invariant("devices-uncached", "device registers are mapped uncached, and only they are")
-def devices_uncached(view: View) -> Iterator[Finding]:
+def devices_uncached(view: View) -> Iterator[Problem]:
     for space in view.spaces:
         for each in space.maps:
             region = view.regions.get(each.region)
             if region is None:
                 continue
             if region.kind is RegionKind.DEVICE and each.cached:
-                yield Finding(f"{space} maps the device '{region.name}' cached")
+                yield Problem(f"{space} maps the device '{region.name}' cached")
             elif region.kind is not RegionKind.DEVICE and not each.cached:
-                yield Finding(f"{space} maps '{region.name}', which is {region.kind.value}, uncached")
+                yield Problem(f"{space} maps '{region.name}', which is {region.kind.value}, uncached")
 
 
 @invariant("irqs-one-owner", "each interrupt is given to one protection domain")
-def irqs_one_owner(view: View) -> Iterator[Finding]:
+def irqs_one_owner(view: View) -> Iterator[Problem]:
     first: dict[int, Space] = {}
     for space in view.spaces:
         for irq in space.pd.irqs if space.vm is None else ():
             if irq.number in first:
                 owners = [owner_text(each) for each in (first[irq.number], space)]
                 subject = guest_path(space.pd.vm.name, "passthrough") if space.pd.vm is not None else None
-                yield Finding(f"interrupt {irq.number} is given to {' and to '.join(owners)}", subject)
+                yield Problem(f"interrupt {irq.number} is given to {' and to '.join(owners)}", subject)
             first.setdefault(irq.number, space)
 
 
 @invariant("irqs-in-range", "interrupts are peripherals' ones that the kernel's build for the board knows")
-def irqs_in_range(view: View) -> Iterator[Finding]:
-    last = view.plan.board.max_irq
+def irqs_in_range(view: View) -> Iterator[Problem]:
+    board = view.plan.board
+    last = board.max_irq
     for pd in view.plan.pds:
         for irq in pd.irqs:
             subject = guest_path(pd.vm.name, "passthrough") if pd.vm is not None else None
             if not 16 <= irq.number <= last:
-                yield Finding(f"'{pd.name}' has interrupt {irq.number}; on this board there are 16 to {last}", subject)
-            elif irq.number in KERNEL_IRQS:
-                yield Finding(f"'{pd.name}' has interrupt {irq.number}, which is {KERNEL_IRQS[irq.number]}", subject)
+                yield Problem(f"'{pd.name}' has interrupt {irq.number}; on this board there are 16 to {last}", subject)
+            elif irq.number in board.kernel_irqs:
+                yield Problem(
+                    f"'{pd.name}' has interrupt {irq.number}, which is {board.kernel_irqs[irq.number]}", subject
+                )
 
 
 @invariant(
@@ -132,9 +128,9 @@ def irqs_in_range(view: View) -> Iterator[Finding]:
         "devices-fixed",
     ),
 )
-def passthrough_complete(view: View) -> Iterator[Finding]:
+def passthrough_complete(view: View) -> Iterator[Problem]:
     for guest in view.plan.guests:
-        pd = view.monitor_of(guest.name)
+        pd = view.vmm_of(guest.name)
         if pd is None or pd.vm is None:
             continue
         subject = guest_path(guest.name, "passthrough")
@@ -144,16 +140,16 @@ def passthrough_complete(view: View) -> Iterator[Finding]:
                 region.physical == owned.range and each.vaddr == owned.range.start and "w" in each.perms
                 for each, region in maps
             ):
-                yield Finding(
+                yield Problem(
                     f"'{guest.name}' owns '{owned.name}' {owned.range}, and no map of it has it there", subject
                 )
         missing = {irq.number for irq in guest.passthrough.irqs} - {irq.number for irq in pd.irqs}
         for number in sorted(missing):
-            yield Finding(f"'{guest.name}' owns interrupt {number}, and '{pd.name}' does not get it", subject)
+            yield Problem(f"'{guest.name}' owns interrupt {number}, and '{pd.name}' does not get it", subject)
         for _, region in maps:
             owned_here = any(region.physical == owned.range for owned in guest.passthrough.regions)
             if region.kind is RegionKind.DEVICE and region.name not in view.shared_by_vms and not owned_here:
-                yield Finding(
+                yield Problem(
                     f"'{guest.name}' maps the device '{region.name}' {region.physical} and does not own it", subject
                 )
 
@@ -161,22 +157,22 @@ def passthrough_complete(view: View) -> Iterator[Finding]:
 @invariant(
     "drivers-served", "each of our own drivers has its device's registers and interrupt", after=("devices-fixed",)
 )
-def drivers_served(view: View) -> Iterator[Finding]:
+def drivers_served(view: View) -> Iterator[Problem]:
     board = view.plan.board
     for name, device in (("console", board.uart), ("timer", board.timer)):
         pd = view.pds.get(name)
         if pd is None:
-            yield Finding(f"no protection domain '{name}' drives the {device.kind}")
+            yield Problem(f"no protection domain '{name}' drives the {device.kind}")
             continue
         if device.irq not in [irq.number for irq in pd.irqs]:
-            yield Finding(f"'{name}' does not get interrupt {device.irq} of the {device.kind}")
+            yield Problem(f"'{name}' does not get interrupt {device.irq} of the {device.kind}")
         mapped = [view.regions[each.region].physical for each in pd.maps if each.region in view.regions]
         if device.registers is not None and device.registers not in mapped:
-            yield Finding(f"'{name}' does not map the {device.kind} {device.registers}")
+            yield Problem(f"'{name}' does not map the {device.kind} {device.registers}")
 
 
 @invariant("dma-identity", "RAM of a guest whose devices can write memory lies at the same guest and physical address")
-def dma_identity(view: View) -> Iterator[Finding]:
+def dma_identity(view: View) -> Iterator[Problem]:
     for guest in view.plan.guests:
         if not guest.passthrough.dma or view.plan.board.smmu:
             continue
@@ -186,7 +182,7 @@ def dma_identity(view: View) -> Iterator[Finding]:
             for space, each in view.mapped.get(region.name, []):
                 if space.name == guest.name and space.vm is not None and each.vaddr != region.phys_addr:
                     where = "anywhere" if region.phys_addr is None else f"at {region.phys_addr:#x}"
-                    yield Finding(
+                    yield Problem(
                         f"devices of '{guest.name}' can write memory by themselves, and its RAM is {where} in the"
                         f" machine but at {each.vaddr:#x} in the guest",
                         guest_path(guest.name, "passthrough"),
@@ -194,24 +190,24 @@ def dma_identity(view: View) -> Iterator[Finding]:
                     )
 
 
-@invariant("restart-is-clean", "a guest that is started again owns no device that may still write into its memory")
-def restart_is_clean(view: View) -> Iterator[Finding]:
+@invariant("restart-is-clean", "a guest that is restarted owns no device whose DMA cannot be stopped")
+def restart_is_clean(view: View) -> Iterator[Problem]:
     for guest in view.plan.guests:
         if guest.on_exit == "restart" and guest.passthrough.unstoppable:
             names = ", ".join(guest.passthrough.unstoppable)
-            yield Finding(
-                f"'{guest.name}' is to be started again when it has ended, but its monitor cannot keep {names} from"
-                " writing into its memory while it is loaded again",
+            yield Problem(
+                f"'{guest.name}' is to be restarted after a crash, but its VMM cannot stop the DMA of {names}"
+                " into its memory while it is reloaded",
                 guest_path(guest.name, "on_exit"),
                 "write 'on_exit: stop', or leave it out",
             )
 
 
 @invariant("dma-is-said", "the plan's notes name every guest that can reach all memory by DMA")
-def dma_is_said(view: View) -> Iterator[Finding]:
+def dma_is_said(view: View) -> Iterator[Problem]:
     for guest in view.plan.guests:
-        told = any(f"'{guest.name}'" in note and "DMA" in note for note in view.plan.notes)
-        if guest.passthrough.dma and not view.plan.board.smmu and not told:
-            yield Finding(
+        said = any(f"'{guest.name}'" in note and "DMA" in note for note in view.plan.notes)
+        if guest.passthrough.dma and not view.plan.board.smmu and not said:
+            yield Problem(
                 f"'{guest.name}' can reach all memory by DMA on this board, and no note says so", guest_path(guest.name)
             )

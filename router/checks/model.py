@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What an invariant is, how one registers, and the view of a plan that all of them share."""
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ Subject = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Problem:
     """What an invariant's function yields: the message names both colliding things, with their ranges."""
 
     message: str
@@ -36,7 +37,7 @@ class Violation:
         return f"{self.invariant}: {self.message}"
 
 
-Check = Callable[["View"], Iterable[Finding]]
+Check = Callable[["View"], Iterable[Problem]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Space:
     maps: tuple[Map, ...]
     pd: ProtectionDomain
     vm: VirtualMachine | None = None
-    """Set when the space is the virtual machine's, not its monitor's."""
+    """Set when the space is the virtual machine's, not its VMM's."""
 
     def __str__(self) -> str:
         return f"virtual machine '{self.name}'" if self.vm else f"protection domain '{self.name}'"
@@ -134,7 +135,7 @@ class View:
     def of_kind(self, *kinds: RegionKind) -> Iterator[MemoryRegion]:
         return (region for region in self.plan.regions if region.kind in kinds)
 
-    def monitor_of(self, guest: str) -> ProtectionDomain | None:
+    def vmm_of(self, guest: str) -> ProtectionDomain | None:
         """The protection domain that has the guest's virtual machine."""
         return next((pd for pd in self.plan.pds if pd.vm is not None and pd.vm.name == guest), None)
 
@@ -167,30 +168,3 @@ def region_subject(region: MemoryRegion) -> Subject | None:
     """The field of the description that a region comes from."""
     field = {RegionKind.GUEST_RAM: "memory", RegionKind.DEVICE: "passthrough"}.get(region.kind)
     return guest_path(region.owner, *([field] if field else []))
-
-
-def size_text(size: int) -> str:
-    """A size as the description writes it.
-
-    >>> size_text(1536 << 20)
-    '1536 MiB'
-    """
-    for unit, name in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if size and size % (1 << unit) == 0:
-            return f"{size >> unit} {name}"
-    return f"{size} B"
-
-
-def about(size: int) -> str:
-    """A sum of sizes, rounded to what a person compares with.
-
-    >>> about(155904 << 10)
-    '152.2 MiB'
-    """
-    return size_text(size) if size % (1 << 20) == 0 or size < 1 << 20 else f"{size / (1 << 20):.1f} MiB"
-
-
-def listing(names: Iterable[str]) -> str:
-    """`'a', 'b' and 'c'`."""
-    quoted = [f"'{name}'" for name in names]
-    return " and ".join([", ".join(quoted[:-1]), quoted[-1]]) if len(quoted) > 1 else "".join(quoted)

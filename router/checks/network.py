@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The virtual Ethernet and the USB grants that go over it."""
 
 from __future__ import annotations
@@ -5,14 +6,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from router.checks.model import Finding, View, guest_path, invariant, listing, size_text
-from router.description.models import USBIP_PORT
+from router.checks.model import Problem, View, guest_path, invariant
+from router.description.models import ETHERNET_HEADER, USBIP_PORT
 from router.plan.models import RegionKind
+from router.words import quoted, size_text
 
-ETHERNET_HEADER = 14
 DEPTH = (16, 1024)
 BUFFER = (2 << 10, 128 << 10)
-POOL_LEAST = 256 << 10
+MIN_POOL = 256 << 10
 """Smallest pool that common/netq.h lays out (`NETQ_MIN_POOL_BYTES`)."""
 
 
@@ -21,29 +22,29 @@ POOL_LEAST = 256 << 10
     "each guest has the switch's port of its own number, with its own addresses",
     after=("guests-numbered",),
 )
-def port_per_guest(view: View) -> Iterator[Finding]:
+def port_per_guest(view: View) -> Iterator[Problem]:
     ports = {port.index: port for port in view.plan.vswitch.ports}
     for guest in view.plan.guests:
         port = ports.pop(guest.index, None)
         if port is None:
-            yield Finding(f"the guest '{guest.name}' has no port on the switch", guest_path(guest.name))
+            yield Problem(f"the guest '{guest.name}' has no port on the switch", guest_path(guest.name))
         elif (port.guest, port.mac, port.address) != (guest.name, guest.mac, guest.address):
-            yield Finding(
+            yield Problem(
                 f"port {port.index} of the switch is for '{port.guest}' {port.mac} {port.address}, and the guest there"
                 f" is '{guest.name}' {guest.mac} {guest.address}",
                 guest_path(guest.name),
             )
     for index, port in ports.items():
-        yield Finding(f"port {index} of the switch is for '{port.guest}', and no guest has that number")
+        yield Problem(f"port {index} of the switch is for '{port.guest}', and no guest has that number")
 
 
 @invariant("address-unique", "every IPv4 address belongs to one guest")
-def address_unique(view: View) -> Iterator[Finding]:
+def address_unique(view: View) -> Iterator[Problem]:
     first: dict[object, str] = {}
     for guest in view.plan.guests:
         if guest.address in first:
-            yield Finding(
-                f"the guests {listing((first[guest.address], guest.name))} both have the address {guest.address}",
+            yield Problem(
+                f"the guests {quoted((first[guest.address], guest.name))} both have the address {guest.address}",
                 guest_path(guest.name, "address"),
                 f"write an 'address' for '{guest.name}' that no guest before it has",
             )
@@ -51,27 +52,27 @@ def address_unique(view: View) -> Iterator[Finding]:
 
 
 @invariant("mac-unique", "every Ethernet address is unicast and belongs to one guest", after=("address-unique",))
-def mac_unique(view: View) -> Iterator[Finding]:
+def mac_unique(view: View) -> Iterator[Problem]:
     first: dict[str, str] = {}
     for guest in view.plan.guests:
         subject = guest_path(guest.name, "mac")
         if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", guest.mac) or int(guest.mac[:2], 16) & 1:
-            yield Finding(f"'{guest.name}' has {guest.mac}, which is no unicast Ethernet address", subject)
+            yield Problem(f"'{guest.name}' has {guest.mac}, which is not a unicast Ethernet address", subject)
         if guest.mac in first:
-            yield Finding(
-                f"the guests {listing((first[guest.mac], guest.name))} both have the Ethernet address {guest.mac}",
+            yield Problem(
+                f"the guests {quoted((first[guest.mac], guest.name))} both have the Ethernet address {guest.mac}",
                 subject,
             )
         first.setdefault(guest.mac, guest.name)
 
 
 @invariant("address-in-subnet", "every guest's IPv4 address is a host address of the subnet")
-def address_in_subnet(view: View) -> Iterator[Finding]:
+def address_in_subnet(view: View) -> Iterator[Problem]:
     subnet = view.plan.vswitch.subnet
     for guest in view.plan.guests:
         if guest.address not in subnet or guest.address in (subnet.network_address, subnet.broadcast_address):
-            yield Finding(
-                f"'{guest.name}' has the address {guest.address}, which is no host address of {subnet}",
+            yield Problem(
+                f"'{guest.name}' has the address {guest.address}, which is not a host address of {subnet}",
                 guest_path(guest.name, "address"),
                 f"the subnet has {max(subnet.num_addresses - 2, 0)} host addresses for {len(view.plan.guests)} guests",
             )
@@ -80,42 +81,42 @@ def address_in_subnet(view: View) -> Iterator[Finding]:
 @invariant(
     "rules-between-ports", "every rule of the switch goes from one existing port to another, by a known protocol"
 )
-def rules_between_ports(view: View) -> Iterator[Finding]:
+def rules_between_ports(view: View) -> Iterator[Problem]:
     vswitch = view.plan.vswitch
     name = {port.index: port.guest for port in vswitch.ports}
     for place, rule in enumerate(vswitch.rules):
         subject = ("network", "allow", place)
         for end in (rule.source, rule.destination):
             if end not in name:
-                yield Finding(f"rule {place} of the switch names port {end}, and there is none", subject)
+                yield Problem(f"rule {place} of the switch names port {end}, and there is none", subject)
         if rule.source == rule.destination:
-            yield Finding(f"rule {place} of the switch lets '{name.get(rule.source)}' talk to itself", subject)
+            yield Problem(f"rule {place} of the switch lets '{name.get(rule.source)}' talk to itself", subject)
         service = f"{rule.protocol}/{rule.port}" if rule.port is not None else rule.protocol
         right = rule.port is None if rule.protocol == "icmp" else rule.port is not None and 1 <= rule.port <= 65535
         if rule.protocol not in ("tcp", "udp", "icmp") or not right:
-            yield Finding(
+            yield Problem(
                 f"rule {place} of the switch allows '{service}': there are tcp/PORT, udp/PORT and icmp", subject
             )
 
 
 @invariant("queue-shape", "queues have 16 to 1024 buffers of 2 to 128 KiB, both powers of two")
-def queue_shape(view: View) -> Iterator[Finding]:
+def queue_shape(view: View) -> Iterator[Problem]:
     vswitch = view.plan.vswitch
     for field, value, (least, most) in (("depth", vswitch.depth, DEPTH), ("buffer", vswitch.buffer, BUFFER)):
         if not least <= value <= most or value & (value - 1):
-            yield Finding(
+            yield Problem(
                 f"the queues' {field} is {value}: a power of two from {least} to {most}",
                 ("network", "queue", field),
             )
 
 
 @invariant("mtu-fits-buffer", "a packet of the largest size and its Ethernet header fit in one buffer")
-def mtu_fits_buffer(view: View) -> Iterator[Finding]:
+def mtu_fits_buffer(view: View) -> Iterator[Problem]:
     vswitch = view.plan.vswitch
     frame = vswitch.mtu + ETHERNET_HEADER
     if frame > vswitch.buffer:
         best = next((size for shift in range(11, 18) if (size := 1 << shift) >= frame), BUFFER[1])
-        yield Finding(
+        yield Problem(
             f"a frame of {frame} bytes (MTU {vswitch.mtu} and the Ethernet header) does not fit in a buffer of"
             f" {size_text(vswitch.buffer)}",
             ("network", "mtu"),
@@ -124,31 +125,31 @@ def mtu_fits_buffer(view: View) -> Iterator[Finding]:
 
 
 @invariant("frames-pool", "each sender's pool holds its largest frames: four of 64 KiB")
-def frames_pool(view: View) -> Iterator[Finding]:
+def frames_pool(view: View) -> Iterator[Problem]:
     for region in view.of_kind(RegionKind.FRAMES):
-        if region.size < POOL_LEAST:
-            yield Finding(
-                f"'{region.name}' is {size_text(region.size)}, and frames of 64 KiB need {size_text(POOL_LEAST)}",
+        if region.size < MIN_POOL:
+            yield Problem(
+                f"'{region.name}' is {size_text(region.size)}, and frames of 64 KiB need {size_text(MIN_POOL)}",
                 ("network", "queue"),
             )
 
 
 @invariant("grants-between-guests", "every USB device goes from a server guest to another guest")
-def grants_between_guests(view: View) -> Iterator[Finding]:
+def grants_between_guests(view: View) -> Iterator[Problem]:
     for place, grant in enumerate(view.plan.grants):
         source, to = view.guests.get(grant.source), view.guests.get(grant.to)
         if source is None or source.role != "server":
-            yield Finding(
+            yield Problem(
                 f"USB rule {place} takes devices from '{grant.source}', which exports none", ("usb", place, "from")
             )
         if to is None or to.role != "client" or grant.to == grant.source:
-            yield Finding(
+            yield Problem(
                 f"USB rule {place} gives devices to '{grant.to}', which cannot use them", ("usb", place, "to")
             )
 
 
 @invariant("usb-ports", "every USB rule's port exists on the guest's virtual controller and is given once")
-def usb_ports(view: View) -> Iterator[Finding]:
+def usb_ports(view: View) -> Iterator[Problem]:
     first: dict[tuple[str, int], int] = {}
     for place, grant in enumerate(view.plan.grants):
         guest = view.guests.get(grant.to)
@@ -156,13 +157,13 @@ def usb_ports(view: View) -> Iterator[Finding]:
             continue
         subject = ("usb", place, "port")
         if not 1 <= grant.port <= guest.usb_ports:
-            yield Finding(
+            yield Problem(
                 f"USB rule {place} names port {grant.port}, and the controller of '{grant.to}' has {guest.usb_ports}",
                 subject,
             )
         key = (grant.to, grant.port)
         if key in first:
-            yield Finding(f"USB rules {first[key]} and {place} both give port {grant.port} of '{grant.to}'", subject)
+            yield Problem(f"USB rules {first[key]} and {place} both give port {grant.port} of '{grant.to}'", subject)
         first.setdefault(key, place)
 
 
@@ -171,7 +172,7 @@ def usb_ports(view: View) -> Iterator[Finding]:
     "the switch lets every guest with USB devices reach the USB/IP service that has them",
     after=("grants-between-guests",),
 )
-def grants_have_a_way(view: View) -> Iterator[Finding]:
+def grants_have_a_way(view: View) -> Iterator[Problem]:
     vswitch = view.plan.vswitch
     index = {port.guest: port.index for port in vswitch.ports}
     open_ways = {
@@ -180,7 +181,7 @@ def grants_have_a_way(view: View) -> Iterator[Finding]:
     for pair in dict.fromkeys((grant.to, grant.source) for grant in view.plan.grants):
         if tuple(index.get(name) for name in pair) not in open_ways:
             rule = f"{pair[0]} -> {pair[1]} tcp/{USBIP_PORT}"
-            yield Finding(
+            yield Problem(
                 f"'{pair[0]}' gets USB devices from '{pair[1]}', and the switch does not let it reach them",
                 ("network", "allow"),
                 f"add '{rule}' to 'allow', or leave 'allow' out: the USB rules bring theirs",

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the chosen SDK version, configuration and board can do."""
 
 from __future__ import annotations
@@ -5,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from router.boards.model import Range
-from router.checks.model import Finding, View, about, guest_path, invariant, size_text
+from router.checks.model import Problem, View, guest_path, invariant
+from router.description.sdk_versions import KNOWN, SdkFeatures, oldest_with, sdk_features
 from router.errors import DescriptionError
-from router.plan.features import KNOWN, SdkFeatures, oldest_with, sdk_features
 from router.plan.models import LARGE_PAGE, PAGE
+from router.words import rounded_size, size_text
 
 
 def features(view: View) -> SdkFeatures | None:
@@ -19,10 +21,10 @@ def features(view: View) -> SdkFeatures | None:
         return None
 
 
-@invariant("sdk-known", "the SDK version is one whose format is known")
-def sdk_known(view: View) -> Iterator[Finding]:
+@invariant("sdk-known", "the SDK version is a known one")
+def sdk_known(view: View) -> Iterator[Problem]:
     if features(view) is None:
-        yield Finding(
+        yield Problem(
             f"Microkit SDK {view.plan.sdk} is not known",
             ("microkit", "sdk"),
             f"write one of {', '.join(known.version for known in KNOWN)}",
@@ -30,41 +32,39 @@ def sdk_known(view: View) -> Iterator[Finding]:
 
 
 @invariant("sdk-config", "the SDK version has the kernel configuration", after=("sdk-known",))
-def sdk_config(view: View) -> Iterator[Finding]:
+def sdk_config(view: View) -> Iterator[Problem]:
     known = features(view)
     if view.plan.config.startswith("smp-") and known is not None and not known.cores:
-        yield Finding(
+        yield Problem(
             f"SDK {known.version} has no configuration '{view.plan.config}'",
             ("microkit", "config"),
             f"use SDK {oldest_with('cores')} or newer, or '{view.plan.config.removeprefix('smp-')}'",
         )
 
 
-@invariant("cores", "cores are named only with an smp configuration, and the board has them", after=("sdk-config",))
-def cores(view: View) -> Iterator[Finding]:
+@invariant("cores", "'cpu' is used only with an smp configuration, and the board has that core", after=("sdk-config",))
+def cores(view: View) -> Iterator[Problem]:
     board, config = view.plan.board, view.plan.config
     for pd in view.plan.pds:
         wanted = {pd.cpu} | {vcpu.cpu for vcpu in (pd.vm.vcpus if pd.vm is not None else ())}
         subject = guest_path(pd.vm.name, "cpu") if pd.vm is not None else None
         for core in sorted(each for each in wanted if each is not None):
             if not config.startswith("smp-"):
-                yield Finding(
-                    f"'{pd.name}' is to run on core {core}, and the configuration '{config}' has one core",
+                yield Problem(
+                    f"'{pd.name}' needs core {core}, but the configuration '{config}' uses one core",
                     subject,
                     f"write 'config: smp-{config}' (SDK {oldest_with('cores')} or newer), or leave 'cpu' out",
                 )
             elif not 0 <= core < board.cores:
-                yield Finding(
-                    f"'{pd.name}' is to run on core {core}; {board.title} has 0 to {board.cores - 1}", subject
-                )
+                yield Problem(f"'{pd.name}' needs core {core}; {board.title} has cores 0 to {board.cores - 1}", subject)
 
 
-@invariant("sdk-smc", "SMC calls are forwarded only by an SDK version whose kernels can", after=("sdk-known",))
-def sdk_smc(view: View) -> Iterator[Finding]:
+@invariant("sdk-smc", "SMC calls are forwarded only with an SDK version that supports it", after=("sdk-known",))
+def sdk_smc(view: View) -> Iterator[Problem]:
     known = features(view)
     for pd in view.plan.pds:
         if pd.smc and known is not None and not known.smc:
-            yield Finding(
+            yield Problem(
                 f"'{pd.name}' forwards SMC calls, and the kernels of SDK {known.version} are built without them",
                 guest_path(pd.vm.name, "smc") if pd.vm is not None else None,
                 f"use SDK {oldest_with('smc')} or newer, or leave 'smc' out",
@@ -103,7 +103,7 @@ def free_pieces(view: View) -> Iterator[Range]:
     "an SDK version that places all pages of one size in one piece has such a piece",
     after=("sdk-known",),
 )
-def sdk_one_block(view: View) -> Iterator[Finding]:
+def sdk_one_block(view: View) -> Iterator[Problem]:
     known = features(view)
     if known is None or not known.one_block:
         return
@@ -113,9 +113,9 @@ def sdk_one_block(view: View) -> Iterator[Finding]:
             region.size for region in view.plan.regions if region.phys_addr is None and region.page_size == page
         )
         if needed > largest:
-            yield Finding(
+            yield Problem(
                 f"SDK {known.version} places all {size_text(page)} pages of queues, frames and images in one piece:"
-                f" they are {about(needed)}, and the largest free piece of RAM has {about(largest)}",
+                f" they are {rounded_size(needed)}, and the largest free piece of RAM has {rounded_size(largest)}",
                 ("microkit", "sdk"),
                 f"use SDK {oldest_with('cores')} or newer, fewer guests, or smaller queues",
             )

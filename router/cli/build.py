@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def make(planned: Planned, folder: Path, progress: _common.Progress, *, refresh: bool = False) -> Built:
-    """Build, and write beside the boot image what a deployment needs of it."""
+    """Build, and write what a deployment needs of the loader image."""
     from router import files
     from router.control.facts import facts_of
     from router.deploy.system import write_system
@@ -42,7 +42,7 @@ def make(planned: Planned, folder: Path, progress: _common.Progress, *, refresh:
     finally:
         progress.done()
     board, plan = planned.board, built.plan
-    if built.boot_image is not None:
+    if built.loader_image is not None:
         write_system(
             folder,
             facts_of(plan),
@@ -70,12 +70,12 @@ def run(args: argparse.Namespace) -> int:
     parts = [f"{name} {image.initramfs.stat().st_size / 1e6:.1f} MB" for name, image in built.images.items()]
     kernels = sorted({image.kernel_version for image in built.images.values()})
     _common.say("images", ", ".join([*parts, *(f"kernel {version} shared" for version in kernels)]))
-    if built.boot_image is None:
+    if built.loader_image is None:
         _common.say(
             "microkit", f"no SDK found: planned for {planned.plan.sdk}, loader.img is not made (router sdk install)"
         )
     else:
-        _common.say("programs", built.boot_image.program_summary())
-        _common.say("microkit", built.boot_image.summary())
+        _common.say("programs", built.loader_image.program_summary())
+        _common.say("microkit", built.loader_image.summary())
     _common.say("built", f"{built.folder}/ in {time.monotonic() - start:.1f} s; look at {built.folder}/report.html")
     return 0

@@ -58,12 +58,12 @@ def run(args: argparse.Namespace) -> int:
     check_mode(mode, planned)
     folder = _common.build_folder(args, planned.plan.name)
     try:
-        built = build(planned, folder, files.cache_folder(), progress, boot_image=mode == "microkit")
+        built = build(planned, folder, files.cache_folder(), progress, loader_image=mode == "microkit")
     finally:
         progress.done()
     check.summary(planned, closure=False)
-    if built.boot_image is not None:
-        _common.say("microkit", built.boot_image.summary())
+    if built.loader_image is not None:
+        _common.say("microkit", built.loader_image.summary())
     with tempfile.TemporaryDirectory(prefix="router-demo-") as scratch:
         disk = Path(scratch) / "disk.img"
         data = os.urandom(args.size * MiB)
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         expected = hashlib.sha256(data).hexdigest()
         with start(built, parse_plugs([f"storage:{disk}", "keyboard"])) as system:
             prove(system, expected, args.timeout, built.folder / "logs")
-    sel4 = f", on seL4 with Microkit SDK {built.boot_image.sdk}" if built.boot_image is not None else ""
+    sel4 = f", on seL4 with Microkit SDK {built.loader_image.sdk}" if built.loader_image is not None else ""
     print(f"the disk and the keyboard are routed, and {args.size} MiB read through the route match{sel4}")
     return 0
 
@@ -110,7 +110,7 @@ def start(built: Built, plugs: tuple[UsbPlug, ...]) -> Run:
     from router.control.timeline import Timeline
     from router.machines.qemu.session import microkit_run, split_run
 
-    make = split_run if built.boot_image is None else microkit_run
+    make = split_run if built.loader_image is None else microkit_run
     return make(built, plugs, built.folder / "logs", Timeline())
 
 

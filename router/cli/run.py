@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from router.machines.qemu.session import RunOptions, parse_command
     from router.machines.qemu.usb import parse_plugs
     from router.pipeline.build import build
+    from router.plan.notes import kernel_notes
 
     progress = _common.Progress(quiet=args.json)
     planned = _common.plan(args.file, progress, emulated=True)
@@ -101,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
             )
         files.output_folder(options.capture.parent)
     try:
-        built = build(planned, folder, files.cache_folder(), progress, boot_image=mode == "microkit")
+        built = build(planned, folder, files.cache_folder(), progress, loader_image=mode == "microkit")
     finally:
         progress.done()
     timeline = Timeline(as_json=args.json)
@@ -112,7 +113,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         head = headline(planned.plan.name, args.mode, mode)
         display.styled(f"{head}; logs in {logs}/", stream=sys.stderr)
-        for line in caveats(planned, mode):
+        kernel = kernel_notes(planned.plan.config, planned.plan.sdk) if mode == "microkit" else ()
+        for line in (*kernel, *caveats(planned, mode)):
             display.styled(f"note: {line}", stream=sys.stderr)
     return session.run(running, options)
 

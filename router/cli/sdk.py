@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 def run_install(args: argparse.Namespace) -> int:
     from router.cli._meter import Meter
-    from router.plan.features import KNOWN
+    from router.description.sdk_versions import KNOWN
     from router.sdk import install
 
     wanted = install.request(args.version, args.source, args.digest)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import select
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 from router import files
 from router.errors import HostError, MachineError
+from router.words import did_you_mean
 
 BY_ID = Path("/dev/serial/by-id")
 
@@ -148,9 +148,9 @@ def _open_error(device: str, error: Exception) -> HostError:
     number = getattr(error, "errno", None)
     if not Path(device).exists() and "://" not in device:
         known = candidates()
-        near = difflib.get_close_matches(device, known, n=1, cutoff=0.5)
+        near = did_you_mean(device, known)
         if near:
-            hint = f"did you mean {near[0]}?"
+            hint = near
         elif known:
             hint = "this host has " + ", ".join(known)
         else:

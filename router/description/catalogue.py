@@ -1,17 +1,17 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a description can refer to by name: shipped descriptions, boards, guest images. And where those are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from router import resources
-from router.description.diagnostics import nearest
-from router.description.source import parse, plain
-from router.description.text import read_text
+from router.description.guest_image import BootSizes, image_names, load_definition
 from router.errors import DescriptionError
+from router.linux_boot import min_memory
+from router.words import nearest
 
 Role = str
 """`server`, `client` or `none`."""
@@ -24,37 +24,30 @@ class Catalogue:
     boards: Sequence[str]
     images: Mapping[str, Role]
     """Guest images and what they do for USB."""
+    boot_sizes: Mapping[str, BootSizes] = field(default_factory=dict)
+    """Of the guest images for which it is recorded: how much memory they take when they boot."""
+
+    def boot_memory(self, image: str) -> int | None:
+        """The smallest `memory` in bytes for guests of an image; None when its sizes are not recorded."""
+        sizes = self.boot_sizes.get(image)
+        return min_memory(sizes.kernel << 20, sizes.initramfs << 20) if sizes else None
 
 
 def shipped_catalogue() -> Catalogue:
-    """The boards and guest images that this installation knows."""
+    """The boards and guest images that this installation has; DescriptionError when an image's file is wrong."""
     from router.boards import names
 
-    return Catalogue(names(), image_roles(resources.folder("guest-images")))
+    return image_catalogue(names(), resources.folder("guest-images"))
 
 
-def image_roles(images: Path | None) -> dict[str, Role]:
-    """Name and role of each guest image that a description may name: of every YAML file with a summary.
-
-    An image without a role of its own has that of the last one it extends; docs/reference/guest-images.md.
-    """
-    fields = {path.stem: image_fields(path) for path in sorted(images.glob("*.yaml"))} if images else {}
-
-    def role(name: str, above: tuple[str, ...] = ()) -> Role:
-        own = fields.get(name, {})
-        if own.get("role", "none") != "none" or name in above:
-            return str(own.get("role", "none"))
-        inherited = [role(base, (*above, name)) for base in own.get("extends", [])]
-        return next((one for one in reversed(inherited) if one != "none"), "none")
-
-    return {name: role(name) for name, own in fields.items() if own.get("summary")}
-
-
-def image_fields(path: Path) -> dict[str, Any]:
-    """The fields of a guest image's file; none when it is no mapping, which building the image reports."""
-    source = parse(read_text(path)).source
-    fields = plain(source.root) if source else None
-    return fields if isinstance(fields, dict) else {}
+def image_catalogue(boards: Sequence[str], folder: Path) -> Catalogue:
+    """These boards and the guest images of a folder."""
+    images = {name: load_definition(name, folder).image for name in image_names(folder)}
+    return Catalogue(
+        boards,
+        {name: image.role for name, image in images.items()},
+        {name: image.boot_sizes for name, image in images.items() if image.boot_sizes is not None},
+    )
 
 
 def shipped_descriptions() -> dict[str, Path]:
@@ -78,7 +71,7 @@ def find_description(name: str) -> Path:
         here = sorted(other.name for other in Path().glob("*.yaml"))
         near = nearest(name, [*here, *shipped, *(other.removesuffix(".yaml") for other in shipped)])
         raise DescriptionError(
-            f"there is no file '{name}', and no shipped description of that name",
+            f"no file and no shipped description is called '{name}'",
             f"did you mean '{near}'?  shipped: {known}" if near else f"shipped: {known}",
         )
     here_is = Path.cwd()

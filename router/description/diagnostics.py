@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """One finding about a text that a person wrote: where, what, and what to write instead.
 
 maaxboard.yaml:11:19: error: no node 'usb@38100001' in the board's device tree
@@ -9,9 +10,8 @@ maaxboard.yaml:11:19: error: no node 'usb@38100001' in the board's device tree
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from router.errors import DescriptionError
 
@@ -129,22 +129,3 @@ def cells(char: str) -> int:
     if unicodedata.combining(char):
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """The hint `did you mean 'server'?` when one of the known words is near, else None."""
-    match = nearest(word, list(known))
-    return f"did you mean '{match}'?" if match else None
-
-
-def nearest(word: str, known: Sequence[str]) -> str | None:
-    """The known word that is closest to a mistyped one, or None when none is close."""
-    folded = {name.lower().replace("_", "-"): name for name in reversed(known)}
-    match = get_close_matches(word.lower().replace("_", "-"), folded, n=1, cutoff=0.6)
-    return folded[match[0]] if match else None
-
-
-def listing(words: Iterable[str], last: str = "or") -> str:
-    """`a, b or c`."""
-    *head, tail = list(words) or ["nothing"]
-    return f"{', '.join(head)} {last} {tail}" if head else tail

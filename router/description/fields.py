@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the models say about the field at a path of the YAML: its mapping's fields, its bounds, its choices."""
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def model_at(path: Path) -> type[BaseModel] | None:
 
 
 def bounds(path: Path) -> tuple[Any, Any]:
-    """The least and the greatest number that the field at a path takes; None where there is no bound."""
+    """The minimum and maximum of the field at a path; None where there is no bound."""
     low = high = None
     for annotation in allowed(path):
         metadata = list(getattr(annotation, "__metadata__", ()))

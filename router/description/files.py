@@ -1,59 +1,71 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The files that a description names: there, readable, and of the kind that their field wants."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from router.description.diagnostics import did_you_mean
-from router.description.models import ImageFiles
+from router.description.models import Guest, ImageFiles
 from router.description.parts import Finding, Parts
+from router.linux_boot import HEADER_SIZE, NotAKernelImage, min_memory, read_kernel_header, too_little_memory
+from router.words import did_you_mean
 
-ARM64_MAGIC_AT, ARM64_MAGIC = 56, b"ARMd"
-"""In the header of an arm64 kernel Image (Linux, Documentation/arch/arm64/booting.rst)."""
+ModelPath = tuple[str | int, ...]
 DTB_MAGIC = b"\xd0\x0d\xfe\xed"
 """The first word of a flattened device tree (Devicetree Specification 0.4, section 5.2)."""
-COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ": "xz", b"BZh": "bzip2"}
-HEAD = 64
-"""Bytes that are read of each."""
 
 
 def check(parts: Parts, device_tree: Path | None, base: Path) -> Iterator[Finding]:
     """Findings about all files; paths are relative to `base`, the folder of the description."""
     if device_tree is not None:
-        path: tuple[str | int, ...] = ("device_tree",)
+        path: ModelPath = ("device_tree",)
         head = yield from opened(path, base, device_tree)
-        if head is not None and not head.startswith(DTB_MAGIC):
+        if head is not None and not head.head.startswith(DTB_MAGIC):
             hint = "compile it first: dtc -O dtb -o board.dtb board.dts" if device_tree.suffix == ".dts" else None
-            yield Finding(path, f"'{device_tree}' is no device tree blob", hint)
+            yield Finding(path, f"'{device_tree}' is not a device tree blob", hint)
     for name, guest in parts.guests.items():
-        if guest is None or not isinstance(guest.image, ImageFiles):
-            continue
-        path = ("guests", name, "image", "initramfs")
-        yield from opened(path, base, guest.image.initramfs)
-        path = ("guests", name, "image", "kernel")
-        head = yield from opened(path, base, guest.image.kernel)
-        if head is not None and head[ARM64_MAGIC_AT:][:4] != ARM64_MAGIC:
-            packed = next((how for magic, how in COMPRESSED.items() if head.startswith(magic)), None)
-            yield Finding(
-                path,
-                f"'{guest.image.kernel}' is no arm64 kernel Image"
-                + (f", but a file packed by {packed}" if packed else ""),
-                f"unpack it first: {packed} -d" if packed else "take arch/arm64/boot/Image of the kernel's build",
-            )
+        if guest is not None and isinstance(guest.image, ImageFiles):
+            yield from own_image(("guests", name), base, guest, guest.image)
 
 
-def opened(path: tuple[str | int, ...], base: Path, file: Path) -> Generator[Finding, None, bytes | None]:
-    """The first bytes of a file, or a finding and None."""
+def own_image(path: ModelPath, base: Path, guest: Guest, image: ImageFiles) -> Iterator[Finding]:
+    """Findings about the kernel and the initramfs that the user names for one guest, and the memory they need."""
+    initramfs = yield from opened((*path, "image", "initramfs"), base, image.initramfs)
+    kernel = yield from opened((*path, "image", "kernel"), base, image.kernel)
+    if kernel is None:
+        return
+    try:
+        header = read_kernel_header(kernel.head, kernel.size)
+    except NotAKernelImage as error:
+        yield Finding((*path, "image", "kernel"), f"'{image.kernel}': {error}", error.hint)
+        return
+    least = min_memory(header.memory, initramfs.size) if initramfs is not None else 0
+    if guest.memory < least:
+        yield Finding((*path, "memory"), *too_little_memory(guest.memory, least))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file's first bytes and its size."""
+
+    head: bytes
+    size: int
+
+
+def opened(path: ModelPath, base: Path, file: Path) -> Generator[Finding, None, Opened | None]:
+    """What a file begins with, or a finding and None."""
     full = base / file
     try:
         if full.is_dir():
             yield Finding(path, f"'{file}' is a folder", "name a file")
             return None
         with full.open("rb") as stream:
-            return stream.read(HEAD)
+            return Opened(stream.read(HEADER_SIZE), os.fstat(stream.fileno()).st_size)
     except FileNotFoundError:
-        hint = near(full) or "paths are relative to the folder of the description"
+        hint = near(full) or "paths are relative to the description's folder"
         yield Finding(path, f"there is no file '{file}'", hint)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or "unknown reason"
@@ -62,7 +74,7 @@ def opened(path: tuple[str | int, ...], base: Path, file: Path) -> Generator[Fin
 
 
 def near(full: Path) -> str | None:
-    """A hint at a file beside the missing one."""
+    """A hint at a file with a similar name in the same folder."""
     try:
         return did_you_mean(full.name, sorted(other.name for other in full.parent.iterdir()))
     except OSError:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """From a file to a Description, or to every error of the file at once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The description as typed, frozen models: what a user may write, and nothing else.
 
 Values are what the user means (bytes, integers, addresses), parsed from the forms of `router.description.values`.
@@ -12,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, StrictInt, Tag
 
+from router.description.sdk_versions import SdkVersion
 from router.description.values import (
     Address,
     AllowRule,
@@ -35,32 +37,27 @@ USBIP_PORT = 3240
 """TCP port of the USB/IP service, assigned by IANA."""
 
 
-class Strict(BaseModel):
+ETHERNET_HEADER = 14
+"""Bytes before the packet: two addresses and the type (IEEE 802.3); the guests see no check sequence."""
+
+
+class StrictModel(BaseModel):
     """Frozen; unknown fields are errors; no silent conversions beyond those that a field's type names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True)
 
 
-class SdkVersion(StrEnum):
-    """Versions of the Microkit SDK whose formats are known."""
-
-    AUTO = "auto"
-    V2_0_1 = "2.0.1"
-    V2_1_0 = "2.1.0"
-    V2_2_0 = "2.2.0"
-    V2_3_0 = "2.3.0"
-
-
-class Microkit(Strict):
+class Microkit(StrictModel):
     """Which Microkit SDK and which of its configurations the system is built with."""
 
     sdk: SdkVersion = SdkVersion.AUTO
     """`auto` takes the newest SDK installed (and, with none installed, plans for the newest known)."""
-    config: Literal["debug", "release", "benchmark", "smp-debug", "smp-release", "smp-benchmark"] = "debug"
-    """The kernel's configuration; the `smp-` ones need SDK 2.1.0 or newer."""
+    config: Literal["debug", "release", "benchmark", "smp-debug", "smp-release", "smp-benchmark"] = "release"
+    """The kernel's configuration; the `smp-` ones need SDK 2.1.0 or newer. Only `release` isolates guests: kernels of
+    the others take debug calls from every guest."""
 
 
-class UsbController(Strict):
+class UsbController(StrictModel):
     """The virtual USB host controller that a client guest sees."""
 
     version: Literal[2, 3] = 3
@@ -69,7 +66,7 @@ class UsbController(Strict):
     """Root ports of each speed."""
 
 
-class ImageFiles(Strict):
+class ImageFiles(StrictModel):
     """A guest image of the user's own, instead of one from guest-images/. Paths are relative to the description."""
 
     kernel: File
@@ -100,13 +97,13 @@ class OnExit(StrEnum):
     STOP = "stop"
 
 
-class Guest(Strict):
+class Guest(StrictModel):
     """One Linux guest."""
 
     image: Image
     """The name of an image under guest-images/, or files of your own."""
     memory: ByteSize = 512 << 20
-    """RAM, such as `512 MiB`: a multiple of 2 MiB, at least 32 MiB. Kept in bytes."""
+    """RAM, such as `512 MiB`: a multiple of 2 MiB, enough for the kernel and the initramfs. Kept in bytes."""
     vcpus: Annotated[StrictInt, Field(ge=1, le=4)] = 1
     """Virtual CPUs."""
     address: Address | None = None
@@ -123,7 +120,7 @@ class Guest(Strict):
     """SMC function identifiers forwarded to the firmware; all others are answered NOT_SUPPORTED."""
     on_exit: OnExit | None = None
     """What happens when the guest crashes or resets. By default it is started again, unless it owns a device that can
-    write memory and that its monitor cannot stop. A guest that powers itself off stays off."""
+    write memory and that its VMM cannot stop. A guest that powers itself off stays off."""
     priority: Annotated[StrictInt, Field(ge=1, le=199)] | None = None
     """Scheduling priority of the guest's vCPUs."""
     budget: Microseconds | None = None
@@ -131,13 +128,13 @@ class Guest(Strict):
     period: Microseconds | None = None
     """Length of the period that `budget` refers to, such as `10 ms`. Kept in microseconds."""
     cpu: Annotated[StrictInt, Field(ge=0, le=3)] | None = None
-    """Core that the guest and its monitor run on; needs an `smp-` configuration."""
+    """Core that the guest and its VMM run on; needs an `smp-` configuration."""
     trusted: StrictBool = True
     """With `false`, for a guest that exports devices: the guests that use them check all that it answers before their
     kernels see it. This costs throughput."""
 
 
-class Queue(Strict):
+class Queue(StrictModel):
     """Room for what a guest sends: `depth` times `buffer` bytes, in 2 MiB pages, for at most 256 frames at a time.
 
     On Microkit a frame takes as many contiguous bytes as it has, whatever the size of a buffer.
@@ -149,7 +146,7 @@ class Queue(Strict):
     """Size of one buffer, a power of two from 2 KiB to 128 KiB; the largest packet and its header must fit in one."""
 
 
-class Network(Strict):
+class Network(StrictModel):
     """The virtual Ethernet between the guests: default deny."""
 
     subnet: Subnet = IPv4Network("10.77.0.0/24")
@@ -159,10 +156,10 @@ class Network(Strict):
     allow: tuple[AllowRule, ...] | None = None
     """`client -> server tcp/3240`; by default just the USB/IP conversations that the `usb` rules need."""
     queue: Queue = Queue()
-    """Shape of the queues between a guest's monitor and the switch."""
+    """Shape of the queues between a guest's VMM and the switch."""
 
 
-class UsbRule(Strict):
+class UsbRule(StrictModel):
     """Gives the devices that match to one guest. All matching fields that are present must match."""
 
     device: DeviceId | None = None
@@ -184,7 +181,7 @@ class UsbRule(Strict):
     """Root port of the guest's virtual controller, from 1; by default the first free one."""
 
 
-class Description(Strict):
+class Description(StrictModel):
     """One whole system."""
 
     system: Name

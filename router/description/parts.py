@@ -1,4 +1,5 @@
-"""What could be read of a description: all of it, or what stands beside its errors.
+# SPDX-License-Identifier: BSD-2-Clause
+"""What could be read of a description: all of it, or the parts without errors.
 
 The checks across fields (`router.description.semantics`) look at this and not at the model, so that a slip in one
 guest does not hide what is wrong with another.
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from router.description.catalogue import Catalogue, Role
 from router.description.models import Description, Guest, ImageFiles, Microkit, Network, UsbRule
-from router.description.values import Allow, Unfit, parse_allow
+from router.description.values import Allow, InvalidValue, parse_allow
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -132,5 +133,5 @@ def read_allow(line: object) -> Allow | None:
     """The rule, or None when the line is none: that is reported from the whole description."""
     try:
         return parse_allow(line)
-    except Unfit:
+    except InvalidValue:
         return None

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a plain (unquoted) YAML scalar means, and which ones mean different things to different readers.
 
 Only the core schema of YAML 1.2.2 (section 10.3) is read. Much software still reads YAML 1.1, where `no` is false,
@@ -27,7 +28,7 @@ SEXAGESIMAL = re.compile(r"[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?")
 DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?")
 ETHERNET = re.compile(r"[0-9]{2}(:[0-9]{2}){5}")
 
-PRETENDERS = {
+LOOKALIKES = {
     "\u00a0": "a no-break space (U+00A0)",
     "\u202f": "a narrow no-break space (U+202F)",
     "\u200b": "a zero-width space (U+200B)",
@@ -48,7 +49,7 @@ def resolve(text: str) -> Value:
         return True
     if FALSE.fullmatch(text):
         return False
-    if len(text) <= 40:  # a longer run of digits is no number that a description could mean
+    if len(text) <= 40:  # a description has no use for longer numbers
         if DECIMAL.fullmatch(text):
             return int(text)
         if OCTAL.fullmatch(text) or HEX.fullmatch(text):
@@ -63,33 +64,33 @@ def trouble(text: str) -> tuple[str, str] | None:
 
     An Ethernet address whose digits are all decimal is let through: it is read as text here, and no number is near.
     """
-    quoted = f'quote it to mean the text: "{text}"'
-    for char, name in PRETENDERS.items():
+    quoted = f'to mean the string, quote it: "{text}"'
+    for char, name in LOOKALIKES.items():
         if char in text:
             return (
-                f"this text holds {name}",
-                "type the plain ASCII character instead, or quote the whole text to keep it",
+                f"this string contains {name}",
+                "use the plain ASCII character, or quote the whole string to keep it",
             )
     if BOOL_1_1.fullmatch(text):
-        return f"'{text}' is a truth value to some YAML readers and text to others", quoted
+        return f"some YAML parsers read '{text}' as a boolean, others as a string", quoted
     if LEADING_ZERO.fullmatch(text):
         decimal = int(text[:40])
-        octal = f"{int(text[:40], 8)}" if not re.search("[89]", text) else "text"
+        octal = f"{int(text[:40], 8)}" if not re.search("[89]", text) else "a string"
         return (
-            f"'{text}' is {octal} to some YAML readers and {decimal} to others",
+            f"some YAML parsers read '{text}' as {octal}, others as {decimal}",
             f"{quoted}; to mean the number, write it without the leading zero: {decimal}",
         )
     if SEXAGESIMAL.fullmatch(text) and not ETHERNET.fullmatch(text):
-        return f"'{text}' is a number in base 60 to some YAML readers and text to others", quoted
+        return f"some YAML parsers read '{text}' as a number in base 60, others as a string", quoted
     if OCTAL.fullmatch(text) or BINARY_1_1.fullmatch(text) or UNDERSCORED.fullmatch(text):
         return (
-            f"'{text}' is a number to some YAML readers and text to others",
+            f"some YAML parsers read '{text}' as a number, others as a string",
             f"{quoted}; to mean the number, write it in plain decimal digits",
         )
     if FLOAT.fullmatch(text) and "e" in text.lower():
-        return f"'{text}' is a number to some YAML readers and text to others", quoted
+        return f"some YAML parsers read '{text}' as a number, others as a string", quoted
     if DATE.fullmatch(text):
-        return f"'{text}' is a date to some YAML readers and text to others", quoted
+        return f"some YAML parsers read '{text}' as a date, others as a string", quoted
     if text == "=":
-        return "'=' has a meaning of its own to some YAML readers", quoted
+        return "some YAML parsers give '=' a special meaning", quoted
     return None

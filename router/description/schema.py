@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The JSON schema of a description, for editors: completion, hover texts and checks while typing.
 
 It describes the text that a user writes (a size is a string with a unit), not the values that it is read into. What
@@ -11,7 +12,8 @@ from typing import Any
 
 from router.description.catalogue import Catalogue
 from router.description.models import Description
-from router.description.values import SIZE_PATTERN, size_text
+from router.description.values import SIZE_PATTERN
+from router.words import size_text
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

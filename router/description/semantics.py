@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What one field alone cannot tell: the rules that hold across the fields of a description.
 
 Each check takes what could be read and yields findings; none does I/O. Rules about the board's devices need its device

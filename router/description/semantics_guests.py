@@ -1,20 +1,18 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Rules about the board, the SDK and each guest."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.description.diagnostics import nearest
-from router.description.models import Guest, ImageFiles, SdkVersion
+from router.description.models import Guest, ImageFiles
 from router.description.parts import Finding, Parts
-from router.description.values import size_text
+from router.description.sdk_versions import SdkFeatures, SdkVersion, oldest_with, sdk_features
+from router.linux_boot import MEMORY_STEP, too_little_memory
+from router.words import listing, nearest, size_text
 
 RESERVED = ("monitor", "vswitch", "console", "timer", "ticker", "images")
 """Names of protection domains of ours, Microkit's own (`monitor`), and of folders in the build output."""
-
-LEAST_MEMORY = 32 << 20
-MEMORY_STEP = 2 << 20
-"""Guest RAM is mapped in large pages of 2 MiB, the larger of the two sizes that Microkit knows on AArch64."""
 
 
 def readable(parts: Parts) -> Iterator[tuple[str, Guest]]:
@@ -33,24 +31,31 @@ def board(parts: Parts) -> Iterator[Finding]:
         yield Finding(("board",), f"unknown board '{parts.board}'", hint)
 
 
+def wanted_features(parts: Parts) -> SdkFeatures | None:
+    """The features of the SDK version that the description asks for; None for `auto`, and where it cannot be read."""
+    wanted = parts.microkit.sdk if parts.microkit is not None else SdkVersion.AUTO
+    return None if wanted is SdkVersion.AUTO else sdk_features(wanted)
+
+
 def microkit(parts: Parts) -> Iterator[Finding]:
     """What is asked of the SDK is in the version that is asked for."""
     chosen = parts.microkit
     if chosen is None:
         return
     smp = chosen.config.startswith("smp-")
-    if smp and chosen.sdk is SdkVersion.V2_0_1:
+    features = wanted_features(parts)
+    if smp and features is not None and not features.cores:
         yield Finding(
             ("microkit", "config"),
-            f"SDK 2.0.1 has no configuration '{chosen.config}'",
-            f"write config: {chosen.config.removeprefix('smp-')}, or sdk: 2.1.0 or newer",
+            f"SDK {features.version} has no configuration '{chosen.config}'",
+            f"write config: {chosen.config.removeprefix('smp-')}, or sdk: {oldest_with('cores')} or newer",
             related=((("microkit", "sdk"), "this version"),),
         )
     for name, guest in readable(parts):
         if guest.cpu is not None and not smp:
             yield Finding(
                 ("guests", name, "cpu"),
-                f"a core is chosen, but configuration '{chosen.config}' runs on one core only",
+                f"'cpu' needs a multicore configuration, and '{chosen.config}' uses one core",
                 f"write microkit: {{config: smp-{chosen.config}}}, or remove 'cpu'",
             )
 
@@ -76,22 +81,23 @@ def images(parts: Parts) -> Iterator[Finding]:
             shown = "passthrough" in guest.model_fields_set
             yield Finding(
                 ("guests", name, "passthrough") if shown else ("guests", name),
-                f"the server '{name}' owns no device, so it has no USB device to export",
-                f"write passthrough: [NODE] with a USB controller; `router board {parts.board}` lists the nodes",
+                f"the server '{name}' owns no device, so it cannot export USB devices",
+                f"add passthrough: [NODE] with a USB controller; `router board {parts.board}` lists the nodes",
                 key=not shown,
             )
 
 
 def memory(parts: Parts) -> Iterator[Finding]:
-    """RAM in large pages, and enough of it to boot Linux."""
+    """RAM in large pages, and enough of it to boot a shipped image (`files` knows the sizes of the others)."""
     for name, guest in readable(parts):
         path = ("guests", name, "memory")
-        if guest.memory < LEAST_MEMORY:
-            yield Finding(path, f"{size_text(guest.memory)} is too little memory for Linux", "the least is 32 MiB")
-        elif guest.memory % MEMORY_STEP:
+        least = parts.catalogue.boot_memory(guest.image) if isinstance(guest.image, str) else None
+        if least is not None and guest.memory < least:
+            yield Finding(path, *too_little_memory(guest.memory, least))
+        elif guest.memory % MEMORY_STEP or not guest.memory:
             down = guest.memory // MEMORY_STEP * MEMORY_STEP
-            hint = f"write {down >> 20} MiB or {(down + MEMORY_STEP) >> 20} MiB"
-            yield Finding(path, f"{size_text(guest.memory)} is no multiple of 2 MiB", hint)
+            near = [size_text(size) for size in (down, down + MEMORY_STEP) if size]
+            yield Finding(path, f"{size_text(guest.memory)} is not a multiple of 2 MiB", f"write {listing(near)}")
 
 
 def scheduling(parts: Parts) -> Iterator[Finding]:
@@ -99,27 +105,28 @@ def scheduling(parts: Parts) -> Iterator[Finding]:
     for name, guest in readable(parts):
         if guest.budget is not None and guest.period is None:
             yield Finding(
-                ("guests", name, "budget"), "a budget needs its period", "write period: 10 ms, say, beside it"
+                ("guests", name, "budget"), "'budget' needs a 'period'", "add a period, such as period: 10 ms"
             )
         elif guest.period is not None and guest.budget is None:
-            yield Finding(("guests", name, "period"), "a period needs a budget", "write budget: 5 ms, say, beside it")
+            yield Finding(("guests", name, "period"), "'period' needs a 'budget'", "add a budget, such as budget: 5 ms")
         elif guest.budget is not None and guest.period is not None and guest.budget > guest.period:
             yield Finding(
                 ("guests", name, "budget"),
-                "the budget is longer than its period",
-                "a guest can use at most the whole period",
+                "the budget is longer than the period",
+                "write a budget of at most the period",
                 related=((("guests", name, "period"), "the period"),),
             )
 
 
 def firmware_calls(parts: Parts) -> Iterator[Finding]:
     """SMC calls are named once, and the SDK can forward them."""
+    features = wanted_features(parts)
     for name, guest in readable(parts):
-        if guest.smc and parts.microkit is not None and parts.microkit.sdk is SdkVersion.V2_0_1:
+        if guest.smc and features is not None and not features.smc:
             yield Finding(
                 ("guests", name, "smc"),
-                "SDK 2.0.1 cannot forward SMC calls",
-                "write microkit: {sdk: auto}, or a version from 2.1.0 on",
+                f"SDK {features.version} cannot forward SMC calls",
+                f"write microkit: {{sdk: auto}}, or a version from {oldest_with('smc')} on",
                 related=((("microkit", "sdk"), "this version"),),
             )
         for index, call in enumerate(guest.smc):
@@ -127,9 +134,9 @@ def firmware_calls(parts: Parts) -> Iterator[Finding]:
             if first < index:
                 yield Finding(
                     ("guests", name, "smc", index),
-                    f"SMC call 0x{call:08X} is given twice",
-                    "keep one of them",
-                    related=((("guests", name, "smc", first), "first here"),),
+                    f"duplicate SMC call 0x{call:08X}",
+                    "remove one of them",
+                    related=((("guests", name, "smc", first), "first"),),
                 )
 
 
@@ -144,9 +151,9 @@ def passthrough(parts: Parts) -> Iterator[Finding]:
             both = first[0] == name
             yield Finding(
                 ("guests", name, "passthrough", index),
-                f"'{device}' is given twice" if both else f"'{device}' is given to '{first[0]}' and to '{name}'",
-                "keep one of them" if both else "a device has one owner: remove it from one of the guests",
-                related=((("guests", first[0], "passthrough", first[1]), "first here"),),
+                f"duplicate device '{device}'" if both else f"'{device}' is assigned to both '{first[0]}' and '{name}'",
+                "remove one of them" if both else "a device has one owner: remove it from one of the guests",
+                related=((("guests", first[0], "passthrough", first[1]), "first"),),
             )
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Rules about the virtual Ethernet: addresses, queues and who may talk."""
 
 from __future__ import annotations
@@ -5,13 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from router.description.diagnostics import nearest
+from router.description.models import ETHERNET_HEADER
 from router.description.parts import Finding, Parts
 from router.description.semantics_guests import readable
-from router.description.values import size_text
+from router.words import nearest, size_text
 
-ETHERNET_HEADER = 14
-"""Bytes before the packet: two addresses and the type (IEEE 802.3); the guests see no check sequence."""
 BUFFER_MIN, BUFFER_MAX = 2 << 10, 128 << 10
 
 
@@ -27,7 +26,7 @@ def subnet(parts: Parts) -> Iterator[Finding]:
         or net.is_link_local
         or net.network_address.is_reserved
     ):
-        yield Finding(path, f"{net} is no network for hosts", "choose a private one, such as 10.77.0.0/24")
+        yield Finding(path, f"{net} cannot be used for hosts", "use a private subnet, such as 10.77.0.0/24")
         return
     room = max(0, net.num_addresses - 3)
     if room < len(parts.guests):
@@ -35,7 +34,7 @@ def subnet(parts: Parts) -> Iterator[Finding]:
         yield Finding(
             path if given else ("network",),
             f"{net} has room for {room} guest{'' if room == 1 else 's'}, but there are {len(parts.guests)}",
-            "take a shorter prefix; the first and the last address and the first host address stay unused",
+            "use a shorter prefix; the network, broadcast and first host addresses are reserved",
         )
 
 
@@ -47,7 +46,7 @@ def queues(parts: Parts) -> Iterator[Finding]:
     if queue.depth & (queue.depth - 1):
         lower = 1 << (queue.depth.bit_length() - 1)
         yield Finding(
-            ("network", "queue", "depth"), f"{queue.depth} is no power of two", f"write {lower} or {lower * 2}"
+            ("network", "queue", "depth"), f"{queue.depth} is not a power of two", f"write {lower} or {lower * 2}"
         )
     path = ("network", "queue", "buffer")
     if not BUFFER_MIN <= queue.buffer <= BUFFER_MAX:
@@ -55,7 +54,7 @@ def queues(parts: Parts) -> Iterator[Finding]:
     elif queue.buffer & (queue.buffer - 1):
         lower = 1 << (queue.buffer.bit_length() - 1)
         hint = f"write {size_text(lower)} or {size_text(lower * 2)}"
-        yield Finding(path, f"a buffer of {size_text(queue.buffer)} is no power of two", hint)
+        yield Finding(path, f"a buffer of {size_text(queue.buffer)} is not a power of two", hint)
     elif (frame := mtu + ETHERNET_HEADER) > queue.buffer:
         enough = 1 << (frame - 1).bit_length()
         yield Finding(
@@ -75,7 +74,7 @@ def addresses(parts: Parts) -> Iterator[Finding]:
     unused = {
         net.network_address: "the network's own address",
         net.broadcast_address: "the broadcast address",
-        net.network_address + 1: "the first host address, which stays unused",
+        net.network_address + 1: "the first host address, which is reserved",
     }
     taken: dict[IPv4Address, str] = {}
     for name, guest in readable(parts):
@@ -84,7 +83,7 @@ def addresses(parts: Parts) -> Iterator[Finding]:
             continue
         example = f"such as {net.network_address + 2}"
         if address not in net:
-            yield Finding(path, f"{address} is not in the subnet {net}", f"choose an address of it, {example}")
+            yield Finding(path, f"{address} is not in the subnet {net}", f"choose an address in the subnet, {example}")
         elif address in unused:
             yield Finding(path, f"{address} is {unused[address]}", f"choose another address, {example}")
         elif address in taken:
@@ -106,9 +105,9 @@ def twice(field: str, value: str, first: str, second: str) -> Finding:
     """Two guests with one address."""
     return Finding(
         ("guests", second, field),
-        f"{value} is given to '{first}' and to '{second}'",
-        f"remove one '{field}': guests without it get one that is free",
-        related=((("guests", first, field), "first here"),),
+        f"{value} is assigned to both '{first}' and '{second}'",
+        f"remove one: a guest without '{field}' gets a free one",
+        related=((("guests", first, field), "first"),),
     )
 
 
@@ -124,12 +123,12 @@ def allow_rules(parts: Parts) -> Iterator[Finding]:
             hint = f"did you mean '{near}'?" if near else f"the guests are: {', '.join(known) or 'none'}"
             yield Finding(path, f"there is no guest '{name}'", hint)
         if not strangers and rule.source == rule.destination:
-            yield Finding(path, f"'{rule.source}' needs no leave to talk to itself", "remove the rule")
+            yield Finding(path, f"'{rule.source}' needs no rule to reach itself", "remove the rule")
         first = seen.setdefault(str(rule), index)
         if first != index:
             yield Finding(
                 path,
-                f"the rule '{rule}' is given twice",
-                "keep one of them",
-                related=((("network", "allow", first), "first here"),),
+                f"duplicate rule '{rule}'",
+                "remove one of them",
+                related=((("network", "allow", first), "first"),),
             )

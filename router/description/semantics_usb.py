@@ -1,13 +1,14 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Rules about USB: which device comes from which guest and goes to which."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.description.diagnostics import listing, nearest
 from router.description.models import USBIP_PORT, UsbRule
 from router.description.parts import Finding, Parts
 from router.usbip.protocol.classes import CODES, class_word
+from router.words import listing, nearest
 
 
 def matches(parts: Parts) -> Iterator[Finding]:
@@ -26,8 +27,8 @@ def matches(parts: Parts) -> Iterator[Finding]:
         if rule.class_ == CODES["hub"]:
             yield Finding(
                 ("usb", index, "class"),
-                "hubs cannot be passed on, only what is plugged into them",
-                "match the devices behind the hub, by path: 1-1.4, say",
+                "hubs cannot be exported, only the devices behind them",
+                "match those devices instead, such as path: 1-1.4",
             )
 
 
@@ -52,12 +53,12 @@ def receivers(parts: Parts) -> Iterator[Finding]:
         elif role == "server" and rule.source in (None, rule.to) and parts.with_role("server") == [rule.to]:
             yield Finding(
                 path,
-                f"'{rule.to}' owns the controller, so it has the device already",
-                "remove the rule: what no rule names stays in the server",
+                f"'{rule.to}' owns the controller and already has the device",
+                "remove the rule: devices without a rule stay in the server",
             )
         elif role in ("server", "none"):
             hint = f"choose {listing(clients)}" if clients else "give that guest the image usb-client"
-            yield Finding(path, f"'{rule.to}' cannot use devices of another guest: its image is no client", hint)
+            yield Finding(path, f"'{rule.to}' cannot receive USB devices: its image is not a client image", hint)
 
 
 def owners(parts: Parts) -> Iterator[Finding]:
@@ -75,18 +76,20 @@ def owners(parts: Parts) -> Iterator[Finding]:
             elif len(servers) > 1:
                 yield Finding(
                     ("usb", index),
-                    f"{listing(map(repr, servers), 'and')} export devices: which one has this device?",
-                    f"add from: {servers[0]}, say",
+                    f"{listing(map(repr, servers), 'and')} export devices: the rule must say which one has this device",
+                    f"add 'from', such as from: {servers[0]}",
                 )
         elif rule.source not in parts.guests:
             yield unknown_guest(path, rule.source, servers or list(parts.guests))
         elif rule.source == rule.to:
             yield Finding(
-                path, f"the device would go from '{rule.to}' to itself", "remove the rule, or name another guest"
+                path,
+                f"source and target of the rule are both '{rule.to}'",
+                "remove the rule, or name another guest",
             )
         elif parts.role(rule.source) in ("client", "none"):
             hint = f"choose {listing(servers)}" if servers else "give that guest the image usb-server"
-            yield Finding(path, f"'{rule.source}' exports no devices: its image is no server", hint)
+            yield Finding(path, f"'{rule.source}' exports no devices: its image is not a server image", hint)
 
 
 def ports(parts: Parts) -> Iterator[Finding]:
@@ -109,9 +112,9 @@ def ports(parts: Parts) -> Iterator[Finding]:
         if first != index:
             yield Finding(
                 path,
-                f"port {rule.port} of '{rule.to}' is given twice",
-                "choose another port, or none to take the first free one",
-                related=((("usb", first, "port"), "first here"),),
+                f"port {rule.port} of '{rule.to}' is assigned twice",
+                "choose another port, or remove 'port' to get the first free one",
+                related=((("usb", first, "port"), "first"),),
             )
 
 
@@ -128,9 +131,9 @@ def duplicates(parts: Parts) -> Iterator[Finding]:
         same = other.to == rule.to
         yield Finding(
             ("usb", index),
-            "this rule stands twice" if same else f"the same devices go to '{other.to}' and to '{rule.to}'",
-            "keep one of them" if same else "keep one of the rules, or match by more: path, serial",
-            related=((("usb", first), "first here"),),
+            "duplicate rule" if same else f"the same devices are assigned to both '{other.to}' and '{rule.to}'",
+            "remove one of them" if same else "remove one of the rules, or match more precisely, by path or serial",
+            related=((("usb", first), "first"),),
         )
 
 
@@ -148,8 +151,8 @@ def conversations(parts: Parts) -> Iterator[Finding]:
             open_ways.add(line)
             yield Finding(
                 ("network", "allow"),
-                f"'{rule.to}' may not reach the USB/IP service of '{server}'",
-                f"add the rule: {line}\nor remove 'allow': then just what the USB rules need is let through",
+                f"'{rule.to}' is not allowed to reach the USB/IP service of '{server}'",
+                f"add the rule: {line}\nor remove 'allow': the USB rules then add what they need",
                 key=True,
                 related=((("usb", index), "this rule needs it"),),
             )

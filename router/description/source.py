@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """YAML as a tree in which every key and value keeps its place in the file.
 
 The parser is PyYAML's (the C one where it is built in); what a scalar means is decided in `router.description.scalars`.
@@ -209,7 +210,7 @@ class Builder:
                         version = ".".join(map(str, event.version))
                         self.problem(
                             self.mark(event.start_mark),
-                            f"the file asks for YAML {version}, but is read as YAML 1.2",
+                            f"the file declares YAML {version}, but only YAML 1.2 is supported",
                             f"remove the line '%YAML {version}'",
                         )
                     root = self.node(next(self.events), 0)
@@ -218,7 +219,9 @@ class Builder:
         if root is None:
             if not self.problems:
                 self.problem(
-                    Span(1, 1, 1, 2), "the file is empty", "write `system`, `board` and `guests`, or copy a shipped one"
+                    Span(1, 1, 1, 2),
+                    "the file is empty",
+                    "write `system`, `board` and `guests`, or copy a shipped description",
                 )
             return Parsed(None, tuple(self.problems))
         return Parsed(SourceText(self.text, root), tuple(self.problems))
@@ -230,7 +233,7 @@ class Builder:
             raise self.stop(
                 self.mark(event.start_mark),
                 f"this is nested more than {MAX_DEPTH} levels deep",
-                "a bracket is probably one too many",
+                "check for an extra bracket",
             )
         node: Node
         if isinstance(event, yaml.ScalarEvent):
@@ -242,8 +245,8 @@ class Builder:
         if event.tag is not None:
             self.problem(
                 self.mark(event.start_mark),
-                f"tags such as '{event.tag.replace('tag:yaml.org,2002:', '!!')}' are not read here",
-                "remove it; to mean a text, put it between quotes",
+                f"tags such as '{event.tag.replace('tag:yaml.org,2002:', '!!')}' are not supported",
+                "remove the tag; to mean a string, quote it",
             )
         if event.anchor is not None:
             self.anchors[event.anchor] = node
@@ -252,12 +255,12 @@ class Builder:
     def scalar(self, event: Any) -> Scalar:
         span = self.span(event)
         if SURROGATE.search(event.value):
-            raise ValueError("an escape names no character")
+            raise ValueError("an escape is not a valid character")
         plain = event.style not in ("'", '"', "|", ">")
         text: str = event.value
         if plain and event.anchor is not None and text == "":
             label = f"&{event.anchor}"
-            self.problem(span, f"'{label}' is an anchor to YAML", f'quote it to mean the label: "{label}"')
+            self.problem(span, f"YAML reads '{label}' as an anchor", f'to mean the label, quote it: "{label}"')
             return Scalar(span, label, label, plain, bad=True)
         if not plain or event.tag is not None:
             return Scalar(span, text, text, plain, bad=event.tag is not None)
@@ -272,7 +275,7 @@ class Builder:
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             item = self.node(event, depth + 1)
             if isinstance(item, Scalar) and item.value is None:
-                self.problem(item.span, "this list item has no value", "write the item, or remove it")
+                self.problem(item.span, "empty list item", "write a value, or remove the item")
                 item = Scalar(item.span, item.text, None, item.plain, bad=True)
             items.append(item)
             size = self.grown(size + item.size, item.span)
@@ -287,35 +290,37 @@ class Builder:
             size = self.grown(size + key.size + value.size, key.span)
             if not isinstance(key, Scalar):
                 bad = True
-                self.problem(spot(key, None), "a list or a mapping cannot be the name of a field", "write a plain name")
+                self.problem(spot(key, None), "a field name cannot be a list or a mapping", "write a plain name")
             elif key.plain and key.text == "<<":
                 bad = True
                 self.problem(
                     key.span,
-                    "merge keys are not read here",
-                    "write the fields out; an alias can stand for a whole value",
+                    "merge keys (<<) are not supported",
+                    "write the fields out; an alias can only replace a whole value",
                 )
             elif key.text in entries:
                 self.problem(
                     key.span,
-                    f"'{key.text}' is given twice",
-                    "keep one of them",
-                    remark="and again here",
-                    related=[Label(entries[key.text][0].span, "first here")],
+                    f"duplicate key '{key.text}'",
+                    "remove one of them",
+                    remark="second",
+                    related=[Label(entries[key.text][0].span, "first")],
                 )
             else:
                 entries[key.text] = (key, self.given(key, value))
         return Mapping(self.span(start, event), bool(start.flow_style), tuple(entries.values()), size, bad)
 
     def given(self, key: Scalar, value: Node) -> Node:
-        """The value of a field, reported when there is none, and its key when that is no text."""
+        """The value of a field, reported when there is none, and its key when that is not a string."""
         if key.plain and not key.bad and (key.value is None or isinstance(key.value, bool)):
-            self.problem(key.span, f"'{key.text}' is no text to YAML", f'quote it to mean a name: "{key.text}"')
+            self.problem(
+                key.span, f"YAML does not read '{key.text}' as a string", f'to mean a name, quote it: "{key.text}"'
+            )
         if isinstance(value, Scalar) and value.value is None:
             self.problem(
                 spot(value, key),
                 f"'{key.text}' has no value",
-                "write one, or remove the field; an empty list is written []",
+                "write a value, or remove the field; an empty list is []",
             )
             return Scalar(value.span, value.text, None, value.plain, bad=True)
         return value
@@ -327,15 +332,15 @@ class Builder:
         span = self.span(event)
         self.problem(
             span,
-            f"'*{name}' refers to an anchor that is not given above it",
-            f'write &{name} before the value that it stands for; to mean the text, quote it: "*{name}"',
+            f"undefined anchor '*{name}'",
+            f'define &{name} above; to mean the string, quote it: "*{name}"',
         )
         return Scalar(span, f"*{name}", f"*{name}", plain=True, bad=True)
 
     def grown(self, size: int, span: Span) -> int:
         if size > MAX_NODES:
             raise self.stop(
-                span, f"with its aliases unfolded the file holds more than {MAX_NODES} values", "write the values out"
+                span, f"the file has more than {MAX_NODES} values once its aliases are expanded", "write the values out"
             )
         return size
 

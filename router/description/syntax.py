@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the YAML parser could not read, in our words and with what to write instead."""
 
 from __future__ import annotations
@@ -8,31 +9,31 @@ from typing import Any
 import yaml
 
 from router.description.diagnostics import Diagnostic, Label, Span
-from router.description.scalars import PRETENDERS
+from router.description.scalars import LOOKALIKES
 from router.description.text import Text
 
-QUOTE = "put the text between double quotes"
-INDENT = "begin it in the same column as the other fields or items"
+QUOTE = "put the string in double quotes"
+INDENT = "align it with the other fields or items"
 
 WORDS: tuple[tuple[str, str, str], ...] = (
-    (r"found character '\\t'", "a tab stands where YAML wants spaces", "indent with spaces"),
-    (r"found character '(.)' that cannot start", "a plain text cannot begin with '{0}'", QUOTE),
-    (r"mapping keys are not allowed", "a '?' stands where no field can begin", QUOTE),
+    (r"found character '\\t'", "a tab is used for indentation", "use spaces"),
+    (r"found character '(.)' that cannot start", "an unquoted string cannot start with '{0}'", QUOTE),
+    (r"mapping keys are not allowed", "unexpected '?'", QUOTE),
     (
         r"sequence entries are not allowed",
-        "a list item cannot begin here",
-        "begin the list on a line of its own below the field's name",
+        "a list item cannot start here",
+        "start the list on a new line below the field's name",
     ),
     (
         r"could not find expected ':'",
         "this is neither a field nor a list item",
-        "write `name: value`, with a space behind the ':'",
+        "write `name: value`, with a space after the ':'",
     ),
-    (r"unexpected end of stream", "this text has no closing quote", "add the quote that ends it"),
-    (r"unexpected document separator", "this text has no closing quote before '---'", "add the quote that ends it"),
+    (r"unexpected end of stream", "missing closing quote", "add the closing quote"),
+    (r"unexpected document separator", "missing closing quote before '---'", "add the closing quote"),
     (
         r"unknown escape character '(.*)'",
-        "'\\{0}' means nothing between double quotes",
+        "unknown escape '\\{0}' in a double-quoted string",
         "use single quotes, or write \\\\ for a backslash",
     ),
     (
@@ -40,44 +41,44 @@ WORDS: tuple[tuple[str, str, str], ...] = (
         "this escape needs {0} hexadecimal digits",
         "use single quotes to keep backslashes as they are",
     ),
-    (r"expected alphabetic or numeric character", "'&' and '*' begin an anchor or an alias in YAML", QUOTE),
+    (r"expected alphabetic or numeric character", "'&' and '*' start an anchor or an alias in YAML", QUOTE),
     (
         r"expected ',' or '([\]}])'",
-        "a ',' or the closing '{0}' is missing",
+        "missing ',' or '{0}'",
         "close the bracket, or put a ',' between the items",
     ),
     (
         r"expected <block end>, but found '<block mapping start>'",
-        "this line is indented differently from the ones above",
+        "this line is indented differently from the lines above",
         INDENT,
     ),
     (
         r"expected <block end>, but found '<block sequence start>'",
-        "this line is indented differently from the ones above",
+        "this line is indented differently from the lines above",
         INDENT,
     ),
-    (r"expected <block end>, but found '-'", "a list item stands where a field is expected", INDENT),
+    (r"expected <block end>, but found '-'", "a list item where a field is expected", INDENT),
     (
         r"expected <block end>, but found '(.*)'",
-        "'{0}' is not expected here",
-        f"{INDENT}; if this is part of a text, {QUOTE}",
+        "unexpected '{0}'",
+        f"{INDENT}; if it is part of a string, {QUOTE}",
     ),
     (
         r"expected the node content, but found '(.*)'",
         "a value is expected here, not '{0}'",
-        f"write the value; to mean the text, {QUOTE}",
+        f"write the value; to mean the string, {QUOTE}",
     ),
     (
         r"expected '<document start>', but found '(.*)'",
-        "'{0}' stands behind the end of the document",
+        "unexpected '{0}' after the end of the document",
         "a description is one mapping: `name: value` on each line",
     ),
     (
         r"chomping or indentation indicators",
-        "'|' and '>' begin a text over several lines",
-        f"begin the text on the next line; to mean the character, {QUOTE}",
+        "'|' and '>' start a multi-line string",
+        f"start the string on the next line; to mean the character, {QUOTE}",
     ),
-    (r"undefined tag handle|while scanning a tag", "a '!' begins a tag in YAML", QUOTE),
+    (r"undefined tag handle|while scanning a tag", "'!' starts a tag in YAML", QUOTE),
 )
 """The parser's words, what they mean, and what to do; the parser's are those of PyYAML's scanner.py and parser.py."""
 
@@ -98,8 +99,8 @@ def explain(text: Text, error: Exception) -> Diagnostic:
     words = f"{problem} {context}"
     message, hint = f"this is not YAML: {problem}", QUOTE
     if mark is not None:
-        if pretender := find_pretender(text, mark.line):
-            return pretender
+        if lookalike := find_lookalike(text, mark.line):
+            return lookalike
         if "mapping values are not allowed" in problem:
             return stray_colon(text, mark.line + 1, mark.column + 1)
     for pattern, meaning, advice in WORDS:
@@ -107,7 +108,7 @@ def explain(text: Text, error: Exception) -> Diagnostic:
             message, hint = meaning.replace("{0}", match[1] if match.groups() else ""), advice
             break
     related = []
-    if start is not None and re.search("closing|neither|begins a tag", message):
+    if start is not None and re.search("closing|missing|neither|starts a tag", message):
         opening = text.at(start.line + 1, start.column + 1)
         if "bracket" not in hint:
             return text.diagnostic(opening, message, hint)
@@ -123,17 +124,21 @@ def no_character(text: Text) -> Diagnostic:
             code = int(match[1] or match[2], 16)
             if code > 0x10FFFF or 0xD800 <= code < 0xE000:
                 span = Span(number, match.start() + 1, number, match.end() + 1)
-                return text.diagnostic(span, "this escape names no character", "use single quotes to keep backslashes")
-    return text.diagnostic(span, "an escape names no character", "use single quotes to keep backslashes as they are")
+                return text.diagnostic(
+                    span, "this escape is not a valid character", "use single quotes to keep backslashes"
+                )
+    return text.diagnostic(
+        span, "an escape is not a valid character", "use single quotes to keep backslashes as they are"
+    )
 
 
-def find_pretender(text: Text, last: int) -> Diagnostic | None:
+def find_lookalike(text: Text, last: int) -> Diagnostic | None:
     """A character that only looks like a space or a quote, at or a line above the place of an error (from 0)."""
     for number in range(max(0, last - 1), min(last + 1, len(text.lines))):
-        for char, name in PRETENDERS.items():
+        for char, name in LOOKALIKES.items():
             if (column := text.lines[number].find(char)) >= 0:
                 return text.diagnostic(
-                    text.at(number + 1, column + 1), f"this is {name}", "type the plain ASCII character instead"
+                    text.at(number + 1, column + 1), f"this is {name}", "use the plain ASCII character"
                 )
     return None
 
@@ -144,11 +149,11 @@ def stray_colon(text: Text, line: int, column: int) -> Diagnostic:
     above = next((number for number in range(line - 1, 0, -1) if text.lines[number - 1].strip()), None)
     span = text.at(line, column)
     if re.search(r":\s", this[: column - 1]):
-        return text.diagnostic(span, "a text that holds ': ' needs quotes", QUOTE)
+        return text.diagnostic(span, "a string that contains ': ' must be quoted", QUOTE)
     if above is not None and re.fullmatch(r"\s*(- )?[\w-]+:\S.*", text.lines[above - 1]):
         slip = text.lines[above - 1]
         better = slip.strip().replace(":", ": ", 1)
         span = text.at(above, slip.index(":") + 1)
-        return text.diagnostic(span, "a ':' without a space behind it ends no field name", f"write '{better}'")
+        return text.diagnostic(span, "missing space after ':'", f"write '{better}'")
     span = text.at(line, len(this) - len(this.lstrip()) + 1)
-    return text.diagnostic(span, "this field is indented deeper than the one above it, which has a value", INDENT)
+    return text.diagnostic(span, "this field is indented below a field that already has a value", INDENT)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A file's text, read carefully: every way in which it can fail to be one gets its own error."""
 
 from __future__ import annotations
@@ -7,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from router.description.diagnostics import DescriptionErrors, Diagnostic, Label, Span, did_you_mean
+from router.description.diagnostics import DescriptionErrors, Diagnostic, Label, Span
 from router.errors import DescriptionError
+from router.words import did_you_mean
 
 MAX_BYTES = 256 << 10
 """Size of the largest file that is read: some thousand times that of an ordinary description."""
@@ -53,7 +55,7 @@ def make_text(name: str, content: str) -> Text:
 def read_text(path: Path) -> Text:
     """The text of a UTF-8 file of at most MAX_BYTES.
 
-    Raises DescriptionError when it cannot be opened, is no regular file, is too large or is not UTF-8 text.
+    Raises DescriptionError when it cannot be opened, is not a regular file, is too large or is not UTF-8.
     """
     name = str(path)
     try:
@@ -78,8 +80,8 @@ def read_text(path: Path) -> Text:
             [
                 text.diagnostic(
                     text.at(len(before), len(before[-1]) + 1),
-                    f"the character U+{code:04X} cannot stand in a YAML file",
-                    f'remove it, or write it as "\\u{code:04x}" between double quotes',
+                    f"character U+{code:04X} is not allowed in a YAML file",
+                    f'remove it, or write "\\u{code:04x}" in a double-quoted string',
                 )
             ]
         )
@@ -103,7 +105,7 @@ def decode(name: str, raw: bytes) -> str:
 
 
 def neighbour(path: Path) -> str | None:
-    """A hint at a file beside a missing one whose name is near."""
+    """A hint at a file with a similar name in the same folder."""
     try:
         names = sorted(other.name for other in path.parent.iterdir() if other.suffix == path.suffix)
     except OSError:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The scalar forms of the description: sizes with units, USB names, switch rules. Errors say what to write instead.
 
 Each form is a parser from what YAML gave to what the user meant, an annotated type that the models use, and the JSON
@@ -14,12 +15,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from router.description.diagnostics import listing, nearest
 from router.usbip.protocol.classes import CODES
+from router.words import UNITS, listing, nearest
 
-UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 DURATIONS = {"us": 1, "µs": 1, "ms": 1000, "s": 1_000_000}
-LEAST_DURATION = 100
+MIN_DURATION = 100
 """Microseconds; seL4's scheduler takes no budget below a few timer ticks and its own worst-case time."""
 
 COMMON_CLASSES = {
@@ -47,8 +47,8 @@ COMMON_CLASSES = {
 """What people call devices, and the class that such a device usually has."""
 
 
-class Unfit(ValueError):
-    """A value that is no form of its field. `hint` says what to write instead."""
+class InvalidValue(ValueError):
+    """A value that its field does not accept. `hint` says what to write instead."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -82,35 +82,29 @@ def parse_size(value: object) -> int:
     2048
     """
     if bare_number(value):
-        raise Unfit("a size needs a unit", f"write '{value} MiB' (or B, KiB, GiB)")
+        raise InvalidValue("a size needs a unit", f"write '{value} MiB' (or B, KiB, GiB)")
     match = re.fullmatch(r"(\d{1,15}) ?([A-Za-z]+)", value, re.ASCII) if isinstance(value, str) else None
     if match is None:
-        raise Unfit(f"{shown(value)} is no size", "write a whole number and a unit, such as '512 MiB'")
+        raise InvalidValue(f"invalid size {shown(value)}", "write a whole number and a unit, such as '512 MiB'")
     number, unit = match.groups()
     if unit not in UNITS:
         near = {"K": "KiB", "M": "MiB", "G": "GiB"}.get(re.sub("I?B$|YTES?$", "", unit.upper()))
-        raise Unfit(
+        raise InvalidValue(
             f"unknown unit '{unit}'", f"did you mean '{number} {near}'?" if near else "write B, KiB, MiB or GiB"
         )
     return int(number) * UNITS[unit]
 
 
-def size_text(size: int) -> str:
-    """A size in the largest unit that divides it: `2 KiB` for 2048."""
-    unit = next(unit for unit in ("GiB", "MiB", "KiB", "B") if size % UNITS[unit] == 0)
-    return f"{size // UNITS[unit]} {unit}"
-
-
 def parse_duration(value: object) -> int:
     """Microseconds from `10 ms`."""
     if bare_number(value):
-        raise Unfit("a duration needs a unit", f"write '{value} ms' (or us, s)")
+        raise InvalidValue("a duration needs a unit", f"write '{value} ms' (or us, s)")
     match = re.fullmatch(r"(\d{1,12}) ?(us|µs|ms|s)", value, re.ASCII) if isinstance(value, str) else None
     if match is None:
-        raise Unfit(f"{shown(value)} is no duration", "write a whole number and us, ms or s, such as '10 ms'")
+        raise InvalidValue(f"invalid duration {shown(value)}", "write a whole number and us, ms or s, such as '10 ms'")
     duration = int(match[1]) * DURATIONS[match[2]]
-    if duration < LEAST_DURATION:
-        raise Unfit(f"{shown(value)} is too short", f"the least is {LEAST_DURATION} us")
+    if duration < MIN_DURATION:
+        raise InvalidValue(f"{shown(value)} is too short", f"the minimum is {MIN_DURATION} us")
     return duration
 
 
@@ -141,17 +135,17 @@ def parse_allow(value: object) -> Allow:
         else None
     )
     if match is None:
-        raise Unfit(f"{shown(value)} is no rule", form)
+        raise InvalidValue(f"invalid rule {shown(value)}", form)
     source, destination, protocol, port = match.groups()
     if protocol not in ("tcp", "udp", "icmp"):
         near = nearest(protocol, ("tcp", "udp", "icmp")) or {"ping": "icmp"}.get(protocol)
-        raise Unfit(f"unknown protocol '{protocol}'", f"did you mean '{near}'?" if near else form)
+        raise InvalidValue(f"unknown protocol '{protocol}'", f"did you mean '{near}'?" if near else form)
     if protocol == "icmp" and port is not None:
-        raise Unfit("icmp takes no port", f"write '{source} -> {destination} icmp'")
+        raise InvalidValue("icmp has no port", f"write '{source} -> {destination} icmp'")
     if protocol != "icmp" and port is None:
-        raise Unfit(f"{protocol} needs a port", f"write '{source} -> {destination} {protocol}/PORT'")
+        raise InvalidValue(f"{protocol} needs a port", f"write '{source} -> {destination} {protocol}/PORT'")
     if port is not None and not 1 <= int(port[:9]) <= 65535:
-        raise Unfit(f"port {port} is out of range", "a port is a number from 1 to 65535")
+        raise InvalidValue(f"port {port} is out of range", "a port is a number from 1 to 65535")
     return Allow(source, destination, protocol, int(port) if port is not None else None)  # type: ignore[arg-type]
 
 
@@ -172,8 +166,8 @@ def parse_device_id(value: object) -> VendorProduct:
         return value
     match = re.fullmatch(r"([0-9a-fA-F]{4}):([0-9a-fA-F]{4})", value) if isinstance(value, str) else None
     if match is None:
-        raise Unfit(
-            f"{shown(value)} is no USB device",
+        raise InvalidValue(
+            f"invalid USB device ID {shown(value)}",
             'write vendor:product as four hexadecimal digits each, as lsusb shows them, such as "046d:c31c"',
         )
     return VendorProduct(int(match[1], 16), int(match[2], 16))
@@ -183,25 +177,25 @@ def check_path(value: str) -> str:
     """A bus and port chain such as `1-1.4` (Linux, drivers/usb/core: bus, '-', ports joined by '.')."""
     if re.fullmatch(r"[1-9]\d{0,2}-[1-9]\d{0,2}(\.[1-9]\d{0,2}){0,5}", value, re.ASCII):
         return value
-    hint = "write bus-port[.port…] as Linux names the socket, such as '1-1.4'"
+    hint = "write bus-port[.port…] as Linux names the USB port, such as '1-1.4'"
     if re.fullmatch(r".*:\d+\.\d+", value):
         hint = f"leave the interface out: '{value.rpartition(':')[0]}'"
-    raise Unfit(f"{shown(value)} is no USB path", hint)
+    raise InvalidValue(f"invalid USB path {shown(value)}", hint)
 
 
 def parse_class(value: object) -> int:
     """A USB class code from a name or a number from 1 to 255."""
     if isinstance(value, int) and not isinstance(value, bool):
         if not 1 <= value <= 255:
-            raise Unfit(f"{value} is no USB class", "write its name, or a number from 1 to 255")
+            raise InvalidValue(f"invalid USB class {value}", "write its name, or a number from 1 to 255")
         return value
     if isinstance(value, str) and value in CODES:
         return CODES[value]
     near = None
     if isinstance(value, str):
         near = COMMON_CLASSES.get(value.lower()) or nearest(value, list(CODES))
-    raise Unfit(
-        f"{shown(value)} is no USB class",
+    raise InvalidValue(
+        f"unknown USB class {shown(value)}",
         f"did you mean '{near}'?" if near else f"write {listing(CODES)}, or the class's number",
     )
 
@@ -209,21 +203,21 @@ def parse_class(value: object) -> int:
 def check_serial(value: str) -> str:
     """A serial number as a device's string descriptor can hold it, and a line of a policy file too."""
     if not value.isprintable():
-        raise Unfit("the serial number holds a character that cannot be printed", "write it as lsusb -v shows it")
+        raise InvalidValue("the serial number contains an unprintable character", "write it as lsusb -v shows it")
     return value
 
 
 def check_mac(value: str) -> str:
     """A unicast Ethernet address, lower case."""
     if not re.fullmatch(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}", value):
-        raise Unfit(
-            f"{shown(value)} is no Ethernet address",
+        raise InvalidValue(
+            f"invalid Ethernet address {shown(value)}",
             'write six pairs of hexadecimal digits, such as "52:54:00:12:34:56"',
         )
     if int(value[:2], 16) & 1:
-        raise Unfit(f"{shown(value)} is a multicast address", "a guest's is unicast: its first byte is even")
+        raise InvalidValue(f"{shown(value)} is a multicast address", "use a unicast address: its first byte is even")
     if set(value) <= {"0", ":"}:
-        raise Unfit("the Ethernet address is all zeros", 'choose a local one, such as "52:54:00:12:34:56"')
+        raise InvalidValue("the Ethernet address is all zeros", 'choose a local one, such as "52:54:00:12:34:56"')
     return value.lower()
 
 
@@ -231,9 +225,9 @@ def check_name(value: str) -> str:
     """A name that serves as file name, symbol and seL4 object name alike."""
     if not re.fullmatch(r"[a-z][a-z0-9_-]*", value, re.ASCII):
         better = re.sub(r"[^a-z0-9_-]+", "-", value.lower()).strip("-_0123456789")
-        raise Unfit(
-            f"{shown(value)} is no name",
-            "a name is a lower-case letter, then lower-case letters, digits, '-' and '_'"
+        raise InvalidValue(
+            f"invalid name {shown(value)}",
+            "a name starts with a lower-case letter and has lower-case letters, digits, '-' and '_'"
             + (f": write '{better}'" if better and better != value else ""),
         )
     return value
@@ -242,8 +236,8 @@ def check_name(value: str) -> str:
 def check_device_name(value: str) -> str:
     """The name, path, alias or &label of a node (Devicetree Specification 0.4, sections 2.2, 3.3 and 6.2)."""
     if not re.fullmatch(r"&[A-Za-z_]\w*|(/[\w,.+-]+(@[\w,.+-]+)?)+|[\w,.+-]+(@[\w,.+-]+)?", value, re.ASCII):
-        raise Unfit(
-            f"{shown(value)} names no device-tree node",
+        raise InvalidValue(
+            f"invalid device-tree node name {shown(value)}",
             'write a node\'s name such as usb@38100000, its full path, an alias, or a label such as "&usb3_0"',
         )
     return value
@@ -257,7 +251,7 @@ def parse_address(value: object) -> IPv4Address:
         hint = "write four numbers from 0 to 255, such as 10.77.0.2"
         if isinstance(value, str) and "/" in value:
             hint = f"leave the prefix length out: {value.partition('/')[0]}"
-        raise Unfit(f"{shown(value)} is no IPv4 address", hint) from None
+        raise InvalidValue(f"invalid IPv4 address {shown(value)}", hint) from None
 
 
 def parse_subnet(value: object) -> IPv4Network:
@@ -267,20 +261,22 @@ def parse_subnet(value: object) -> IPv4Network:
     try:
         network = IPv4Network(text, strict=False)
     except ValueError:
-        raise Unfit(f"{shown(value)} is no IPv4 network", hint) from None
+        raise InvalidValue(f"invalid IPv4 subnet {shown(value)}", hint) from None
     if "/" not in text:
-        raise Unfit("the subnet lacks its prefix length", f"write {text}/24, say")
+        raise InvalidValue("the subnet has no prefix length", f"add one, such as {text}/24")
     if str(network.network_address) != text.partition("/")[0]:
-        raise Unfit(f"{shown(value)} is an address within a network", f"write the network: {network}")
+        raise InvalidValue(f"{shown(value)} has host bits set", f"write the network address: {network}")
     return network
 
 
 def check_bootargs(value: str) -> str:
     """Words for the kernel command line, half of the 2,048 bytes that arm64 Linux takes (COMMAND_LINE_SIZE)."""
     if not value.isprintable() or not value.isascii():
-        raise Unfit("the kernel command line holds a character other than printable ASCII", "write it on one line")
+        raise InvalidValue(
+            "the kernel command line contains a character that is not printable ASCII", "write it on one line"
+        )
     if len(value) > 1024:
-        raise Unfit(f"the kernel command line is {len(value)} characters long", "at most 1024 are possible")
+        raise InvalidValue(f"the kernel command line is {len(value)} characters long", "the maximum is 1024")
     return value
 
 

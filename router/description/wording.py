@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What Pydantic found, in our words: the field, what is wrong with its value, and what to write instead."""
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from router.description import fields
-from router.description.diagnostics import Diagnostic, listing, nearest
+from router.description.diagnostics import Diagnostic
 from router.description.models import IMAGE_FILES, IMAGE_NAME
 from router.description.source import Scalar, SourceText
-from router.description.values import Unfit, shown
+from router.description.values import InvalidValue, shown
+from router.words import listing, nearest
 
 Path = tuple[str | int, ...]
 
@@ -51,8 +53,8 @@ def word(source: SourceText, detail: ErrorDetails, path: Path) -> Diagnostic:
     if kind == "extra_forbidden":
         return unknown(source, path)
     is_key = "[key]" in detail["loc"]
-    if kind == "value_error" and isinstance(context.get("error"), Unfit):
-        unfit: Unfit = context["error"]
+    if kind == "value_error" and isinstance(context.get("error"), InvalidValue):
+        unfit: InvalidValue = context["error"]
         return source.diagnostic(path, str(unfit), unfit.hint, key=is_key)
     message, hint = of_value(source, kind, context, path, detail["input"])
     return source.diagnostic(path, message, hint, key=is_key)
@@ -73,19 +75,19 @@ def of_value(
             return f"{name} must be a whole number, not {kind_of(value)}", f"write a number{span}{quotes}"
         case "greater_than_equal" | "less_than_equal":
             low, high = fields.bounds(path)
-            return f"{shown(value)} is out of range", f"{name} is a number from {low} to {high}"
+            return f"{shown(value)} is out of range", f"{name} must be a number from {low} to {high}"
         case "literal_error" | "enum":
             known = fields.choices(path)
             near = nearest(str(value), known)
             if near and (near == str(value) or (near[0].isdigit() and not near.startswith(str(value)))):
                 near = None  # one version number is as near as the next
             hint = f"did you mean '{near}'?" if near else f"write {listing(known)}"
-            return f"{shown(value)} is no value of {name}", hint
+            return f"invalid value {shown(value)} for {name}", hint
         case "model_type" | "dict_type":
             if not path:
                 return (
                     "a description is a mapping",
-                    "write `name: value` on each line, beginning with `system: my-system`",
+                    "write `name: value` on each line, starting with `system: my-system`",
                 )
             sample = example(path)
             return (
@@ -95,18 +97,18 @@ def of_value(
         case "tuple_type":
             if isinstance(value, str | int | float):
                 return f"{name} must be a list, not {kind_of(value)}", f"write {path[-1]}: [{value}]"
-            return f"{name} must be a list, not {kind_of(value)}", "put '- ' before each item"
+            return f"{name} must be a list, not {kind_of(value)}", "start each item with '- '"
         case "string_too_long":
             return (
                 f"{shown(value)} is {len(str(value))} characters long",
-                f"at most {context['max_length']} are possible",
+                f"the maximum is {context['max_length']}",
             )
         case "string_too_short":
-            return f"{name} is an empty text", "write a text, or remove the field"
+            return f"{name} is empty", "write a value, or remove the field"
         case "too_short":
             return f"{name} is empty", f"write {EXAMPLES['guests']}"
         case _:
-            return f"{shown(value)} is no value of {name}", None
+            return f"invalid value {shown(value)} for {name}", None
 
 
 def example(path: Path) -> str | None:
@@ -131,9 +133,9 @@ def text_wanted(source: SourceText, path: Path, name: str, value: object) -> tup
     """A number or truth value where a text belongs was probably meant as one."""
     node = source.node(path)
     if isinstance(node, Scalar) and isinstance(value, int | float):
-        kind = "truth value" if isinstance(value, bool) else "number"
-        return f"{name} must be a text, but {node.text} is a {kind} to YAML", f'quote it: "{node.text}"'
-    return f"{name} must be a text, not {kind_of(value)}", None
+        kind = "boolean" if isinstance(value, bool) else "number"
+        return f"{name} must be a string, but YAML reads {node.text} as a {kind}", f'quote it: "{node.text}"'
+    return f"{name} must be a string, not {kind_of(value)}", None
 
 
 def kind_of(value: object) -> str:
@@ -142,7 +144,7 @@ def kind_of(value: object) -> str:
         case bool() | int() | float():
             return shown(value)
         case str():
-            return f"the text {shown(value)}"
+            return f"the string {shown(value)}"
         case list() | tuple():
             return "a list"
         case dict():
@@ -163,5 +165,5 @@ def unknown(source: SourceText, path: Path) -> Diagnostic:
     elif place:
         hint = f"'{name}' belongs to {place}" if fields.home(name) else f"did you mean '{other}' of {place}?"
     else:
-        hint = f"known here: {', '.join(known)}"
+        hint = f"known fields: {', '.join(known)}"
     return source.diagnostic(path, f"unknown field '{name}'", hint, key=True)

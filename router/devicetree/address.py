@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """`reg` and `ranges`: where a node's registers are in the CPU's address space (Devicetree Specification 0.4, 2.3.6
 and 2.3.8).
 

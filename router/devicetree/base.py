@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The tree that a board's guests are cut from: our own for QEMU, the kernel package's and our fragment for the
 MaaXBoard.
 """

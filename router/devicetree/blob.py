@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Flattened device trees (DTB, version 16 or 17) in and out, through pyfdt.
 
 pyfdt guesses a property's type from its bytes, reads an unknown token as the start of a node, and meets a truncated

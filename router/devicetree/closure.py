@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The dependency closure of pass-through devices: every node that must go to the guest with them, and because of what.
 
 A driver that lacks a provider waits for it for ever ("deferred probe pending"), so whatever a required phandle names
-comes along: its provider, the providers of that one, their parents. Nothing else does: of a power controller or an
+is included: its provider, the providers of that one, their parents. Nothing else is: of a power controller or an
 efuse only the parts that are named, of a bus only what lets it pass addresses on.
 """
 
@@ -12,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from router.devicetree.advice import Advice, boot_arguments
+from router.devicetree.advice import BootArgument, boot_arguments
 from router.devicetree.interrupts import interrupts_of, is_gic, is_transparent
-from router.devicetree.nature import is_bus, is_emulated, is_furniture, masters_bus
+from router.devicetree.nature import is_bus, is_emulated, is_non_device, masters_bus
 from router.devicetree.node import Node
 from router.devicetree.references import Need, references
-from router.devicetree.resources import Irq, MmioRegion, irqs, mmio_regions
+from router.devicetree.resources import MmioRegion, OwnedIrq, irqs, mmio_regions
 from router.devicetree.tree import Tree
 from router.errors import DescriptionError
 
@@ -36,7 +37,7 @@ LOOKED_UP = {
 
 
 @dataclass(frozen=True)
-class Because:
+class Reason:
     """A node came in because of `property` of `node` (a path); `parent`, `child` and `compatible` are relations of
     that name.
     """
@@ -54,10 +55,12 @@ class Member:
     """
 
     path: str
-    because: tuple[Because, ...]
+    because: tuple[Reason, ...]
     kind: MemberKind
     dma: bool
     compatible: tuple[str, ...]
+    behind_iommu: bool = False
+    """The tree names an IOMMU for the memory accesses of a device with `dma`."""
 
     @property
     def name(self) -> str:
@@ -72,14 +75,19 @@ class Closure:
     selected: tuple[str, ...]
     members: tuple[Member, ...]
     regions: tuple[MmioRegion, ...]
-    irqs: tuple[Irq, ...]
+    irqs: tuple[OwnedIrq, ...]
     notes: tuple[str, ...]
-    bootargs: tuple[Advice, ...]
+    bootargs: tuple[BootArgument, ...]
 
     @property
     def dma(self) -> bool:
         """A member can master the bus, so the guest's RAM must be identity mapped where there is no IOMMU."""
         return any(member.dma for member in self.members)
+
+    @property
+    def unguarded(self) -> tuple[str, ...]:
+        """Names of the members that read and write memory with no IOMMU in between."""
+        return tuple(member.name for member in self.members if member.dma and not member.behind_iommu)
 
     @property
     def compatibles(self) -> tuple[str, ...]:
@@ -89,12 +97,12 @@ class Closure:
     def member(self, path: str) -> Member | None:
         return next((member for member in self.members if member.path == path), None)
 
-    def chain(self, path: str) -> tuple[Because, ...]:
+    def chain(self, path: str) -> tuple[Reason, ...]:
         """The steps from a chosen device to `path`: each names a node and the property that led on from it. Empty for
         a chosen one.
         """
         by_path = {member.path: member for member in self.members}
-        steps: list[Because] = []
+        steps: list[Reason] = []
         here = by_path[path]
         while here.because:
             steps.append(here.because[0])
@@ -155,7 +163,14 @@ def dependency_closure(base: Tree, selected: Sequence[str], guest: str) -> Closu
     walk.run()
     nodes = [base.node(path) for path in walk.reasons]
     members = tuple(
-        Member(node.path, tuple(walk.reasons[node.path]), _kind(base, node), masters_bus(node), node.compatible)
+        Member(
+            node.path,
+            tuple(walk.reasons[node.path]),
+            _kind(base, node),
+            masters_bus(node),
+            node.compatible,
+            "iommus" in node or "iommu-map" in node,
+        )
         for node in nodes
     )
     regions, widened = mmio_regions(base, nodes)
@@ -166,7 +181,7 @@ def dependency_closure(base: Tree, selected: Sequence[str], guest: str) -> Closu
         members=members,
         regions=regions,
         irqs=lines,
-        notes=(*walk.notes, *_left_out(base, nodes), *widened, *private, *_unguarded(nodes, guest)),
+        notes=(*walk.notes, *_left_out(base, nodes), *widened, *private),
         bootargs=boot_arguments(base, nodes),
     )
 
@@ -182,9 +197,9 @@ def passthrough_device(tree: Tree, reference: str) -> Node:
             f"'{reference}' cannot be passed through: every guest gets its own from its VMM",
             "leave it out: the guest has one already",
         )
-    if is_bus(node) or is_furniture(node):
+    if is_bus(node) or is_non_device(node):
         raise DescriptionError(
-            f"'{reference}' is no device and cannot be passed through",
+            f"'{reference}' is not a device and cannot be passed through",
             "name the devices on it; `router board` lists them",
         )
     return node
@@ -194,7 +209,7 @@ def passthrough_candidates(tree: Tree) -> tuple[str, ...]:
     """The paths of the nodes that can be passed through: devices with registers that the VMM does not emulate."""
     found = []
     for node in tree.walk():
-        if "compatible" in node and not is_bus(node) and not is_furniture(node) and not is_emulated(node):
+        if "compatible" in node and not is_bus(node) and not is_non_device(node) and not is_emulated(node):
             regions, _ = mmio_regions(tree, [node])
             if regions:
                 found.append(node.path)
@@ -206,13 +221,13 @@ class _Walk:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
-        self.reasons: dict[str, list[Because]] = {}
+        self.reasons: dict[str, list[Reason]] = {}
         self.notes: list[str] = []
         self._chosen: set[str] = set()
         self._whole: set[str] = set()
         self._queue: deque[tuple[Node, bool]] = deque()
 
-    def add(self, node: Node, because: Because | None, whole: bool) -> None:
+    def add(self, node: Node, because: Reason | None, whole: bool) -> None:
         if node.parent is None or is_emulated(node):
             return
         path = node.path
@@ -240,7 +255,7 @@ class _Walk:
             if node.path in self._whole:
                 for child in node.children.values():
                     if child.enabled:
-                        self.add(child, Because(node.path, CHILD), whole=True)
+                        self.add(child, Reason(node.path, CHILD), whole=True)
 
     def _follow(self, node: Node) -> None:
         path, bus = node.path, is_bus(node)
@@ -250,39 +265,31 @@ class _Walk:
                 continue
             if reference.target is None:
                 raise node.malformed(reference.name, f"points to no usable node (phandle {reference.handle:#x})")
-            self.add(reference.target, Because(path, reference.name), whole=kind.whole)
+            self.add(reference.target, Reason(path, reference.name), whole=kind.whole)
         if not bus:
             self._follow_interrupts(node)
             for name in node.compatible:
                 for target in self.tree.compatible_with(*LOOKED_UP.get(name, ())):
-                    self.add(target, Because(path, LOOKUP), whole=False)
+                    self.add(target, Reason(path, LOOKUP), whole=False)
         if node.parent is not None:
-            self.add(node.parent, Because(path, PARENT), whole=False)
+            self.add(node.parent, Reason(path, PARENT), whole=False)
 
     def _follow_interrupts(self, node: Node) -> None:
         for interrupt in interrupts_of(self.tree, node):
             if not is_gic(interrupt.controller) and not is_transparent(interrupt.controller):
-                self.add(interrupt.controller, Because(node.path, interrupt.what), whole=False)
+                self.add(interrupt.controller, Reason(node.path, interrupt.what), whole=False)
 
 
 def _left_out(tree: Tree, owned: Sequence[Node]) -> tuple[str, ...]:
-    """Properties that the guest's tree will lack, because what they lead to stays behind."""
+    """Properties that the guest's tree will lack, because the guest does not have what they refer to."""
     paths = {node.path for node in owned}
     notes = [
-        f"{node.name}: '{reference.name}' is left out, since {reference.target.name} stays behind"
+        f"{node.name}: '{reference.name}' is left out: the guest does not have {reference.target.name}"
         for node in owned
         for reference in references(tree, node)
         if reference.target is not None and reference.target.path not in paths and not is_emulated(reference.target)
     ]
     return tuple(dict.fromkeys(notes))
-
-
-def _unguarded(owned: Sequence[Node], guest: str) -> tuple[str, ...]:
-    """The warning that belongs to every device which reads and writes memory without an IOMMU in between."""
-    names = [node.name for node in owned if masters_bus(node) and "iommus" not in node and "iommu-map" not in node]
-    if not names:
-        return ()
-    return (f"no IOMMU stands between {', '.join(names)} and memory: guest '{guest}' can reach all of it by DMA",)
 
 
 def _kind(tree: Tree, node: Node) -> MemberKind:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Two guests that need the same hardware: which, and by which chain each of them came to need it."""
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def conflicts(closures: Sequence[Closure]) -> tuple[Conflict, ...]:
     Nodes without registers and interrupts (fixed clocks and regulators, buses) may be in both trees: nothing behind
     them is shared.
     Only the first finding of a kind that says something new is kept: a page of a node that is itself shared is not
-    told again.
+    reported again.
     """
     found: list[Conflict] = []
     for first, second in combinations(closures, 2):
@@ -47,10 +48,10 @@ def conflicts(closures: Sequence[Closure]) -> tuple[Conflict, ...]:
         shared = [member.path for member in first.members if member.kind == "device" and member.path in theirs]
         for path in shared:
             found.append(_conflict(path, first, path, second, path))
-        told = set(shared)
+        reported = set(shared)
         for mine in first.regions:
             for other in second.regions:
-                if mine.base < other.end and other.base < mine.end and not told & {*mine.nodes, *other.nodes}:
+                if mine.base < other.end and other.base < mine.end and not reported & {*mine.nodes, *other.nodes}:
                     base, end = max(mine.base, other.base), min(mine.end, other.end)
                     found.append(
                         _conflict(f"the pages {base:#x}–{end - 1:#x}", first, mine.nodes[0], second, other.nodes[0])
@@ -58,7 +59,7 @@ def conflicts(closures: Sequence[Closure]) -> tuple[Conflict, ...]:
         lines = {irq.intid: irq for irq in second.irqs}
         for irq in first.irqs:
             other_irq = lines.get(irq.intid)
-            if other_irq is not None and not told & {*irq.nodes, *other_irq.nodes}:
+            if other_irq is not None and not reported & {*irq.nodes, *other_irq.nodes}:
                 found.append(_conflict(f"interrupt {irq.intid}", first, irq.node, second, other_irq.node))
     return tuple(found)
 

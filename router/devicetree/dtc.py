@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Device tree sources to blobs by `dtc`, and overlays onto trees by `fdtoverlay`. Both take a few milliseconds."""
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def compile_source(source: Path) -> bytes:
     if not source.is_file():
         raise HostError(
             "the device tree source is missing",
-            "the dts/ folder belongs beside the router package: use a full checkout",
+            "this installation lacks the folder dts/: install it again",
             str(source),
         )
     return _run("dtc", ["-q", "-@", "-I", "dts", "-O", "dtb", "-o", "-", str(source)], source.name)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The device trees that guests boot with: a client's, made from nothing, and a pass-through guest's, cut from the
 board's.
 
@@ -23,7 +24,7 @@ _EDGE_RISING, _LEVEL_HIGH, _LEVEL_LOW = 1, 4, 8
 
 
 @dataclass(frozen=True)
-class Span:
+class AddressRange:
     """`size` bytes from `base` on."""
 
     base: int
@@ -44,14 +45,14 @@ class VirtioSlot:
 
 
 @dataclass(frozen=True)
-class Gic:
+class GuestGic:
     """The interrupt controller that the guest sees. `cpu` is the CPU interface (version 2) or all redistributors
     (version 3).
     """
 
     version: Literal[2, 3]
-    distributor: Span
-    cpu: Span
+    distributor: AddressRange
+    cpu: AddressRange
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,11 @@ class GuestTreeSpec:
     """
 
     name: str
-    memory: Span
+    memory: AddressRange
     vcpus: int
-    gic: Gic
+    gic: GuestGic
     bootargs: str = ""
-    initrd: Span | None = None
+    initrd: AddressRange | None = None
     virtio: tuple[VirtioSlot, ...] = ()
     timer_intids: tuple[int, int, int, int] = (29, 30, 27, 26)
     cpu_compatible: str = "arm,cortex-a53"
@@ -102,7 +103,7 @@ def server_tree(base: Tree, closure: Closure, spec: GuestTreeSpec) -> Tree:
         ("its interrupt distributor", spec.gic.distributor),
         ("its CPU interface", spec.gic.cpu),
     ]
-    taken += [("a virtio device", Span(slot.address, VIRTIO_SIZE)) for slot in spec.virtio]
+    taken += [("a virtio device", AddressRange(slot.address, VIRTIO_SIZE)) for slot in spec.virtio]
     for what, span in taken:
         for region in closure.regions:
             if span.base < region.end and region.base < span.end:
@@ -139,7 +140,7 @@ def _platform(tree: Tree, gic: Node, spec: GuestTreeSpec) -> None:
     for slot in sorted(spec.virtio, key=lambda slot: slot.address):
         device = root.add_child(f"virtio_mmio@{slot.address:x}")
         device.set_strings("compatible", "virtio,mmio")
-        device.set_cells("reg", *_reg(root, Span(slot.address, VIRTIO_SIZE)))
+        device.set_cells("reg", *_reg(root, AddressRange(slot.address, VIRTIO_SIZE)))
         device.set_cells("interrupt-parent", handle)
         device.set_cells(
             "interrupts", *_specifier(gic, slot.intid, _EDGE_RISING if slot.trigger == "edge" else _LEVEL_HIGH)
@@ -167,7 +168,7 @@ def _cpus(cpus: Node, spec: GuestTreeSpec) -> None:
         cpu.set_strings("enable-method", "psci")
 
 
-def _fill_gic(root: Node, gic: Node, spec: Gic) -> None:
+def _fill_gic(root: Node, gic: Node, spec: GuestGic) -> None:
     del root.children[gic.name]
     gic.name = f"interrupt-controller@{spec.distributor.base:x}"
     root.children[gic.name] = gic
@@ -175,7 +176,7 @@ def _fill_gic(root: Node, gic: Node, spec: Gic) -> None:
     gic.set_cells("reg", *_reg(root, spec.distributor), *_reg(root, spec.cpu))
 
 
-def _reg(root: Node, span: Span) -> Cells:
+def _reg(root: Node, span: AddressRange) -> Cells:
     return narrow(span.base, root.address_cells) + narrow(span.size, root.size_cells)
 
 

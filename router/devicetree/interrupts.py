@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """From `interrupts`, `interrupts-extended` and `interrupt-map` to the interrupt numbers of the GIC.
 
 Devicetree Specification 0.4, chapter 2.4; specifiers of the GIC: Linux's binding arm,gic(-v3).yaml. Numbers are
@@ -53,7 +54,7 @@ class MapRow:
 
 
 @dataclass(frozen=True)
-class Line:
+class GicInput:
     """An input of the GIC."""
 
     intid: int
@@ -121,7 +122,7 @@ def interrupts_of(tree: Tree, node: Node) -> tuple[Interrupt, ...]:
     return tuple(found)
 
 
-def line_of(tree: Tree, interrupt: Interrupt) -> Line | None:
+def line_of(tree: Tree, interrupt: Interrupt) -> GicInput | None:
     """The GIC input of an interrupt; None when its controller is another device's (a GPIO bank), which then is a
     dependency.
     """
@@ -193,8 +194,8 @@ def extended_entries(tree: Tree, node: Node) -> Iterator[tuple[Node, Cells]]:
         at = end
 
 
-def _gic_line(node: Node, specifier: Cells) -> Line:
+def _gic_line(node: Node, specifier: Cells) -> GicInput:
     if len(specifier) < 3 or specifier[0] > 1:
-        raise node.malformed("interrupts", f"is no GIC specifier: {' '.join(map(hex, specifier))}")
+        raise node.malformed("interrupts", f"is not a GIC specifier: {' '.join(map(hex, specifier))}")
     kind, number, flags = specifier[:3]
-    return Line(number + (FIRST_PPI if kind == 1 else FIRST_SPI), "edge" if flags & EDGE_FLAGS else "level")
+    return GicInput(number + (FIRST_PPI if kind == 1 else FIRST_SPI), "edge" if flags & EDGE_FLAGS else "level")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a node is: a bus, something that the VMM emulates, a device; and whether it can master the bus.
 
 A device tree does not say which devices do DMA. Whatever is not known to leave memory alone counts as able to.
@@ -12,7 +13,8 @@ from router.devicetree.interrupts import is_gic
 from router.devicetree.node import Node
 
 BUSES = ("simple-bus", "simple-pm-bus", "fsl,aips-bus", "arm,amba-bus", "fsl,spba-bus")
-# The VMM gives every guest these itself; they stay behind, and references to the GIC point to the emulated one.
+# The VMM emulates these for every guest: it does not get the board's, and references to the GIC point to the emulated
+# one.
 EMULATED = (
     "arm,armv8-timer",
     "arm,armv7-timer",
@@ -66,7 +68,7 @@ def is_emulated(node: Node) -> bool:
     return _top_level(node) == "cpus"
 
 
-def is_furniture(node: Node) -> bool:
+def is_non_device(node: Node) -> bool:
     """A node that describes no device: memory, chosen, aliases, …, or is in one that does not."""
     top = _top_level(node)
     return top is None or top.partition("@")[0] in NOT_DEVICES

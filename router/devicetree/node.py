@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """One node of a device tree: raw property bytes, sub-nodes, and the readings of them that the specification defines."""
 
 from __future__ import annotations
@@ -63,11 +64,11 @@ class Node:
     def cells(self, name: str) -> Cells:
         """A property as 32-bit big-endian cells; empty when it is absent or empty.
 
-        Raises DescriptionError when its length is no multiple of four.
+        Raises DescriptionError when its length is not a multiple of four.
         """
         raw = self.properties.get(name, b"")
         if len(raw) % 4:
-            raise self.malformed(name, f"has {len(raw)} bytes, which are no whole number of cells")
+            raise self.malformed(name, f"has {len(raw)} bytes, which is not a whole number of cells")
         return struct.unpack(f">{len(raw) // 4}I", raw)
 
     def u32(self, name: str, default: int | None = None) -> int:

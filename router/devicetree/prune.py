@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The board's tree cut down to what one guest owns, with every reference to what stayed behind taken out or turned to
 the GIC.
 """
@@ -53,7 +54,7 @@ def pruned(base: Tree, closure: Closure) -> tuple[Tree, Node]:
 
 
 def _retarget(tree: Tree, node: Node, owned: set[str], gic: int, gic_unit: int) -> None:
-    """Turns what runs through a wake-up controller that stays behind to the GIC; drops map rows that lead nowhere."""
+    """Turns interrupts of a wake-up controller that the guest lacks to the GIC; drops map rows without a target."""
     _retarget_parent(tree, node, owned, gic)
     extended = list(extended_entries(tree, node))
     if any(_bypassed(controller, owned) for controller, _ in extended):

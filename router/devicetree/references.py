@@ -1,4 +1,5 @@
-"""Which properties hold phandles, how many cells follow each, and whether what they point to must come along.
+# SPDX-License-Identifier: BSD-2-Clause
+"""Which properties hold phandles, how many cells follow each, and whether the guest needs what they point to.
 
 The names and argument counts are those of the bindings in Linux (Documentation/devicetree/bindings) and dt-schema.
 """
@@ -17,8 +18,8 @@ from router.devicetree.tree import Tree
 class Need(enum.Enum):
     """Whether a device works without what the property points to."""
 
-    REQUIRED = "its driver waits for the provider: it must come along"
-    OPTIONAL = "a hint or a comfort: the property goes when the provider stays behind"
+    REQUIRED = "its driver waits for the provider: the guest needs it too"
+    OPTIONAL = "the device works without it: the property is removed if the guest does not have the provider"
 
 
 @dataclass(frozen=True)

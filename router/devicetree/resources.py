@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a guest must be given so that its devices work: pages of registers and interrupts, derived from the nodes it
 owns.
 """
@@ -39,7 +40,7 @@ class MmioRegion:
 
 
 @dataclass(frozen=True)
-class Irq:
+class OwnedIrq:
     """A shared peripheral interrupt, by its GIC INTID, and the nodes that raise it."""
 
     intid: int
@@ -105,7 +106,7 @@ def _strangers(
     return tuple(found)
 
 
-def irqs(tree: Tree, owned: Sequence[Node]) -> tuple[tuple[Irq, ...], tuple[str, ...]]:
+def irqs(tree: Tree, owned: Sequence[Node]) -> tuple[tuple[OwnedIrq, ...], tuple[str, ...]]:
     """The owned nodes' interrupts at the GIC, sorted, one entry a line, and notes about those that cannot be given
     away.
     """
@@ -124,5 +125,5 @@ def irqs(tree: Tree, owned: Sequence[Node]) -> tuple[tuple[Irq, ...], tuple[str,
             nodes = lines.setdefault(line.intid, (line.trigger, []))[1]
             if node.path not in nodes:
                 nodes.append(node.path)
-    found = tuple(Irq(intid, trigger, tuple(nodes)) for intid, (trigger, nodes) in sorted(lines.items()))
+    found = tuple(OwnedIrq(intid, trigger, tuple(nodes)) for intid, (trigger, nodes) in sorted(lines.items()))
     return found, tuple(dict.fromkeys(notes))

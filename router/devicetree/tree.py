@@ -1,8 +1,8 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A whole device tree: nodes by path, alias, label, name or phandle; reading and writing of blobs."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from router import files
 from router.devicetree.blob import Reservations, parse_blob, write_blob
 from router.devicetree.node import Node
 from router.errors import DescriptionError, HostError, RouterError
+from router.words import did_you_mean
 
 
 class Tree:
@@ -28,7 +29,7 @@ class Tree:
 
     @classmethod
     def read(cls, path: Path, fault: type[RouterError] = DescriptionError) -> Tree:
-        """Reads a DTB file; raises `fault` when it cannot be read or is no sound DTB."""
+        """Reads a DTB file; raises `fault` when it cannot be read or is not a valid DTB."""
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -121,8 +122,7 @@ class Tree:
             | dict.fromkeys(self.labels)
             | dict.fromkeys(self.aliases)
         )
-        close = difflib.get_close_matches(wanted, list(names), n=1, cutoff=0.6)
-        return f"did you mean '{close[0]}'?" if close else None
+        return did_you_mean(wanted, names)
 
     def by_phandle(self, handle: int) -> Node | None:
         """The node that a phandle points to, or None."""

@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Guest images out of Debian packages, the overlays that tell guests apart, the control channel to a running guest."""
 
+from router.description.guest_image import extend_definitions, image_names
 from router.guests.cpio import FileSpec, build_overlay, character_device, directory, regular, symlink, write_cpio
-from router.guests.definition import extend_definitions, image_names, image_role
 from router.guests.image import GuestImage, build_image, kernel_dtbs, kernel_modules
 from router.guests.lock import record_lock
 
@@ -14,7 +15,6 @@ __all__ = [
     "directory",
     "extend_definitions",
     "image_names",
-    "image_role",
     "kernel_dtbs",
     "kernel_modules",
     "record_lock",

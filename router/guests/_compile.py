@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Run as a script by a Python of the guest's version: compiles sources to .pyc, the same bytes every time.
 
 Standard input: a marshalled list of (module name, path in the guest, source, optimisation level as of compile()).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A private apt for another architecture: the machine's sources and keys; lists, cache and package state of its own.
 
 Nothing of the system's package state is read or changed, no root is needed, and signatures are checked by apt as ever.
@@ -7,7 +8,6 @@ apt.conf(5), apt-get(8); `indextargets` tells each index's Origin out of its sig
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import shutil
@@ -87,7 +87,7 @@ class PrivateApt:
         self._release = release
         self._origins = origins
         text = "\n".join([architecture, *([release] if release else []), *(source.deb822() for source in sources)])
-        self.digest = hashlib.sha256(text.encode()).hexdigest()
+        self.digest = files.sha256_of(text.encode())
         self._root = root / self.digest[:16]
         self._sources = sources
         self._progress = progress

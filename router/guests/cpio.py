@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Initramfs archives: cpio "newc" out of a mapping of paths, the same bytes for the same content.
 
 Format: Linux Documentation/driver-api/early-userspace/buffer-format.rst. The kernel accepts archives one after another,
@@ -44,7 +45,7 @@ def regular(data: bytes, mode: int = 0o644) -> FileSpec:
 
 
 def directory(mode: int = 0o755) -> FileSpec:
-    """A directory. Parents that nobody names are made with 0755."""
+    """A directory. Missing parents are created with 0755."""
     return FileSpec(b"", stat.S_IFDIR | mode)
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Reading .deb files without installing them: members of the data archive, no maintainer scripts."""
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from router.errors import HostError
 
 
 @dataclass(frozen=True)
-class Member:
+class PackageFile:
     """A file of a package: `path` relative to the root, without `./`; `link` is a symbolic or hard link's target."""
 
     path: str
@@ -23,7 +24,7 @@ class Member:
     link: str | None = None
 
 
-def members(deb: Path, wanted: Callable[[str], bool] = lambda path: True) -> Iterator[Member]:
+def members(deb: Path, wanted: Callable[[str], bool] = lambda path: True) -> Iterator[PackageFile]:
     """The regular files and links whose path is `wanted`, in one pass over the stream; nothing is written to disk."""
     command = [requirements.find("dpkg-deb"), "--fsys-tarfile", str(deb)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -38,11 +39,11 @@ def members(deb: Path, wanted: Callable[[str], bool] = lambda path: True) -> Ite
                     if item.isreg():
                         content = archive.extractfile(item)
                         assert content is not None
-                        yield Member(path, item.mode, content.read())
+                        yield PackageFile(path, item.mode, content.read())
                     elif item.issym():
-                        yield Member(path, item.mode, b"", item.linkname)
+                        yield PackageFile(path, item.mode, b"", item.linkname)
                     elif item.islnk():
-                        yield Member(path, item.mode, b"", "/" + posixpath.normpath(item.linkname))
+                        yield PackageFile(path, item.mode, b"", "/" + posixpath.normpath(item.linkname))
             # The stream may carry padding after the archive's end: read it, or dpkg-deb dies of a broken pipe.
             while process.stdout.read(1 << 16):
                 continue

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Guest images: a Debian kernel and an initramfs of our own making, cached by everything that goes into them."""
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from router import __version__, files
+from router.description import guest_image
+from router.description.guest_image import SHIPPED, Definition, image_names, load_definition
 from router.guests.apt import Package
 from router.guests.cpio import FileSpec, character_device, directory, regular, symlink
-from router.guests.definition import SHIPPED, Definition, image_names, load_definition
 from router.guests.kernel import Kernel, load_kernel
 from router.guests.layers import pack
 from router.guests.lock import default_lock, enforce_lock
@@ -19,7 +21,7 @@ from router.guests.python import program_sources
 from router.guests.resolution import Packages, Resolution
 from router.guests.sbom import spdx_document
 from router.guests.sources import Source, machine_sources
-from router.guests.store import locked, sha256
+from router.guests.store import locked
 from router.guests.userland import Userland, build_userland
 
 _FORMAT = 1
@@ -114,14 +116,14 @@ def _shipped_kernel(
 def _key(definition: Definition, resolution: Resolution) -> str:
     """Digest of all that the image's bytes follow from: definition, trees, packages, programs, the builder's code."""
     parts = [f"format {_FORMAT}", resolution.digest, definition.name]
-    code = sorted(Path(__file__).parent.glob("*.py"))
+    code = [*sorted(Path(__file__).parent.glob("*.py")), Path(guest_image.__file__)]
     for path in [*definition.sources, *code]:
-        parts.append(f"{path.name} {sha256(path.read_bytes())}")
+        parts.append(f"{path.name} {files.sha256_of(path.read_bytes())}")
     for guest_path, path in definition.tree_files():
-        parts.append(f"{guest_path} {path.stat().st_mode & 0o100} {sha256(path.read_bytes())}")
+        parts.append(f"{guest_path} {path.stat().st_mode & 0o100} {files.sha256_of(path.read_bytes())}")
     for module, text in sorted(program_sources().items()):
-        parts.append(f"{module} {sha256(text.encode())}")
-    return sha256("\n".join(parts).encode())
+        parts.append(f"{module} {files.sha256_of(text.encode())}")
+    return files.sha256_of("\n".join(parts).encode())
 
 
 def _read(root: Path) -> GuestImage | None:
@@ -182,7 +184,7 @@ def _build(
         kernel_sha256=files.sha256(kernel.image),
         initramfs=root / "initramfs.zst",
         initramfs_size=len(packed),
-        initramfs_sha256=sha256(packed),
+        initramfs_sha256=files.sha256_of(packed),
         python_version=userland.python_version,
         packages=resolution.packages,
         modules=tuple(module.name for module in modules.modules),

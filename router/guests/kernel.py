@@ -1,4 +1,5 @@
-"""The guest kernel out of Debian's linux-image package: Image, device trees, and the modules that somebody asked for.
+# SPDX-License-Identifier: BSD-2-Clause
+"""The guest kernel out of Debian's linux-image package: Image, device trees, and the requested modules.
 
 A package holds about 300 MB of modules of which an image wants 1 %: the package is read as a stream, and only what is
 asked for reaches the cache.
@@ -9,7 +10,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,9 @@ from router import files
 from router.errors import HostError
 from router.guests import debs
 from router.guests.modules import builtin_names, canonical, module_name, resolve, unpack_module
-from router.guests.store import locked, sha256
+from router.guests.store import locked
+from router.linux_boot import NotAKernelImage, read_kernel_header
 
-# arm64 Image header, Linux Documentation/arch/arm64/booting.rst: text_offset at 8, image_size at 16, flags at 24,
-# magic at 56.
-_IMAGE_MAGIC = b"ARM\x64"
 _VMLINUZ = re.compile(r"boot/vmlinuz-(\S+)$")
 _MODULES = re.compile(r"(?:usr/)?lib/modules/([^/]+)/(.+)$")
 _DTB = re.compile(r"usr/lib/linux-image-[^/]+/(.+\.dtb)$")
@@ -32,7 +30,7 @@ _FORMAT = 3
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel in the cache: `root` holds Image, dtbs/ and modules/; the rest is what the package said of itself."""
+    """A kernel in the cache: `root` holds Image, dtbs/ and modules/; the rest is read from the package."""
 
     root: Path
     version: str
@@ -63,41 +61,13 @@ class Kernel:
         return unpack_module(path, file.read_bytes())
 
 
-@dataclass(frozen=True)
-class ImageHeader:
-    """What an arm64 Image says of itself: sizes in bytes."""
-
-    text_offset: int
-    image_size: int
-    flags: int
-
-
-def image_header(data: bytes, where: str | None = None) -> ImageHeader:
-    """The header of an arm64 kernel Image, or HostError saying what the file is instead."""
-    if data[56:60] != _IMAGE_MAGIC:
-        kinds = {
-            b"\x1f\x8b": "gzip-compressed",
-            b"\x7fE": "an ELF file",
-            b"MZ": "an EFI program (perhaps a compressed one)",
-        }
-        raise HostError(
-            f"the kernel is not a plain arm64 Image but {kinds.get(data[:2], 'something else')}",
-            "give the Image file itself, as boot loaders load it",
-            where,
-        )
-    text_offset, image_size, flags = struct.unpack_from("<QQQ", data, 8)
-    if image_size < len(data) // 2 or flags & 1:
-        raise HostError("the kernel's Image header is implausible, or the kernel is big-endian", None, where)
-    return ImageHeader(text_offset, image_size, flags)
-
-
 def load_kernel(packages: Sequence[Path], cache: Path, wanted: Iterable[str]) -> Kernel:
     """The kernel of the .deb files `packages` (named by sha256), with at least the closure of the modules `wanted`.
 
     Extracts once; asks for more modules make a second pass. `wanted` names that do not exist are the caller's to judge.
     """
     names = {canonical(name) for name in wanted}
-    root = cache / "kernels" / sha256(" ".join(sorted(p.name for p in packages)).encode())[:16]
+    root = cache / "kernels" / files.sha256_of(" ".join(sorted(p.name for p in packages)).encode())[:16]
     with locked(root.with_suffix(".lock")):
         kernel, have = _read(root)
         if kernel is None or not names <= have:
@@ -141,7 +111,10 @@ def _extract(packages: Sequence[Path], root: Path, wanted: set[str]) -> None:
         raise HostError("the kernel package holds no boot/vmlinuz", "see whether linux-image-arm64 is Debian's")
     if image[:2] == b"\x1f\x8b":
         image = gzip.decompress(image)
-    image_header(image, f"vmlinuz-{version}")
+    try:
+        read_kernel_header(image, len(image))
+    except NotAKernelImage as error:
+        raise HostError(f"vmlinuz-{version} of the kernel package cannot be used: {error}", error.hint) from error
     known = [name for name in sorted(wanted) if name in names or name in builtin]
     closure = resolve(known, names, builtin, lambda path: unpack_module(path, packed[path]))
     for module in closure.modules:

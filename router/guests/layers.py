@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """An initramfs as a few archives one after another, each compressed once and kept by its content.
 
 The kernel unpacks concatenated archives as one. What changes often (our programs and scripts) is small and apart from
@@ -17,7 +18,6 @@ from pathlib import Path
 from router import files, requirements
 from router.errors import HostError
 from router.guests.cpio import FileSpec, write_cpio
-from router.guests.store import sha256
 
 _LEVEL = "-19"
 
@@ -39,7 +39,7 @@ def compress(raw: bytes) -> bytes:
 
 
 def _compressed(raw: bytes, cache: Path) -> bytes:
-    kept = cache / "layers" / f"{sha256(raw)}{_LEVEL}.zst"
+    kept = cache / "layers" / f"{files.sha256_of(raw)}{_LEVEL}.zst"
     if kept.is_file():
         return kept.read_bytes()
     packed = compress(raw)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A lock file: the packages of every image type, by version and sha256, so that images stay the same until it changes.
 
 Text, one fact a line, sorted, to read well in a diff:
@@ -14,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from router import files
+from router.description.guest_image import SHIPPED, Definition, image_names, load_definition
 from router.errors import DescriptionError
 from router.guests.apt import Package
-from router.guests.definition import SHIPPED, Definition, image_names, load_definition
 from router.guests.resolution import RECORD, Packages, Resolution
 from router.guests.sources import Source, machine_sources
 

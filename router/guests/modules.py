@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Kernel modules: which ones an image needs, and the order in which init can load them one by one.
 
 Debian's kernel packages carry no modules.dep (depmod makes it at installation), so the dependencies are read from each
@@ -12,12 +13,12 @@ import subprocess
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import PurePosixPath
 
 from router import requirements
+from router.elf import check_machine, module_info
 from router.errors import DescriptionError, HostError
-from router.guests.elf import check_machine, module_info
+from router.words import did_you_mean
 
 _SUFFIXES = (".ko", ".ko.xz", ".ko.gz", ".ko.zst")
 # Aliases of hardware identifiers serve hot-plug by modalias, which these guests do not use: they load by explicit list.
@@ -166,7 +167,7 @@ def modules_dep(modules: ModuleSet) -> str:
 
 
 def modules_alias(modules: ModuleSet) -> str:
-    """modules.alias for what the kernel requests by itself (file systems, character sets, protocol families)."""
+    """modules.alias for what the kernel requests on its own (file systems, character sets, protocol families)."""
     lines = [f"alias {alias} {module.name}" for module in modules.modules for alias in module.aliases]
     return "\n".join(sorted(lines)) + "\n"
 
@@ -185,6 +186,5 @@ def _soft_pre(line: str) -> list[str]:
 def _unknown(name: str, chain: tuple[str, ...], known: list[str], where: str | None) -> None:
     if chain:
         raise HostError(f"the kernel package has no module '{name}', which {chain[-1]} depends on", None, where)
-    close = get_close_matches(name, known, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else "modprobe's names are meant, for instance usb-storage"
+    hint = did_you_mean(name, known) or "use the names that modprobe takes, such as usb-storage"
     raise DescriptionError(f"the kernel has no module '{name}'", hint, where)

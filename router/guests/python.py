@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A trimmed CPython for the guests: interpreter, the library modules that the programs use, and the programs.
 
 Start-up time under emulation is what counts, so the library is one stored (not deflated) zip of .pyc files on the

@@ -1,4 +1,5 @@
-"""Which packages an image is made of: asked of apt once, kept, the same until somebody asks for newer ones."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""Which packages an image is made of: resolved by apt once and kept until newer ones are requested."""
 
 from __future__ import annotations
 
@@ -10,11 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from router import files, requirements
+from router.description.guest_image import Definition
 from router.errors import HostError
 from router.guests.apt import Package, PrivateApt, deb_path
-from router.guests.definition import Definition
 from router.guests.sources import Source
-from router.guests.store import sha256
 from router.guests.userland import relevant
 
 RECORD = "`router lock`"  # the command that records a lock
@@ -38,7 +38,7 @@ class Resolution:
     @property
     def digest(self) -> str:
         """Identifies the packages' content."""
-        return sha256("\n".join(f"{p.name} {p.sha256}" for p in self.packages).encode())
+        return files.sha256_of("\n".join(f"{p.name} {p.sha256}" for p in self.packages).encode())
 
 
 class Packages:
@@ -55,7 +55,7 @@ class Packages:
     def resolve(self, definition: Definition, refresh: bool = False, lists: bool = True) -> Resolution:
         """What apt would install for `definition`; a former answer stands unless `refresh` (with new `lists`)."""
         roots = definition.image.packages
-        key = sha256("\n".join([self._apt.digest, *roots]).encode())[:24]
+        key = files.sha256_of("\n".join([self._apt.digest, *roots]).encode())[:24]
         kept = self._cache / "resolutions" / f"{key}.json"
         if kept.is_file() and not refresh:
             return read_resolution(json.loads(kept.read_bytes()))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What an image consists of, as an SPDX 2.3 document in JSON (https://spdx.github.io/spdx-spec/v2.3/).
 
 Licences are those that the packages' own copyright files declare in the machine-readable form (Debian's DEP-5); where

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Package sources as apt knows them: read in both of its forms, written out as deb822 for a private apt.
 
 Forms: sources.list(5). Only what says where packages come from and which key signs them is kept: an architecture

@@ -1,17 +1,12 @@
-"""Small helpers of the content cache: digests and locks."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""Locks of the content cache."""
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-
-def sha256(data: bytes) -> str:
-    """The hexadecimal SHA-256 of `data`."""
-    return hashlib.sha256(data).hexdigest()
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A guest's root file system out of Debian packages: chosen files, the libraries that they need, busybox, Python."""
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from router.description.guest_image import Definition
+from router.elf import check_machine, is_elf, needed_libraries
 from router.errors import DescriptionError, HostError
 from router.guests import debs
 from router.guests.cpio import FileSpec, regular, symlink
-from router.guests.definition import Definition
-from router.guests.elf import check_machine, is_elf, needed_libraries
 from router.guests.python import (
     OPTIMISED,
     Compiler,
@@ -49,10 +50,10 @@ class Userland:
 class Unpacked:
     """All members of the image's packages, by path, with the package of each."""
 
-    members: dict[str, debs.Member]
+    members: dict[str, debs.PackageFile]
     owners: dict[str, str]
 
-    def content(self, path: str) -> debs.Member:
+    def content(self, path: str) -> debs.PackageFile:
         """The file at `path`, links within the packages followed; HostError when there is none."""
         seen = set()
         while path in self.members and path not in seen:
@@ -73,7 +74,7 @@ def unpack(packages: Mapping[str, Path]) -> Unpacked:
             not path.startswith("usr/share/doc/") or path.endswith("/copyright")
         )
 
-    members: dict[str, debs.Member] = {}
+    members: dict[str, debs.PackageFile] = {}
     owners: dict[str, str] = {}
     for name, deb in packages.items():
         for member in debs.members(deb, wanted):

@@ -17,12 +17,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from router import trusted
-from router.description.diagnostics import DescriptionErrors, Diagnostic, did_you_mean, listing
+from router.description.diagnostics import DescriptionErrors, Diagnostic
 from router.description.source import SourceText, parse, plain
 from router.description.text import Text as SourceFile
 from router.description.text import read_text
 from router.errors import DescriptionError
 from router.lab.board import LOAD_WAYS, Board, Network, Power, Tftp, check_board
+from router.words import did_you_mean, listing
 
 FILE_NAME = "boards.yaml"
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]{0,62}$")]

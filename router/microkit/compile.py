@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Compiles and links the programs of all protection domains: in parallel, and only what has changed.
 
 Objects lie under `objects/` of the build folder, programs under `programs/`. `router.cbuild` runs the steps; their
@@ -6,13 +7,13 @@ inputs are source, headers, flags, compiler and the SDK's library.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from router import files
 from router.cbuild import PRODUCT, Step, contents, digest, headers, run_steps
+from router.elf import segments
 from router.microkit.programs import ROOT, Program, programs
 from router.microkit.sdk import BUILD_INPUTS
 from router.microkit.toolchain import LINK, Toolchain, find_toolchain
@@ -107,18 +108,8 @@ def compile_programs(
     return {program.name: step.product for program, step in zip(objects, links, strict=True)}
 
 
-PT_LOAD = 1
-
-
 def sizes(program: Path) -> Sizes:
-    """The sizes of a program's segments, from its ELF headers (System V ABI, chapter 5)."""
-    raw = program.read_bytes()
-    (table,) = struct.unpack_from("<Q", raw, 32)
-    entry, count = struct.unpack_from("<HH", raw, 54)
-    loaded = zeroed = 0
-    for place in range(table, table + entry * count, entry):
-        kind, _, _, _, _, in_file, in_memory, _ = struct.unpack_from("<IIQQQQQQ", raw, place)
-        if kind == PT_LOAD:
-            loaded += in_file
-            zeroed += in_memory - in_file
-    return Sizes(loaded, zeroed)
+    """The sizes of a program's loaded segments."""
+    loaded = segments(program.read_bytes())
+    in_file = sum(len(each.data) for each in loaded)
+    return Sizes(in_file, sum(each.memory_size for each in loaded) - in_file)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The C files that tell each protection domain its part of the plan: one constant each, in the layout of our headers.
 
 The headers are `vmm/config.h`, `drivers/console.h`, `drivers/timer_pd.h`, `vswitch/pd/config.h`, and, where the SDK
@@ -11,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from router.boards.model import Range
+from router.description.sdk_versions import sdk_features
+from router.plan import names
 from router.plan.domains import (
     CONSOLE_DEADLINE,
     DRIVER_GUESTS,
@@ -21,17 +24,15 @@ from router.plan.domains import (
     TO_TIMER_OF_TICKER,
     TO_VSWITCH,
     config_spaces,
-    device_region_name,
     has_ticker,
     payload_files,
 )
-from router.plan.features import sdk_features
 from router.plan.models import GuestPlan, Map, ProtectionDomain, SystemPlan, VirtioDevice
+from router.vswitch.config import switch_config
+from router.vswitch.render import port_rows, rule_rows
 
 CONSOLE_RING = 0x2000
 """Bytes of one console's rings (`CHARQ_REGION_BYTES`); a guest's region holds the console and the control channel."""
-LIST_REGISTERS = 4
-"""Of the GIC-400 and the GIC-500 on the supported boards; QEMU's virt machine has as many."""
 CONSOLES = (("console", "", False), ("control", ".control", True))
 """Our virtio consoles: device name in the plan, what follows the guest's name on the serial line, for programs."""
 
@@ -104,16 +105,10 @@ def blob(vaddr: int, size: int, gpa: int) -> str:
     return f"{{{pointer(vaddr)}, {number(size)}, {number(gpa)}}}"
 
 
-def early_console(earlycon: str) -> int:
-    """Where the monitor emulates a PL011 for the kernel's first words, as `earlycon=` says; 0 for no PL011."""
-    kind, *rest = earlycon.split(",")
-    return int(rest[-1], 0) if kind == "pl011" else 0
-
-
 def net_fields(plan: SystemPlan, guest: GuestPlan, pd: ProtectionDomain, peers: list[str]) -> dict[str, str]:
     """`struct vmm_net`."""
     device = virtio(guest, "net")
-    frames = f"{guest.name}_net_frames"
+    frames = names.net_frames(guest.name)
     fields = {
         "present": "true",
         "channel": str(TO_VSWITCH),
@@ -121,7 +116,7 @@ def net_fields(plan: SystemPlan, guest: GuestPlan, pd: ProtectionDomain, peers: 
         "mtu": str(plan.vswitch.mtu),
         "gpa": number(device.address),
         "intid": str(device.irq),
-        "rings": pointer(map_of(pd, f"{guest.name}_net_rings").vaddr),
+        "rings": pointer(map_of(pd, names.net_rings(guest.name)).vaddr),
         "pool": pointer(map_of(pd, frames).vaddr),
         "pool_size": number(plan.region(frames).size),
         "peers": str(len(peers)),
@@ -130,10 +125,10 @@ def net_fields(plan: SystemPlan, guest: GuestPlan, pd: ProtectionDomain, peers: 
 
 
 def peer_pools(plan: SystemPlan, pd: ProtectionDomain) -> list[str]:
-    """`struct vmm_peer` for every port whose frames this monitor may read."""
+    """`struct vmm_peer` for every port whose frames this VMM may read."""
     found = []
     for port in plan.vswitch.ports:
-        region = f"{port.guest}_net_frames"
+        region = names.net_frames(port.guest)
         for each in pd.maps:
             if each.region == region and each.perms == "r":
                 found.append(f"{{{port.index}, {pointer(each.vaddr)}, {number(plan.region(region).size)}}}")
@@ -142,7 +137,7 @@ def peer_pools(plan: SystemPlan, pd: ProtectionDomain) -> list[str]:
 
 def consoles(guest: GuestPlan, pd: ProtectionDomain) -> str:
     """The array of `struct vmm_console`."""
-    ring = map_of(pd, f"{guest.name}_console").vaddr
+    ring = map_of(pd, names.console_rings(guest.name)).vaddr
     listed = []
     for n, (name, _, _) in enumerate(CONSOLES):
         device = virtio(guest, name)
@@ -152,10 +147,10 @@ def consoles(guest: GuestPlan, pd: ProtectionDomain) -> str:
     return "{" + ", ".join(listed) + "}"
 
 
-def monitor_source(plan: SystemPlan, guest: GuestPlan, loaded: Loaded) -> str:
-    """`vmm_config` of the monitor of one guest."""
-    pd = pd_of(plan, f"vmm_{guest.name}")
-    assert pd.vm is not None, "a monitor has a virtual machine"
+def vmm_source(plan: SystemPlan, guest: GuestPlan, loaded: Loaded) -> str:
+    """`vmm_config` of the VMM of one guest."""
+    pd = pd_of(plan, names.vmm(guest.name))
+    assert pd.vm is not None, "a VMM has a virtual machine"
     gic = plan.board.gic
     files = payload_files(guest)
     at = {
@@ -164,7 +159,7 @@ def monitor_source(plan: SystemPlan, guest: GuestPlan, loaded: Loaded) -> str:
     peers = peer_pools(plan, pd)
     irqs = [f"{{{irq.id}, {irq.number}}}" for irq in pd.irqs]
     spaces = [
-        f"{{{pointer(map_of(pd, device_region_name(guest, region.name)).vaddr)}, {region.range.size:#x}}}"
+        f"{{{pointer(map_of(pd, names.device(guest.name, region.name)).vaddr)}, {region.range.size:#x}}}"
         for region in config_spaces(guest)
     ]
     policy = "VMM_RESTART" if guest.on_exit == "restart" else "VMM_STAY_DOWN"
@@ -174,12 +169,12 @@ def monitor_source(plan: SystemPlan, guest: GuestPlan, loaded: Loaded) -> str:
         "gicd": number(gic.distributor.start),
         "gicr": number(gic.redistributor.start if gic.redistributor else 0),
         "gicc": number(gic.cpu_interface.start if gic.cpu_interface else 0),
-        "list_registers": str(LIST_REGISTERS),
+        "list_registers": str(gic.list_registers),
         "vcpus": str(guest.vcpus),
         "priority": str(pd.vm.priority),
         "ram_gpa": number(guest.ram.start),
         "ram_size": number(guest.ram.size),
-        "ram": pointer(map_of(pd, f"{guest.name}_ram").vaddr),
+        "ram": pointer(map_of(pd, names.guest_ram(guest.name)).vaddr),
         "kernel": blob(at["kernel"], loaded.kernel_size, 0),
         "dtb": blob(at["dtb"], loaded.tree.size, loaded.tree.start),
         "dtb_room": number(loaded.tree.size),
@@ -187,7 +182,7 @@ def monitor_source(plan: SystemPlan, guest: GuestPlan, loaded: Loaded) -> str:
         "overlay": blob(at["overlay"], loaded.overlay.size, loaded.overlay.start),
         "net": struct(net_fields(plan, guest, pd, peers)),
         "console": consoles(guest, pd),
-        "pl011_gpa": number(early_console(plan.board.earlycon)),
+        "pl011_gpa": number(plan.board.early_console.start),
         "irqs": str(len(irqs)),
         **({"irq": "irq"} if irqs else {}),
         "config_spaces": str(len(spaces)),
@@ -214,12 +209,12 @@ def console_source(plan: SystemPlan) -> str:
     pd = pd_of(plan, "console")
     ports = [
         f'{{"{guest.name}{suffix}", {str(programs).lower()}, {guest.index + DRIVER_GUESTS}, '
-        f"{pointer(map_of(pd, f'{guest.name}_console').vaddr + n * CONSOLE_RING)}}}"
+        f"{pointer(map_of(pd, names.console_rings(guest.name)).vaddr + n * CONSOLE_RING)}}}"
         for guest in plan.guests
         for n, (_, suffix, programs) in enumerate(CONSOLES)
     ]
     fields = {
-        "uart": pointer(map_of(pd, "uart").vaddr),
+        "uart": pointer(map_of(pd, names.UART).vaddr),
         "irq_channel": str(DRIVER_IRQ),
         "timer_channel": str(CONSOLE_DEADLINE),
         "ports": str(len(ports)),
@@ -237,7 +232,7 @@ def timer_source(plan: SystemPlan) -> str:
     pd = pd_of(plan, "timer")
     clients = sum(1 << (guest.index + DRIVER_GUESTS) for guest in plan.guests) | 1 << CONSOLE_DEADLINE
     fields = {
-        "registers": pointer(map_of(pd, "timer").vaddr) if plan.board.timer.registers else "0",
+        "registers": pointer(map_of(pd, names.TIMER).vaddr) if plan.board.timer.registers else "0",
         "irq_channel": str(DRIVER_IRQ),
         "tick_channel": str(TICKS) if has_ticker(plan.board) else "TIMER_NO_TICKS",
         "clients": number(clients),
@@ -253,18 +248,12 @@ def ticker_source() -> str:
 def vswitch_source(plan: SystemPlan) -> str:
     """`vswitch_config` and `vswitch_ports`."""
     pd = pd_of(plan, "vswitch")
-    protocols = {"icmp": "VSWITCH_ICMP_ECHO", "tcp": "VSWITCH_TCP", "udp": "VSWITCH_UDP"}
-    ports = [f"{{{mac_bytes(port.mac)}, {int(port.address):#x}, {text(port.guest)}}}" for port in plan.vswitch.ports]
-    rules = [
-        f"{{{rule.source}, {rule.destination}, {protocols[rule.protocol]}, {rule.port or 0}}}"
-        for rule in sorted(
-            plan.vswitch.rules, key=lambda rule: (rule.source, rule.destination, rule.protocol, rule.port or 0)
-        )
-    ]
+    config = switch_config(plan.vswitch)
+    ports, rules = port_rows(config), rule_rows(config)
     queues = [
-        f"{{{pointer(map_of(pd, f'{port.guest}_net_rings').vaddr)}, "
-        f"{pointer(map_of(pd, f'{port.guest}_net_frames').vaddr)}, "
-        f"{number(plan.region(f'{port.guest}_net_frames').size)}, {port.index}}}"
+        f"{{{pointer(map_of(pd, names.net_rings(port.guest)).vaddr)}, "
+        f"{pointer(map_of(pd, names.net_frames(port.guest)).vaddr)}, "
+        f"{number(plan.region(names.net_frames(port.guest)).size)}, {port.index}}}"
         for port in plan.vswitch.ports
     ]
     fields = {
@@ -298,7 +287,7 @@ def images_source(plan: SystemPlan) -> str:
 
 def render_configuration(plan: SystemPlan, loaded: Mapping[str, Loaded]) -> dict[str, str]:
     """The C files by name: `vmm_GUEST.c`, and those of the other domains that the plan has. `loaded`: by guest."""
-    files = {f"vmm_{guest.name}.c": monitor_source(plan, guest, loaded[guest.name]) for guest in plan.guests}
+    files = {names.source(names.vmm(guest.name)): vmm_source(plan, guest, loaded[guest.name]) for guest in plan.guests}
     files |= {"console.c": console_source(plan), "timer.c": timer_source(plan), "vswitch.c": vswitch_source(plan)}
     if has_ticker(plan.board):
         files["ticker.c"] = ticker_source()

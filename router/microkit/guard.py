@@ -1,50 +1,47 @@
-"""Instructions in front of the SDK's boot loader that keep guests from the processor's debug registers.
-
-Release kernels of the SDK neither save the breakpoints and watchpoints of a virtual machine nor trap accesses to them
-(they never write MDCR_EL2): one that a guest's kernel sets is met by whoever runs next on that core, and ends a
-protection domain. No protection domain can change that, but what runs before the kernel can: the kernel leaves
-MDCR_EL2 as it finds it (Arm DDI 0487, D23.2: TDA, TDOSA and TDRA trap debug registers of EL1 to EL2).
-"""
+# SPDX-License-Identifier: BSD-2-Clause
+"""Puts the instructions of common/guard.S, which explains them, in front of the SDK's boot loader."""
 
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
+from router.cbuild import PRODUCT, Step, digest, run_steps
+from router.elf import section
 from router.errors import HostError
+from router.microkit.programs import ROOT
+from router.microkit.toolchain import FLAGS, find_toolchain
 
-CODE = (
-    0xD5384249,  # mrs x9, CurrentEL
-    0xF100213F,  # cmp x9, #8          (EL2)
-    0x540000A1,  # b.ne 1f
-    0xD53C1129,  # mrs x9, mdcr_el2
-    0xB2770929,  # orr x9, x9, #0xe00  (TDRA, TDOSA, TDA)
-    0xD51C1129,  # msr mdcr_el2, x9
-    0xD5033FDF,  # isb
-    0x10FFFF2A,  # 1: adr x10, the first of these instructions
-    0x58000149,  # ldr x9, distance
-    0xCB090149,  # sub x9, x10, x9
-    0x1800014B,  # ldr w11, replaced
-    0xB900012B,  # str w11, [x9]       (the image is as it was)
-    0xD50B7B29,  # dc cvau, x9
-    0xD5033B9F,  # dsb ish
-    0xD50B7529,  # ic ivau, x9
-    0xD5033B9F,  # dsb ish
-    0xD5033FDF,  # isb
-    0xD61F0120,  # br x9
-)
-LONGEST = 1 << 27
-"""Bytes that a branch reaches."""
+SOURCE = "common/guard.S"
+SECTION = ".text.guard"
+TAIL = struct.Struct("<Q4s")
+"""What the code ends with: its distance from the image's start in bytes, and the image's first instruction."""
+BRANCH = 0x14000000
+"""The instruction `b` with an offset of 0; the offset is in words (Arm DDI 0487, C6.2)."""
+MAX_BRANCH = 1 << 27
+"""Bytes that such a branch reaches."""
 
 
-def guarded(image: bytes) -> bytes:
-    """A boot image that begins with a branch to CODE behind it, which undoes that and goes on as before.
+def guard_code(folder: Path) -> bytes:
+    """The assembled instructions with an empty TAIL; the object lies in `folder`. HostError without a toolchain."""
+    toolchain = find_toolchain()
+    source = ROOT / SOURCE
+    command = (*toolchain.compiler, *FLAGS, "-c", str(source), "-o", PRODUCT)
+    inputs = digest([toolchain.version, *command, source.read_bytes()])
+    step = Step(f"assembling {SOURCE}", folder.absolute() / "guard.o", command, inputs)
+    run_steps([step], folder / "compiler.log")
+    return section(step.product.read_bytes(), SECTION)
 
-    Only for the core that boots: others start elsewhere.
+
+def guarded(image: bytes, code: bytes) -> bytes:
+    """A loader image that begins with a branch to `code` behind it, which undoes that and goes on as before.
+
+    code: of `guard_code`. HostError for an image that a branch does not span.
     """
     at = -(-len(image) // 8) * 8
-    if at >= LONGEST:
-        raise HostError(f"the boot image has {at / 1e6:.0f} MB, and its first instruction reaches {LONGEST / 1e6:.0f}")
-    first = image[:4]
-    branch = struct.pack("<I", 0x14000000 | at >> 2)
-    words = struct.pack(f"<{len(CODE)}IQ", *CODE, at)
-    return branch + image[4:].ljust(at - 4, b"\0") + words + first
+    if at >= MAX_BRANCH:
+        raise HostError(
+            f"the loader image has {at / 1e6:.0f} MB; its first instruction reaches {MAX_BRANCH / 1e6:.0f} MB"
+        )
+    branch = struct.pack("<I", BRANCH | at >> 2)
+    return branch + image[4:].ljust(at - 4, b"\0") + code[: -TAIL.size] + TAIL.pack(at, image[:4])

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Which C files make each protection domain's program. Pure: names of files, and no look at their content but the list.
 
 All sources are in the checkout beside this package: `vmm/`, `drivers/`, `vswitch/`, `common/`. One generated file for
@@ -19,7 +20,7 @@ UART_DRIVERS = {UartKind.PL011: "drivers/pl011.c", UartKind.IMX: "drivers/imx_ua
 ALARMS = {TimerKind.ARM_PHYSICAL: "drivers/alarm_arm.c", TimerKind.IMX_GPT: "drivers/alarm_gpt.c"}
 MULTIPLEXER = ("drivers/mux.c", "drivers/mux_input.c", "drivers/mux_frame.c")
 MEMORY = "common/memory.c"
-"""memcpy and its kin, which the compiler calls by itself also in freestanding programs (gcc manual, 2.1)."""
+"""memcpy and its kin, which the compiler calls even in freestanding programs (gcc manual, 2.1)."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,12 @@ class Program:
     """Relative to the checkout, without the generated one."""
 
 
-def monitor_sources() -> tuple[str, ...]:
+def vmm_sources() -> tuple[str, ...]:
     """Everything in `vmm/`; HostError when the package is installed without the sources."""
     found = tuple(f"vmm/{path.name}" for path in sorted((ROOT / "vmm").glob("*.[cS]")))
     if not found:
         raise HostError(
-            f"the monitor's sources are not at {ROOT / 'vmm'}", hint="install from a checkout: pip install --editable ."
+            f"the VMM's sources are not at {ROOT / 'vmm'}", hint="install from a checkout: pip install --editable ."
         )
     return found
 
@@ -66,7 +67,7 @@ def program_of(name: str, board: Board) -> Program:
             switch = ("vswitch/pd/main.c", "vswitch/pd/forward.c", *core, "common/netq.c", MEMORY)
             return Program(name, ("vswitch/pd", "vswitch/core", "common"), switch)
         case _:
-            return Program(name, ("vmm", "common"), (*monitor_sources(), "common/netq.c", MEMORY))
+            return Program(name, ("vmm", "common"), (*vmm_sources(), "common/netq.c", MEMORY))
 
 
 def programs(plan: SystemPlan) -> tuple[Program, ...]:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Microkit SDKs on this computer: where they are, their versions, the boards and configurations that they have.
 
 Looked for in this order: the folder that `MICROKIT_SDK` names, `microkit-sdk-*` under ~/.local/share, under /opt.
@@ -14,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from router.description.sdk_versions import KNOWN
 from router.errors import HostError
-from router.plan.features import KNOWN
 
 VARIABLE = "MICROKIT_SDK"
 PLACES = (Path("/opt"),)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The system description file (`.system`) of a plan: one renderer for all SDK versions, through one template.
 
 A version gets the attributes that its manual lists and no other; numbers that the tool reads as decimal only
@@ -7,30 +8,30 @@ file's, and stops with a panic at a region that is longer than its file by a pag
 
 from __future__ import annotations
 
-from router.plan.features import SdkFeatures, sdk_features
+from router.description.sdk_versions import SdkFeatures, sdk_features
 from router.plan.models import PAGE, MemoryRegion, ProtectionDomain, RegionKind, SystemPlan
 from router.templates import template
 
 SECTIONS = (
     (RegionKind.GUEST_RAM, "RAM of the guests, at the same guest-physical and physical address"),
     (RegionKind.DEVICE, "Registers: each is mapped by one guest or one driver"),
-    (RegionKind.QUEUE, "Queues between a monitor and the switch, or a monitor and the console"),
-    (RegionKind.FRAMES, "Frames: the sender's monitor writes, the switch and the allowed receivers read"),
-    (RegionKind.PAYLOAD, "Images of the guests: read only for their monitors, and in no guest's address space"),
+    (RegionKind.QUEUE, "Queues between a VMM and the switch, or a VMM and the console"),
+    (RegionKind.FRAMES, "Frames: the sender's VMM writes, the switch and the allowed receivers read"),
+    (RegionKind.PAYLOAD, "Images of the guests: read only for their VMMs, and in no guest's address space"),
 )
 ROLES = {
-    "timer": "wakes monitors at their guests' deadlines",
+    "timer": "wakes VMMs at their guests' deadlines",
     "ticker": "has the timer look after its alarm, which guests' kernels reach on this board",
     "console": "shares the serial port between the guests",
     "vswitch": "the virtual Ethernet: lets the allowed conversations through and nothing else",
-    "images": "fills the image regions before any monitor runs, which this SDK version cannot do at build time",
+    "images": "fills the image regions before any VMM runs, which this SDK version cannot do at build time",
 }
 
 
 def role(pd: ProtectionDomain) -> str:
     """What a protection domain is for, in a line."""
     if pd.vm is not None:
-        return f"monitor of the guest '{pd.vm.name}'"
+        return f"VMM of the guest '{pd.vm.name}'"
     return ROLES.get(pd.name, "")
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The cross compiler on this computer: gcc for AArch64, or clang with lld."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Writes a build folder: images, device trees, overlays, the system description file, the report and the manifest.
 
 build/<system>/
@@ -18,15 +19,15 @@ from pathlib import Path
 from router import files
 from router.checks import check_plan
 from router.description.models import ImageFiles
-from router.devicetree import Gic as TreeGic
-from router.devicetree import GuestTreeSpec, Span, Tree, VirtioSlot, client_tree, server_tree
+from router.devicetree import AddressRange, GuestGic, GuestTreeSpec, Tree, VirtioSlot, client_tree, server_tree
 from router.errors import DescriptionError
 from router.guests import GuestImage, build_image
+from router.linux_boot import HEADER_SIZE, NotAKernelImage, read_kernel_header
 from router.microkit.configuration import Loaded
-from router.microkit.image import BootImage, build_boot_image, discard
+from router.microkit.loader_image import LoaderImage, build_loader_image, discard
 from router.microkit.system import render_system
 from router.pipeline.inputs import Planned, Progress, lock_file, report
-from router.pipeline.layout import GuestFiles, Layout, parse_image_header, place
+from router.pipeline.layout import GuestFiles, GuestLayout, place
 from router.pipeline.manifest import manifest
 from router.pipeline.overlay import overlay
 from router.plan.domains import payload_files
@@ -43,32 +44,31 @@ class Built:
     plan: SystemPlan
     guests: dict[str, GuestFiles]
     images: dict[str, GuestImage]
-    boot_image: BootImage | None = None
+    loader_image: LoaderImage | None = None
     """None without an SDK, or when only what a split run needs was asked for."""
 
 
-def guest_tree_spec(plan: SystemPlan, guest: GuestPlan, layout: Layout | None) -> GuestTreeSpec:
+def guest_tree_spec(plan: SystemPlan, guest: GuestPlan, layout: GuestLayout | None) -> GuestTreeSpec:
     """What the device tree of a guest says beside the board's own nodes."""
     gic = plan.board.gic
-    second = gic.cpu_interface if gic.version == 2 else gic.redistributor
+    second = gic.cpu_interface if gic.version == 2 else gic.redistributors(guest.vcpus)
     assert second is not None, "a board's GIC has the second frame of its version"
-    frames = second.size if gic.version == 2 else second.size * guest.vcpus
     return GuestTreeSpec(
         name=guest.name,
-        memory=Span(guest.ram.start, guest.ram.size),
+        memory=AddressRange(guest.ram.start, guest.ram.size),
         vcpus=guest.vcpus,
-        gic=TreeGic(
+        gic=GuestGic(
             version=3 if gic.version == 3 else 2,
-            distributor=Span(gic.distributor.start, gic.distributor.size),
-            cpu=Span(second.start, frames),
+            distributor=AddressRange(gic.distributor.start, gic.distributor.size),
+            cpu=AddressRange(second.start, second.size),
         ),
         bootargs=guest.bootargs,
-        initrd=Span(layout.initrd.start, layout.initrd.size) if layout else Span(guest.ram.start, 0),
+        initrd=AddressRange(layout.initrd.start, layout.initrd.size) if layout else AddressRange(guest.ram.start, 0),
         virtio=tuple(VirtioSlot(device.address, device.irq) for device in guest.virtio),
     )
 
 
-def guest_tree(planned: Planned, plan: SystemPlan, guest: GuestPlan, layout: Layout | None) -> Tree:
+def guest_tree(planned: Planned, plan: SystemPlan, guest: GuestPlan, layout: GuestLayout | None) -> Tree:
     """The tree of one guest: the board's, pruned, for the one that owns devices; a minimal one for the others."""
     spec = guest_tree_spec(plan, guest, layout)
     closure = planned.closures.get(guest.name)
@@ -104,7 +104,11 @@ def place_guest(
     for source, kind in ((kernel, "kernel"), (base, "initramfs")):
         files.copy(source, paths[kind])
     with paths["kernel"].open("rb") as file:
-        header = parse_image_header(file.read(64), str(kernel))
+        head = file.read(HEADER_SIZE)
+    try:
+        header = read_kernel_header(head, paths["kernel"].stat().st_size)
+    except NotAKernelImage as error:
+        raise DescriptionError(str(error), error.hint, str(kernel)) from error
     files.write(paths["overlay"], overlay(planned.plan, guest))
     draft = guest_tree(planned, planned.plan, guest, None).to_bytes()
     try:
@@ -133,20 +137,21 @@ def build(
     progress: Progress,
     *,
     refresh: bool = False,
-    boot_image: bool = True,
+    loader_image: bool = True,
 ) -> Built:
     """Write the build folder of a planned system; a second run with the same input writes nothing anew.
 
     refresh: ask the package sources for newer versions instead of taking those that were chosen before.
-    boot_image: also make `loader.img`, where there is an SDK; a split run does not need it.
+    loader_image: also make `loader.img`, where there is an SDK; a split run does not need it.
     """
     images = collect_images(planned, cache, progress, refresh)
+    # The guests' files need the draft plan's addresses, and the final plan needs the files' sizes.
     placed: dict[str, GuestFiles] = {}
     sizes: dict[str, int] = {}
     for guest in planned.plan.guests:
         placed[guest.name], more = place_guest(planned, guest, images, folder)
         sizes |= more
-    plan = with_sizes(planned, sizes)
+    plan = final_plan(planned, sizes)
     report(planned.loaded, check_plan(plan))
     files.write(folder / f"{plan.name}.system", render_system(plan))
     files.write(folder / "plan.json", plan_json(plan))
@@ -154,21 +159,24 @@ def build(
     image = None
     if planned.sdk is None:
         discard(folder)
-    elif boot_image:
+    elif loader_image:
         loaded = {name: load_places(each) for name, each in placed.items()}
-        image = build_boot_image(plan, planned.sdk, loaded, folder, progress)
+        image = build_loader_image(plan, planned.sdk, loaded, folder, progress)
     files.write(folder / "manifest.json", manifest(planned, plan, images, folder))
     return Built(folder, plan, placed, images, image)
 
 
 def load_places(guest: GuestFiles) -> Loaded:
-    """What a guest's monitor must know to load it."""
+    """What a guest's VMM must know to load it."""
     layout = guest.layout
     return Loaded(guest.kernel.stat().st_size, layout.tree, layout.base, layout.overlay)
 
 
-def with_sizes(planned: Planned, sizes: dict[str, int]) -> SystemPlan:
-    """The plan with the payloads' true sizes in place of the assumed ones."""
+def final_plan(planned: Planned, sizes: dict[str, int]) -> SystemPlan:
+    """The draft plan again, with the sizes of the files now made in place of the assumed ones; nothing else differs.
+
+    sizes: bytes by names in the build folder.
+    """
     return plan_system(
         planned.loaded.description,
         planned.board,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a plan is made from, gathered: the board, its device tree, who owns what of it, the guests' roles, the SDK."""
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from router import resources
 from router.boards import board as find_board
 from router.boards.model import Board, EmulatedBoard
 from router.checks import Violation, check_plan
+from router.description.guest_image import load_definition
 from router.description.load import LoadedDescription
 from router.description.models import Description, ImageFiles
 from router.devicetree import Closure, Tree, base_tree, conflicts, dependency_closure, passthrough_device
 from router.errors import DescriptionError
-from router.guests import image_role, kernel_dtbs
+from router.guests import kernel_dtbs
 from router.guests.lock import NAME as LOCK_NAME
 from router.microkit.sdk import Sdk, find_sdk
 from router.plan.domains import own_payload_files
@@ -36,12 +38,13 @@ class Planned:
     closures: dict[str, Closure]
     sdk: Sdk | None
     plan: SystemPlan
+    """The draft: sizes of the files that the build makes are assumed. `router.pipeline.build` makes the final plan."""
 
 
 def roles(description: Description) -> dict[str, str]:
     """What each guest does for USB: its image says."""
     return {
-        name: guest.image.role if isinstance(guest.image, ImageFiles) else image_role(guest.image)
+        name: guest.image.role if isinstance(guest.image, ImageFiles) else load_definition(guest.image).image.role
         for name, guest in description.guests.items()
     }
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The manifest: what went into a build folder and what came out, with hashes, so that two builds can be compared."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What one guest has that other guests of its image have not: its name, its address, its USB rules."""
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The protection domains around the guests: what each may touch, which interrupts it gets, whom it can call.
 
-Layout of a monitor's address space: the guest's RAM at its own guest-physical address (so that a guest's pointer needs
+Layout of a VMM's address space: the guest's RAM at its own guest-physical address (so that a guest's pointer needs
 a bounds check and no translation), our shared memory from 4 GiB on, each thing in a window of its own.
 """
 
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 
 from router.boards.model import Board, TimerKind
 from router.description.models import Description
-from router.plan.features import SdkFeatures
+from router.description.sdk_versions import SdkFeatures
+from router.plan import names
 from router.plan.guests import round_up
 from router.plan.models import (
     LARGE_PAGE,
@@ -36,10 +38,10 @@ TIMER_PRIORITY = 240
 TICKER_PRIORITY = 235
 CONSOLE_PRIORITY = 230
 VSWITCH_PRIORITY = 220
-MONITOR_PRIORITY = 210
+VMM_PRIORITY = 210
 GUEST_PRIORITY = 100
 
-# Channel identifiers in a monitor; pass-through interrupts follow.
+# Channel identifiers in a VMM; pass-through interrupts follow.
 TO_VSWITCH, TO_CONSOLE, TO_TIMER, FIRST_IRQ = 0, 1, 2, 8
 # In the drivers: the interrupt is 0, the guest with index i is i + 1. In the switch the guest with index i is i.
 DRIVER_IRQ, DRIVER_GUESTS = 0, 1
@@ -88,20 +90,20 @@ def peers(guest: GuestPlan, vswitch: VSwitchPlan) -> list[int]:
 
 
 def shared_regions(guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -> list[MemoryRegion]:
-    """Queues between the monitors, the switch and the console."""
+    """Queues between the VMMs, the switch and the console."""
     regions = []
     for guest in guests:
         size = frames_size(vswitch)
         regions += [
             MemoryRegion(
-                f"{guest.name}_net_rings",
+                names.net_rings(guest.name),
                 NET_RINGS,
                 RegionKind.QUEUE,
                 why=f"descriptors of {guest.name}'s port",
                 owner=guest.name,
             ),
             MemoryRegion(
-                f"{guest.name}_net_frames",
+                names.net_frames(guest.name),
                 size,
                 RegionKind.FRAMES,
                 page_size=LARGE_PAGE,
@@ -109,7 +111,7 @@ def shared_regions(guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -> list[
                 owner=guest.name,
             ),
             MemoryRegion(
-                f"{guest.name}_console",
+                names.console_rings(guest.name),
                 CONSOLE_QUEUE,
                 RegionKind.QUEUE,
                 why=f"{guest.name}'s console",
@@ -120,7 +122,7 @@ def shared_regions(guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -> list[
 
 
 def payload_files(guest: GuestPlan) -> dict[str, str]:
-    """What the monitor loads: the kind of payload, and its file in the build folder.
+    """What the VMM loads: the kind of payload, and its file in the build folder.
 
     All images under guest-images/ have one kernel, and guests of one image share its initramfs.
     """
@@ -153,12 +155,12 @@ def payload_regions(guests: tuple[GuestPlan, ...], sizes: Mapping[str, int]) -> 
 
 
 def core_of(board: Board, description: Description, guest: GuestPlan, features: SdkFeatures) -> int | None:
-    """The core of a guest: its monitor and all its vCPUs. None: the only one that the configuration has.
+    """The core of a guest: its VMM and all its vCPUs. None: the only one that the configuration has.
 
-    With an `smp-` configuration guests go to cores 1, 2, … in turn; 0 has the drivers and the switch. A guest that is
-    appended moves nobody. Without prefilled regions all stay on core 0, where priorities make the domain `images` come
-    first. The vCPUs stay with their monitor because seL4 leaves the system registers of a vCPU that stopped in its
-    core, where a monitor on another core does not reach them (`readVCPUReg`, src/arch/arm/object/vcpu.c): it could
+    With an `smp-` configuration guests go to cores 1, 2, … in turn; 0 has the drivers and the switch. Appending a guest
+    moves no other. Without prefilled regions all stay on core 0, where priorities make the domain `images` come
+    first. The vCPUs stay with their VMM because seL4 leaves the system registers of a vCPU that stopped in its
+    core, where a VMM on another core does not reach them (`readVCPUReg`, src/arch/arm/object/vcpu.c): it could
     neither give the guest an exception nor start it anew.
     """
     wish = description.guests[guest.name].cpu
@@ -167,7 +169,7 @@ def core_of(board: Board, description: Description, guest: GuestPlan, features: 
     return (guest.index + 1) % board.cores if features.prefill else 0
 
 
-def monitor(
+def vmm(
     board: Board,
     description: Description,
     guest: GuestPlan,
@@ -178,15 +180,15 @@ def monitor(
     """The virtual machine monitor of one guest, and its virtual machine."""
     wish = description.guests[guest.name]
     core = core_of(board, description, guest, features)
-    ram = f"{guest.name}_ram"
+    ram = names.guest_ram(guest.name)
     maps = [
         Map(ram, guest.ram.start, "rw"),
-        Map(f"{guest.name}_net_rings", RINGS_VADDR, "rw"),
-        Map(f"{guest.name}_console", CONSOLE_VADDR, "rw"),
-        Map(f"{guest.name}_net_frames", FRAMES_VADDR + guest.index * WINDOW, "rw"),
+        Map(names.net_rings(guest.name), RINGS_VADDR, "rw"),
+        Map(names.console_rings(guest.name), CONSOLE_VADDR, "rw"),
+        Map(names.net_frames(guest.name), FRAMES_VADDR + guest.index * WINDOW, "rw"),
     ]
     maps += [
-        Map(f"{vswitch.ports[peer].guest}_net_frames", FRAMES_VADDR + peer * WINDOW, "r")
+        Map(names.net_frames(vswitch.ports[peer].guest), FRAMES_VADDR + peer * WINDOW, "r")
         for peer in peers(guest, vswitch)
     ]
     maps += [
@@ -194,20 +196,20 @@ def monitor(
         for place, file in enumerate(payload_files(guest).values())
     ]
     maps += [
-        Map(device_region_name(guest, region.name), DEVICE_VADDR + place * WINDOW, "rw", cached=False)
+        Map(names.device(guest.name, region.name), DEVICE_VADDR + place * WINDOW, "rw", cached=False)
         for place, region in enumerate(config_spaces(guest))
     ]
     vm_maps = [Map(ram, guest.ram.start, "rwx")]
     if board.gic.cpu_interface is not None:
-        vm_maps.append(Map("gic_vcpu", board.gic.cpu_interface.start, "rw", cached=False))
+        vm_maps.append(Map(names.GIC_VCPU, board.gic.cpu_interface.start, "rw", cached=False))
     vm_maps += [
-        Map(device_region_name(guest, region.name), region.range.start, "rw", cached=False)
+        Map(names.device(guest.name, region.name), region.range.start, "rw", cached=False)
         for region in guest.passthrough.regions
     ]
     return ProtectionDomain(
-        name=f"vmm_{guest.name}",
-        program=f"vmm_{guest.name}.elf",
-        priority=MONITOR_PRIORITY,
+        name=names.vmm(guest.name),
+        program=names.program(names.vmm(guest.name)),
+        priority=VMM_PRIORITY,
         maps=tuple(maps),
         irqs=tuple(Irq(irq.number, FIRST_IRQ + n, irq.edge) for n, irq in enumerate(guest.passthrough.irqs)),
         vm=VirtualMachine(
@@ -224,19 +226,14 @@ def monitor(
 
 
 def config_spaces(guest: GuestPlan) -> list[DeviceRegion]:
-    """Of what a guest owns, the parts through which its monitor stops the devices' DMA when the guest has ended."""
+    """Of what a guest owns, the parts through which its VMM stops the devices' DMA when the guest has ended."""
     return [region for region in guest.passthrough.regions if region.range in guest.passthrough.config_spaces]
-
-
-def device_region_name(guest: GuestPlan, name: str) -> str:
-    """The memory region for a part of the board that a guest owns."""
-    return f"{guest.name}_{name}"
 
 
 def device_regions(board: Board, guests: tuple[GuestPlan, ...]) -> list[MemoryRegion]:
     """Registers: what our drivers drive, what guests own, and the GIC's frame for virtual machines."""
     regions = []
-    for name, device in (("uart", board.uart), ("timer", board.timer)):
+    for name, device in ((names.UART, board.uart), (names.TIMER, board.timer)):
         if device.registers is not None:
             regions.append(
                 MemoryRegion(
@@ -246,14 +243,14 @@ def device_regions(board: Board, guests: tuple[GuestPlan, ...]) -> list[MemoryRe
     frame = board.gic.vcpu_interface
     if frame is not None:
         why = "GICV: the CPU interface of the virtual machine that runs"
-        regions.append(MemoryRegion("gic_vcpu", PAGE, RegionKind.DEVICE, phys_addr=frame.start, why=why))
+        regions.append(MemoryRegion(names.GIC_VCPU, PAGE, RegionKind.DEVICE, phys_addr=frame.start, why=why))
     for guest in guests:
         for region in guest.passthrough.regions:
             size, start = region.range.size, region.range.start
             large = size % LARGE_PAGE == 0 and start % LARGE_PAGE == 0
             regions.append(
                 MemoryRegion(
-                    device_region_name(guest, region.name),
+                    names.device(guest.name, region.name),
                     size,
                     RegionKind.DEVICE,
                     page_size=LARGE_PAGE if large else PAGE,
@@ -272,8 +269,8 @@ def has_ticker(board: Board) -> bool:
 
 def drivers(board: Board, guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -> list[ProtectionDomain]:
     """The domains that serve all guests: timer, ticker, console, switch."""
-    uart = [Map("uart", DEVICE_VADDR, "rw", cached=False)] if board.uart.registers else []
-    timer = [Map("timer", DEVICE_VADDR, "rw", cached=False)] if board.timer.registers else []
+    uart = [Map(names.UART, DEVICE_VADDR, "rw", cached=False)] if board.uart.registers else []
+    timer = [Map(names.TIMER, DEVICE_VADDR, "rw", cached=False)] if board.timer.registers else []
     return [
         ProtectionDomain(
             "timer",
@@ -291,7 +288,10 @@ def drivers(board: Board, guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -
             "console",
             "console.elf",
             CONSOLE_PRIORITY,
-            maps=(*uart, *(Map(f"{g.name}_console", CONSOLE_VADDR + g.index * RINGS_STRIDE, "rw") for g in guests)),
+            maps=(
+                *uart,
+                *(Map(names.console_rings(g.name), CONSOLE_VADDR + g.index * RINGS_STRIDE, "rw") for g in guests),
+            ),
             irqs=(Irq(board.uart.irq, DRIVER_IRQ, board.uart.edge),),
         ),
         ProtectionDomain(
@@ -302,8 +302,8 @@ def drivers(board: Board, guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -
                 each
                 for port in vswitch.ports
                 for each in (
-                    Map(f"{port.guest}_net_rings", RINGS_VADDR + port.index * RINGS_STRIDE, "rw"),
-                    Map(f"{port.guest}_net_frames", FRAMES_VADDR + port.index * WINDOW, "r"),
+                    Map(names.net_rings(port.guest), RINGS_VADDR + port.index * RINGS_STRIDE, "rw"),
+                    Map(names.net_frames(port.guest), FRAMES_VADDR + port.index * WINDOW, "r"),
                 )
             ),
         ),
@@ -311,7 +311,7 @@ def drivers(board: Board, guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -
 
 
 def channels(board: Board, guests: tuple[GuestPlan, ...]) -> tuple[Channel, ...]:
-    """Each monitor's channels to the switch, the console and the timer, and the console's and ticker's to the timer."""
+    """Each VMM's channels to the switch, the console and the timer, and the console's and ticker's to the timer."""
     planned = [
         Channel(
             End("console", CONSOLE_DEADLINE, pp=True),
@@ -328,7 +328,7 @@ def channels(board: Board, guests: tuple[GuestPlan, ...]) -> tuple[Channel, ...]
             )
         )
     for guest in guests:
-        me = f"vmm_{guest.name}"
+        me = names.vmm(guest.name)
         planned += [
             Channel(End(me, TO_VSWITCH), End("vswitch", guest.index), f"frames of {guest.name}"),
             Channel(End(me, TO_CONSOLE), End("console", guest.index + DRIVER_GUESTS), f"console of {guest.name}"),
@@ -351,13 +351,13 @@ def plan_domains(
     payloads = payload_regions(guests, sizes)
     domains = drivers(board, guests, vswitch)
     if not features.prefill:
-        # No prefilled regions yet: one domain carries all payloads and fills the regions before any monitor runs.
+        # No prefilled regions yet: one domain carries all payloads and fills the regions before any VMM runs.
         store = tuple(Map(region.name, PAYLOAD_VADDR + n * WINDOW, "rw") for n, region in enumerate(payloads.values()))
         domains.insert(0, ProtectionDomain("images", "images.elf", IMAGES_PRIORITY, maps=store))
-    domains += [monitor(board, description, guest, vswitch, payloads, features) for guest in guests]
+    domains += [vmm(board, description, guest, vswitch, payloads, features) for guest in guests]
     ram = [
         MemoryRegion(
-            f"{guest.name}_ram",
+            names.guest_ram(guest.name),
             guest.ram.size,
             RegionKind.GUEST_RAM,
             LARGE_PAGE,

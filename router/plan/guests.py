@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The guests as Linux sees them: RAM, addresses, virtio devices, kernel arguments, and who gets which USB device.
 
 Everything is given out in the order of the description, so a guest that is appended changes nothing of the others.
@@ -44,7 +45,7 @@ def virtio_devices(board: Board) -> tuple[VirtioDevice, ...]:
 def addresses(description: Description) -> dict[str, IPv4Address]:
     """Each guest's IPv4 address: the one it asks for, or else the next one that no guest before it has.
 
-    Later guests do not count, so that one that is appended moves nobody: where it asks for an address that is taken,
+    Later guests do not count, so that appending one changes no other: where it asks for an address that is taken,
     the checks say so. The first host address stays free for a capture or a gateway.
     """
     following = int(description.network.subnet.network_address) + 2
@@ -74,7 +75,7 @@ def ram_ranges(description: Description, board: Board) -> dict[str, Range]:
 
 
 def kernel_arguments(board: Board, guest: Guest, passthrough: Passthrough) -> str:
-    """Linux's command line. A panic reboots at once, so that the monitor sees the crash.
+    """Linux's command line. A panic reboots at once, so that the VMM sees the crash.
 
     Consoles get notices and worse: each character of the early one is two traps, and all that a kernel has to say would
     take half of the time until user space.
@@ -85,7 +86,7 @@ def kernel_arguments(board: Board, guest: Guest, passthrough: Passthrough) -> st
 
 
 def on_exit(guest: Guest, passthrough: Passthrough) -> str:
-    """What follows a guest's end: what the description says, or a restart where no device can spoil it."""
+    """What happens when a guest ends: as described, else a restart unless a device's DMA cannot be stopped."""
     if guest.on_exit is not None:
         return guest.on_exit
     return OnExit.STOP if passthrough.unstoppable else OnExit.RESTART

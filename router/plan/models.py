@@ -1,4 +1,5 @@
-"""The planned system: what Microkit is told, what each guest sees, what the switch lets through. Frozen; in bytes.
+# SPDX-License-Identifier: BSD-2-Clause
+"""The planned system: what Microkit builds, what each guest sees, what the switch lets through. Frozen; in bytes.
 
 The objects of the first part have the names and attributes of the Microkit manual's system description file; those of
 the second part are the guests as Linux sees them.
@@ -27,7 +28,7 @@ class RegionKind(StrEnum):
     QUEUE = "queue"
     """Descriptors and indices that two protection domains share, both writing."""
     FRAMES = "frames"
-    """What one guest's monitor sends: others read it."""
+    """What one guest's VMM sends: others read it."""
     PAYLOAD = "payload"
 
 
@@ -133,7 +134,7 @@ class Channel:
 
 
 class VirtioKind(StrEnum):
-    """Devices that the monitor offers its guest, by the virtio specification's names."""
+    """Devices that the VMM offers its guest, by the virtio specification's names."""
 
     NET = "net"
     CONSOLE = "console"
@@ -183,11 +184,11 @@ class Passthrough:
     regions: tuple[DeviceRegion, ...] = ()
     irqs: tuple[DeviceIrq, ...] = ()
     dma: bool = False
-    """Whether any of the devices can write memory by itself."""
+    """Whether any of the devices can access memory by DMA."""
     config_spaces: tuple[Range, ...] = ()
-    """PCI configuration spaces (ECAM), each one of `regions`: through them a monitor can stop the devices' DMA."""
+    """PCI configuration spaces (ECAM), each one of `regions`: through them a VMM can stop the devices' DMA."""
     unstoppable: tuple[str, ...] = ()
-    """Names of the nodes that can write memory and that no monitor of ours knows how to stop."""
+    """Names of the nodes that can write memory and that no VMM of ours knows how to stop."""
     bootargs: tuple[str, ...] = ()
 
 
@@ -235,7 +236,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class VSwitchPort:
-    """A port of the switch; the index is also the switch's channel to that guest's monitor."""
+    """A port of the switch; the index is also the switch's channel to that guest's VMM."""
 
     index: int
     guest: str

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a guest owns of the board, taken from the device tree's dependency closure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """From a description, a board and what the guests own of it to the whole plan."""
 
 from __future__ import annotations
@@ -5,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from router.boards.model import Board
-from router.description.models import Description, SdkVersion
+from router.description.models import Description
+from router.description.sdk_versions import NEWEST, SdkVersion, sdk_features
 from router.plan.domains import plan_domains
-from router.plan.features import NEWEST, sdk_features
 from router.plan.guests import plan_grants, plan_guests, plan_vswitch
-from router.plan.models import GuestPlan, Passthrough, SystemPlan
+from router.plan.models import Passthrough, SystemPlan
+from router.plan.notes import plan_notes
 
 
 def plan_system(
@@ -48,20 +50,5 @@ def plan_system(
         guests=guests,
         vswitch=vswitch,
         grants=grants,
-        notes=plan_notes(board, guests),
+        notes=plan_notes(board, description.microkit.config, version, guests),
     )
-
-
-def plan_notes(board: Board, guests: tuple[GuestPlan, ...]) -> tuple[str, ...]:
-    """What the user must know about the system's isolation, without euphemism."""
-    dma = [guest.name for guest in guests if guest.passthrough.dma]
-    reach = [
-        f"no SMMU on this board: the guest '{name}' can reach all memory by DMA, the kernel's included" for name in dma
-    ]
-    down = [
-        f"the guest '{guest.name}' stays down once it has ended: {', '.join(guest.passthrough.unstoppable)} could still"
-        " write into its memory while it is loaded again"
-        for guest in guests
-        if guest.passthrough.unstoppable
-    ]
-    return (*([] if board.smmu else reach), *down, *board.notes)

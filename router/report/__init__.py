@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Reports of a plan, for people and programs: JSON, pictures, one HTML page, and the isolation matrix."""
 
 from router.report.memory import memory_svg

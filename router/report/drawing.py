@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Pictures: boxes, texts and lines at fixed places, written as SVG through one template.
 
 Colours are names of classes in the template's style sheet, which knows a light and a dark form of each. The pictures
@@ -39,7 +40,7 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Text:
+class Caption:
     x: float
     y: float
     text: str
@@ -50,7 +51,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Line:
+class Polyline:
     d: str
     """Path data of SVG 1.1, section 8.3."""
     style: str
@@ -65,7 +66,7 @@ class Drawing:
     title: str
     width: float
     height: float = 0
-    parts: list[Box | Text | Line] = field(default_factory=list)
+    parts: list[Box | Caption | Polyline] = field(default_factory=list)
 
     def box(self, box: Box) -> Box:
         self.parts.append(box)
@@ -77,11 +78,11 @@ class Drawing:
         """Text with its baseline at y; `room`: pixels after which it is cut off with an ellipsis."""
         size = 18 if "head" in style else 11 if "small" in style else 13
         shown = text if room is None else fit(text, room, size * (1.13 if "mono" in style or "strong" in style else 1))
-        self.parts.append(Text(x, y, shown, style, anchor))
+        self.parts.append(Caption(x, y, shown, style, anchor))
 
     def line(self, points: list[tuple[float, float]], style: str, arrow: bool = False, bend: float = 10) -> None:
         """A line through the points with rounded corners."""
-        self.parts.append(Line(rounded(points, bend), style, arrow))
+        self.parts.append(Polyline(rounded(points, bend), style, arrow))
 
     def render(self) -> str:
         """The SVG text."""

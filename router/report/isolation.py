@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Who can read, write and execute what: derived from the text that the microkit tool reads, and from nothing else.
 
 Of the plan nothing is believed here: if the renderer wrote a map that the plan does not have, this shows it.
-Each protection domain has, beside what is listed, its own program, stack and message buffer, which nobody else maps.
+Each protection domain also has its own program, stack and message buffer, which no other domain maps.
 """
 
 from __future__ import annotations
@@ -12,19 +13,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from router.errors import HostError
+from router.words import size_text
 
 WIDTH = 132
 """Columns of a terminal up to which the matrix is printed as a table."""
 
 
 @dataclass(frozen=True)
-class Holder:
+class AddressSpace:
     """Somebody with an address space: a protection domain, or a virtual machine (a guest)."""
 
     name: str
     guest: bool
-    monitors: str | None = None
-    """Set for a monitor: its guest."""
+    vmm_of: str | None = None
+    """Set for a VMM: its guest."""
 
     @property
     def label(self) -> str:
@@ -35,7 +37,7 @@ class Holder:
 class Access:
     """What one holder may do with a region."""
 
-    holder: Holder
+    holder: AddressSpace
     rights: str
     cached: bool
 
@@ -51,7 +53,7 @@ class Region:
     file: str | None
     access: tuple[Access, ...]
 
-    def rights_of(self, holder: Holder) -> str:
+    def rights_of(self, holder: AddressSpace) -> str:
         return next((each.rights for each in self.access if each.holder == holder), "")
 
     @property
@@ -70,45 +72,37 @@ class Region:
 class Isolation:
     """The access matrix of a system."""
 
-    holders: tuple[Holder, ...]
+    holders: tuple[AddressSpace, ...]
     regions: tuple[Region, ...]
 
     @property
-    def guests(self) -> tuple[Holder, ...]:
+    def guests(self) -> tuple[AddressSpace, ...]:
         return tuple(holder for holder in self.holders if holder.guest)
 
     def shared_by_guests(self) -> tuple[Region, ...]:
         """Regions that several guests map."""
         return tuple(region for region in self.regions if sum(each.holder.guest for each in region.access) > 1)
 
-    def devices_of(self, guest: Holder) -> tuple[Region, ...]:
+    def devices_of(self, guest: AddressSpace) -> tuple[Region, ...]:
         """Registers that this guest alone maps."""
         return tuple(
             region for region in self.regions if region.device and [each.holder for each in region.access] == [guest]
         )
 
 
-def size_text(size: int) -> str:
-    """Bytes with the largest unit that leaves a whole number."""
-    for shift, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if size % (1 << shift) == 0:
-            return f"{size >> shift} {unit}"
-    return f"{size} B"
-
-
 def parse_isolation(text: str) -> Isolation:
-    """The access matrix of a `.system` text; HostError when it is no system description."""
+    """The access matrix of a `.system` text; HostError when it is not a system description."""
     try:
         system = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
-        raise HostError(f"this is no system description file: {error}") from error
-    holders: list[Holder] = []
+        raise HostError(f"not a system description file: {error}") from error
+    holders: list[AddressSpace] = []
     access: dict[str, list[Access]] = {}
     for pd in system.iter("protection_domain"):
         vm = pd.find("virtual_machine")
         guest = vm.attrib["name"] if vm is not None else None
-        spaces = [(Holder(pd.attrib["name"], False, guest), pd)]
-        spaces += [(Holder(guest, True), vm)] if vm is not None and guest is not None else []
+        spaces = [(AddressSpace(pd.attrib["name"], False, guest), pd)]
+        spaces += [(AddressSpace(guest, True), vm)] if vm is not None and guest is not None else []
         for holder, element in spaces:
             holders.append(holder)
             for each in element.findall("map"):
@@ -174,7 +168,7 @@ def rows(isolation: Isolation) -> Iterator[str]:
     names = max((len(region.name) for region in isolation.regions), default=6)
     places = max((len(region.place) for region in isolation.regions), default=5)
     for region in isolation.regions:
-        who = ", ".join(f"{each.holder.label} {each.rights}" for each in region.access) or "nobody"
+        who = ", ".join(f"{each.holder.label} {each.rights}" for each in region.access) or "no domain"
         yield f"{region.name:<{names}}  {region.place:<{places}}  {who}"
 
 
@@ -199,7 +193,7 @@ def isolation_json(text: str, notes: Iterable[str] = ()) -> str:
                 {
                     "name": each.name,
                     "kind": "virtual_machine" if each.guest else "protection_domain",
-                    "monitors": each.monitors,
+                    "vmm_of": each.vmm_of,
                 }
                 for each in isolation.holders
             ],

@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The isolation matrix as a picture, from the same text that the microkit tool reads."""
 
 from __future__ import annotations
 
-from router.report.drawing import Box, Drawing, Text
+from router.report.drawing import Box, Caption, Drawing
 from router.report.isolation import Isolation, parse_isolation
 
 ROW, CELL = 24.0, 46.0
@@ -23,7 +24,7 @@ def isolation_svg(text: str) -> str:
     for column, holder in enumerate(isolation.holders):
         x = left + cell * column + cell / 2 + 4
         style = "small strong guesttext" if holder.guest else "small pdtext"
-        drawing.parts.append(Text(x, HEAD - 8, holder.label, style, turn=-48))
+        drawing.parts.append(Caption(x, HEAD - 8, holder.label, style, turn=-48))
     drawing.height = draw_rows(drawing, isolation, left, cell) + 20
     return drawing.render()
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The memory map: who has which part of the board's RAM, and whose each device's registers are."""
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from router.boards.model import Range
 from router.plan.models import RegionKind, SystemPlan
 from router.report.drawing import Box, Drawing
-from router.report.isolation import size_text
+from router.words import size_text
 
 WIDTH = 1040.0
 LEFT, BAR = 170.0, 150.0
@@ -99,6 +100,6 @@ def memory_svg(plan: SystemPlan) -> str:
     drawing = Drawing("memory", f"{plan.name}: memory map", WIDTH)
     drawing.text(40, 44, "Memory", "head")
     drawing.text(LEFT, 70, f"RAM of {plan.board.title}, {size_text(plan.board.ram.size)}", "small soft")
-    drawing.text(580, 70, "Registers that somebody maps, and who", "small soft")
+    drawing.text(580, 70, "Registers and who maps them", "small soft")
     drawing.height = max(draw_ram(drawing, plan), draw_devices(drawing, plan)) + 36
     return drawing.render()

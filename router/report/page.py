@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The report: one HTML page with the pictures and everything that was decided, which needs nothing from elsewhere."""
 
 from __future__ import annotations
@@ -7,11 +8,12 @@ from markupsafe import Markup
 from router.checks import INVARIANTS, check_plan
 from router.microkit.system import render_system
 from router.plan.models import RegionKind, SystemPlan, VSwitchRule
-from router.report.isolation import parse_isolation, size_text, statements
+from router.report.isolation import parse_isolation, statements
 from router.report.matrix import isolation_svg
 from router.report.memory import memory_svg, owners
 from router.report.topology import topology_svg, usb_text
 from router.templates import template
+from router.words import size_text
 
 
 def rule_text(plan: SystemPlan, rule: VSwitchRule) -> str:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The plan as JSON: every decision, for programs. The same plan gives the same bytes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The system in one picture: hardware at the bottom, seL4 on it, protection domains, guests on top.
 
 The way of a USB device is drawn through it: from the socket to the server guest, through the switch, to each client.
@@ -7,9 +8,10 @@ from __future__ import annotations
 
 from router.description.models import USBIP_PORT
 from router.plan.models import Grant, GuestPlan, SystemPlan
+from router.plan.notes import dma_guests
 from router.report.drawing import Box, Drawing
-from router.report.isolation import size_text
 from router.usbip.protocol.classes import WORDS, class_word
+from router.words import quoted, size_text
 
 MARGIN = 40.0
 COLUMN = 250.0
@@ -82,9 +84,8 @@ class Topology:
         drawing.text(MARGIN, 44, self.plan.name, "head")
         config = f"{self.plan.board.title} · Microkit SDK {self.plan.sdk} · {self.plan.config}"
         drawing.text(MARGIN, 64, config, "soft")
-        dma = [guest.name for guest in self.plan.guests if guest.passthrough.dma]
-        if dma and not self.plan.board.smmu:
-            text = f"no SMMU: '{dma[0]}' can reach all memory by DMA"
+        if unguarded := dma_guests(self.plan.board, self.plan.guests):
+            text = f"no SMMU: {quoted(unguarded)} can reach all memory by DMA"
             drawing.text(drawing.width - MARGIN, 44, text, "small warn", "end")
         self.hardware()
         self.wires()
@@ -140,7 +141,7 @@ class Topology:
         drawing.text(bar.x + 76, bar.y + 27, "the only privileged code: address spaces, capabilities, scheduling", "on")
 
     def wires(self) -> None:
-        """Channels: monitors to the switch, and by a common rail to console and timer; registers of the drivers."""
+        """Channels: VMMs to the switch, and by a common rail to console and timer; registers of the drivers."""
         drawing, rail = self.drawing, (PD_Y + PD_H + SWITCH_Y) / 2
         for x in self.x.values():
             drawing.line([(x + COLUMN / 2, PD_Y + PD_H), (x + COLUMN / 2, SWITCH_Y)], "wire")
@@ -161,7 +162,7 @@ class Topology:
             pd = next(each for each in self.plan.pds if each.vm is not None and each.vm.name == name)
             box = drawing.box(Box(x, PD_Y, COLUMN, PD_H, "pd"))
             drawing.text(box.x + 14, box.y + 24, pd.name, "strong pdtext", room=COLUMN - 70)
-            drawing.text(box.x + 14, box.y + 43, f"monitor · priority {pd.priority}", "small soft")
+            drawing.text(box.x + 14, box.y + 43, f"VMM · priority {pd.priority}", "small soft")
         switch = next(each.priority for each in self.plan.pds if each.name == "vswitch")
         rules = len(self.plan.vswitch.rules)
         bar = drawing.box(Box(MARGIN + GAP / 2, SWITCH_Y, self.end - MARGIN - GAP / 2, SWITCH_H, "pd"))
@@ -225,7 +226,7 @@ class Topology:
             drawing.text(x + 16, GUEST_Y + 52 + 18 * 14, f"… and {len(self.hidden) - 14} more", "mono soft")
 
     def usb_way(self) -> None:
-        """The USB line: socket, server guest, its monitor, the switch, a client's monitor, the client guest."""
+        """The USB line: USB port, server guest, its VMM, the switch, a client's VMM, the client guest."""
         drawing, level = self.drawing, SWITCH_Y + SWITCH_H - 11
         for source in dict.fromkeys(grant.source for grant in self.routed):
             x = self.x[source]

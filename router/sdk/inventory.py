@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from router.description.sdk_versions import KNOWN
 from router.errors import HostError
 from router.microkit.sdk import survey
-from router.plan.features import KNOWN
 from router.sdk import releases
 from router.sdk.digest import Digest
 from router.sdk.nar import nar_sha256

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from router.errors import DescriptionError, MachineError
 from router.usb.facts import Device, Guest, Port, Snapshot
+from router.words import did_you_mean
 
 
 def guest(seen: Snapshot, name: str, role: str | None = None) -> Guest:
@@ -16,8 +16,7 @@ def guest(seen: Snapshot, name: str, role: str | None = None) -> Guest:
     found = seen.guests.get(name)
     fitting = [one.name for one in seen.guests.values() if role in (None, one.role)]
     if found is None:
-        close = get_close_matches(name, fitting, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"guests: {', '.join(fitting)}"
+        hint = did_you_mean(name, fitting) or f"guests: {', '.join(fitting)}"
         raise DescriptionError(f"no guest '{name}'", hint=hint)
     if role is not None and found.role != role:
         uses = "uses no devices of other guests" if role == "client" else "exports no devices"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The switch between the guests: its configuration, its host process, and how fast it is.
 
 The switch itself is C, in `vswitch/` at the top of the checkout: one core that decides, a host process around it that

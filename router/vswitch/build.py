@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Compiles the host's C programs of the switch with the machine's own compiler, when their content has changed."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What the switch is told: ports with one MAC and one IPv4 address each, and the conversations that may pass."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""The switch's configuration: ports with one MAC and one IPv4 address each, and the conversations that may pass."""
 
 from __future__ import annotations
 
@@ -8,17 +9,19 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Literal, get_args
 
+from router.description.models import ETHERNET_HEADER
 from router.errors import DescriptionError
-from router.plan.models import ETHERNET_HEADER, VSwitchPlan
+from router.plan.models import VSwitchPlan
 
 Protocol = Literal["icmp", "tcp", "udp"]
 
 MAX_PORTS = 62
 """One bit each in the core's port sets, and Microkit's channel ids 0 to 61."""
 MAX_RULES = 4096
+
 FRAME_MAX = ETHERNET_HEADER + 65536
-"""Bytes: the longest frame that a sender with segmentation offload hands over."""
-FRAME_MAX_LEAST = ETHERNET_HEADER + 68
+"""Bytes: the largest frame that a sender with segmentation offload hands over."""
+MIN_FRAME_LIMIT = ETHERNET_HEADER + 68
 """Bytes: every IPv4 link carries packets of 68 bytes (RFC 791)."""
 
 
@@ -60,9 +63,9 @@ class SwitchConfig:
             raise DescriptionError(f"a switch has 1 to {MAX_PORTS} ports, not {len(self.ports)}")
         if len(self.rules) > MAX_RULES:
             raise DescriptionError(f"a switch has at most {MAX_RULES} rules, not {len(self.rules)}")
-        if not FRAME_MAX_LEAST <= self.frame_max <= FRAME_MAX:
+        if not MIN_FRAME_LIMIT <= self.frame_max <= FRAME_MAX:
             raise DescriptionError(
-                f"a frame limit of {self.frame_max} bytes is not in {FRAME_MAX_LEAST} to {FRAME_MAX}"
+                f"a frame limit of {self.frame_max} bytes is not in {MIN_FRAME_LIMIT} to {FRAME_MAX}"
             )
         for port in self.ports:
             check_port(port)
@@ -89,7 +92,9 @@ def check_port(port: SwitchPort) -> None:
             hint="use 1 to 64 letters, digits, '-', '_' and '.', with no dot in front",
         )
     if not re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", port.mac):
-        raise DescriptionError(f"{port.name}: '{port.mac}' is no MAC address", hint="write it like 02:00:0a:4d:00:02")
+        raise DescriptionError(
+            f"{port.name}: '{port.mac}' is not a MAC address", hint="write it like 02:00:0a:4d:00:02"
+        )
     if int(port.mac[:2], 16) & 1 or port.mac == "00:00:00:00:00:00":
         raise DescriptionError(f"{port.name}: the MAC address {port.mac} is zero or a group's, not a host's")
     # 0.0.0.0/8 and 127.0.0.0/8 name no other host, 224.0.0.0/4 groups; 240.0.0.0/4 is reserved (RFC 6890).

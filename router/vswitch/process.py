@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The running host process: start it, ask it for its counters, stop it."""
 
 from __future__ import annotations

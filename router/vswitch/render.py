@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The switch's configuration as text: the host process's file and the protection domain's C header. Pure."""
 
 from __future__ import annotations
@@ -17,9 +18,20 @@ def render_host(config: SwitchConfig) -> str:
     return "\n".join(lines) + "\n"
 
 
+def port_rows(config: SwitchConfig) -> list[str]:
+    """An initialiser of `struct vswitch_port` for each port."""
+    return [header_port(port) for port in config.ports]
+
+
+def rule_rows(config: SwitchConfig) -> list[str]:
+    """An initialiser of `struct vswitch_rule` for each rule, in the order that the core wants: by source port."""
+    rules = sorted(config.rules, key=lambda rule: config.index(rule.source))
+    return [header_rule(config, rule) for rule in rules]
+
+
 def render_header(config: SwitchConfig) -> str:
     """A C header that defines `vswitch_config` for the core; it expects vswitch/core on the include path."""
-    rules = sorted(config.rules, key=lambda rule: config.index(rule.source))  # the order that the core wants
+    rules = rule_rows(config)
     lines = [
         "/* The switch's ports and rules. Generated from the system description: edit that instead. */",
         "#ifndef VSWITCH_CONFIG_H",
@@ -28,17 +40,12 @@ def render_header(config: SwitchConfig) -> str:
         '#include "vswitch.h"',
         "",
         "static const struct vswitch_port vswitch_ports[] = {",
-        *(f"    {header_port(port)}" for port in config.ports),
+        *(f"    {row}," for row in port_rows(config)),
         "};",
         "",
     ]
     if rules:
-        lines += [
-            "static const struct vswitch_rule vswitch_rules[] = {",
-            *(f"    {header_rule(config, rule)}" for rule in rules),
-            "};",
-            "",
-        ]
+        lines += ["static const struct vswitch_rule vswitch_rules[] = {", *(f"    {row}," for row in rules), "};", ""]
     lines += [
         "static const struct vswitch_config vswitch_config = {",
         "    .ports = vswitch_ports,",
@@ -56,10 +63,10 @@ def render_header(config: SwitchConfig) -> str:
 def header_port(port: SwitchPort) -> str:
     """One initialiser of `struct vswitch_port`."""
     mac = ", ".join(f"0x{byte.lower()}" for byte in port.mac.split(":"))
-    return f'{{{{{mac}}}, 0x{int(port.ipv4):08x}, "{port.name}"}}, /* {port.ipv4} */'
+    return f'{{{{{mac}}}, 0x{int(port.ipv4):08x}, "{port.name}"}} /* {port.ipv4} */'
 
 
 def header_rule(config: SwitchConfig, rule: SwitchRule) -> str:
     """One initialiser of `struct vswitch_rule`."""
     source, target = config.index(rule.source), config.index(rule.target)
-    return f"{{{source}, {target}, {C_PROTOCOLS[rule.protocol]}, {rule.port or 0}}}, /* {rule} */"
+    return f"{{{source}, {target}, {C_PROTOCOLS[rule.protocol]}, {rule.port or 0}}} /* {rule} */"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """For each invariant a plan that holds, and one minimal change that breaks it and nothing else."""
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ CASES = (
     Case("switch-has-no-guest-memory", "two", lambda plan: add_map(plan, "vswitch", "Image", "r")),
     Case("devices-one-owner", "two", lambda plan: add_map(plan, "console", "server_pcie_3eff0000", "rw", cached=False)),
     Case(
-        "monitors-touch-no-device",
+        "vmms-touch-no-device",
         "two",
         lambda plan: add_map(plan, "vmm_server", "server_pcie_3eff0000", "rw", cached=False),
     ),
@@ -159,7 +160,7 @@ CASES = (
     Case("ids-in-range", "two", lambda plan: with_channel(plan, "console of client", b={"id": 62})),
     Case("ids-unique", "two", lambda plan: with_channel(plan, "console of client", a={"id": 0})),
     Case(
-        "monitors-apart",
+        "vmms-apart",
         "two",
         lambda plan: plan.but(
             channels=(*plan.channels, Channel(End("vmm_server", 50), End("vmm_client", 50), "gossip"))
@@ -171,8 +172,8 @@ CASES = (
     Case("budgets", "two", lambda plan: with_vm(plan, "client", period=500)),
     Case("stacks", "two", lambda plan: with_pd(plan, "timer", stack_size=0x800)),
     Case("guests-numbered", "two", lambda plan: with_guest(plan, "client", index=5)),
-    Case("one-monitor-per-guest", "two", lambda plan: with_vm(plan, "client", vcpus=(VirtualCpu(0), VirtualCpu(1)))),
-    Case("ram-where-told", "two", lambda plan: with_vm_map(plan, "client", "client_ram", vaddr=0x4000_0000)),
+    Case("one-vmm-per-guest", "two", lambda plan: with_vm(plan, "client", vcpus=(VirtualCpu(0), VirtualCpu(1)))),
+    Case("ram-where-planned", "two", lambda plan: with_vm_map(plan, "client", "client_ram", vaddr=0x4000_0000)),
     Case("guest-map", "two", lambda plan: own(plan, "server", DeviceRegion("rtc", Range(0x0A00_0000, 0x1000), "rtc"))),
     Case("trapped-pages", "two", lambda plan: with_vm_map(plan, "server", "gic_vcpu", vaddr=0x0A00_0000)),
     Case("guest-interrupts", "two", lambda plan: own_irq(plan, "server", 48)),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Ways to break one thing of a plan and leave the rest as it is."""
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def own(plan: SystemPlan, guest: str, region: DeviceRegion) -> SystemPlan:
 
 
 def own_irq(plan: SystemPlan, guest: str, number: int) -> SystemPlan:
-    """One more interrupt for a guest, which its monitor gets."""
+    """One more interrupt for a guest, which its VMM gets."""
     owned, pd = plan.guest(guest).passthrough, pd_of(plan, f"vmm_{guest}")
     plan = with_guest(
         plan, guest, passthrough=replace(owned, irqs=(*owned.irqs, DeviceIrq(number, False, "/one-more")))

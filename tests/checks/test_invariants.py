@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Each invariant holds for a good plan, and one minimal change breaks exactly it, with exactly this message."""
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def test_an_image_that_nobody_fills_or_that_is_filled_twice_is_told() -> None:
         "'Image' is filled at build time, and protection domain 'timer' can write it"
     ]
     assert [each.message for each in check_plan(with_map(old, "images", "Image", perms="r"))] == [
-        "SDK 2.0.1 cannot fill 'Image' at build time, and nobody writes it"
+        "SDK 2.0.1 cannot fill 'Image' at build time, and no domain writes it"
     ]
 
 

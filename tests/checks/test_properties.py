@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Random valid systems break no invariant; random changes to them are caught by the invariant meant for each."""
 
 from __future__ import annotations
@@ -211,7 +212,7 @@ def priority_out_of_range(draw: st.DrawFn, plan: SystemPlan) -> SystemPlan:
     return with_vm(plan, some_guest(draw, plan), priority=draw(st.integers(255, 1000)))
 
 
-def guest_above_monitor(draw: st.DrawFn, plan: SystemPlan) -> SystemPlan:
+def guest_above_vmm(draw: st.DrawFn, plan: SystemPlan) -> SystemPlan:
     return with_vm(plan, some_guest(draw, plan), priority=draw(st.integers(210, 254)))
 
 
@@ -298,7 +299,7 @@ ALONE = {
     "ids-unique": id_twice,
     "channel-ends": lost_end,
     "priority-range": priority_out_of_range,
-    "priority-order": guest_above_monitor,
+    "priority-order": guest_above_vmm,
     "calls-upwards": call_downwards,
     "stacks": bad_stack,
     "address-in-subnet": foreign_address,
@@ -306,7 +307,7 @@ ALONE = {
     "queue-shape": odd_queue,
     "mtu-fits-buffer": large_mtu,
     "smc-filter": psci,
-    "ram-where-told": moved_ram,
+    "ram-where-planned": moved_ram,
     "dma-identity": moved_dma_ram,
     "cores": core_out_of_range,
 }

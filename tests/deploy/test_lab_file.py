@@ -95,7 +95,7 @@ BAD = {
         "2:3: error: invalid name 'my desk' for a board",
         "letters",
     ),
-    "twice": (GOOD.replace("  bench:", "  desk:"), "8:3: error: 'desk' is given twice", "keep one"),
+    "twice": (GOOD.replace("  bench:", "  desk:"), "8:3: error: duplicate key 'desk'", "remove one"),
     "no boards": ("boards: {}\n", "error: 'boards' dictionary should have at least 1 item", "boards: {desk:"),
     "something else": ("- a\n- b\n", "error: ", ""),
 }

@@ -27,6 +27,7 @@ MiB = 1 << 20
 TWO = """
 system: on-a-board
 board: qemu
+microkit: {config: debug}
 guests:
   server: {image: usb-server, memory: 256 MiB, passthrough: [pcie@3f000000]}
   client: {image: usb-client, memory: 256 MiB}

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Shell completion of the command line."""
 
 from __future__ import annotations

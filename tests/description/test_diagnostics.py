@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """How an error looks: the line, the carets, the advice."""
 
 from __future__ import annotations
@@ -10,11 +11,9 @@ from router.description.diagnostics import (
     Diagnostic,
     Label,
     Span,
-    did_you_mean,
-    listing,
-    nearest,
 )
 from router.errors import DescriptionError
+from router.words import did_you_mean, listing, nearest
 
 
 def one(line: str, span: Span, **more: object) -> Diagnostic:

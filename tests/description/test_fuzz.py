@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Whatever the file holds, reading it ends in a description or in an error of the author's: never in a traceback."""
 
 from __future__ import annotations

@@ -1,16 +1,19 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """From a file to a description, and the way back from a description to the place in the file."""
 
 from __future__ import annotations
 
+import struct
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
-from router.description.catalogue import Catalogue, find_description, image_roles, shipped_descriptions
+from router.description.catalogue import Catalogue, find_description, image_catalogue, shipped_descriptions
 from router.description.diagnostics import DescriptionErrors
 from router.description.load import LoadedDescription, load
-from router.description.models import ImageFiles, OnExit, SdkVersion
+from router.description.models import ImageFiles, OnExit
+from router.description.sdk_versions import SdkVersion
 from router.description.values import Allow, VendorProduct
 from router.errors import DescriptionError
 
@@ -130,9 +133,9 @@ def test_a_slip_in_one_guest_does_not_hide_what_is_wrong_elsewhere(tmp_path: Pat
     )
     assert errors(tmp_path, text) == [
         "unknown field 'memroy'",
-        "'mtu' must be a whole number, not the text 'fast'",
+        "'mtu' must be a whole number, not the string 'fast'",
         "there is no guest 'sever'",
-        "'nonsense' is no rule",
+        "invalid rule 'nonsense'",
         "there is no guest 'clint'",
         "'to' is missing",
     ]
@@ -156,7 +159,7 @@ def test_an_empty_allow_list_is_an_answer_but_a_missing_value_is_not(tmp_path: P
 
 
 def test_an_image_of_ones_own_is_checked_beside_the_description(tmp_path: Path) -> None:
-    (tmp_path / "Image").write_bytes(bytes(56) + b"ARMd" + bytes(4))
+    (tmp_path / "Image").write_bytes(struct.pack("<16xQ", 64).ljust(56, b"\0") + b"ARMd" + bytes(4))
     (tmp_path / "root.cpio").write_bytes(b"070701")
     more = "  own: {image: {kernel: Image, initramfs: root.cpio, role: client}}\n"
     image = good(tmp_path, more).description.guests["own"].image
@@ -222,8 +225,22 @@ def test_an_image_has_the_role_of_what_it_extends(tmp_path: Path) -> None:
     (tmp_path / "first.yaml").write_text("extends: [common]\nrole: server\nsummary: one\n")
     (tmp_path / "second.yaml").write_text("extends: [first]\nsummary: two\n")
     (tmp_path / "plain.yaml").write_text("extends: [common]\nsummary: three\n")
+    assert image_catalogue((), tmp_path).images == {"first": "server", "plain": "none", "second": "server"}
+
+
+def test_an_image_that_extends_itself_is_refused_with_its_file(tmp_path: Path) -> None:
     (tmp_path / "round.yaml").write_text("extends: [round]\nsummary: four\n")
-    assert image_roles(tmp_path) == {"first": "server", "plain": "none", "round": "none", "second": "server"}
+    with pytest.raises(DescriptionError, match=r"round\.yaml: error: extends itself"):
+        image_catalogue((), tmp_path)
+
+
+def test_an_image_has_the_boot_sizes_of_what_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "first.yaml").write_text("summary: one\nboot_sizes: {kernel: 33, initramfs: 6}\n")
+    (tmp_path / "second.yaml").write_text("extends: [first]\nsummary: two\n")
+    (tmp_path / "plain.yaml").write_text("summary: three\n")
+    known = image_catalogue((), tmp_path)
+    assert known.boot_memory("second") == known.boot_memory("first") == 106 << 20  # 33 + 6 + 64 + 2, and 64 KiB
+    assert known.boot_memory("plain") is None
 
 
 def test_the_example_of_the_reference_can_be_read(tmp_path: Path) -> None:

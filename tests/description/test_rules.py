@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Where the rules across fields draw the line: what is just right is accepted, one step further is not."""
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ import pytest
 
 from router.description.catalogue import Catalogue
 from router.description.diagnostics import DescriptionErrors
+from router.description.guest_image import BootSizes
 from router.description.load import load
+from router.description.sdk_versions import KNOWN, SdkVersion
 from router.description.values import (
-    Unfit,
+    InvalidValue,
     check_mac,
     check_name,
     check_path,
@@ -18,10 +21,11 @@ from router.description.values import (
     parse_class,
     parse_duration,
     parse_size,
-    size_text,
 )
+from router.words import size_text
 
-CATALOGUE = Catalogue(("qemu",), {"usb-server": "server", "usb-client": "client", "plain": "none"})
+SIZES = {"usb-client": BootSizes(kernel=33, initramfs=6)}
+CATALOGUE = Catalogue(("qemu",), {"usb-server": "server", "usb-client": "client", "plain": "none"}, SIZES)
 
 
 def findings(
@@ -45,8 +49,8 @@ def findings(
 @pytest.mark.parametrize(
     ("field", "right", "wrong"),
     [
-        ("memory", "32 MiB", "30 MiB"),
-        ("memory", "34 MiB", "33 MiB"),
+        ("memory", "106 MiB", "104 MiB"),
+        ("memory", "108 MiB", "107 MiB"),
         ("memory", "1 GiB", "1048577 KiB"),
         ("vcpus", "4", "5"),
         ("priority", "199", "200"),
@@ -96,7 +100,7 @@ def test_rules_that_differ_are_no_duplicates(usb: str, tmp_path: Path) -> None:
 
 def test_a_rule_without_from_and_one_with_the_only_server_are_the_same_rule(tmp_path: Path) -> None:
     usb = "{device: 046d:c31c, from: server, to: client}, {device: 046d:c31c, to: client}"
-    assert findings(tmp_path, usb=usb) == ["this rule stands twice"]
+    assert findings(tmp_path, usb=usb) == ["duplicate rule"]
 
 
 def test_the_same_socket_of_two_servers_are_two_sockets(tmp_path: Path) -> None:
@@ -115,7 +119,9 @@ def test_each_conversation_that_an_allow_list_lacks_is_named_once(tmp_path: Path
     more = "  other: {image: usb-client}\n"
     usb = "{path: 1-1, to: client}, {path: 1-2, to: client}, {path: 1-3, to: other}"
     lacking = findings(tmp_path, more=more, usb=usb, network="allow: []")
-    assert lacking == [f"'{name}' may not reach the USB/IP service of 'server'" for name in ("client", "other")]
+    assert lacking == [
+        f"'{name}' is not allowed to reach the USB/IP service of 'server'" for name in ("client", "other")
+    ]
     assert findings(tmp_path, more=more, usb=usb) == []
     network = "allow: [client -> server tcp/3240, other -> server tcp/3240]"
     assert findings(tmp_path, more=more, usb=usb, network=network) == []
@@ -123,7 +129,7 @@ def test_each_conversation_that_an_allow_list_lacks_is_named_once(tmp_path: Path
 
 def test_the_answer_of_the_server_needs_no_rule_but_its_direction_counts(tmp_path: Path) -> None:
     found = findings(tmp_path, usb="{path: 1-1, to: client}", network="allow: [server -> client tcp/3240]")
-    assert found == ["'client' may not reach the USB/IP service of 'server'"]
+    assert found == ["'client' is not allowed to reach the USB/IP service of 'server'"]
 
 
 def test_a_guest_without_a_part_in_usb_is_no_receiver(tmp_path: Path) -> None:
@@ -149,7 +155,7 @@ def test_names_that_serve_everywhere_are_accepted(name: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["A", "-a", "1a", "a.b", "a/b", "ä", "", "a\n"])
 def test_other_names_are_refused(name: str) -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidValue):
         check_name(name)
 
 
@@ -165,14 +171,14 @@ def test_a_size_is_a_number_and_a_unit(text: str, size: int) -> None:
     "value", [512, "512", "1.5 GiB", "-1 MiB", "MiB", "512 mib", "512  MiB", True, None, [], "٣ MiB"]
 )
 def test_anything_else_is_no_size(value: object) -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidValue):
         parse_size(value)
 
 
 def test_a_duration_is_kept_in_microseconds() -> None:
     assert [parse_duration(text) for text in ("100 us", "10 ms", "1s")] == [100, 10_000, 1_000_000]
     for wrong in ("99 us", 10, "10", "1 min", -1):
-        with pytest.raises(Unfit):
+        with pytest.raises(InvalidValue):
             parse_duration(wrong)
 
 
@@ -183,21 +189,21 @@ def test_a_usb_path_is_linuxs(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["0-1", "1-0", "1", "1-1.", "1-1.2.3.4.5.6.7", "usb1", "1-1:1.0"])
 def test_other_paths_are_refused(text: str) -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidValue):
         check_path(text)
 
 
 def test_a_class_is_a_name_or_a_number_from_1_to_255() -> None:
     assert [parse_class(value) for value in ("hid", "mass-storage", 14, 255)] == [3, 8, 14, 255]
     for wrong in (0, 256, True, "HID ", 1.0, None):
-        with pytest.raises(Unfit):
+        with pytest.raises(InvalidValue):
             parse_class(wrong)
 
 
 def test_an_ethernet_address_is_unicast_and_kept_in_lower_case() -> None:
     assert check_mac("52:54:00:AB:CD:EF") == "52:54:00:ab:cd:ef"
     for wrong in ("01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "52:54:00:12:34", "52-54-00-12-34-56"):
-        with pytest.raises(Unfit):
+        with pytest.raises(InvalidValue):
             check_mac(wrong)
 
 
@@ -220,3 +226,9 @@ def test_only_a_guest_that_exports_devices_can_be_one_that_is_not_trusted(tmp_pa
     assert findings(tmp_path, more=more) == ["'third' exports no devices, so no guest depends on what it answers"]
     more = "  third: {image: usb-server, passthrough: [usb@38200000], trusted: false}\n"
     assert findings(tmp_path, more=more, usb="{path: 1-1, from: server, to: client}") == []
+
+
+def test_every_sdk_version_that_can_be_asked_for_has_its_features_in_the_one_table() -> None:
+    assert [version.value for version in SdkVersion if version is not SdkVersion.AUTO] == [
+        each.version for each in KNOWN
+    ]

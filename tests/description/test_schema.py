@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The JSON schema that editors use: committed, up to date, and of one mind with `router check`."""
 
 from __future__ import annotations

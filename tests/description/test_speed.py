@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Reading a description is quick enough not to be noticed. Processor time is measured: other work does not count."""
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def thirty_guests() -> str:
     """A description with a server, twenty-nine clients, and every client's rules."""
     text = "system: many\nboard: qemu\nguests:\n  server: {image: usb-server, passthrough: [pcie@3f000000]}\n"
     for number in range(1, GUESTS):
-        text += f"  client{number}:\n    image: usb-client\n    memory: 64 MiB\n    address: 10.77.0.{number + 10}\n"
+        text += f"  client{number}:\n    image: usb-client\n    memory: 128 MiB\n    address: 10.77.0.{number + 10}\n"
         text += f"    mac: 52:54:00:12:34:{number:02x}\n    usb: {{version: 3, ports: 8}}\n"
     text += "network:\n  allow:\n"
     text += "".join(f"    - client{number} -> server tcp/3240\n" for number in range(1, GUESTS))

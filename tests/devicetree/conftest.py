@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Trees for the device tree tests, and dtc and fdtget as their judges."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Registers end up at the CPU addresses that a hand calculation gives."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Blobs in and out: nothing is lost, all is where libfdt looks for it, damaged files are refused with a reason."""
 
 from __future__ import annotations

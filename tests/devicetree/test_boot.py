@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Debian's kernel boots on our trees in QEMU's virt machine, with the guests' RAM where seL4 will have it."""
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import pytest
 
 from router.boards import board
 from router.devicetree import (
+    AddressRange,
     GuestTreeSpec,
-    Span,
     Tree,
     VirtioSlot,
     base_tree,
@@ -21,7 +22,7 @@ from router.devicetree import (
     dependency_closure,
     server_tree,
 )
-from router.devicetree.guest_tree import Gic
+from router.devicetree.guest_tree import GuestGic
 from router.errors import HostError
 from tests.support.patience import PATIENCE
 
@@ -29,9 +30,9 @@ pytestmark = [pytest.mark.qemu, pytest.mark.packages]
 
 SPEC = GuestTreeSpec(
     name="server",
-    memory=Span(0x8000_0000, 0x2000_0000),
+    memory=AddressRange(0x8000_0000, 0x2000_0000),
     vcpus=1,
-    gic=Gic(2, Span(0x800_0000, 0x1_0000), Span(0x801_0000, 0x1_0000)),
+    gic=GuestGic(2, AddressRange(0x800_0000, 0x1_0000), AddressRange(0x801_0000, 0x1_0000)),
     bootargs="earlycon=pl011,mmio32,0x9000000 keep_bootcon panic=-1",
     virtio=tuple(VirtioSlot(0xA00_0000 + 0x200 * slot, 48 + slot) for slot in range(3)),
 )
@@ -69,7 +70,7 @@ def boot(kernel: Path, tree: Tree, spec: GuestTreeSpec, folder: Path, *devices: 
 
 
 def test_the_kernel_boots_on_a_clients_tree_with_two_cpus(kernel: Path, tmp_path: Path) -> None:
-    spec = replace(SPEC, name="client", memory=Span(0xA000_0000, 0x2000_0000), vcpus=2)
+    spec = replace(SPEC, name="client", memory=AddressRange(0xA000_0000, 0x2000_0000), vcpus=2)
     log = boot(kernel, client_tree(spec), spec, tmp_path)
     assert "Machine model: router guest client" in log
     assert "[mem 0x00000000a0000000-0x00000000bfffffff]" in log

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The trees that guests boot with: golden text, dtc's judgement, and no trace of what the guest does not own."""
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 
 from router.boards import board
 from router.devicetree import (
-    Gic,
+    AddressRange,
+    GuestGic,
     GuestTreeSpec,
-    Span,
     Tree,
     VirtioSlot,
     base_tree,
@@ -27,20 +28,20 @@ from router.devicetree.interrupts import interrupts_of, line_of
 from router.devicetree.references import references
 from router.errors import DescriptionError
 
-GIC_V2 = Gic(2, Span(0x800_0000, 0x1_0000), Span(0x801_0000, 0x1_0000))
-GIC_V3 = Gic(3, Span(0x3880_0000, 0x1_0000), Span(0x3888_0000, 0x4_0000))
+GIC_V2 = GuestGic(2, AddressRange(0x800_0000, 0x1_0000), AddressRange(0x801_0000, 0x1_0000))
+GIC_V3 = GuestGic(3, AddressRange(0x3880_0000, 0x1_0000), AddressRange(0x3888_0000, 0x4_0000))
 VIRTIO = tuple(VirtioSlot(0xA00_0000 + 0x200 * slot, 48 + slot) for slot in range(3))
 SERVER = GuestTreeSpec(
     name="server",
-    memory=Span(0x8000_0000, 0x2000_0000),
+    memory=AddressRange(0x8000_0000, 0x2000_0000),
     vcpus=1,
     gic=GIC_V2,
     bootargs="console=hvc0 pci=nomsi",
-    initrd=Span(0x8C00_0000, 0x60_1234),
+    initrd=AddressRange(0x8C00_0000, 0x60_1234),
     virtio=VIRTIO,
 )
 CLIENT = replace(
-    SERVER, name="client", memory=Span(0xA000_0000, 0x2000_0000), vcpus=2, bootargs="console=hvc0", initrd=None
+    SERVER, name="client", memory=AddressRange(0xA000_0000, 0x2000_0000), vcpus=2, bootargs="console=hvc0", initrd=None
 )
 TOY_SPEC = replace(SERVER, gic=GIC_V3, initrd=None)
 
@@ -206,7 +207,7 @@ def test_random_choices_keep_members_and_nothing_but_members(toy: Tree, numbers:
 def test_memory_over_a_device_is_refused(toy: Tree) -> None:
     closure = dependency_closure(toy, ["usb"], "server")
     with pytest.raises(DescriptionError) as caught:
-        server_tree(toy, closure, replace(TOY_SPEC, memory=Span(0x1000_0000, 0x1000_0000)))
+        server_tree(toy, closure, replace(TOY_SPEC, memory=AddressRange(0x1000_0000, 0x1000_0000)))
     assert "guest 'server': its memory (0x10000000–0x1fffffff) lies over gpc@40000" in caught.value.message
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Interrupts arrive at the GIC input that the device tree means, whichever way it says so."""
 
 from __future__ import annotations
@@ -5,29 +6,29 @@ from __future__ import annotations
 import pytest
 
 from router.devicetree import Tree
-from router.devicetree.interrupts import Line, interrupts_of, line_of
+from router.devicetree.interrupts import GicInput, interrupts_of, line_of
 from router.errors import DescriptionError
 
 
-def lines(tree: Tree, reference: str) -> list[Line | None]:
+def lines(tree: Tree, reference: str) -> list[GicInput | None]:
     return [line_of(tree, interrupt) for interrupt in interrupts_of(tree, tree.resolve(reference))]
 
 
 @pytest.mark.parametrize(
     ("reference", "expected"),
     [
-        ("usb", [Line(72, "level")]),  # root → GPC → GIC
-        ("eth", [Line(150, "level"), Line(151, "edge")]),
-        ("gpu", [Line(35, "level"), Line(36, "level")]),  # interrupts-extended: GPC and GIC
-        ("gpc", [Line(119, "level")]),
-        ("mapped", [Line(122, "level")]),  # interrupt-map of a bus, matched by unit address
-        ("mapped2", [Line(123, "edge"), None]),  # the second one goes to a GPIO bank
+        ("usb", [GicInput(72, "level")]),  # root → GPC → GIC
+        ("eth", [GicInput(150, "level"), GicInput(151, "edge")]),
+        ("gpu", [GicInput(35, "level"), GicInput(36, "level")]),  # interrupts-extended: GPC and GIC
+        ("gpc", [GicInput(119, "level")]),
+        ("mapped", [GicInput(122, "level")]),  # interrupt-map of a bus, matched by unit address
+        ("mapped2", [GicInput(123, "edge"), None]),  # the second one goes to a GPIO bank
         ("pmic", [None]),
-        ("/timer", [Line(29, "level"), Line(30, "level"), Line(27, "level"), Line(26, "level")]),
+        ("/timer", [GicInput(29, "level"), GicInput(30, "level"), GicInput(27, "level"), GicInput(26, "level")]),
         ("phy", []),
     ],
 )
-def test_an_interrupt_is_followed_to_the_gic(toy: Tree, reference: str, expected: list[Line | None]) -> None:
+def test_an_interrupt_is_followed_to_the_gic(toy: Tree, reference: str, expected: list[GicInput | None]) -> None:
     assert lines(toy, reference) == expected
 
 
@@ -53,7 +54,7 @@ def test_rows_of_a_map_take_the_controllers_address_cells_into_account(toy: Tree
     handle = toy.phandle_of(gic)
     nexus = toy.resolve("nexus")
     nexus.set_cells("interrupt-map", 0x1000, 1, handle, 0xDEAD, 0, 90, 4)
-    assert lines(toy, "mapped") == [Line(122, "level")]
+    assert lines(toy, "mapped") == [GicInput(122, "level")]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_rows_of_a_map_take_the_controllers_address_cells_into_account(toy: Tree
         ("usb", "interrupts", (0, 40), "has 2 cells; /soc/gpc@40000 takes 3 an interrupt"),
         ("usb", "interrupt-parent", (0xDEAD,), "points to no node"),
         ("gpu", "interrupts-extended", (0xDEAD, 0, 3, 4), "points to no node"),
-        ("usb", "interrupts", (2, 40, 4), "is no GIC specifier: 0x2 0x28 0x4"),
+        ("usb", "interrupts", (2, 40, 4), "is not a GIC specifier: 0x2 0x28 0x4"),
         ("mapped", "interrupts", (2,), "is not in the interrupt-map of /soc/bus@300000"),
         ("nexus", "interrupt-map", (0x1000, 1), "points to no controller, or is cut short"),
     ],

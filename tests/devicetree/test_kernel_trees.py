@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Every arm64 device tree that Debian's kernel ships survives us; the i.MX8MQ ones also survive patching."""
 
 from __future__ import annotations
@@ -7,16 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from router.devicetree import Gic, GuestTreeSpec, Span, Tree, dependency_closure, passthrough_candidates, server_tree
+from router.devicetree import (
+    AddressRange,
+    GuestGic,
+    GuestTreeSpec,
+    Tree,
+    dependency_closure,
+    passthrough_candidates,
+    server_tree,
+)
 from router.devicetree.node import Node
 
 pytestmark = pytest.mark.packages
 
 SPEC = GuestTreeSpec(
     name="server",
-    memory=Span(0x8000_0000, 0x1000_0000),
+    memory=AddressRange(0x8000_0000, 0x1000_0000),
     vcpus=1,
-    gic=Gic(3, Span(0x3880_0000, 0x1_0000), Span(0x3888_0000, 0x2_0000)),
+    gic=GuestGic(3, AddressRange(0x3880_0000, 0x1_0000), AddressRange(0x3888_0000, 0x2_0000)),
 )
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The MaaXBoard: its tree from the kernel package and our fragment, and what its devices bring along."""
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ import pytest
 
 from router.boards import board
 from router.devicetree import (
+    AddressRange,
     Closure,
-    Gic,
+    GuestGic,
     GuestTreeSpec,
-    Span,
     Tree,
     base_tree,
     conflicts,
@@ -30,9 +31,9 @@ pytestmark = pytest.mark.packages
 USB = ["usb@38100000", "usb@38200000"]
 SPEC = GuestTreeSpec(
     name="server",
-    memory=Span(0x8000_0000, 0x2000_0000),
+    memory=AddressRange(0x8000_0000, 0x2000_0000),
     vcpus=1,
-    gic=Gic(3, Span(0x3880_0000, 0x1_0000), Span(0x3888_0000, 0x2_0000)),
+    gic=GuestGic(3, AddressRange(0x3880_0000, 0x1_0000), AddressRange(0x3888_0000, 0x2_0000)),
     bootargs="console=hvc0",
 )
 

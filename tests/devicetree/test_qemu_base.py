@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Our tree of QEMU's virt machine says what QEMU itself says."""
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import pytest
 from router.boards import board
 from router.devicetree import Tree, base_tree, dependency_closure
 from router.devicetree.address import Registers, bridge_windows, registers
-from router.devicetree.interrupts import Line, interrupts_of, line_of
+from router.devicetree.interrupts import GicInput, interrupts_of, line_of
 from router.devicetree.node import Node
 from router.errors import DescriptionError, HostError
 from tests.support.patience import PATIENCE
@@ -39,7 +40,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     return Tree.read(file)
 
 
-def lines(tree: Tree, node: Node) -> set[Line]:
+def lines(tree: Tree, node: Node) -> set[GicInput]:
     return {line for interrupt in interrupts_of(tree, node) if (line := line_of(tree, interrupt)) is not None}
 
 
@@ -56,7 +57,7 @@ def test_a_device_is_where_qemu_puts_it(ours: Tree, theirs: Tree, kind: str) -> 
 
 
 def test_the_virtio_transports_are_qemus(ours: Tree, theirs: Tree) -> None:
-    def transports(tree: Tree) -> set[tuple[Registers, frozenset[Line]]]:
+    def transports(tree: Tree) -> set[tuple[Registers, frozenset[GicInput]]]:
         nodes = tree.compatible_with("virtio,mmio")
         return {(registers(node)[0], frozenset(lines(tree, node))) for node in nodes}
 
@@ -70,7 +71,7 @@ def test_the_interrupt_controller_is_qemus(ours: Tree, theirs: Tree) -> None:
 def test_the_pci_host_is_qemus_with_a_smaller_window(ours: Tree, theirs: Tree) -> None:
     mine, its = one(ours, "pci-host-ecam-generic"), one(theirs, "pci-host-ecam-generic")
     assert registers(mine) == registers(its)
-    assert lines(ours, mine) == lines(theirs, its) == {Line(intid, "level") for intid in range(35, 39)}
+    assert lines(ours, mine) == lines(theirs, its) == {GicInput(intid, "level") for intid in range(35, 39)}
     assert mine.cells("bus-range") == its.cells("bus-range")
     ports, memory = bridge_windows(mine)
     their_ports, their_memory = bridge_windows(its)

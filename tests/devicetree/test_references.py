@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Lists of phandles are read with the argument counts that their providers state."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Finding nodes the way people name them, and changing trees."""
 
 from __future__ import annotations

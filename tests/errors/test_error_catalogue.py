@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Each NAME.yaml beside this file has one mistake (`many-at-once` has several); NAME.txt is exactly what a user reads.
 
 After a deliberate change of the words run `python tests/errors/test_error_catalogue.py` and read the difference.
@@ -13,12 +14,17 @@ import pytest
 
 from router.cli import main
 from router.description.catalogue import Catalogue
+from router.description.guest_image import BootSizes
 from router.description.load import load
 from router.errors import DescriptionError
 
 HERE = Path(__file__).parent
 NAMES = sorted(path.stem for path in HERE.glob("*.yaml"))
-CATALOGUE = Catalogue(("maaxboard", "qemu"), {"usb-server": "server", "usb-client": "client"})
+CATALOGUE = Catalogue(
+    ("maaxboard", "qemu"),
+    {"usb-server": "server", "usb-client": "client"},
+    {"usb-client": BootSizes(kernel=33, initramfs=6)},
+)
 
 
 def text_of(name: str) -> str:

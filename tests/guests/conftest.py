@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the guest image tests share: images built from the machine's package sources, and busybox on this computer."""
 
 from __future__ import annotations

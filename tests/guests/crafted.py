@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Crafted binaries for the tests: ELF files and kernel modules of a few bytes."""
 
 from __future__ import annotations

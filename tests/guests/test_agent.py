@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The control agent's own script under a real busybox shell, over a pseudo-terminal, against the host's side of it."""
 
 from __future__ import annotations

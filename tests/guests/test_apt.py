@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The private apt: what it refuses, against repositories that the test makes itself on disk."""
 
 from __future__ import annotations

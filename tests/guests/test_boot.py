@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Each image boots in QEMU (TCG), says its milestones, answers on the control channel and powers off."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Initramfs archives and overlays."""
 
 from __future__ import annotations

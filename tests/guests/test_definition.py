@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The image definitions that are shipped, and the errors of those that are wrong."""
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from router.description.guest_image import SHIPPED, image_names, load_definition
 from router.errors import DescriptionError
-from router.guests.definition import SHIPPED, image_names, load_definition
 
 SCRIPTS = sorted(
     path

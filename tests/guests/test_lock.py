@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Lock files: what they hold, and what is said when they do not fit."""
 
 from __future__ import annotations
@@ -7,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from router.description.guest_image import load_definition
 from router.errors import DescriptionError
 from router.guests.apt import Package
-from router.guests.definition import load_definition
 from router.guests.lock import Locked, default_lock, enforce_lock, lock_differences, read_lock, render_lock
 from router.guests.resolution import Resolution
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Which kernel modules an image gets, and in which order."""
 
 from __future__ import annotations
@@ -6,9 +7,11 @@ import gzip
 import lzma
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from router.elf import module_info, needed_libraries, segments
 from router.errors import DescriptionError, HostError
-from router.guests.elf import module_info, needed_libraries
 from router.guests.modules import ModuleSet, builtin_names, modules_alias, modules_dep, resolve, unpack_module
 from tests.guests.crafted import make_elf, make_module
 
@@ -110,6 +113,20 @@ def test_needed_libraries_are_read_from_the_dynamic_section() -> None:
     elf = make_elf({".dynstr": (3, strings, 0), ".dynamic": (6, dynamic, 1)})
     assert needed_libraries(elf) == ["libc.so.6", "libz.so.1"]
     assert needed_libraries(make_module()) == []
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_damaged_file_is_an_error_and_never_a_crash(data: st.DataObject) -> None:
+    whole = bytearray(make_module(alias=["a", "b=c"], license="GPL"))
+    for _ in range(data.draw(st.integers(1, 6))):
+        whole[data.draw(st.integers(6, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    damaged = bytes(whole[: data.draw(st.integers(6, len(whole)))])
+    for look in (module_info, needed_libraries, segments):
+        try:
+            assert isinstance(look(damaged), dict | list)
+        except HostError as error:
+            assert error.hint
 
 
 @pytest.mark.parametrize("data", [b"", b"\x7fELF", make_module()[:80], b"#!/bin/sh"])

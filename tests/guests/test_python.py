@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The trimmed Python: what of the library comes along, and what is made of the programs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """SPDX documents: the fields that the specification demands, and licences out of DEP-5 files."""
 
 from __future__ import annotations

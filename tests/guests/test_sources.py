@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Package sources in both of apt's forms."""
 
 from __future__ import annotations

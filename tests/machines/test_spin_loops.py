@@ -132,7 +132,7 @@ def test_without_the_plugin_the_run_goes_on_and_says_what_to_expect(
     false = Qemu(shutil.which("false") or "/bin/false", (7, 2, 0))
     plan = plan_of(shipped("qemu"))
     for config, noted in (("release", False), ("smp-release", True)):
-        fields = {"plan": replace(plan, config=config), "boot_image": SimpleNamespace(kernel=kernel)}
+        fields = {"plan": replace(plan, config=config), "loader_image": SimpleNamespace(kernel=kernel)}
         built = cast(Built, SimpleNamespace(folder=tmp_path, **fields))
         assert on_several_cores(built, false) == []
         assert ("will hardly get anywhere" in capsys.readouterr().err) == noted

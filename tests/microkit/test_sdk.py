@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """SDKs are found where users keep them, and what is wrong with one is said."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The .system file: what Microkit's tool reads, for every shipped description and every SDK version."""
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def test_cores_are_named_only_where_the_sdk_and_the_configuration_have_them(sdk:
 
 
 def smp_cores(sdk: str, guests: int, **wishes: int) -> dict[str, set[int | None]]:
-    """The cores of each monitor and its vCPUs."""
+    """The cores of each VMM and its vCPUs."""
     fields: dict[str, dict[str, object]] = {f"g{n}": {"image": "usb-client", "vcpus": 2} for n in range(guests)}
     for name, core in wishes.items():
         fields[name]["cpu"] = core

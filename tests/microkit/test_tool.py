@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The real `microkit` tool accepts every golden .system file, with programs that do nothing, and large systems too."""
 
 from __future__ import annotations

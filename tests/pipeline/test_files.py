@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Outputs are written aside and renamed, and what is equal already is not touched."""
 
 from __future__ import annotations

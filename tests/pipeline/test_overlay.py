@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a guest is told about USB: where to attach from, also when it has no device yet."""
 
 from __future__ import annotations

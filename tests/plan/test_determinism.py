@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The same input gives the same bytes, a new guest moves nobody, and thirty guests take less than a second."""
 
 from __future__ import annotations

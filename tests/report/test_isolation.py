@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The isolation matrix says what the generated text says, whatever the plan says."""
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def test_defaults_of_the_format_are_applied() -> None:
     isolation = parse_isolation(SMALL)
     one, left, two, right = isolation.holders
     assert [holder.label for holder in isolation.holders] == ["one", "guest left", "two", "guest right"]
-    assert (one.monitors, two.monitors) == ("left", "right")
+    assert (one.vmm_of, two.vmm_of) == ("left", "right")
     shared, regs, unused = isolation.regions
     assert [shared.rights_of(holder) for holder in (one, left, two, right)] == ["rw", "rw", "", "r"]
     assert (regs.device, shared.device, unused.device) == (True, False, False)
@@ -109,7 +110,7 @@ def test_the_json_form_says_the_same() -> None:
 
 
 def test_a_text_that_is_no_system_description_is_refused() -> None:
-    with pytest.raises(HostError, match="this is no system description file"):
+    with pytest.raises(HostError, match="not a system description file"):
         parse_isolation("<system>")
 
 

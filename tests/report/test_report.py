@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Reports: well-formed, self-contained, the same for the same plan, and with everything in them."""
 
 from __future__ import annotations

@@ -32,9 +32,9 @@ releases.DIGESTS = {"2.3.0": {releases.this_platform(): sys.argv[2]}}
 if sys.argv[3] == "demo":
     import router.pipeline.build
 
-    def build(planned, folder, cache, progress, *, boot_image):
+    def build(planned, folder, cache, progress, *, loader_image):
         sdk = planned.sdk.version if planned.sdk else None
-        print(f"the demo builds: boot image {boot_image}, SDK {sdk}", flush=True)
+        print(f"the demo builds: boot image {loader_image}, SDK {sdk}", flush=True)
         raise SystemExit(0)
 
     router.pipeline.build.build = build

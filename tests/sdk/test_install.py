@@ -314,7 +314,7 @@ def test_the_newest_known_version_is_the_default(monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_release_that_router_can_build_with_has_a_digest_for_every_platform() -> None:
-    from router.plan.features import KNOWN
+    from router.description.sdk_versions import KNOWN
 
     assert set(releases.DIGESTS) == {each.version for each in KNOWN}
     digests = [parse_digest(text) for row in releases.DIGESTS.values() for text in row.values()]

@@ -60,7 +60,7 @@ def macros(plan: SystemPlan, seed: int, seconds: int) -> dict[str, str]:
         "STRIDE": f"{net.size:#x}u",
         "GICD": f"{plan.board.gic.distributor.start:#x}UL",
         "GICC": f"{interface.start:#x}UL",
-        "UART": plan.board.earlycon.split(",")[-1] + "UL",
+        "UART": f"{plan.board.early_console.start:#x}UL",
         "RAM_BASE": f"{guest.ram.start:#x}UL",
         "RAM_SIZE": f"{guest.ram.size:#x}UL",
         "MAC": "{" + ",".join(f"0x{byte}" for byte in guest.mac.split(":")) + "}",
@@ -72,7 +72,7 @@ def macros(plan: SystemPlan, seed: int, seconds: int) -> dict[str, str]:
 
 
 def build(folder: Path, *, seed: int, seconds: int, config: str = "debug") -> Built:
-    """The system of three guests in `folder`, with its boot image."""
+    """The system of three guests in `folder`, with its loader image."""
     image = folder / "hostile.image"
     # The plan says where the program goes, and asks for a kernel before it says anything.
     image.write_bytes(struct.pack("<2I6QII", 0, 0, 0, 4096, 0, 0, 0, 0, 0x644D5241, 0))
@@ -87,4 +87,4 @@ def build(folder: Path, *, seed: int, seconds: int, config: str = "debug") -> Bu
     script = f"-Wl,-T,{SOURCE.with_suffix('.ld')}"
     subprocess.run([*compiler, *FLAGS, *words, script, str(SOURCE), str(START), "-o", str(program)], check=True)
     subprocess.run(["aarch64-linux-gnu-objcopy", "-O", "binary", str(program), str(image)], check=True)
-    return build_text(text, folder, boot_image=True)
+    return build_text(text, folder, loader_image=True)

@@ -13,7 +13,7 @@ import pytest
 from router import files
 from router.description.load import load
 from router.errors import HostError
-from router.microkit.image import first_error, run_tool
+from router.microkit.loader_image import first_error, run_tool
 from router.pipeline.build import build
 from router.pipeline.inputs import Planned, plan_loaded
 from tests.sel4.needs import need_sdk
@@ -48,8 +48,8 @@ def plan(path: Path) -> Planned:
 def test_every_board_sdk_and_configuration_gets_an_image(board: str, sdk: str, config: str, tmp_path: Path) -> None:
     need_sdk(sdk, SDK_BOARDS[board], config)
     text = {"qemu": QEMU, "maaxboard": MAAXBOARD}[board]
-    built = build_text(text.format(sdk=sdk, config=config, memory="256 MiB"), tmp_path, boot_image=True)
-    image = built.boot_image
+    built = build_text(text.format(sdk=sdk, config=config, memory="256 MiB"), tmp_path, loader_image=True)
+    image = built.loader_image
     assert image is not None
     assert image.size < 50_000_000  # both guests' images once: a second copy of the kernel alone would be over
     assert (built.folder / "report.txt").stat().st_size > 1000
@@ -128,10 +128,10 @@ def test_clang_and_lld_do_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         found = toolchain.find_toolchain()
     except HostError:
         pytest.skip("clang and ld.lld are not installed")
-    built = build_text(QEMU.format(sdk="auto", config="debug", memory="256 MiB"), tmp_path, boot_image=True)
-    assert built.boot_image is not None
+    built = build_text(QEMU.format(sdk="auto", config="debug", memory="256 MiB"), tmp_path, loader_image=True)
+    assert built.loader_image is not None
     assert found.name == "clang"
-    assert built.boot_image.programs["vmm_client"].loaded < 64 << 10
+    assert built.loader_image.programs["vmm_client"].loaded < 64 << 10
 
 
 def test_what_the_tool_refuses_is_one_line_and_its_words_are_kept(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_what_the_tool_refuses_is_one_line_and_its_words_are_kept(tmp_path: Path
     (tmp_path / "objects").mkdir()
     (tmp_path / "small.system").write_text('<system><memory_region name="m" size="0x1001" /></system>')
     with pytest.raises(HostError) as caught:
-        run_tool(planned.plan, planned.sdk, tmp_path)
+        run_tool(planned.plan, planned.sdk, tmp_path, b"")
     assert caught.value.message.startswith(f"the microkit tool of SDK {planned.sdk.version} fails: ")
     assert "\n" not in caught.value.message
     assert "size" in caught.value.message

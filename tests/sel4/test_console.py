@@ -112,7 +112,7 @@ def flooded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flooded]:
     folder = tmp_path_factory.mktemp("flooded")
     disk = folder / "disk.img"
     disk.write_bytes(os.urandom(MiB))
-    built = build_text(TEXT, folder, boot_image=True)
+    built = build_text(TEXT, folder, loader_image=True)
     with microkit_run(built, parse_plugs([f"storage:{disk}"]), folder / "logs", Timeline()) as system:
         system.wait_ready(BOOT)
         yield Flooded(system, disk, folder / "logs")

@@ -37,7 +37,7 @@ def test_two_linux_guests_on_cores_of_their_own_route_a_disk(tmp_path: Path) -> 
     need_qemu()
     disk = tmp_path / "disk.img"
     disk.write_bytes(os.urandom(MiB))
-    built = build_text(TEXT, tmp_path, boot_image=True)
+    built = build_text(TEXT, tmp_path, loader_image=True)
     assert {pd.name: pd.cpu for pd in built.plan.pds if pd.vm} == {"vmm_server": 1, "vmm_client": 2}
     with microkit_run(built, parse_plugs([f"storage:{disk}"]), tmp_path / "logs", Timeline()) as system:
         assert b"yield-" in Path(f"/proc/{system.pid}/cmdline").read_bytes()

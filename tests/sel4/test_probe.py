@@ -72,7 +72,7 @@ def said(system: MicrokitRun, folder: Path, guest: str) -> list[str]:
 def test_vcpus_interrupts_timers_and_calls_to_the_firmware(config: str, tmp_path: Path) -> None:
     need_sdk("auto", config=config)
     need_qemu()
-    built = build_text(TEXT.format(config=config, image=make_image(tmp_path)), tmp_path, boot_image=True)
+    built = build_text(TEXT.format(config=config, image=make_image(tmp_path)), tmp_path, loader_image=True)
     assert {pd.name: pd.cpu for pd in built.plan.pds if pd.vm} == (
         {"vmm_four": 1, "vmm_two": 2} if config.startswith("smp-") else {"vmm_four": None, "vmm_two": None}
     )

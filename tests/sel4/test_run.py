@@ -79,6 +79,8 @@ def test_the_oldest_sdk_routes_too_and_exit_codes_arrive(tmp_path: Path, place: 
     run = routed(describe(tmp_path, "oldest", sdk="2.0.1"), tmp_path)
     checked(run, tmp_path)
     assert "the kernel starts" in run.stderr
+    assert "note: configuration 'debug': any guest can stop the whole machine" in run.stderr
+    assert "note: Microkit SDK 2.0.1: its seL4 does not keep PAR_EL1 apart" in run.stderr
     assert "Linux version" in (tmp_path / "build/oldest/logs/client.console.log").read_text()
     assert processes_in(tmp_path) == []
     assert list(place.glob("router-*")) == []
@@ -103,6 +105,7 @@ def test_ctrl_c_stops_a_release_system_and_leaves_nothing_behind(tmp_path: Path,
         rest = run.stderr.read()
         assert run.wait(PATIENCE) == 130
     assert any("microkit run" in line for line in head)
+    assert not any("debug calls" in line for line in head)
     assert any("client     user space up" in line for line in head)
     assert "Traceback" not in rest
     assert processes_in(tmp_path) == []

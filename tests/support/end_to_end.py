@@ -104,12 +104,12 @@ def own_place() -> Iterator[Path]:
         yield Path(folder)
 
 
-def build_text(text: str, folder: Path, *, boot_image: bool = False, emulated: bool = False) -> Built:
+def build_text(text: str, folder: Path, *, loader_image: bool = False, emulated: bool = False) -> Built:
     """Build a description that is given as text; without loader.img, which a split run does not need."""
     path = folder / "description.yaml"
     path.write_text(text)
     planned = plan_loaded(load(path), files.cache_folder(), lambda _: None, emulated=emulated)
-    return build(planned, folder / "build", files.cache_folder(), lambda _: None, boot_image=boot_image)
+    return build(planned, folder / "build", files.cache_folder(), lambda _: None, loader_image=loader_image)
 
 
 class Shared(contextlib.ExitStack):

@@ -70,9 +70,9 @@ def roles(description: Description) -> dict[str, str]:
 
 
 def owned(description: Description) -> dict[str, Passthrough]:
-    """The first guest with pass-through devices gets the board's fixture."""
+    """The first guest with pass-through devices gets the board's fixture, and nothing on boards without one."""
     names = [name for name, guest in description.guests.items() if guest.passthrough]
-    return dict.fromkeys(names[:1], PASSTHROUGH[description.board])
+    return dict.fromkeys(names[:1], PASSTHROUGH.get(description.board, Passthrough()))
 
 
 def plan_of(description: Description, sdk: str | None = None, **options: Any) -> SystemPlan:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Trying devices: what an exercise found becomes the right verdict, and the verdicts a table that people can read."""
 
 from __future__ import annotations

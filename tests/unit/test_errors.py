@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Errors say where, what and what to do, and each kind has its own exit code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Compiles the C programs of these tests, once a run each, with the sanitizers on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The switch's C programs, compiled once a run."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Four guests, and the frames that they send. Written from the RFCs, apart from the switch's own code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The far end of a port's socket: what QEMU is to the switch."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The switch's rules once more, in Python and from their description alone: what the C core is compared with.
 
 A frame is taken apart into whatever it is, and the first objection counts. `Objection` carries the reason's name.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The core behind a line protocol (c/runner.c)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The benchmark measures what it says."""
 
 from __future__ import annotations

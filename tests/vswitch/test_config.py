@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The switch's configuration in Python: what is refused, how it is rendered, and how the programs are built."""
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ TCP = SwitchRule("client", "server", "tcp", 3240)
         ((port(name="../x"),), (), "'../x' cannot name a port"),
         ((port(name="a\nb"),), (), "cannot name a port"),
         ((port(name="x" * 65),), (), "cannot name a port"),
-        ((port(mac="02:00:0a:4d:00"),), (), "is no MAC address"),
+        ((port(mac="02:00:0a:4d:00"),), (), "is not a MAC address"),
         ((port(mac="03:00:0a:4d:00:02"),), (), "zero or a group's"),
         ((port(mac="00:00:00:00:00:00"),), (), "zero or a group's"),
         ((port(ipv4=IPv4Address("127.0.0.1")),), (), "not a host's"),

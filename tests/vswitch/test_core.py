@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the switch lets through, and what it drops for which reason, frame by frame."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The host process: frames over real sockets, and what happens when links break."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The C core and an independent model in Python judge the same frames alike, for random switches."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Back-pressure: nothing is lost or reordered, nothing locks up, and one slow guest does not hold up the others."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The switch between two real QEMUs: their own `-netdev stream` on the switch's sockets, without a guest.
 
 In each QEMU a hub joins that stream to another one, which this test is connected to, so that what goes in on one side

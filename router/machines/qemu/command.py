@@ -6,12 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from router.boards.qemu import RAM_START
 from router.machines.qemu import usb
-from router.pipeline.layout import GuestFiles, Layout
+from router.pipeline.layout import GuestFiles, GuestLayout
 from router.plan.models import GuestPlan, VirtioDevice
-
-RAM_START = 0x4000_0000
-"""Where QEMU's virt machine has its RAM (hw/arm/virt.c)."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,6 @@ def guest_command(
     return out
 
 
-def stub_address(layout: Layout) -> int:
+def stub_address(layout: GuestLayout) -> int:
     """The first 4 KiB boundary behind the device tree, whose region is a whole large page."""
     return (layout.tree.end + 0xFFF) & ~0xFFF

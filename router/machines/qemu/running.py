@@ -158,7 +158,8 @@ class Run(LiveSystem[RunningGuest]):
             if now > end or quiet or gone:
                 guest = (gone or quiet or [self._suspect(missing)])[0]
                 name = guest.plan.name
-                what = f"guest '{name}' went quiet" if quiet else f"not up after {timeout:.0f} s"
+                silence = f"no sign of life from guest '{name}' for {quiet_timeout:.0f} s"
+                what = silence if quiet else f"not up after {timeout:.0f} s"
                 what = f"guest '{name}' is down" if gone else what
                 raise MachineError(f"{what}: {'; '.join(missing)}", hint=self._last_lines(guest))
         disks: dict[str, int] = {}

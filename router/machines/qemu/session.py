@@ -86,11 +86,11 @@ def split_run(
 
 
 def microkit_run(built: Built, plugs: tuple[UsbPlug, ...], logs: Path, timeline: Timeline) -> MicrokitRun:
-    """The boot image of a build folder, ready to be started as a context."""
-    assert built.boot_image is not None, "a build with a boot image"
+    """The loader image of a build folder, ready to be started as a context."""
+    assert built.loader_image is not None, "a build with a loader image"
     qemu = find_qemu()
     more = (*sandboxed(qemu), *on_several_cores(built, qemu))
-    return MicrokitRun(built.plan, built.boot_image.path, qemu, logs, timeline, plugs, more)
+    return MicrokitRun(built.plan, built.loader_image.path, qemu, logs, timeline, plugs, more)
 
 
 def sandboxed(qemu: Qemu) -> tuple[str, ...]:
@@ -107,11 +107,11 @@ def sandboxed(qemu: Qemu) -> tuple[str, ...]:
 
 def on_several_cores(built: Built, qemu: Qemu) -> list[str]:
     """QEMU's words for a kernel of several cores, whose emulated cores wait for each other in loops."""
-    assert built.boot_image is not None, "a build with a boot image"
+    assert built.loader_image is not None, "a build with a loader image"
     if not built.plan.config.startswith("smp-"):
         return []
     try:
-        return yielding(qemu, built.boot_image.kernel, built.folder / "objects")
+        return yielding(qemu, built.loader_image.kernel, built.folder / "objects")
     except HostError as error:
         display.styled(
             f"note: {error.message}: emulated cores that wait for each other use up each other's time, and guests on"

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from router.cbuild import host_step, run_steps
+from router.elf import segments
 from router.errors import HostError
 from router.machines.qemu.tool import Qemu
 from router.machines.qemu.usb import escape
@@ -29,7 +30,6 @@ ACQUIRE = 0xD50339BF
 """`dmb ishld`: what __atomic_thread_fence(__ATOMIC_ACQUIRE) becomes, which each of the loops has once a round."""
 NEAR = 8
 """Instructions between that and the ends of its loop, at most."""
-LOADED, EXECUTABLE = 1, 1
 
 
 def branch(word: int) -> int | None:
@@ -60,15 +60,12 @@ def loops(words: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def wait_loops(elf: bytes) -> list[range]:
-    """The addresses of such loops in a 64-bit little-endian ELF program (elf(5))."""
+    """The addresses of such loops in a 64-bit little-endian ELF program."""
     out: list[range] = []
-    (headers,) = struct.unpack_from("<Q", elf, 32)
-    size, number = struct.unpack_from("<HH", elf, 54)
-    for at in range(headers, headers + size * number, size):
-        kind, flags, offset, address, _, length = struct.unpack_from("<IIQQQQ", elf, at)
-        if kind == LOADED and flags & EXECUTABLE:
-            words = struct.unpack_from(f"<{length // 4}I", elf, offset)
-            out += [range(address + 4 * first, address + 4 * end) for first, end in loops(words)]
+    for segment in segments(elf):
+        if segment.executable:
+            words = struct.unpack_from(f"<{len(segment.data) // 4}I", segment.data)
+            out += [range(segment.address + 4 * first, segment.address + 4 * end) for first, end in loops(words)]
     return out
 
 

@@ -1,10 +1,22 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What each version of the Microkit SDK offers, from the manuals and release notes of 2.0.1 to 2.3.0."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from router.errors import DescriptionError
+
+
+class SdkVersion(StrEnum):
+    """Versions of the Microkit SDK whose formats are known."""
+
+    AUTO = "auto"
+    V2_0_1 = "2.0.1"
+    V2_1_0 = "2.1.0"
+    V2_2_0 = "2.2.0"
+    V2_3_0 = "2.3.0"
 
 
 @dataclass(frozen=True)
@@ -20,6 +32,10 @@ class SdkFeatures:
     """`prefill_path` on memory regions."""
     one_block: bool = False
     """The tool takes all pages of one size that have no physical address from a single block of free RAM."""
+    par_el1: bool = False
+    """The kernel keeps PAR_EL1 apart between virtual CPUs (seL4 16.0.0, release notes)."""
+    keeps_deferred: bool = False
+    """A deferred notify or irq_ack survives the reply to a fault or a protected call (Microkit 2.3.0, CHANGES)."""
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -28,10 +44,10 @@ class SdkFeatures:
 
 
 KNOWN = (
-    SdkFeatures("2.0.1", cores=False, smc=False, prefill=False, one_block=True),
-    SdkFeatures("2.1.0", cores=True, smc=True, prefill=False),
-    SdkFeatures("2.2.0", cores=True, smc=True, prefill=True),
-    SdkFeatures("2.3.0", cores=True, smc=True, prefill=True),
+    SdkFeatures(SdkVersion.V2_0_1.value, cores=False, smc=False, prefill=False, one_block=True),
+    SdkFeatures(SdkVersion.V2_1_0.value, cores=True, smc=True, prefill=False),
+    SdkFeatures(SdkVersion.V2_2_0.value, cores=True, smc=True, prefill=True),
+    SdkFeatures(SdkVersion.V2_3_0.value, cores=True, smc=True, prefill=True, par_el1=True, keeps_deferred=True),
 )
 """Oldest first."""
 NEWEST = KNOWN[-1]

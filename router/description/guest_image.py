@@ -1,10 +1,10 @@
-"""What goes into a guest image, as guest-images/*.yaml says it: packages, kernel modules, programs, files."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""What guest-images/*.yaml say of each guest image: its role, packages, kernel modules, programs, files, sizes."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from router import resources
 from router.errors import DescriptionError
+from router.words import did_you_mean
 
 SHIPPED = resources.root() / "guest-images"
 
@@ -22,10 +23,10 @@ class _Strict(BaseModel):
 
 
 class ModuleLists(_Strict):
-    """Kernel modules by when they load. Each list's dependencies follow of themselves.
+    """Kernel modules by when they load. Dependencies of each list are added.
 
     boot: in this order, before the guest's program starts; late: in the background, once it runs;
-    available: never of themselves, but modprobe finds them.
+    available: not loaded automatically, but modprobe finds them.
     """
 
     boot: tuple[str, ...] = ()
@@ -40,6 +41,15 @@ class PythonParts(_Strict):
     exclude: tuple[str, ...] = ()
 
 
+class BootSizes(_Strict):
+    """What the image occupies when it boots, in MiB, rounded up; measured, so that a check need not build the image."""
+
+    kernel: int
+    """Memory of the kernel, its zeroed data included (the `image_size` of its header)."""
+    initramfs: int
+    """The compressed initramfs."""
+
+
 class ImageDefinition(_Strict):
     """One image type, with what it `extends` merged in (lists: the base's come first)."""
 
@@ -52,6 +62,7 @@ class ImageDefinition(_Strict):
     trees: tuple[str, ...] = ()
     modules: ModuleLists = ModuleLists()
     python: PythonParts = PythonParts()
+    boot_sizes: BootSizes | None = None
 
 
 class Definition(_Strict):
@@ -85,21 +96,16 @@ def extend_definitions(folder: Path, texts: Mapping[str, str]) -> Path:
 
 
 def image_names(folder: Path = SHIPPED) -> list[str]:
-    """The image types that a description may name: those with a summary."""
+    """The image types that a description may name: those with a summary, sorted."""
     return [path.stem for path in sorted(folder.glob("*.yaml")) if _load(path).summary]
-
-
-def image_role(name: str, folder: Path = SHIPPED) -> str:
-    """`server`, `client` or `none`: what a guest of the image type `name` does for USB."""
-    return load_definition(name, folder).image.role
 
 
 def load_definition(name: str, folder: Path = SHIPPED) -> Definition:
     """The image type `name` with all it extends; DescriptionError when there is none or its file is wrong."""
     path = folder / f"{name}.yaml"
     if not path.is_file():
-        close = get_close_matches(name, image_names(folder), n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(image_names(folder))}"
+        known = image_names(folder)
+        hint = did_you_mean(name, known) or f"known images: {', '.join(known)}"
         raise DescriptionError(f"no guest image '{name}'", hint)
     merged: ImageDefinition | None = None
     paths = _chain(path, folder, ())
@@ -161,6 +167,7 @@ def _merge(base: ImageDefinition, top: ImageDefinition) -> ImageDefinition:
             late=_joined(base.modules.late, top.modules.late),
             available=_joined(base.modules.available, top.modules.available),
         ),
+        boot_sizes=top.boot_sizes or base.boot_sizes,
         python=PythonParts(
             extra=_joined(base.python.extra, top.python.extra), exclude=_joined(base.python.exclude, top.python.exclude)
         ),

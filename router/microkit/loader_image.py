@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """From a build folder to `loader.img`: generated configuration, programs, and the SDK's `microkit` tool."""
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from router.cbuild import digest
 from router.errors import HostError
 from router.microkit.compile import Sizes, compile_programs, sizes
 from router.microkit.configuration import Loaded, render_configuration
-from router.microkit.guard import CODE, guarded
+from router.microkit.guard import guard_code, guarded
 from router.microkit.sdk import Sdk
 from router.plan.models import SystemPlan
 
@@ -24,7 +25,7 @@ REPORT = "report.txt"
 
 
 @dataclass(frozen=True)
-class BootImage:
+class LoaderImage:
     """A bootable image and what it is made of."""
 
     path: Path
@@ -54,9 +55,9 @@ class BootImage:
         )
 
 
-def build_boot_image(
+def build_loader_image(
     plan: SystemPlan, sdk: Sdk, loaded: Mapping[str, Loaded], folder: Path, progress: Callable[[str], None]
-) -> BootImage:
+) -> LoaderImage:
     """Make `loader.img` in a build folder that has all other files; what is unchanged is not made again.
 
     loaded: where each guest's files go. HostError when the SDK lacks the board, the compiler is missing or refuses a
@@ -68,16 +69,17 @@ def build_boot_image(
     stamp = folder / "objects" / f"{IMAGE}.inputs"
     used = [folder / f"{plan.name}.system", *built.values(), *payloads(plan, folder), sdk.tool]
     used += sorted((board_dir / "elf").iterdir())
-    inputs = digest([str(sdk.path), str(CODE), *(part for path in used for part in (str(path), files.sha256(path)))])
+    guard = guard_code(folder / "objects")
+    inputs = digest([str(sdk.path), guard, *(part for path in used for part in (str(path), files.sha256(path)))])
     if not (image.is_file() and stamp.is_file() and stamp.read_text() == inputs):
         progress(f"making {IMAGE} with Microkit SDK {sdk.version}")
         stamp.unlink(missing_ok=True)
         image.unlink(missing_ok=True)
-        run_tool(plan, sdk, folder)
+        run_tool(plan, sdk, folder, guard)
         stamp.write_text(inputs)
     programs = {name: sizes(path) for name, path in built.items()}
     kernel = board_dir / "elf" / KERNEL
-    return BootImage(image, sdk.version, plan.config, plan.board.start, programs, kernel)
+    return LoaderImage(image, sdk.version, plan.config, plan.board.start, programs, kernel)
 
 
 def payloads(plan: SystemPlan, folder: Path) -> list[Path]:
@@ -85,8 +87,11 @@ def payloads(plan: SystemPlan, folder: Path) -> list[Path]:
     return [folder / region.payload for region in plan.regions if region.payload is not None]
 
 
-def run_tool(plan: SystemPlan, sdk: Sdk, folder: Path) -> None:
-    """Run `microkit`; its outputs get their names only when it succeeds. HostError with its words otherwise."""
+def run_tool(plan: SystemPlan, sdk: Sdk, folder: Path, guard: bytes) -> None:
+    """Run `microkit`; its outputs get their names only when it succeeds. HostError with its words otherwise.
+
+    guard: the code that goes in front of the boot loader (`router.microkit.guard`).
+    """
     log = folder / "objects" / "microkit.log"
     image, report = folder / f".{IMAGE}.new", folder / f".{REPORT}.new"
     # The description comes first: the search path takes all words that follow it.
@@ -109,7 +114,7 @@ def run_tool(plan: SystemPlan, sdk: Sdk, folder: Path) -> None:
             f"the microkit tool of SDK {sdk.version} fails: {first_error(run.stderr or run.stdout, run.returncode)}",
             hint=f"all it says: {log}",
         )
-    image.write_bytes(guarded(image.read_bytes()))
+    image.write_bytes(guarded(image.read_bytes(), guard))
     image.replace(folder / IMAGE)
     report.replace(folder / REPORT)
 
