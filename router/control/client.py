@@ -17,7 +17,7 @@ from router.control.system import MAX_OUTPUT
 from router.errors import DescriptionError, HostError, MachineError, RouterError
 
 ANSWER = 30.0
-"""Seconds within which an answer has to come, beside the time that a command in a guest may take."""
+"""Seconds within which an answer has to come, besides the time that a command in a guest may take."""
 
 
 def choose(system: str | None) -> str:

@@ -149,7 +149,7 @@ class AgentChannel:
         return None
 
     def _discard(self) -> None:
-        """Throw away what has come since the last command: nobody has asked for it."""
+        """Throw away what has come since the last command: no command has asked for it."""
         self._whole.clear()
         self._buffer = b""
         stale = 0

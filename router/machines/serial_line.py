@@ -39,8 +39,8 @@ def ports(guests: Sequence[str]) -> list[str]:
 class SerialLine(threading.Thread):
     """Carries the bytes between `stream`, which stays the caller's to close, and a socket for each port.
 
-    ports: the multiplexer's, in its order. quiet: a control channel, which gets the keyboard when nobody types, so that
-    no unfinished lines are shown. log: gets everything that comes, as it comes. running: the multiplexer has been at
+    ports: the multiplexer's, in its order. quiet: a control channel, which has the keyboard while no person types, so
+    that no unfinished lines are shown. log: gets everything that comes, as it comes. running: the multiplexer has been at
     work before; without, nothing is sent before it has said something, since a boot loader may be listening.
     """
 
@@ -81,11 +81,11 @@ class SerialLine(threading.Thread):
         return self._near[name]
 
     def lost(self, name: str) -> int:
-        """Frames of a port that were lost on the line so far, or dropped since nobody read the port."""
+        """Frames of a port that were lost on the line so far, or dropped because its reader did not read."""
         return self._demultiplexer.lost(name) + self.dropped[name]
 
     def give_keyboard(self, name: str | None) -> None:
-        """Show a port's unfinished lines; None: nobody's."""
+        """Show a port's unfinished lines; None: no port's."""
         self._preferred = name or self._quiet
         self._poke()
 
@@ -161,7 +161,7 @@ class SerialLine(threading.Thread):
 
     @staticmethod
     def _send(stream: socket.socket, waiting: bytearray) -> None:
-        """Send what the stream takes at once; what nobody is there for any more is dropped."""
+        """Send what the stream takes at once; what has no reader any more is dropped."""
         try:
             while waiting:
                 del waiting[: stream.send(waiting)]
