@@ -40,8 +40,8 @@ class SerialLine(threading.Thread):
     """Carries the bytes between `stream`, which stays the caller's to close, and a socket for each port.
 
     ports: the multiplexer's, in its order. quiet: a control channel, which has the keyboard while no person types, so
-    that no unfinished lines are shown. log: gets everything that comes, as it comes. running: the multiplexer has been at
-    work before; without, nothing is sent before it has said something, since a boot loader may be listening.
+    that no unfinished lines are shown. log: gets everything that comes, as it comes. running: the multiplexer has been
+    at work before; without, nothing is sent before it has said something, since a boot loader may be listening.
     """
 
     def __init__(
