@@ -24,6 +24,8 @@ READ = 1 << 14
 MAX_UNREAD = 1 << 18
 """Bytes kept for a port whose reader does not read; what comes beyond is dropped: a guest may write to its control
 channel for ever while no command runs there."""
+MAX_ANSWER = 64 << 20
+"""The same while a command runs: its output may go to a pager that a person reads."""
 
 
 def control(guest: str) -> str:
@@ -66,8 +68,10 @@ class SerialLine(threading.Thread):
         """Who is being given it."""
         self.heard = False
         """Whether a port has said anything."""
-        self.dropped: dict[str | None, int] = dict.fromkeys((*ports, None), 0)
-        """Bytes for ports whose readers did not read."""
+        self._busy: frozenset[str] = frozenset()
+        """Control channels on which a command runs."""
+        self._dropped = dict.fromkeys(ports, 0)
+        """Pieces of answers that were dropped."""
         self._closing = False
         stream.setblocking(False)
         for name in (*ports, None):
@@ -81,8 +85,12 @@ class SerialLine(threading.Thread):
         return self._near[name]
 
     def lost(self, name: str) -> int:
-        """Frames of a port that were lost on the line so far, or dropped because its reader did not read."""
-        return self._demultiplexer.lost(name) + self.dropped[name]
+        """Frames of a port that were lost on the line so far, and pieces of answers that were not read in time."""
+        return self._demultiplexer.lost(name) + self._dropped[name]
+
+    def expect_answer(self, name: str, expected: bool) -> None:
+        """Whether a command runs on this control channel. For one thread at a time on one channel."""
+        self._busy = self._busy | {name} if expected else self._busy - {name}
 
     def give_keyboard(self, name: str | None) -> None:
         """Show a port's unfinished lines; None: no port's."""
@@ -175,8 +183,10 @@ class SerialLine(threading.Thread):
             self.heard |= name is not None
             self._speaks |= name is not None
             waiting = self._to_port[name]
-            if len(waiting) + len(data) > MAX_UNREAD:
-                self.dropped[name] += len(data)
+            answers = name in self._busy
+            if len(waiting) + len(data) > (MAX_ANSWER if answers else MAX_UNREAD):
+                if name is not None and answers:
+                    self._dropped[name] += 1
                 continue
             waiting += data
             self._send(self._far[name], waiting)
