@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* What the console is told; the build generates `const struct console_config console_config`. */
+/* The console's configuration; the build generates `const struct console_config console_config`. */
 
 #include "charq.h"
 

@@ -12,7 +12,7 @@
  * ended, and shown again afterwards with a tail that says "nothing new".
  *
  * Order. Answers to the program at the other end go first. Control channels that were written to lately go
- * before all else, but not more than MUX_AHEAD bytes in a row. Everybody else gets one frame in turn.
+ * before all else, but not more than MUX_AHEAD bytes in a row. All others get one frame in turn.
  *
  * Input. A person's keys go to the console that has the keyboard. Ctrl-\ (0x1c) and one of 0-9, a-z, A-Z
  * gives the keyboard to the port of that number; Ctrl-\ twice sends one. What finds no room waits, and what
@@ -37,7 +37,7 @@
 #define MUX_KEYS "keys" /* body of the frame that lets a person type again */
 #define MUX_TAKEN "taken"
 #define MUX_FULL "full"
-#define MUX_NOTICE "console: nobody reads what is typed here; it is dropped until somebody does"
+#define MUX_NOTICE "console: the guest does not read its input; keys are dropped until it does"
 #define MUX_NEVER UINT64_MAX
 
 /* A control channel goes first for this many bytes after each frame that it was sent: enough for the answers
@@ -46,7 +46,7 @@
 /* Bytes of such channels in a row, then another port that waits gets one frame (up to some 300 bytes): so a
  * console gets an eighth of the line at the least, and an answer takes an eighth longer at the most. */
 #define MUX_AHEAD 2048u
-/* Everybody else together writes at this pace, after a burst. A real line is slower. An emulated one takes
+/* All others together write at this pace, after a burst. A real line is slower. An emulated one takes
  * bytes as fast as the processor writes them, and this domain runs before all guests: without a limit, a
  * guest that prints without pause uses the others' time as well. */
 #define MUX_PACE 65536u  /* bytes in a second */
@@ -91,7 +91,7 @@ struct mux {
     uint64_t patience; /* counter ticks that input may wait for a guest */
     uint64_t second;   /* counter ticks in a second */
     uint64_t paid;     /* when what was written at the limited pace would have been written */
-    bool paused;       /* somebody may have to wait for the pace */
+    bool paused;       /* a port may have to wait for the pace */
     uint32_t ports;
     uint32_t focus;      /* the port that has the keyboard */
     uint32_t open;       /* the port whose unfinished line is the terminal's last one, or MUX_MAX_PORTS */

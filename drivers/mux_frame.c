@@ -50,7 +50,7 @@ static void put_number(uint8_t *out, uint32_t count, uint32_t value)
     }
 }
 
-/* False when one is no digit. */
+/* False when one is not a digit. */
 static bool get_number(const uint8_t *from, uint32_t count, uint64_t *value)
 {
     *value = 0;

@@ -108,7 +108,7 @@ def to_port(port: int, sequence: int, data: bytes) -> tuple[bytes, bytes]:
 def give_keyboard(port: int, sequence: int, *, release: bool = False) -> bytes:
     """A frame that gives a port the keyboard; release: for a person who types.
 
-    The start comes many times: until the first such frame was taken, bytes outside a frame are somebody's keys, and a
+    The start comes many times: until the first such frame was taken, bytes outside a frame are a person's keys, and a
     frame whose start is lost would be typed. Later it would be dropped.
     """
     body = RELEASE if release else b""

@@ -1,6 +1,6 @@
 """The near end of the console multiplexer: one serial line with all guests' consoles on it, taken apart again.
 
-docs/reference/serial-line.md describes the line. Each frame tells its port, and is judged by itself: one with lost or
+docs/reference/serial-line.md describes the line. Each frame tells its port, and is judged alone: one with lost or
 altered bytes is dropped, and nothing that a guest prints can look like the end of a frame. So what comes out of a port
 is what went in there, or less.
 
@@ -20,7 +20,7 @@ HIDE = b"\x1b]77;"
 """What comes before the tail of an unfinished line (`MUX_HIDE`); `SHOW` comes after it."""
 SHOW = b"\a"
 AGAIN = MARK + b"-" * (TAIL - 1)
-"""The tail of a line that is shown again for people, and is no frame."""
+"""The tail of a line that is shown again for people, which is not a frame."""
 MAX_SYSTEM_LINE = 4096
 """Bytes of a line of no port that are kept while its end has not come; longer ones are given in pieces."""
 MAX_WHOLE_LINE = 1 << 16
@@ -71,7 +71,7 @@ class Demultiplexer:
         self._skip = False
         """The line is damaged: what comes up to its end is dropped."""
         self._foreign = False
-        """The line is no port's, and its beginning has been given."""
+        """The line belongs to no port, and its beginning has been given."""
         self.damaged = 0
         """Lines and pieces that were dropped."""
         self.answers: list[Answer] = []

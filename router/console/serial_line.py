@@ -24,6 +24,8 @@ READ = 1 << 14
 MAX_UNREAD = 1 << 18
 """Bytes kept for a port whose reader does not read; what comes beyond is dropped: a guest may write to its control
 channel for ever while no command runs there."""
+MAX_ANSWER = 64 << 20
+"""The same while a command runs: its output may go to a pager that a person reads."""
 
 
 def control(guest: str) -> str:
@@ -39,9 +41,9 @@ def ports(guests: Sequence[str]) -> list[str]:
 class SerialLine(threading.Thread):
     """Carries the bytes between `stream`, which stays the caller's to close, and a socket for each port.
 
-    ports: the multiplexer's, in its order. quiet: a control channel, which gets the keyboard when nobody types, so that
-    no unfinished lines are shown. log: gets everything that comes, as it comes. running: the multiplexer has been at
-    work before; without, nothing is sent before it has said something, since a boot loader may be listening.
+    ports: the multiplexer's, in its order. quiet: a control channel, which has the keyboard while no person types, so
+    that no unfinished lines are shown. log: gets everything that comes, as it comes. running: the multiplexer has been
+    at work before; without, nothing is sent before it has said something, since a boot loader may be listening.
     """
 
     def __init__(
@@ -66,8 +68,10 @@ class SerialLine(threading.Thread):
         """Who is being given it."""
         self.heard = False
         """Whether a port has said anything."""
-        self.dropped: dict[str | None, int] = dict.fromkeys((*ports, None), 0)
-        """Bytes for ports whose readers did not read."""
+        self._busy: frozenset[str] = frozenset()
+        """Control channels on which a command runs."""
+        self._dropped = dict.fromkeys(ports, 0)
+        """Pieces of answers that were dropped."""
         self._closing = False
         stream.setblocking(False)
         for name in (*ports, None):
@@ -81,11 +85,15 @@ class SerialLine(threading.Thread):
         return self._near[name]
 
     def lost(self, name: str) -> int:
-        """Frames of a port that were lost on the line so far, or dropped since nobody read the port."""
-        return self._demultiplexer.lost(name) + self.dropped[name]
+        """Frames of a port that were lost on the line so far, and pieces of answers that were not read in time."""
+        return self._demultiplexer.lost(name) + self._dropped[name]
+
+    def expect_answer(self, name: str, expected: bool) -> None:
+        """Whether a command runs on this control channel. For one thread at a time on one channel."""
+        self._busy = self._busy | {name} if expected else self._busy - {name}
 
     def give_keyboard(self, name: str | None) -> None:
-        """Show a port's unfinished lines; None: nobody's."""
+        """Show a port's unfinished lines; None: no port's."""
         self._preferred = name or self._quiet
         self._poke()
 
@@ -161,7 +169,7 @@ class SerialLine(threading.Thread):
 
     @staticmethod
     def _send(stream: socket.socket, waiting: bytearray) -> None:
-        """Send what the stream takes at once; what nobody is there for any more is dropped."""
+        """Send what the stream takes at once; what has no reader any more is dropped."""
         try:
             while waiting:
                 del waiting[: stream.send(waiting)]
@@ -175,8 +183,10 @@ class SerialLine(threading.Thread):
             self.heard |= name is not None
             self._speaks |= name is not None
             waiting = self._to_port[name]
-            if len(waiting) + len(data) > MAX_UNREAD:
-                self.dropped[name] += len(data)
+            answers = name in self._busy
+            if len(waiting) + len(data) > (MAX_ANSWER if answers else MAX_UNREAD):
+                if name is not None and answers:
+                    self._dropped[name] += 1
                 continue
             waiting += data
             self._send(self._far[name], waiting)

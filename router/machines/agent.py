@@ -42,10 +42,18 @@ class AgentChannel:
     """One guest's control channel over `stream`, which stays the caller's to close. Not for several threads at once.
 
     lost: how many pieces of what the agent said are known to be lost so far, where the channel may lose some.
+    expect_answer: called with True before a command, and with False after it.
     """
 
-    def __init__(self, stream: Stream, guest: str = "guest", lost: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        guest: str = "guest",
+        lost: Callable[[], int] = lambda: 0,
+        expect_answer: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         self._stream = stream
+        self._expect_answer = expect_answer
         self._guest = guest
         self._lost = lost
         self._buffer = b""
@@ -85,6 +93,19 @@ class AgentChannel:
         MachineError is raised; also when it has printed more than MAX_OUTPUT without on_output, and when the channel
         is closed or loses some of the answer.
         """
+        self._expect_answer(True)
+        try:
+            return self._run(command, timeout, on_output, cancelled)
+        finally:
+            self._expect_answer(False)
+
+    def _run(
+        self,
+        command: str,
+        timeout: float,
+        on_output: Callable[[bytes], None] | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> tuple[int, bytes]:
         deadline = time.monotonic() + timeout
         self._discard()
         if not self._greeted:
@@ -150,7 +171,7 @@ class AgentChannel:
         return None
 
     def _discard(self) -> None:
-        """Throw away what has come since the last command: nobody has asked for it."""
+        """Throw away what has come since the last command: no command has asked for it."""
         self._whole.clear()
         self._buffer = b""
         stale = 0

@@ -127,7 +127,10 @@ class LiveSystem(ABC, Generic[G]):
         assert self._line is not None, "the line is shared first"
         console = self._read(guest, self._line.port(guest), f"{guest}.console")
         line, name = self._line, control(guest)
-        return console, AgentChannel(line.port(name), guest, lambda: line.lost(name))
+        agent = AgentChannel(
+            line.port(name), guest, lambda: line.lost(name), lambda expected: line.expect_answer(name, expected)
+        )
+        return console, agent
 
     def give_keyboard(self, guest: str | None) -> None:
         """Show a guest's console as a person who types there needs it; None: nobody types.

@@ -206,7 +206,7 @@ def test_on_a_bad_line_nothing_comes_out_of_a_port_that_did_not_go_in_there(
 
 BYTES_A_SECOND = 11520
 """Of a line at 115,200 baud."""
-FLOODS = {"nobody": (), "consoles": (0, 2, 4), "everybody": (0, 1, 2, 4, 5)}
+FLOODS = {"none": (), "consoles": (0, 2, 4), "all": (0, 1, 2, 4, 5)}
 
 
 def bytes_until_answered(library: Path, answer: bytes, floods: tuple[int, ...]) -> int:
@@ -230,11 +230,11 @@ def bytes_until_answered(library: Path, answer: bytes, floods: tuple[int, ...]) 
     return count
 
 
-@pytest.mark.parametrize("floods", [key for key in FLOODS if key != "nobody"])
+@pytest.mark.parametrize("floods", [key for key in FLOODS if key != "none"])
 def test_beside_floods_answers_are_there_soon(library: Path, floods: str) -> None:
     lone = bytes_until_answered(library, b"7 x 0\n", FLOODS[floods])
     listing = b"".join(b"7 o %s\n" % (b"YWJj" * 100) for _ in range(30)) + b"7 x 0\n"
-    peace, flood = (bytes_until_answered(library, listing, FLOODS[each]) for each in ("nobody", floods))
+    peace, flood = (bytes_until_answered(library, listing, FLOODS[each]) for each in ("none", floods))
     print(f"{floods}: true {lone / BYTES_A_SECOND:.3f} s, a listing {flood / peace:.2f} times its time in peace")
     assert lone < BYTES_A_SECOND / 5
     assert flood < 1.5 * peace

@@ -14,9 +14,9 @@ import pytest
 from router.console.frames import MAX_BODY, escape, seal, to_port, unescape, unseal
 from router.console.line_input import REFUSED_TIMEOUT_S, PortInput
 from router.console.multiplexer import MAX_SYSTEM_LINE, MAX_WHOLE_LINE, Demultiplexer
-from router.console.serial_line import MAX_UNREAD, SerialLine
+from router.console.serial_line import MAX_UNREAD, READ, SerialLine
 from tests.support.fake_mux import FakeMux
-from tests.support.patience import PATIENCE, wait_until
+from tests.support.patience import PATIENCE
 
 PORTS = ("server", "server.control", "client", "client.control")
 CONTROL = ("server.control", "client.control")
@@ -304,8 +304,31 @@ def test_a_port_that_nobody_reads_holds_no_other_up_and_takes_little_memory(line
         far.mux.say("client.control", b"z" * 59)
     far.mux.say("server", b"alive")
     assert read(carried.port("server"), 6) == b"alive\n"
-    assert len(carried._to_port["client.control"]) <= MAX_UNREAD
-    assert wait_until(lambda: carried.lost("client.control") > 0 or carried.dropped["client.control"] == 0)
+    assert MAX_UNREAD - READ < len(carried._to_port["client.control"]) <= MAX_UNREAD
+    assert carried.lost("client.control") == 0, "no command ran"
+
+
+def test_an_answer_that_is_read_late_is_kept(line: tuple[SerialLine, FarEnd]) -> None:
+    carried, far = line
+    carried.expect_answer("client.control", True)
+    for _ in range(8000):
+        far.mux.say("client.control", b"z" * 59)
+    assert read(carried.port("client.control"), 8000 * 60) == (b"z" * 59 + b"\n") * 8000
+    assert carried.lost("client.control") == 0
+
+
+def test_an_answer_that_is_not_read_is_bounded_and_counted(
+    line: tuple[SerialLine, FarEnd], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.console.serial_line.MAX_ANSWER", 1000)
+    carried, far = line
+    carried.expect_answer("client.control", True)
+    for _ in range(8000):
+        far.mux.say("client.control", b"z" * 59)
+    far.mux.say("server", b"alive")
+    assert read(carried.port("server"), 6) == b"alive\n"
+    assert len(carried._to_port["client.control"]) <= 1000
+    assert carried.lost("client.control") > 0
 
 
 def test_the_ports_end_when_the_line_does(line: tuple[SerialLine, FarEnd]) -> None:
