@@ -51,5 +51,5 @@ def test_the_model_checker_finds_no_counterexample(proof: str, unwind: int) -> N
 @pytest.mark.timeout(1300)
 @pytest.mark.parametrize("proof", ["segments", "completion"])
 def test_a_receivers_device_changes_nothing_that_was_judged(proof: str) -> None:
-    """For any metadata and any bytes of a frame of up to 60 bytes, to a driver with any features."""
+    """For any metadata and any bytes of a frame of up to 60 bytes."""
     prove(proof, 35, OFFLOAD_SOURCES)
