@@ -264,7 +264,6 @@ static inline void settle(void)
     bool again = true;
     while (again) {
         uint64_t wake;
-        again = false;
         for (uint32_t i = 0; i < GUESTS; i++) {
             virtio_net_run(&guests[i].net);
         }
