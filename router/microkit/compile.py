@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,14 +20,6 @@ from router.microkit.programs import ROOT, Program, programs
 from router.microkit.sdk import BUILD_INPUTS
 from router.microkit.toolchain import FLAGS, LINK, Toolchain, find_toolchain
 from router.plan.models import SystemPlan
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Bytes of a program's loaded segments: what its file brings (text and data), and what is zeroed beside it."""
-
-    loaded: int
-    zeroed: int
 
 
 @dataclass(frozen=True)
@@ -171,20 +162,3 @@ def compile_programs(
     run_steps(compiles, log)
     run_steps(links, log)
     return {program.name: step.product for program, step in zip(objects, links, strict=True)}
-
-
-PT_LOAD = 1
-
-
-def sizes(program: Path) -> Sizes:
-    """The sizes of a program's segments, from its ELF headers (System V ABI, chapter 5)."""
-    raw = program.read_bytes()
-    (table,) = struct.unpack_from("<Q", raw, 32)
-    entry, count = struct.unpack_from("<HH", raw, 54)
-    loaded = zeroed = 0
-    for place in range(table, table + entry * count, entry):
-        kind, _, _, _, _, in_file, in_memory, _ = struct.unpack_from("<IIQQQQQQ", raw, place)
-        if kind == PT_LOAD:
-            loaded += in_file
-            zeroed += in_memory - in_file
-    return Sizes(loaded, zeroed)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from router import files
 from router.errors import HostError
-from router.microkit.compile import Sizes, compile_programs, digest, sizes
+from router.microkit.compile import compile_programs, digest
 from router.microkit.configuration import Loaded, render_configuration
+from router.microkit.elf import Sizes, sizes
 from router.microkit.guard import CODE, guarded
 from router.microkit.sdk import Sdk
 from router.plan.models import SystemPlan
@@ -86,11 +87,26 @@ def payloads(plan: SystemPlan, folder: Path) -> list[Path]:
 
 def run_tool(plan: SystemPlan, sdk: Sdk, folder: Path) -> None:
     """Run `microkit`; its outputs get their names only when it succeeds. HostError with its words otherwise."""
-    log = folder / "objects" / "microkit.log"
     image, report = folder / f".{IMAGE}.new", folder / f".{REPORT}.new"
+    log = folder / "objects" / "microkit.log"
+    try:
+        call_tool(plan, sdk, folder / f"{plan.name}.system", folder, ["-o", str(image), "-r", str(report)], log)
+    except HostError:
+        image.unlink(missing_ok=True)
+        report.unlink(missing_ok=True)
+        raise
+    image.write_bytes(guarded(image.read_bytes()))
+    image.replace(folder / IMAGE)
+    report.replace(folder / REPORT)
+
+
+def call_tool(plan: SystemPlan, sdk: Sdk, system: Path, folder: Path, outputs: list[str], log: Path) -> None:
+    """Run `microkit` on a system description with the programs and payloads of a build folder.
+
+    HostError with its words when it fails; all that it says goes to `log`.
+    """
     # The description comes first: the search path takes all words that follow it.
-    command = [str(sdk.tool), str(folder / f"{plan.name}.system")]
-    command += ["--board", plan.board.microkit, "--config", plan.config, "-o", str(image), "-r", str(report)]
+    command = [str(sdk.tool), str(system), "--board", plan.board.microkit, "--config", plan.config, *outputs]
     command += ["--search-path", str(folder), str(folder / "programs")]
     run = subprocess.run(
         command,
@@ -102,15 +118,10 @@ def run_tool(plan: SystemPlan, sdk: Sdk, folder: Path) -> None:
     )
     log.write_text(f"$ {' '.join(command)}\n{run.stdout}{run.stderr}")
     if run.returncode:
-        image.unlink(missing_ok=True)
-        report.unlink(missing_ok=True)
         raise HostError(
             f"the microkit tool of SDK {sdk.version} fails: {first_error(run.stderr or run.stdout, run.returncode)}",
             hint=f"all it says: {log}",
         )
-    image.write_bytes(guarded(image.read_bytes()))
-    image.replace(folder / IMAGE)
-    report.replace(folder / REPORT)
 
 
 def first_error(output: str, code: int) -> str:

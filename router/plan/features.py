@@ -18,6 +18,8 @@ class SdkFeatures:
     """Stock kernels that forward SMC calls: `smc="true"`."""
     prefill: bool
     """`prefill_path` on memory regions."""
+    capabilities: bool = False
+    """The tool writes the image's capability specification in the form that `router.microkit.capdl` reads."""
     one_block: bool = False
     """The tool takes all pages of one size that have no physical address from a single block of free RAM."""
 
@@ -31,7 +33,7 @@ KNOWN = (
     SdkFeatures("2.0.1", cores=False, smc=False, prefill=False, one_block=True),
     SdkFeatures("2.1.0", cores=True, smc=True, prefill=False),
     SdkFeatures("2.2.0", cores=True, smc=True, prefill=True),
-    SdkFeatures("2.3.0", cores=True, smc=True, prefill=True),
+    SdkFeatures("2.3.0", cores=True, smc=True, prefill=True, capabilities=True),
 )
 """Oldest first."""
 NEWEST = KNOWN[-1]
