@@ -14,6 +14,7 @@ from router.isolation.facts import (
     MONITOR,
     Fact,
     Kind,
+    bound_text,
     guest_label,
     irq_text,
     memory_text,
@@ -25,6 +26,7 @@ from router.isolation.facts import (
     thread_text,
     vcpu_label,
 )
+from router.isolation.owners import CSPACE, NOTIFICATION, SCHEDULING, VCPU, VSPACE
 from router.microkit.elf import Segment
 from router.plan.models import PAGE, End, Map, ProtectionDomain, VirtualMachine
 
@@ -41,7 +43,7 @@ def expected_facts(declared: Declared, programs: Mapping[str, Sequence[Segment]]
     """All facts of a system that is as it says, sorted.
 
     programs: the segments of each domain's program by the domain's name, and of the Monitor's by `MONITOR`.
-    benchmark: whether the kernel is one for benchmarks, with which domains hold their own threads.
+    benchmark: whether domains hold their own threads, as they do with the configuration of that name.
     """
     found = list(monitor_facts(declared, programs[MONITOR]))
     called = {end.pd for each in declared.channels for end, caller in both_ways(each.ends) if caller.pp}
@@ -72,6 +74,7 @@ def monitor_facts(declared: Declared, program: Sequence[Segment]) -> Iterator[Fa
         "",
         thread_text((MONITOR_PRIORITY, MONITOR_PRIORITY), 0, BUDGET_US, BUDGET_US, True, True, 0),
     )
+    yield Fact(MONITOR, Kind.BOUND, "", bound_text((CSPACE, VSPACE, SCHEDULING)))
     yield Fact(MONITOR, Kind.INPUT, "", message_text("endpoint", MONITOR, MONITOR, 0, MESSAGE_RIGHTS))
     yield Fact(MONITOR, Kind.REPLY, "", object_text("reply object", MONITOR, MONITOR))
     yield from program_facts(MONITOR, program, MONITOR_STACK)
@@ -103,6 +106,7 @@ def domain_facts(
     name, core = pd.name, pd.cpu or 0
     priorities = (pd.priority, pd.priority)
     yield Fact(name, Kind.THREAD, "", thread_text(priorities, core, *times(pd.budget, pd.period), True, True, 0))
+    yield Fact(name, Kind.BOUND, "", bound_text((CSPACE, VSPACE, SCHEDULING, NOTIFICATION)))
     faults = message_text("endpoint", MONITOR, name, number + 1, MESSAGE_RIGHTS)
     yield Fact(name, Kind.FAULTS, "", faults)
     yield Fact(name, Kind.FAULTS, "(also as a capability)", faults)
@@ -128,6 +132,7 @@ def guest_facts(pd: ProtectionDomain, vm: VirtualMachine) -> Iterator[Fact]:
         priorities = (vm.priority, vm.priority)
         how = thread_text(priorities, core, *times(vm.budget, vm.period), False, True, 0)
         yield Fact(holder, Kind.THREAD, name, how)
+        yield Fact(holder, Kind.BOUND, name, bound_text((CSPACE, VSPACE, SCHEDULING, VCPU)))
         badge = FAULT_BADGE | vcpu.id
         yield Fact(holder, Kind.FAULTS, name, message_text("endpoint", pd.name, label, badge, MESSAGE_RIGHTS))
         yield Fact(holder, Kind.OWN, f"message buffer {name}", f"{own_text('rw', PAGE)}, mapped nowhere")

@@ -5,6 +5,7 @@ The texts are made here and nowhere else, so that equal facts from different sou
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,6 +32,7 @@ class Kind(StrEnum):
     VCPU_THREAD = "thread of vCPU"
     THREAD_CAP = "thread capability"
     THREAD = "runs as"
+    BOUND = "is bound to"
     FAULTS = "faults go to"
     INPUT = "receives on"
     REPLY = "replies by"
@@ -119,6 +121,15 @@ def thread_text(
         f"{'starts at boot' if starts else 'starts when told'}{'' if fpu else ', no FPU'}"
         f"{f', domain {domain}' if domain else ''}"
     )
+
+
+BOUND_OBJECTS = {0: "table", 1: "address space", 6: "scheduling context", 8: "notification", 9: "vCPU"}
+"""What a thread is bound to besides its message buffer and the endpoint of its faults, by the slot."""
+
+
+def bound_text(slots: Iterable[int]) -> str:
+    """What of its own a thread is bound to."""
+    return "its own " + ", ".join(BOUND_OBJECTS[slot] for slot in sorted(slots))
 
 
 def runs(pages: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:

@@ -10,6 +10,7 @@ from router.isolation.facts import (
     MONITOR,
     Fact,
     Kind,
+    bound_text,
     irq_text,
     memory_text,
     message_text,
@@ -20,7 +21,6 @@ from router.isolation.facts import (
 )
 from router.isolation.owners import BUFFER, CSPACE, FAULTS, NOTIFICATION, SCHEDULING, UNOWNED, VCPU, VSPACE, Thread
 from router.isolation.spaces import (
-    Page,
     Stretch,
     frame_rights,
     frame_size,
@@ -116,45 +116,53 @@ class Reading:
             not tcb.extra["fpu_disabled"],
             tcb.number("domain") if tcb.extra["domain"] is not None else 0,
         )
+        if tcb.extra["master_fault_ep"] is not None:
+            how += f", faults in slot {tcb.extra['master_fault_ep']}"
         yield Fact(holder, Kind.THREAD, vcpu, how)
+        own = [slot for slot, cap in tcb.slots.items() if self.is_own(thread, slot, cap)]
+        yield Fact(holder, Kind.BOUND, vcpu, bound_text(own))
         for slot, cap in tcb.slots.items():
-            fact = self.bound_fact(thread, slot, cap, vcpu)
-            if fact is not None:
-                yield fact
+            if slot not in own:
+                yield self.bound_fact(thread, slot, cap, vcpu)
 
-    def bound_fact(self, thread: Thread, slot: int, cap: Cap, vcpu: str) -> Fact | None:
-        """What the capability in a thread's slot says, None where it is as it always is or another fact says it."""
+    def is_own(self, thread: Thread, slot: int, cap: Cap) -> bool:
+        """Whether a thread is bound to an object of its own, of the kind that belongs there, as the tool does it."""
+        kinds = {CSPACE: "CNode", VSPACE: "PageTable", SCHEDULING: "SchedContext", NOTIFICATION: "Notification"}
+        if cap.kind != {**kinds, VCPU: "VCpu"}.get(slot) or cap.badge:
+            return False
+        whose = thread.holder if slot == VSPACE else thread.label
+        return self.owner(cap.object) == whose and (slot != NOTIFICATION or cap.rights == ("read", "write"))
+
+    def bound_fact(self, thread: Thread, slot: int, cap: Cap, vcpu: str) -> Fact:
+        """What any other capability in a thread's slot says."""
         holder = thread.holder
         if slot == FAULTS:
             return Fact(holder, Kind.FAULTS, vcpu, self.describe(cap, thread.label))
         if slot == BUFFER and cap.kind == "Frame":
-            frame = self.spec.objects[cap.object]
-            where = self.places.get(frame.id, [])
-            place = "mapped nowhere" if not where else f"mapped by {', '.join(where)}"
-            if thread.vcpu is None:
-                at = [p for p in self.own_pages(thread) if p.frame.id == frame.id]
-                right = [p.vaddr for p in at] == [thread.tcb.number("ipc_buffer_addr")] and where == [holder]
-                place = "mapped by itself alone" if right else place
-            whose = self.owner(frame.id)
-            shared = "" if whose == thread.label else f", {whose}"
-            how = f"{own_text(frame_rights(cap), frame_size(frame))}, {place}{shared}"
-            return Fact(holder, Kind.OWN, f"message buffer {vcpu}".rstrip(), how)
-        expected = {SCHEDULING: "SchedContext", NOTIFICATION: "Notification", VCPU: "VCpu", CSPACE: "CNode"}
-        if slot == VSPACE and cap.kind == "PageTable" and self.owner(cap.object) == holder:
-            return None
-        plain = not cap.badge and slot in expected and cap.kind == expected[slot]
-        if plain and self.owner(cap.object) == thread.label and self.as_made(cap):
-            return None
+            return Fact(holder, Kind.OWN, f"message buffer {vcpu}".rstrip(), self.buffer(thread, cap))
         return Fact(holder, Kind.OTHER, f"bound in slot {slot} {vcpu}".rstrip(), self.describe(cap, thread.label))
 
-    def as_made(self, cap: Cap) -> bool:
-        """A notification that a thread is bound to is its own to read and write."""
-        return cap.kind != "Notification" or cap.rights == ("read", "write")
-
-    def own_pages(self, thread: Thread) -> list[Page]:
-        """All pages of a thread's address space."""
+    def buffer(self, thread: Thread, cap: Cap) -> str:
+        """The frame of a thread's messages: a domain has it mapped, at one place and with the same rights."""
+        frame, rights = self.spec.objects[cap.object], frame_rights(cap)
+        where = self.places.get(frame.id, [])
         space = thread.tcb.slots.get(VSPACE)
-        return list(pages(self.spec, space.object)) if space is not None else []
+        mine = [page for page in pages(self.spec, space.object) if page.frame is frame] if space is not None else []
+        right = [(page.vaddr, page.rights, page.cached) for page in mine] == [
+            (thread.tcb.number("ipc_buffer_addr"), rights, True)
+        ]
+        if where == [thread.holder] and right:
+            place = "mapped by itself alone"
+        elif where:
+            place = f"mapped by {', '.join(where)}" + "".join(f", {page.rights} at {page.vaddr:#x}" for page in mine)
+        else:
+            place = "mapped nowhere"
+        whose = self.owner(frame.id)
+        return (
+            f"{own_text(rights, frame_size(frame))}, {place}{'' if cap.cached else ', uncached'}"
+            f"{'' if whose == thread.label else f', {whose}'}"
+            f"{'' if frame.paddr is None else f', physical {frame.paddr:#x}'}"
+        )
 
     def table_facts(self, thread: Thread) -> Iterator[Fact]:
         """Every capability that a thread can name."""

@@ -13,7 +13,7 @@ from router.microkit.capdl import Cap, KernelObject, Specification
 CSPACE, VSPACE, BUFFER, FAULTS, SCHEDULING, NOTIFICATION, VCPU = 0, 1, 4, 5, 6, 8, 9
 INPUT_SLOT, REPLY_SLOT, MONITOR_REPLY_SLOT = 1, 4, 2
 """Slots of a protection domain's table where it receives, and of the reply object (capdl/builder.rs)."""
-UNOWNED = "nobody"
+UNOWNED = "no thread"
 
 
 @dataclass(frozen=True)

@@ -247,6 +247,11 @@ def parse_specification(text: str | bytes) -> Specification:
     names = {each.name for each in objects}
     if len(names) != len(objects):
         raise malformed("two objects have one name", "objects")
+    for one in objects:
+        for slot, cap in one.slots.items():
+            # The capability of an interrupt is called its handler.
+            if objects[cap.object].kind != cap.kind.removesuffix("Handler"):
+                raise malformed(f"a {cap.kind} that is a {objects[cap.object].kind}", f"{one.name}, slot {slot}")
     irqs: dict[int, int] = {}
     for each in listed(fields["irqs"], "irqs"):
         entry = mapping(each, "irqs", {"irq", "handler"})
