@@ -93,8 +93,8 @@ def image_isolation(planned: Planned, folder: Path, progress: _common.Progress) 
     from router.microkit.capabilities import require_capabilities
     from router.pipeline.build import build
 
-    _common.require_sdk(planned)
     require_capabilities(planned.plan.sdk)
+    _common.require_sdk(planned)
     try:
         built = build(planned, folder, files.cache_folder(), progress)
     finally:

@@ -43,9 +43,10 @@ def read_capabilities(plan: SystemPlan, sdk: Sdk, folder: Path) -> Specification
         made, report, image = Path(scratch) / SPECIFICATION, Path(scratch) / REPORT, Path(scratch) / "unused.img"
         outputs = ["-o", str(image), "-r", str(report), "--capdl-json", str(made)]
         call_tool(plan, sdk, bare, folder, outputs, objects / "capabilities.log")
-        found = parse_specification(made.read_bytes())
+        raw = made.read_bytes()
+        found = parse_specification(raw)
         compare_reports((folder / REPORT).read_text(), report.read_text(), found)
-        made.replace(objects / SPECIFICATION)
+        files.write(objects / SPECIFICATION, raw)
     return found
 
 

@@ -47,8 +47,7 @@ def image_isolation(proof: Proof, described: Isolation) -> Isolation:
     return Isolation(
         holders=tuple(order),
         regions=regions,
-        source=f"from the capabilities of the image, Microkit {proof.sdk} ({len(proof.facts)} facts, the same as "
-        "from the .system text and from the plan)",
+        source=f"from the capabilities of the image, Microkit {proof.sdk}",
         powers=tuple((label, words_of(label, proof.facts)) for label in (*holders, MONITOR)),
         findings=tuple(findings(proof.facts)),
         capabilities=tuple((fact.holder, fact.what, fact.how) for fact in proof.facts),
@@ -96,6 +95,7 @@ def power_of(fact: Fact) -> tuple[str, str] | None:
 
 def findings(facts: tuple[Fact, ...]) -> Iterator[str]:
     """What the capabilities mean beyond what a description says."""
+    yield f"{len(facts)} facts follow from the capabilities, the same as from the .system text and from the plan"
     held = [fact.name.removeprefix("of ") for fact in facts if fact.holder == MONITOR and fact.kind is Kind.THREAD_CAP]
     if held:
         yield f"Microkit's Monitor holds the threads of all others, and maps none of their memory: {', '.join(held)}"
