@@ -69,7 +69,8 @@ def build_boot_image(
     used = [folder / f"{plan.name}.system", *built.values(), *payloads(plan, folder), sdk.tool]
     used += sorted((board_dir / "elf").iterdir())
     inputs = digest([str(sdk.path), str(CODE), *(part for path in used for part in (str(path), files.sha256(path)))])
-    if not (image.is_file() and stamp.is_file() and stamp.read_text() == inputs):
+    made = image.is_file() and (folder / REPORT).is_file() and stamp.is_file()
+    if not (made and stamp.read_text() == inputs):
         progress(f"making {IMAGE} with Microkit SDK {sdk.version}")
         stamp.unlink(missing_ok=True)
         image.unlink(missing_ok=True)

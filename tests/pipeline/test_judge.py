@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from router.cli import main
 from router.isolation.compare import IsolationError
 from router.microkit.image import IMAGE
 from router.pipeline.build import judge_image
@@ -31,6 +32,25 @@ def test_an_image_with_another_right_is_removed_and_the_right_is_named(tmp_path:
     with pytest.raises(IsolationError, match="console, interrupt on channel 0: the image: interrupt 33"):
         judge_image(other, sdk, tmp_path)
     assert not (tmp_path / IMAGE).exists()
+
+
+def test_the_error_goes_to_the_user_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_shipped("qemu")
+    sdk = made(plan, tmp_path)
+
+    def judged(*_: object, **__: object) -> None:
+        judge_image(plan.but(channels=plan.channels[1:]), sdk, tmp_path)
+
+    monkeypatch.setattr("router.pipeline.build.build", judged)
+    monkeypatch.setattr("router.microkit.capabilities.require_capabilities", lambda _: None)
+    assert main(["check", "qemu.yaml", "--isolation", "--from-image", "--json", "-o", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "console, calls by channel 61: the image: endpoint, timer, badge 0x800000000000003d" in said.err
+    assert "the plan: nothing" in said.err
+    assert "Traceback" not in said.err
 
 
 def test_an_sdk_that_does_not_tell_the_capabilities_is_not_asked(tmp_path: Path) -> None:
