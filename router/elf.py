@@ -29,7 +29,13 @@ class Segment:
     address: int
     data: bytes
     memory_size: int
-    executable: bool
+    rights: str
+    """Of `rwx`."""
+
+    @property
+    def executable(self) -> bool:
+        """Whether its bytes are instructions."""
+        return "x" in self.rights
 
 
 def is_elf(data: bytes) -> bool:
@@ -41,9 +47,14 @@ def segments(data: bytes) -> list[Segment]:
     """The loaded segments (PT_LOAD) of a program, in the file's order."""
     with _opened(data) as elf:
         return [
-            Segment(each["p_vaddr"], each.data(), each["p_memsz"], bool(each["p_flags"] & 1))
+            Segment(each["p_vaddr"], each.data(), each["p_memsz"], _rights(each["p_flags"]))
             for each in elf.iter_segments("PT_LOAD")
         ]
+
+
+def _rights(flags: int) -> str:
+    """The bits of p_flags (System V ABI, chapter 5) in the order in which rights are written."""
+    return "".join(letter for bit, letter in ((4, "r"), (2, "w"), (1, "x")) if flags & bit)
 
 
 def section(data: bytes, name: str) -> bytes:

@@ -77,5 +77,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         _common.say("programs", built.loader_image.program_summary())
         _common.say("microkit", built.loader_image.summary())
+        source = built.isolation.source if built.isolation else "from the .system text: SDKs before 2.3.0 tell no more"
+        _common.say("isolation", f"derived {source}")
     _common.say("built", f"{built.folder}/ in {time.monotonic() - start:.1f} s; look at {built.folder}/report.html")
     return 0

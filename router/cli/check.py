@@ -1,14 +1,21 @@
-"""Read a description, plan the system and prove the plan's invariants. Writes nothing.
+"""Read a description, plan the system and prove the plan's invariants. Writes nothing, except with --from-image.
 
-Exit code 0 when the system can be built, 2 when the description is wrong.
+Exit code 0 when the system can be built, 2 when the description is wrong, 1 when an image gives other rights than its
+description says.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from router.cli import _common
+
+if TYPE_CHECKING:
+    from router.pipeline.inputs import Planned
+    from router.report.isolation import Isolation
 
 NAME = "check"
 HELP = "read, plan and check a description"
@@ -16,6 +23,14 @@ HELP = "read, plan and check a description"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--isolation", action="store_true", help="show who can read, write and execute what")
+    parser.add_argument(
+        "--from-image",
+        action="store_true",
+        help="with --isolation: build the image and show it by its capabilities (Microkit SDK 2.3.0)",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", help="the build folder of --from-image (default: build/SYSTEM)"
+    )
     parser.add_argument("--closure", action="store_true", help="show what each guest owns of the board, and why")
     parser.add_argument("--picture", metavar="FILE", help="write a picture of the system (SVG)")
     parser.add_argument("--list", action="store_true", help="list the invariants that are checked")
@@ -37,20 +52,28 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.file is None:
         raise DescriptionError("no description is named", hint="router check FILE, or router check --list")
-    planned = _common.plan(args.file, _common.Progress(quiet=args.json))
+    for option in ("from_image", "output"):
+        if getattr(args, option) and not (args.isolation and args.from_image):
+            needed = "--isolation" if args.from_image else "--isolation --from-image"
+            raise DescriptionError(
+                f"--{option.replace('_', '-')} needs {needed}", hint="router check FILE --isolation --from-image"
+            )
+    progress = _common.Progress(quiet=args.json)
+    planned = _common.plan(args.file, progress)
     if args.picture:
-        from pathlib import Path
-
         from router import files
         from router.report import topology_svg
 
         files.write(Path(args.picture), topology_svg(planned.plan))
     if args.isolation:
         from router.microkit.system import render_system
-        from router.report.isolation import isolation_json, isolation_text
+        from router.report.isolation import isolation_json, isolation_text, parse_isolation
 
-        text = render_system(planned.plan)
-        print(isolation_json(text, planned.plan.notes) if args.json else isolation_text(text))
+        if args.from_image:
+            isolation = image_isolation(planned, _common.build_folder(args, planned.plan.name), progress)
+        else:
+            isolation = parse_isolation(render_system(planned.plan))
+        print(isolation_json(isolation, planned.plan.notes) if args.json else isolation_text(isolation))
         for note in planned.plan.notes:
             if not args.json:
                 _common.say("note", note)
@@ -62,6 +85,22 @@ def run(args: argparse.Namespace) -> int:
         return 0
     summary(planned, closure=args.closure)
     return 0
+
+
+def image_isolation(planned: Planned, folder: Path, progress: _common.Progress) -> Isolation:
+    """Who may do what in the image, which is built if it is not there or not this system's."""
+    from router import files
+    from router.microkit.capabilities import require_capabilities
+    from router.pipeline.build import build
+
+    require_capabilities(planned.plan.sdk)
+    _common.require_sdk(planned)
+    try:
+        built = build(planned, folder, files.cache_folder(), progress)
+    finally:
+        progress.done()
+    assert built.isolation is not None, "an SDK that tells the capabilities was required"
+    return built.isolation
 
 
 def summary(planned: object, closure: bool) -> None:

@@ -30,6 +30,8 @@ class SdkFeatures:
     """Stock kernels that forward SMC calls: `smc="true"`."""
     prefill: bool
     """`prefill_path` on memory regions."""
+    capabilities: bool = False
+    """The tool writes the image's capability specification in the form that `router.microkit.capdl` reads."""
     one_block: bool = False
     """The tool takes all pages of one size that have no physical address from a single block of free RAM."""
     par_el1: bool = False
@@ -47,7 +49,15 @@ KNOWN = (
     SdkFeatures(SdkVersion.V2_0_1.value, cores=False, smc=False, prefill=False, one_block=True),
     SdkFeatures(SdkVersion.V2_1_0.value, cores=True, smc=True, prefill=False),
     SdkFeatures(SdkVersion.V2_2_0.value, cores=True, smc=True, prefill=True),
-    SdkFeatures(SdkVersion.V2_3_0.value, cores=True, smc=True, prefill=True, par_el1=True, keeps_deferred=True),
+    SdkFeatures(
+        SdkVersion.V2_3_0.value,
+        cores=True,
+        smc=True,
+        prefill=True,
+        capabilities=True,
+        par_el1=True,
+        keeps_deferred=True,
+    ),
 )
 """Oldest first."""
 NEWEST = KNOWN[-1]

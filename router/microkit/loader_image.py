@@ -71,7 +71,8 @@ def build_loader_image(
     used += sorted((board_dir / "elf").iterdir())
     guard = guard_code(folder / "objects")
     inputs = digest([str(sdk.path), guard, *(part for path in used for part in (str(path), files.sha256(path)))])
-    if not (image.is_file() and stamp.is_file() and stamp.read_text() == inputs):
+    made = image.is_file() and (folder / REPORT).is_file() and stamp.is_file()
+    if not (made and stamp.read_text() == inputs):
         progress(f"making {IMAGE} with Microkit SDK {sdk.version}")
         stamp.unlink(missing_ok=True)
         image.unlink(missing_ok=True)
@@ -92,11 +93,26 @@ def run_tool(plan: SystemPlan, sdk: Sdk, folder: Path, guard: bytes) -> None:
 
     guard: the code that goes in front of the boot loader (`router.microkit.guard`).
     """
-    log = folder / "objects" / "microkit.log"
     image, report = folder / f".{IMAGE}.new", folder / f".{REPORT}.new"
+    log = folder / "objects" / "microkit.log"
+    try:
+        call_tool(plan, sdk, folder / f"{plan.name}.system", folder, ["-o", str(image), "-r", str(report)], log)
+    except HostError:
+        image.unlink(missing_ok=True)
+        report.unlink(missing_ok=True)
+        raise
+    image.write_bytes(guarded(image.read_bytes(), guard))
+    image.replace(folder / IMAGE)
+    report.replace(folder / REPORT)
+
+
+def call_tool(plan: SystemPlan, sdk: Sdk, system: Path, folder: Path, outputs: list[str], log: Path) -> None:
+    """Run `microkit` on a system description with the programs and payloads of a build folder.
+
+    HostError with its words when it fails; all that it says goes to `log`.
+    """
     # The description comes first: the search path takes all words that follow it.
-    command = [str(sdk.tool), str(folder / f"{plan.name}.system")]
-    command += ["--board", plan.board.microkit, "--config", plan.config, "-o", str(image), "-r", str(report)]
+    command = [str(sdk.tool), str(system), "--board", plan.board.microkit, "--config", plan.config, *outputs]
     command += ["--search-path", str(folder), str(folder / "programs")]
     run = subprocess.run(
         command,
@@ -108,15 +124,10 @@ def run_tool(plan: SystemPlan, sdk: Sdk, folder: Path, guard: bytes) -> None:
     )
     log.write_text(f"$ {' '.join(command)}\n{run.stdout}{run.stderr}")
     if run.returncode:
-        image.unlink(missing_ok=True)
-        report.unlink(missing_ok=True)
         raise HostError(
             f"the microkit tool of SDK {sdk.version} fails: {first_error(run.stderr or run.stdout, run.returncode)}",
             hint=f"all it says: {log}",
         )
-    image.write_bytes(guarded(image.read_bytes(), guard))
-    image.replace(folder / IMAGE)
-    report.replace(folder / REPORT)
 
 
 def first_error(output: str, code: int) -> str:

@@ -19,12 +19,16 @@ from pathlib import Path
 from router import files
 from router.checks import check_plan
 from router.description.models import ImageFiles
+from router.description.sdk_versions import sdk_features
 from router.devicetree import AddressRange, GuestGic, GuestTreeSpec, Tree, VirtioSlot, client_tree, server_tree
 from router.errors import DescriptionError
 from router.guests import GuestImage, build_image
+from router.isolation.compare import IsolationError
+from router.isolation.proof import prove
 from router.linux_boot import HEADER_SIZE, NotAKernelImage, read_kernel_header
 from router.microkit.configuration import Loaded
 from router.microkit.loader_image import LoaderImage, build_loader_image, discard
+from router.microkit.sdk import Sdk
 from router.microkit.system import render_system
 from router.pipeline.inputs import Planned, Progress, lock_file, report
 from router.pipeline.layout import GuestFiles, GuestLayout, place
@@ -34,6 +38,8 @@ from router.plan.domains import payload_files
 from router.plan.models import GuestPlan, SystemPlan
 from router.plan.system import plan_system
 from router.report import plan_json, report_html
+from router.report.image import image_isolation
+from router.report.isolation import Isolation, parse_isolation
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Built:
     images: dict[str, GuestImage]
     loader_image: LoaderImage | None = None
     """None without an SDK, or when only what a split run needs was asked for."""
+    isolation: Isolation | None = None
+    """Who may do what in the boot image, where the SDK tells its capabilities."""
 
 
 def guest_tree_spec(plan: SystemPlan, guest: GuestPlan, layout: GuestLayout | None) -> GuestTreeSpec:
@@ -155,15 +163,33 @@ def build(
     report(planned.loaded, check_plan(plan))
     files.write(folder / f"{plan.name}.system", render_system(plan))
     files.write(folder / "plan.json", plan_json(plan))
-    files.write(folder / "report.html", report_html(plan))
-    image = None
-    if planned.sdk is None:
-        discard(folder)
-    elif loader_image:
-        loaded = {name: load_places(each) for name, each in placed.items()}
-        image = build_loader_image(plan, planned.sdk, loaded, folder, progress)
+    image, isolation = None, None
+    try:
+        if planned.sdk is None:
+            discard(folder)
+        elif loader_image:
+            loaded = {name: load_places(each) for name, each in placed.items()}
+            image = build_loader_image(plan, planned.sdk, loaded, folder, progress)
+            isolation = judge_image(plan, planned.sdk, folder)
+    finally:
+        files.write(folder / "report.html", report_html(plan, isolation))
     files.write(folder / "manifest.json", manifest(planned, plan, images, folder))
-    return Built(folder, plan, placed, images, image)
+    return Built(folder, plan, placed, images, image, isolation)
+
+
+def judge_image(plan: SystemPlan, sdk: Sdk, folder: Path) -> Isolation | None:
+    """Who may do what in the image of a build folder; None where the SDK does not tell the capabilities.
+
+    IsolationError, and no image any more, when that is not what the description says.
+    """
+    if not sdk_features(sdk.version).capabilities:
+        return None
+    try:
+        proof = prove(plan, sdk, folder)
+    except IsolationError:
+        discard(folder)
+        raise
+    return image_isolation(proof, parse_isolation(render_system(plan)))
 
 
 def load_places(guest: GuestFiles) -> Loaded:

@@ -3,6 +3,7 @@
 
 Of the plan nothing is believed here: if the renderer wrote a map that the plan does not have, this shows it.
 Each protection domain also has its own program, stack and message buffer, which no other domain maps.
+`router.report.image` derives the same matrix from the capabilities of the image that boots.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from router.errors import HostError
 from router.words import size_text
 
+TEXT = "from the .system text"
+"""Where a matrix comes from that this module derives."""
 WIDTH = 132
 """Columns of a terminal up to which the matrix is printed as a table."""
 
@@ -74,6 +77,14 @@ class Isolation:
 
     holders: tuple[AddressSpace, ...]
     regions: tuple[Region, ...]
+    source: str = TEXT
+    """What it was derived from, for people."""
+    powers: tuple[tuple[str, str], ...] = ()
+    """What each holder may do apart from memory, where that is known: its label, and words for it."""
+    findings: tuple[str, ...] = ()
+    """What follows from the powers, a sentence each."""
+    capabilities: tuple[tuple[str, str, str], ...] = ()
+    """Where they are known, all that is held: who, what, how."""
 
     @property
     def guests(self) -> tuple[AddressSpace, ...]:
@@ -147,6 +158,7 @@ def statements(isolation: Isolation) -> Iterator[str]:
         ]
         if heard:
             yield f"{holder.label} reads what others write: {', '.join(heard)}"
+    yield from isolation.findings
 
 
 def table(isolation: Isolation) -> Iterator[str]:
@@ -172,23 +184,31 @@ def rows(isolation: Isolation) -> Iterator[str]:
         yield f"{region.name:<{names}}  {region.place:<{places}}  {who}"
 
 
-def isolation_text(text: str, notes: Iterable[str] = ()) -> str:
-    """The access matrix of a `.system` text for a terminal, then what it means; `notes` are appended to that."""
-    isolation = parse_isolation(text)
+def powers(isolation: Isolation) -> Iterator[str]:
+    """A line for each holder with what it may do apart from memory."""
+    width = max((len(label) for label, _ in isolation.powers), default=0)
+    for label, words in isolation.powers:
+        yield f"{label:<{width}}  {words}"
+
+
+def isolation_text(isolation: Isolation, notes: Iterable[str] = ()) -> str:
+    """The access matrix for a terminal, then what it means, `notes`, and what it was derived from."""
     lines = list(table(isolation))
     if max(len(line) for line in lines) > WIDTH:
         lines = list(rows(isolation))
-    return "\n".join([*lines, "", *statements(isolation), *notes])
+    if isolation.powers:
+        lines += ["", *powers(isolation)]
+    return "\n".join([*lines, "", *statements(isolation), *notes, f"derived {isolation.source}"])
 
 
-def isolation_json(text: str, notes: Iterable[str] = ()) -> str:
-    """The access matrix of a `.system` text as JSON; sizes and addresses are numbers of bytes.
+def isolation_json(isolation: Isolation, notes: Iterable[str] = ()) -> str:
+    """The access matrix as JSON; sizes and addresses are numbers of bytes.
 
     notes: what no map shows, such as devices that reach all memory by DMA.
     """
-    isolation = parse_isolation(text)
     return json.dumps(
         {
+            "source": isolation.source,
             "holders": [
                 {
                     "name": each.name,
@@ -215,6 +235,9 @@ def isolation_json(text: str, notes: Iterable[str] = ()) -> str:
                     ],
                 }
                 for region in isolation.regions
+            ],
+            "capabilities": [
+                {"holder": holder, "what": what, "how": how} for holder, what, how in isolation.capabilities
             ],
             "statements": list(statements(isolation)),
             "notes": list(notes),

@@ -1,26 +1,25 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The isolation matrix as a picture, from the same text that the microkit tool reads."""
+"""The isolation matrix as a picture."""
 
 from __future__ import annotations
 
 from router.report.drawing import Box, Caption, Drawing
-from router.report.isolation import Isolation, parse_isolation
+from router.report.isolation import Isolation
 
 ROW, CELL = 24.0, 46.0
 NAMES, PLACES = 190.0, 150.0
 HEAD = 150.0
 
 
-def isolation_svg(text: str) -> str:
+def isolation_svg(isolation: Isolation) -> str:
     """Rows are regions, columns those with an address space: what each may do stands where they meet."""
-    isolation = parse_isolation(text)
     cell = CELL if len(isolation.holders) <= 16 else 30.0
     left = 40 + NAMES + PLACES
     width = max(left + cell * len(isolation.holders) + 90, 720)
     drawing = Drawing("isolation", "Who can read, write and execute what", width)
     drawing.text(40, 44, "Isolation", "head")
     drawing.text(40, 66, "what each may do with each region", "small soft")
-    drawing.text(40, 84, "derived from the system description file", "small soft")
+    drawing.text(40, 84, f"derived {isolation.source}", "small soft")
     for column, holder in enumerate(isolation.holders):
         x = left + cell * column + cell / 2 + 4
         style = "small strong guesttext" if holder.guest else "small pdtext"

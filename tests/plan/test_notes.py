@@ -11,7 +11,7 @@ from router.description.models import Microkit
 from router.microkit.system import render_system
 from router.plan.notes import kernel_notes
 from router.report import plan_json, report_html
-from router.report.isolation import isolation_json
+from router.report.isolation import isolation_json, parse_isolation
 from tests.support.systems import SDKS, described, plan_of, shipped
 
 TWO = {"client": {"image": "usb-client"}, "other": {"image": "usb-client"}}
@@ -51,7 +51,7 @@ def test_every_way_to_show_a_system_has_all_its_notes() -> None:
     plan = plan_of(debug, "2.1.0")
     assert set(kernel_notes("debug", "2.1.0")) < set(plan.notes)
     system = render_system(plan)
-    texts = [system, report_html(plan), plan_json(plan), isolation_json(system, plan.notes)]
+    texts = [system, report_html(plan), plan_json(plan), isolation_json(parse_isolation(system), plan.notes)]
     for words in ("any guest can stop the whole machine", "PAR_EL1", "deferred notification", "by DMA"):
         assert all(words in text for text in texts), words
     assert json.loads(texts[3])["notes"] == list(plan.notes)

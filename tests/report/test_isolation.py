@@ -82,23 +82,23 @@ def test_guests_of_the_shipped_systems_share_no_memory() -> None:
 
 
 def test_the_table_has_a_row_for_each_region_and_ends_with_what_it_means() -> None:
-    text = isolation_text(SMALL, notes=["no SMMU on this board"])
+    text = isolation_text(parse_isolation(SMALL), notes=["no SMMU on this board"])
     assert text.splitlines()[:4] == [
         "region  size                one  guest left  two  guest right",
         "shared  4 KiB               rw   rw          .    r",
         "regs    8 KiB at 0x5000000  .    .           .    rw",
         "unused  4 KiB               .    .           .    .",
     ]
-    assert text.endswith("no SMMU on this board")
+    assert text.endswith("no SMMU on this board\nderived from the .system text")
 
 
 def test_many_guests_are_listed_by_region_instead_of_in_a_wide_table() -> None:
-    lines = isolation_text(render_system(plan_of(many(30)))).splitlines()
+    lines = isolation_text(parse_isolation(render_system(plan_of(many(30))))).splitlines()
     assert lines[0] == "server_ram            32 MiB at 0x78000000  vmm_server rw, guest server rwx"
 
 
 def test_the_json_form_says_the_same() -> None:
-    found = json.loads(isolation_json(SMALL, ["no SMMU on this board"]))
+    found = json.loads(isolation_json(parse_isolation(SMALL), ["no SMMU on this board"]))
     assert found["notes"] == ["no SMMU on this board"]
     assert [each["kind"] for each in found["holders"]] == ["protection_domain", "virtual_machine"] * 2
     assert found["regions"][0]["access"] == [
@@ -115,7 +115,7 @@ def test_a_text_that_is_no_system_description_is_refused() -> None:
 
 
 def test_the_picture_marks_every_right() -> None:
-    picture = isolation_svg(SMALL)
+    picture = isolation_svg(parse_isolation(SMALL))
     for title in (
         "one may rw shared",
         "guest left may rw shared",
