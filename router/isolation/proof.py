@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from router.elf import Segment
+from router.elf import Segment, segments
 from router.isolation import declared
 from router.isolation.compare import IsolationError, differences
 from router.isolation.declared import Declared
