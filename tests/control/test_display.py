@@ -175,7 +175,8 @@ def forgetful(args: argparse.Namespace) -> int:
     print(HOSTILE, file=sys.stderr)
     sys.stdout.write(HOSTILE)
     sys.stderr.writelines([HOSTILE])
-    logging.getLogger("router").warning(HOSTILE)
+    # pytest keeps log records for its report, which xdist sends as UTF-8: without the lone surrogate.
+    logging.getLogger("router").warning(HOSTILE.encode(errors="ignore").decode())
     if args.end == "error":
         raise MachineError(HOSTILE, HOSTILE, HOSTILE)
     if args.end == "system":
