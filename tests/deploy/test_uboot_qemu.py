@@ -16,6 +16,7 @@ from deploy_lab import write_build
 from deploy_machines import BOARD, HOST, Namespace, lab_file, namespace, qemu, router
 from patience import PATIENCE
 
+import bench
 from router.deploy.bootimage import wrap_for_booti
 from router.deploy.plan import AwaitedMilestone, DeployPlan, payload, write_plan
 from router.microkit.sdk import Sdk, installed_sdks
@@ -115,6 +116,7 @@ def test_on_a_bad_network_u_boot_gets_the_file_whole_and_soon(net: Namespace, wi
             text=True,
             check=False,
             timeout=10 * PATIENCE,
+            env={**os.environ, "PYTHONPATH": str(Path(bench.__file__).parents[1])},  # the checkout, for bench
         )
     print(done.stdout, done.stderr)
     results = json.loads(done.stdout)
