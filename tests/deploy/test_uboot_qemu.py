@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import bench
 from router.deploy.bootimage import wrap_for_booti
 from router.deploy.plan import AwaitedMilestone, DeployPlan, payload, write_plan
 from router.microkit.sdk import Sdk, installed_sdks
@@ -117,6 +118,7 @@ def test_on_a_bad_network_u_boot_gets_the_file_whole_and_soon(net: Namespace, wi
             text=True,
             check=False,
             timeout=10 * PATIENCE,
+            env={**os.environ, "PYTHONPATH": str(Path(bench.__file__).parents[1])},  # the checkout, for bench
         )
     print(done.stdout, done.stderr)
     results = json.loads(done.stdout)
