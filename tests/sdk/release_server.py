@@ -198,7 +198,7 @@ def sdk_files(version: str) -> dict[str, tuple[bytes, int]]:
     """What an SDK with one kernel has: path below its folder → content and mode."""
     files = {"VERSION": (f"{version}\n".encode(), 0o644), "bin/microkit": (b"#!/bin/sh\nexit 1\n", 0o755)}
     for part in PARTS:
-        files[f"board/qemu_virt_aarch64/debug/{part}"] = (part.encode() * 100, 0o600)
+        files[f"board/qemu_virt_aarch64/release/{part}"] = (part.encode() * 100, 0o600)
     return files
 
 

@@ -85,7 +85,7 @@ def test_install_fetches_the_newest_release_and_list_shows_it(server: ReleaseSer
     assert (again.returncode, again.stdout) == (0, f"microkit     SDK 2.3.0 is installed already: {path}\n")
     assert len(server.seen) == 1
     listed = router(server, "sdk", "list").stdout
-    assert f"2.3.0        {path}: whole\n             qemu_virt_aarch64: debug\n" in listed
+    assert f"2.3.0        {path}: whole\n             qemu_virt_aarch64: release\n" in listed
     assert "available    2.3.0: router sdk install VERSION" in listed
 
 

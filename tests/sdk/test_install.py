@@ -64,7 +64,7 @@ def test_an_sdk_is_installed_where_router_looks(
     wanted = Request("2.3.0", server.url, digest)
     sdk = install(wanted, places, lambda step, _: steps.append(step), context=server.context)
     assert sdk == read_sdk(places.share / "microkit-sdk-2.3.0")
-    assert sdk.boards == {"qemu_virt_aarch64": ("debug",)}
+    assert sdk.boards == {"qemu_virt_aarch64": ("release",)}
     assert sorted(path.name for path in places.share.iterdir()) == ["microkit-sdk-2.3.0"]
     assert list(places.cache.iterdir()) == []
     assert list(dict.fromkeys(steps)) == ["downloading", "unpacking", *(["checking"] if nar else [])]
