@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bench.device_models import ENGINES, ISSUES, WORKS, Trial
-from bench.device_table import render
-from bench.devices import choose, run_devices
-from bench.usbtest import NATIVE
+from bench.devices.models import ENGINES, ISSUES, WORKS, Trial
+from bench.devices.run import choose, run_devices
+from bench.devices.table import render
+from bench.devices.usbtest import NATIVE
 
 NAMES = ("usb-kbd", "usb-storage", "usb-serial", "gadget zero")
 
