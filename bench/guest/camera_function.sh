@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # camera_function.sh: descriptors of a camera's function, in the gadget's folder (Documentation/usb/gadget-testing.rst).
-cd functions/uvc.0
+cd functions/uvc.0 || exit 1
 mkdir control/header/h streaming/uncompressed/u streaming/uncompressed/u/1 streaming/header/h
 echo 16 >streaming/uncompressed/u/1/wWidth
 echo 16 >streaming/uncompressed/u/1/wHeight
