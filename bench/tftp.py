@@ -86,6 +86,7 @@ def run(
         folder.chmod(0o755)
         (folder / "big").write_bytes(os.urandom(size))
         (folder / "small").write_bytes(os.urandom(lossy_size))
+        progress("starting the servers")
         ports = {name: stack.enter_context(_server(name, folder)) for name in ("ours", "tftpd-hpa", "partftpy")}
         ours = ports["ours"]
         if ours is None or not _identical(_curl, ours, folder / "big", blksize):
