@@ -35,7 +35,7 @@ class Row:
     def text(self) -> str:
         """The value with its unit, spread and goal."""
         text = f"{number(self.value)} {self.unit}"
-        if self.samples:
+        if len(self.samples) > 1:
             low, high = number(min(self.samples)), number(max(self.samples))
             text += f" (median of {len(self.samples)}; {low} to {high})"
         if self.met is not None:

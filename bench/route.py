@@ -87,5 +87,5 @@ def run_split_route(mtu: int, rounds: int, progress: Progress) -> RouteResult:
         progress("booting two guests")
         with split_run(built, parse_plugs([f"storage:{disk}"]), folder / "logs", Timeline()) as system:
             system.wait_ready(BOOT_TIMEOUT_S)
-            progress(f"measuring {rounds} rounds of TCP and the disk")
+            progress(f"TCP and the disk, rounds: {rounds}")
             return measure(system.execute, built.plan, rounds=rounds)

@@ -163,11 +163,11 @@ def measure_run(system: Run, rounds: int, progress: Progress) -> Figures:
     found.idle = idle_share(system)
     progress("20 pings")
     found.ping = ping(system)
-    progress(f"TCP with offloads and the unthrottled disk, {rounds} rounds")
+    progress(f"TCP with offloads and the unthrottled disk, rounds: {rounds}")
     route = measure(system.execute, system.plan, rounds=rounds, size=DISK)
     found.echo, found.frames["tcp"] = route.echo_ms, route.frame
     found.rates["tcp"], found.rates["disk"] = statistics.median(route.tcp), statistics.median(route.disk)
-    progress(f"TCP without offloads, {rounds} rounds")
+    progress(f"TCP without offloads, rounds: {rounds}")
     plain_tcp(system, found, rounds)
     throttled(system, found, max(3, rounds), progress)
     return found

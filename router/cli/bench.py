@@ -102,7 +102,7 @@ def route(args: argparse.Namespace, progress: _common.Progress) -> bool:
 
 def split_run(args: argparse.Namespace) -> tuple[str, ...]:
     """The conditions of a split run."""
-    return (f"split run, QEMU TCG; cortex-a53, 1 vCPU a guest; MTU {args.mtu}; {args.rounds} rounds",)
+    return (f"split run, QEMU TCG; cortex-a53, 1 vCPU a guest; MTU {args.mtu}; rounds: {args.rounds}",)
 
 
 def usbip(args: argparse.Namespace, progress: _common.Progress) -> bool:
@@ -130,7 +130,7 @@ def sel4(args: argparse.Namespace, progress: _common.Progress) -> bool:
     from bench import sel4 as bench
     from bench.report import Measurement, computer
 
-    conditions = (computer(), *bench.conditions(), f"configuration {args.config}, {args.rounds} rounds")
+    conditions = (computer(), *bench.conditions(), f"configuration {args.config}; rounds: {args.rounds}")
     rows = tuple(bench.compare(args.rounds, args.config, progress))
     return show(args, Measurement("sel4", conditions, rows), progress)
 
