@@ -21,6 +21,7 @@ from patience import PATIENCE, free_port
 from bench import programs
 from bench.guest import (
     arguments,
+    exchange_client,
     exchange_server,
     hid_gadget,
     input_events,
@@ -36,6 +37,12 @@ from bench.programs import GUEST, PACKAGE, background, command, imported, import
 from bench.systems import figures
 from router.errors import MachineError
 from router.guests.python import program_sources, stdlib_closure
+from router.usbip.policy.file import parse_policy
+from router.usbip.runtime.loop import Loop
+from router.usbip.runtime.net import Address
+from router.usbip.server.server import Server
+from router.usbip.virtual.engine import VirtualEngine
+from router.usbip.virtual.keyboard import Keyboard
 
 MODULES = sorted(path.stem for path in GUEST.glob("*.py"))
 SCRIPTS = sorted(path.stem for path in GUEST.glob("*.sh"))
@@ -241,6 +248,38 @@ def test_a_disk_is_read_to_its_end(
     throughput.disk(str(disk), 2, 3 << 20)
     found = figures(capsys.readouterr().out, "client")
     assert {name: len(values) for name, values in found.items()} == {"disk": 2, "write": 2}
+
+
+def test_exchanges_are_timed_with_bare_tcp_and_with_a_daemon(capsys: pytest.CaptureFixture[str]) -> None:
+    """The daemon is ours with a virtual keyboard."""
+    loop, stop = Loop(), threading.Event()
+    engine = VirtualEngine(loop)
+    busid = engine.plug(Keyboard()).busid
+    server = Server(loop, [engine], parse_policy("allow any all"))
+    urb_port = server.listen(Address("tcp", "127.0.0.1", 0)).getsockname()[1]
+    server.rescan()
+
+    def spin() -> None:
+        while not stop.is_set():
+            loop.run_once(0.02)
+
+    daemon = threading.Thread(target=spin)
+    daemon.start()
+    port = free_port()
+    try:
+        with started(command(exchange_server.serve, port=port)):
+            exchange_client.measure("127.0.0.1", port, urb_port, busid)
+    finally:
+        stop.set()
+        daemon.join()
+        server.close(release=True)
+        engine.close()
+        loop.close()
+    # The daemon, which prints what it exports, is in this process.
+    lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("router-usbip: ")]
+    found = figures("\n".join(lines), "client")
+    assert {name: len(values) for name, values in found.items()} == {"tcp read": 1, "tcp one": 1, "kernel urb": 1}
+    assert all(values[0] > 0 for values in found.values())
 
 
 def test_the_exchange_server_reads_the_sizes_it_is_given() -> None:
