@@ -26,8 +26,12 @@ dummy_hcd. **No hardware has been tried.**
 COLUMNS = ("device", "speed", "transfers", "driver in the client", "what was done", *(f"engine {e}" for e in ENGINES))
 
 
-def render(trials: Sequence[Trial], conditions: Sequence[str], left_out: Sequence[tuple[str, str]] = ()) -> str:
-    """The document. left_out: devices that were not tried, and why."""
+Notes = Sequence[tuple[str, str]]
+"""Names, each with what there is to say about it."""
+
+
+def render(trials: Sequence[Trial], conditions: Sequence[str], left_out: Notes = (), intermittent: Notes = ()) -> str:
+    """The document. left_out: devices that were not tried, and why; intermittent: issues of other runs."""
     parts = [HEAD.format(conditions="\n".join(f"- {line}" for line in conditions)), summary(trials), ""]
     parts += table(COLUMNS, [device_row(rows) for rows in by_device(trials)])
     for rows in by_device(trials):
@@ -37,8 +41,9 @@ def render(trials: Sequence[Trial], conditions: Sequence[str], left_out: Sequenc
             ways = list(dict.fromkeys(way for row in rows for result in row.cases.values() for way in result))
             cells = [[name, *(case_cell(rows, name, way) for way in ways)] for name in names]
             parts += table(("case", *ways), cells)
-    if left_out:
-        parts += ["", "## Not tried", "", *(f"- {name}: {why}" for name, why in left_out)]
+    for title, notes in (("Seen in other runs", intermittent), ("Not tried", left_out)):
+        if notes:
+            parts += ["", f"## {title}", "", *(f"- {name}: {text}" for name, text in notes)]
     return "\n".join(parts) + "\n"
 
 

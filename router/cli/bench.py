@@ -147,7 +147,7 @@ def tftp(args: argparse.Namespace, progress: _common.Progress) -> bool:
 
 def devices(args: argparse.Namespace, progress: _common.Progress) -> bool:
     """Every device over the route."""
-    from bench.devices.catalogue import LEFT_OUT
+    from bench.devices.catalogue import INTERMITTENT, LEFT_OUT
     from bench.devices.run import choose, chosen_engines, run_devices
     from bench.devices.table import as_json, render, verdict
     from bench.report import computer
@@ -166,7 +166,8 @@ def devices(args: argparse.Namespace, progress: _common.Progress) -> bool:
     trials, more = run_devices(chosen, engines, progress, done)
     progress.done()
     facts = (here, *more)
-    text = render(trials, facts, () if args.only else LEFT_OUT)
+    notes = () if args.only else (LEFT_OUT, INTERMITTENT)
+    text = render(trials, facts, *notes)
     print(as_json(trials, facts) if args.json else text, end="")
     output = args.output or (OUTPUT if not args.only and args.engine == "both" else None)
     if output is not None:

@@ -73,7 +73,7 @@ TRIALS = (
 
 
 def test_the_table_has_a_line_a_device_and_a_column_an_engine() -> None:
-    text = render(TRIALS, ["QEMU 9"], [("usb-host", "a real device")])
+    text = render(TRIALS, ["QEMU 9"], [("usb-host", "a real device")], [("odd, case 3", "hung once")])
     lines = text.splitlines()
     assert "- QEMU 9" in lines
     assert "Engine `kernel`, 2 devices: works 1, not tried 1." in lines
@@ -85,7 +85,10 @@ def test_the_table_has_a_line_a_device_and_a_column_an_engine() -> None:
         "does not work: did not appear |",
     ]
     assert "| 1 out | ok | ok | EIO |" in lines
-    assert "- usb-host: a real device" in lines
+    assert lines[-7:] == [
+        *("## Seen in other runs", "", "- odd, case 3: hung once", ""),
+        *("## Not tried", "", "- usb-host: a real device"),
+    ]
 
 
 def test_the_same_rows_are_there_for_programs() -> None:
