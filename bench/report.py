@@ -39,7 +39,7 @@ class Row:
             low, high = number(min(self.samples)), number(max(self.samples))
             text += f" (median of {len(self.samples)}; {low} to {high})"
         if self.met is not None:
-            text = f"{text:<14} goal {self.goal}: {'met' if self.met else 'MISSED'}"
+            text = f"{text:<14}  goal {self.goal}: {'met' if self.met else 'MISSED'}"
         return f"{self.of} {text}" if self.of else text
 
 

@@ -7,16 +7,15 @@ daemon that the boot starts exports nothing here: the measured ones listen on ot
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench import programs
 from bench.guest import disk_io, exchange_client, exchange_server, usbip_peer
-from bench.report import Row
+from bench.report import Row, median
 from bench.systems import MiB, Progress, build_system, figures, run_in, scratch_disk
 from router.control.timeline import Timeline
 from router.machines.qemu.running import Run
@@ -54,48 +53,59 @@ class Figures:
         """Note one value."""
         self.values.setdefault(name, []).append(value)
 
-    def median(self, name: str) -> float:
-        """Over all rounds."""
-        return statistics.median(self.values[name])
+    def each(self, name: str, factor: float = 1.0) -> list[float]:
+        """The values of all rounds, times `factor`."""
+        return [value * factor for value in self.values[name]]
+
+    def rates(self, name: str, count: int) -> list[float]:
+        """How many a second, when `count` took as long as each value says."""
+        return [count / value for value in self.values[name]]
+
+    def shares(self, of: str, to: str) -> list[float]:
+        """How much longer `of` took than `to` within each round, in %: what slows a computer slows both."""
+        return [100 * one / other for one, other in zip(self.values[of], self.values[to], strict=True)]
 
     def rows(self) -> Iterator[Row]:
         """The figures with their goals."""
         for engine in ENGINES:
-            yield Row(f"{engine}: 1 MiB reads", SEQUENTIAL / self.median(f"{engine} sequential"), "MiB/s")
-            yield Row(f"{engine}: 4 KiB random reads", RANDOM / self.median(f"{engine} random"), "reads/s")
-            yield Row(f"{engine}: 1 MiB writes", SEQUENTIAL / self.median(f"{engine} write"), "MiB/s")
-            yield Row(f"{engine}: attach to block device", self.median(f"{engine} attach"), "s")
+            yield median(f"{engine}: 1 MiB reads", "MiB/s", self.rates(f"{engine} sequential", SEQUENTIAL))
+            yield median(f"{engine}: 4 KiB random reads", "reads/s", self.rates(f"{engine} random", RANDOM))
+            yield median(f"{engine}: 1 MiB writes", "MiB/s", self.rates(f"{engine} write", SEQUENTIAL))
+            yield median(f"{engine}: attach to block device", "s", self.each(f"{engine} attach"))
         for name, what in (
             ("sequential", "1 MiB reads"),
             ("write", "1 MiB writes"),
             ("random", "4 KiB random reads"),
             ("attach", "attach time"),
         ):
-            # Ratios within one round: what slows a computer for some minutes slows both.
-            share = 100 * self._ratio(f"C usbipd {name}", f"kernel {name}")
-            yield Row(f"kernel engine against C usbipd, {what}", share, "%", goal="≥ 97 %", met=share >= 97)
+            row = median(
+                f"kernel engine against C usbipd, {what}", "%", self.shares(f"C usbipd {name}", f"kernel {name}")
+            )
+            yield judged(row, "≥ 97 %", row.value >= 97)
         for name, what, minimum in (("sequential", "1 MiB reads", 80), ("random", "4 KiB random reads", 50)):
-            share = 100 * self._ratio(f"kernel {name}", f"usbfs {name}")
-            name = f"usbfs engine against kernel engine, {what}"
-            yield Row(name, share, "%", goal=f"≥ {minimum} %", met=share >= minimum)
+            row = median(
+                f"usbfs engine against kernel engine, {what}", "%", self.shares(f"kernel {name}", f"usbfs {name}")
+            )
+            yield judged(row, f"≥ {minimum} %", row.value >= minimum)
         for engine in ENGINES[1:]:
-            seconds, memory = self.median(f"{engine} listening"), self.median(f"{engine} memory")
-            yield Row(f"{engine}: start to listening", seconds, "s", goal="< 1.5 s", met=seconds < 1.5)
-            yield Row(f"{engine}: resident memory, serving", memory, "MB", goal="< 20 MB", met=memory < 20)
-        tcp, read = 1000 * self.median("tcp read"), 1000 * self.median("kernel read latency")
-        yield Row("TCP: the three exchanges of a 4 KiB read", tcp, "ms")
-        yield Row("4 KiB read through the route, kernel engine", read, "ms", goal="≤ 2 × TCP", met=read <= 2 * tcp)
-        yield Row("4 KiB read through the route, usbfs engine", 1000 * self.median("usbfs read latency"), "ms")
-        tcp, read = 1000 * self.median("tcp one"), 1000 * self.median("kernel urb")
-        yield Row("TCP: one exchange, 48 to 66 bytes", tcp, "ms")
-        yield Row("one URB (device descriptor), kernel engine", read, "ms")
-        seconds = self.median("hot-plug")
-        yield Row("hot-plug to block device in the client", seconds, "s", goal="< 3 s", met=seconds < 3)
+            row = median(f"{engine}: start to listening", "s", self.each(f"{engine} listening"))
+            yield judged(row, "< 1.5 s", row.value < 1.5)
+            row = median(f"{engine}: resident memory, serving", "MB", self.each(f"{engine} memory"))
+            yield judged(row, "< 20 MB", row.value < 20)
+        tcp = median("TCP: the three exchanges of a 4 KiB read", "ms", self.each("tcp read", 1000))
+        yield tcp
+        row = median("4 KiB read through the route, kernel engine", "ms", self.each("kernel read latency", 1000))
+        yield judged(row, "≤ 2 × TCP", row.value <= 2 * tcp.value)
+        yield median("4 KiB read through the route, usbfs engine", "ms", self.each("usbfs read latency", 1000))
+        yield median("TCP: one exchange, 48 to 66 bytes", "ms", self.each("tcp one", 1000))
+        yield median("one URB (device descriptor), kernel engine", "ms", self.each("kernel urb", 1000))
+        row = median("hot-plug to block device in the client", "s", self.each("hot-plug"))
+        yield judged(row, "< 3 s", row.value < 3)
 
-    def _ratio(self, of: str, to: str) -> float:
-        """How much longer `of` took than `to`, median over the rounds."""
-        pairs = zip(self.values[of], self.values[to], strict=True)
-        return statistics.median(one / other for one, other in pairs)
+
+def judged(row: Row, goal: str, met: bool) -> Row:
+    """A row with its goal."""
+    return replace(row, goal=goal, met=met)
 
 
 class Bench:
