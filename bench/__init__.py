@@ -1,1 +1,2 @@
-"""Measurements of our own system, each printed with its conditions: `router bench` runs them."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""Measurements of our own system, each with its conditions: `router bench` runs them."""

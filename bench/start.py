@@ -1,9 +1,9 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """How long the user waits: check, build (cold and warm), and from `router run` to the disk in the client guest."""
 
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.route import scratch_disk
+from bench.report import Row, median
+from bench.systems import MiB, Progress, scratch_disk
 from router.errors import MachineError
 
-MiB = 1 << 20
 ROUTER = (sys.executable, "-m", "router")
 
 
@@ -29,34 +29,24 @@ def seconds(command: list[str], folder: Path, environment: dict[str, str] | None
     return time.monotonic() - start
 
 
-def waits(description: str, cold: bool) -> Iterator[tuple[str, str]]:
-    """Rows of name and value; `cold` also builds with an empty cache, which downloads every package."""
+def waits(description: str, cold: bool, progress: Progress) -> Iterator[Row]:
+    """The figures. cold: also build with an empty cache, which downloads every package."""
     with tempfile.TemporaryDirectory(prefix="router-bench-") as name:
         folder = Path(name)
         if cold:
+            progress("router build with an empty cache")
             fresh = {"XDG_CACHE_HOME": str(folder / "cache")}
-            yield (
-                "router build, cold, downloads included",
-                f"{seconds([*ROUTER, 'build', description], folder, fresh):.1f} s",
-            )
+            taken = seconds([*ROUTER, "build", description], folder, fresh)
+            yield Row("router build, cold, downloads included", taken, "s")
+        progress("router build, to fill the cache")
         seconds([*ROUTER, "build", description], folder)
         for verb in ("check", "build"):
-            taken = [seconds([*ROUTER, verb, description], folder) for _ in range(5)]
-            yield f"router {verb}, warm", f"{statistics.median(taken):.2f} s (median of 5, worst {max(taken):.2f} s)"
+            progress(f"router {verb}, five times")
+            yield median(f"router {verb}, warm", "s", [seconds([*ROUTER, verb, description], folder) for _ in range(5)])
         disk = scratch_disk(folder / "disk.img", 8 * MiB)
-        run = [
-            *ROUTER,
-            "run",
-            description,
-            "--mode",
-            "split",
-            "--usb",
-            f"storage:{disk}",
-            "--exec",
-            "client: test -b /dev/sda",
-        ]
-        taken = [seconds(run, folder) for _ in range(3)]
-        yield (
-            "router run to the disk in the client and clean stop",
-            (f"{statistics.median(taken):.1f} s (median of 3, worst {max(taken):.1f} s)"),
-        )
+        plug = ("--usb", f"storage:{disk}", "--exec", "client: test -b /dev/sda")
+        samples = []
+        for number in range(3):
+            progress(f"router run, {number + 1} of 3")
+            samples.append(seconds([*ROUTER, "run", description, "--mode", "split", *plug], folder))
+        yield median("router run to the disk in the client and clean stop", "s", samples)

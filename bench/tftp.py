@@ -1,15 +1,15 @@
-"""Our TFTP server beside others, with real clients, on loopback: `python -m bench.tftp`.
+# SPDX-License-Identifier: BSD-2-Clause
+"""Our TFTP server compared with others, with real clients, on loopback: `router bench tftp`.
 
-Every figure is the best of `repeats` interleaved runs of one client against each server, in MB/s (10^6 bytes). Others
-are measured where they are installed: Debian's tftpd-hpa, and partftpy from PyPI. Windows larger than one need the
-client atftp; tftpd-hpa has none.
+Every figure is the best of `repeats` interleaved runs of one client with each server, in MB/s (10^6 bytes). The other
+servers are measured where they are installed: Debian's tftpd-hpa, and partftpy from PyPI. Windows larger than one need
+the client atftp; tftpd-hpa has no windows.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 import shutil
 import socket
@@ -18,9 +18,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+from bench.report import Row
+from bench.systems import Progress
 from bench.udp_relay import Impairment, UdpRelay
 from router.errors import HostError
 
@@ -29,8 +31,8 @@ OURS = (
     "with TftpServer({p.name: p for p in Path(sys.argv[1]).iterdir()}, address='127.0.0.1', port=int(sys.argv[2])):\n"
     "    threading.Event().wait()"
 )
-START = 60.0
-"""Seconds that a server has to start, and to end."""
+START_TIMEOUT_S = 60.0
+"""For a server's start, and for its end."""
 PARTFTPY = (
     "import sys, logging; from partftpy.TftpServer import TftpServer; logging.disable()\n"
     "TftpServer(sys.argv[1]).listen('127.0.0.1', int(sys.argv[2]))"
@@ -38,8 +40,8 @@ PARTFTPY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One figure. megabytes_s is None where the server or client is not installed, or the transfer failed."""
+class Transfer:
+    """One figure. megabytes_s: None where the server or client is not installed, or the transfer failed."""
 
     server: str
     client: str
@@ -51,19 +53,31 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All figures of one run and the ratios that matter; a ratio is None where a side is missing."""
+    """All figures of one run, and the ratios that have goals; a ratio is None where one of its sides is missing."""
 
     size: int
     lossy_size: int
-    rows: tuple[Row, ...]
+    rows: tuple[Transfer, ...]
     over_partftpy: float | None
     over_tftpd_hpa: float | None
     window_16_over_1: float | None
     lossy_over_tftpd_hpa: float | None
 
+    @property
+    def ratios(self) -> tuple[tuple[str, float | None, float], ...]:
+        """Each ratio with its name and its goal, a minimum."""
+        return (
+            ("over partftpy", self.over_partftpy, 1.5),
+            ("over tftpd-hpa", self.over_tftpd_hpa, 1.0),
+            ("window 16 over window 1", self.window_16_over_1, 2.0),
+            ("over tftpd-hpa at 0.3 % loss", self.lossy_over_tftpd_hpa, 10.0),
+        )
 
-def run(size: int = 30_000_000, blksize: int = 1468, repeats: int = 3, lossy_size: int = 1_000_000) -> Report:
-    """Measure everything side by side; HostError when no client is installed."""
+
+def run(
+    progress: Progress, size: int = 30_000_000, blksize: int = 1468, repeats: int = 3, lossy_size: int = 1_000_000
+) -> Report:
+    """Measure all servers in turn; HostError when curl is not installed."""
     if not shutil.which("curl"):
         raise HostError("curl is not installed", hint="apt-get install curl atftp tftpd-hpa")
     with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
@@ -72,22 +86,26 @@ def run(size: int = 30_000_000, blksize: int = 1468, repeats: int = 3, lossy_siz
         folder.chmod(0o755)
         (folder / "big").write_bytes(os.urandom(size))
         (folder / "small").write_bytes(os.urandom(lossy_size))
+        progress("starting the servers")
         ports = {name: stack.enter_context(_server(name, folder)) for name in ("ours", "tftpd-hpa", "partftpy")}
         ours = ports["ours"]
         if ours is None or not _identical(_curl, ours, folder / "big", blksize):
-            raise HostError("curl did not get the file whole from our server")
+            raise HostError("curl did not receive the whole file from our server")
         best: dict[tuple[str, int], float] = {}
-        for _ in range(repeats):
+        for number in range(repeats):
+            progress(f"{size / 1e6:.0f} MB from each server, {number + 1} of {repeats}")
             for name, port in ports.items():
                 if port is not None:
                     _keep(best, (name, 1), _rate(_curl, port, folder / "big", blksize))
             for window in (1, 16):
                 if shutil.which("atftp"):
                     _keep(best, ("ours atftp", window), _rate(_atftp(window), ours, folder / "big", blksize))
-        rows = [Row(name, "curl", blksize, 1, 0.0, best.get((name, 1))) for name in ports]
-        rows += [Row("ours", "atftp", blksize, window, 0.0, best.get(("ours atftp", window))) for window in (1, 16)]
+        rows = [Transfer(name, "curl", blksize, 1, 0.0, best.get((name, 1))) for name in ports]
+        for window in (1, 16):
+            rows.append(Transfer("ours", "atftp", blksize, window, 0.0, best.get(("ours atftp", window))))
+        progress("with 0.3 % of the packets lost")
         lossy = {name: _lossy(port, folder / "small", blksize) for name, port in ports.items() if name != "partftpy"}
-        rows += [Row(name, "curl", blksize, 1, 0.003, rate) for name, rate in lossy.items()]
+        rows += [Transfer(name, "curl", blksize, 1, 0.003, rate) for name, rate in lossy.items()]
     return Report(
         size,
         lossy_size,
@@ -105,14 +123,28 @@ def render(report: Report) -> str:
     for row in report.rows:
         rate = "-" if row.megabytes_s is None else f"{row.megabytes_s:.1f}"
         lines.append(f"{row.server:<10} {row.client:<6} {row.blksize:>7} {row.window:>6} {row.loss:>5.1%} {rate:>8}")
-    for text, value in (
-        ("over partftpy", report.over_partftpy),
-        ("over tftpd-hpa", report.over_tftpd_hpa),
-        ("window 16 over window 1", report.window_16_over_1),
-        ("over tftpd-hpa at 0.3 % loss", report.lossy_over_tftpd_hpa),
-    ):
-        lines.append(f"{text:<30} {'not measured' if value is None else f'{value:.2f} x'}")
+    for text, value, goal in report.ratios:
+        found = "not measured" if value is None else f"{value:.2f} x, goal ≥ {goal:g}: {verdict(value >= goal)}"
+        lines.append(f"{text:<30} {found}")
     return "\n".join(lines)
+
+
+def verdict(met: bool) -> str:
+    """The word for a goal."""
+    return "met" if met else "MISSED"
+
+
+def as_rows(report: Report) -> tuple[Row, ...]:
+    """The same as figures; what was not measured is left out."""
+    found = [
+        Row(f"{row.client}, blksize {row.blksize}, window {row.window}, {row.loss:.1%} loss", value, "MB/s", row.server)
+        for row in report.rows
+        if (value := row.megabytes_s) is not None
+    ]
+    for name, ratio, goal in report.ratios:
+        if ratio is not None:
+            found.append(Row(name, ratio, "x", goal=f"≥ {goal:g}", met=ratio >= goal))
+    return tuple(found)
 
 
 def _keep(best: dict[tuple[str, int], float], key: tuple[str, int], rate: float | None) -> None:
@@ -126,10 +158,10 @@ def _ratio(ours: float | None, theirs: float | None) -> float | None:
 
 @contextlib.contextmanager
 def _one_processor() -> Iterator[None]:
-    """Keeps this process and its children on one processor.
+    """Keep this process and its children on one processor.
 
-    On an idle virtual machine waking the other processor for each packet takes longer than any server does, and all
-    would look alike.
+    On an idle virtual machine, waking the other processor for each packet takes longer than any server does: all would
+    look alike.
     """
     processors = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(processors)})
@@ -148,7 +180,7 @@ def _server(name: str, folder: Path) -> Iterator[int | None]:
         port: int = probe.getsockname()[1]
     if name == "tftpd-hpa":
         program = shutil.which("in.tftpd", path=os.environ.get("PATH", "") + ":/usr/sbin")
-        if program is None or os.geteuid() != 0:  # it changes its root, so it needs root
+        if program is None or os.geteuid() != 0:  # it calls chroot
             yield None
             return
         command = [program, "--foreground", "--user", "root", "--address", f"127.0.0.1:{port}", "--secure", str(folder)]
@@ -163,12 +195,12 @@ def _server(name: str, folder: Path) -> Iterator[int | None]:
             yield port
         finally:
             process.terminate()
-            process.wait(START)
+            process.wait(START_TIMEOUT_S)
 
 
 def _wait_until_bound(port: int, process: subprocess.Popen[bytes]) -> None:
-    # Not by trying to bind to it: we might have it just when the server wants it.
-    end = time.monotonic() + START
+    # Binding to it ourselves could take the port just when the server wants it.
+    end = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < end and process.poll() is None:
         rows = Path("/proc/net/udp").read_text().splitlines()[1:]
         if any(row.split()[1].endswith(f":{port:04X}") for row in rows):
@@ -194,7 +226,7 @@ def _atftp(window: int) -> Client:
 
 
 def _rate(client: Client, port: int | None, file: Path, blksize: int, limit: float = 150.0) -> float | None:
-    """MB/s of one transfer that the client throws away, or None when it failed."""
+    """MB/s of one transfer, whose data the client discards; None when it failed."""
     if port is None:
         return None
     command = client(port, file.name, Path(os.devnull), blksize)
@@ -220,14 +252,3 @@ def _lossy(port: int | None, file: Path, blksize: int) -> float | None:
         return None
     with UdpRelay(("127.0.0.1", port), Impairment(loss=0.003)) as relay:
         return _rate(_curl, relay.port, file, blksize)
-
-
-def main() -> int:
-    """Print the table, or JSON with `--json`."""
-    report = run()
-    print(json.dumps(asdict(report), indent=2) if "--json" in sys.argv[1:] else render(report))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

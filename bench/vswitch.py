@@ -1,6 +1,7 @@
-"""How fast the switch is: the core beside a memcpy, and the host process beside a bare socket pair.
+# SPDX-License-Identifier: BSD-2-Clause
+"""How fast the switch is: the core compared with a memcpy, and the host process with a bare socket pair.
 
-`python -m bench.vswitch` prints the table; `run()` gives its rows. Takes some ten seconds.
+`router bench vswitch` prints the table. Takes some ten seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from bench.report import Row
+from bench.systems import Progress
 from router.errors import HostError
 from router.vswitch.build import FLAGS, build_host_switch, build_program
 from router.vswitch.config import SwitchConfig, SwitchPort, SwitchRule
@@ -31,7 +34,7 @@ CORE_NAMES = {"decide": "core", "memcpy": "memcpy of the same bytes"}
 
 @dataclass(frozen=True)
 class BenchRow:
-    """One measurement; the rates follow from it."""
+    """One measurement, from which the rates follow."""
 
     what: str
     ports: int
@@ -41,23 +44,36 @@ class BenchRow:
 
     @property
     def million_frames_per_second(self) -> float:
+        """10⁶ frames a second."""
         return self.frames / self.seconds / 1e6
 
     @property
     def gigabytes_per_second(self) -> float:
-        """10⁹ bytes."""
+        """10⁹ bytes a second."""
         return self.frames * self.frame_bytes / self.seconds / 1e9
 
 
-def run() -> list[BenchRow]:
+def run(progress: Progress) -> list[BenchRow]:
     """All rows: the core and a memcpy for each case, then the sockets. HostError when the programs cannot be built."""
     with tempfile.TemporaryDirectory(prefix="router-bench-") as name:
         folder = Path(name)
+        progress("the core and a memcpy of the same bytes")
         rows = run_core(folder)
         switch = build_host_switch(folder)
         for size in (64, 1514, 65549):
+            progress(f"{HOST_BYTES >> 20} MiB in frames of {size} bytes through sockets, with and without the switch")
             rows += [bench_switched(switch, folder, size), bench_direct(size)]
     return rows
+
+
+def as_rows(rows: list[BenchRow]) -> tuple[Row, ...]:
+    """The same as figures."""
+    found = []
+    for row in rows:
+        name = f"{row.ports} ports, frames of {row.frame_bytes} B"
+        found.append(Row(f"{name}, frames", row.million_frames_per_second, "Mframe/s", row.what))
+        found.append(Row(f"{name}, bytes", row.gigabytes_per_second, "GB/s", row.what))
+    return tuple(found)
 
 
 def run_core(folder: Path) -> list[BenchRow]:
@@ -84,7 +100,7 @@ def bench_frame(config: SwitchConfig, size: int) -> bytes:
 
 
 def bench_switched(program: Path, folder: Path, size: int) -> BenchRow:
-    """From a sender's socket through the switch to a receiver's."""
+    """From a sender's socket through the switch to a receiver's socket."""
     addresses = [IPv4Address("10.77.0.2"), IPv4Address("10.77.0.3")]
     ports = [SwitchPort(f"guest{n}", f"02:00:0a:4d:00:0{n + 2}", address) for n, address in enumerate(addresses)]
     config = SwitchConfig(tuple(ports), (SwitchRule("guest0", "guest1", "tcp", 3240),))
@@ -129,7 +145,7 @@ def bench_sockets(what: str, sender: socket.socket, receiver: socket.socket, mes
 
 
 def conditions() -> str:
-    """The machine and the build, for whoever compares figures."""
+    """The computer and how the switch was built, in one line."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -143,7 +159,7 @@ def conditions() -> str:
 
 
 def render(rows: list[BenchRow]) -> str:
-    """The rows as a table, with a word on what they mean."""
+    """The rows as a table, with a note on the core's GB/s."""
     lines = [f"{'what':26} {'ports':>5} {'frame B':>8} {'Mframe/s':>9} {'ns/frame':>9} {'GB/s':>9}"]
     for row in rows:
         lines.append(
@@ -151,11 +167,6 @@ def render(rows: list[BenchRow]) -> str:
             f" {row.seconds / row.frames * 1e9:9.1f} {row.gigabytes_per_second:9.2f}"
         )
     lines.append(
-        "core: it reads a frame's head and passes the frame on by reference, so GB/s grow with the frame's size"
+        "The core reads a frame's headers and forwards it by reference, so its GB/s grow with the frame's size."
     )
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(conditions())
-    print(render(run()))

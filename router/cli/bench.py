@@ -1,30 +1,30 @@
-"""Measure this system on this computer. Each measurement prints its conditions beside its figures.
+# SPDX-License-Identifier: BSD-2-Clause
+"""Measure this system on this computer. Each measurement prints its conditions with its figures.
 
 start    check, build and run: how long the user waits (--cold: also with an empty cache, which downloads)
-route    the USB disk through the route against TCP between the same guests, in one run
-usbip    the USB/IP engines against Debian's C usbipd, latency against TCP, hot-plug, memory
-sel4     the same system on seL4 and as a split run: waits, TCP with and without GSO, the disk, idle guests, sizes
+route    the USB disk through the route compared with TCP between the same guests, in one run
+usbip    the USB/IP engines compared with Debian's C usbipd, latency with TCP; hot-plug, memory
+sel4     the same system on seL4 and as a split run: boot, TCP with and without offloads, the disk, idle guests, sizes
 vswitch  the switch's core and its host process
-tftp     the deployment's TFTP server beside others that are installed
-devices  no figures: every emulated USB device, used over the route in two guests, with a verdict for each engine
+tftp     the deployment's TFTP server compared with others that are installed
+devices  no figures: uses every emulated USB device over the route in two guests, and judges it for each engine
+
+Progress goes to standard error. The exit code is 4 when a figure misses its goal.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from router.cli import _common
 
 if TYPE_CHECKING:
-    from bench.device_models import Trial
+    from bench.devices.models import Trial
+    from bench.report import Measurement
 
 NAME = "bench"
 HELP = "measure the system on this computer"
@@ -49,120 +49,134 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="devices: where to write the table (default: docs/tested-devices.md when all are tried, else nowhere)",
     )
-    parser.add_argument("--json", action="store_true", help="usbip, devices: print JSON instead of a table")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
     from router import resources
-    from router.errors import HostError
+    from router.errors import HostError, MachineError
 
     top = resources.checkout()
     if top is None:
         raise HostError("the measurements come with the checkout only", hint="clone the repository and run it there")
-    # `bench/` is not part of what is installed; `router` started from elsewhere does not see it.
+    # The wheel has no bench/, so it is not on the path where the checkout is not the current folder.
     sys.path.insert(0, str(top))
-    MEASUREMENTS[args.what](args)
-    return 0
+    progress = _common.Progress()
+    missed = MEASUREMENTS[args.what](args, progress)
+    return MachineError.exit_code if missed else 0
 
 
-def conditions(*more: str) -> str:
-    """The computer, in one line."""
-    parts = (
-        platform.machine(),
-        f"{os.cpu_count()} cores",
-        f"load {os.getloadavg()[0]:.1f}",
-        f"Python {platform.python_version()}",
-    )
-    return ", ".join((*parts, *more))
+def show(args: argparse.Namespace, found: Measurement, progress: _common.Progress, table: str = "") -> bool:
+    """Print conditions and figures, as `table` or a line for each; whether a goal is missed."""
+    from bench.report import as_json, render
+
+    progress.done()
+    if args.json:
+        print(as_json(found))
+    else:
+        for line in found.conditions:
+            _common.say("conditions", line)
+        print(table or render(found.rows))
+    return found.missed
 
 
-def show(rows: Iterable[tuple[str, str]]) -> None:
-    """A line a row."""
-    for name, value in rows:
-        print(f"{name:<55} {value}", flush=True)
-
-
-def start(args: argparse.Namespace) -> None:
+def start(args: argparse.Namespace, progress: _common.Progress) -> bool:
     """How long the user waits."""
+    from bench.report import Measurement, computer
     from bench.start import waits
 
-    _common.say("conditions", conditions("qemu.yaml"))
-    show(waits("qemu.yaml", args.cold))
+    conditions = (computer(), "qemu.yaml")
+    rows = tuple(waits("qemu.yaml", args.cold, progress))
+    return show(args, Measurement("start", conditions, rows), progress)
 
 
-def route(args: argparse.Namespace) -> None:
-    """The disk's way against plain TCP."""
+def route(args: argparse.Namespace, progress: _common.Progress) -> bool:
+    """The disk through the route compared with plain TCP."""
+    from bench.report import Measurement, computer
     from bench.route import run_split_route
 
-    _common.say("conditions", conditions("split run, QEMU TCG", "cortex-a53, 1 vCPU a guest", f"MTU {args.mtu}"))
-    show(run_split_route(args.mtu, args.rounds).rows())
+    conditions = (computer(), *split_run(args))
+    rows = run_split_route(args.mtu, args.rounds, progress).rows()
+    return show(args, Measurement("route", conditions, rows), progress)
 
 
-def usbip(args: argparse.Namespace) -> None:
-    """The engines, the latency, hot-plug."""
+def split_run(args: argparse.Namespace) -> tuple[str, ...]:
+    """The conditions of a split run."""
+    return (f"split run, QEMU TCG; cortex-a53, 1 vCPU a guest; MTU {args.mtu}; rounds: {args.rounds}",)
+
+
+def usbip(args: argparse.Namespace, progress: _common.Progress) -> bool:
+    """The engines, latency, hot-plug, memory."""
     from bench import usbip as bench
+    from bench.report import Measurement, computer
 
-    computer = conditions("split run, QEMU TCG", "cortex-a53, 1 vCPU a guest", f"MTU {args.mtu}")
-    if not args.json:
-        _common.say("conditions", computer)
-    figures = bench.measure(args.mtu, args.rounds, lambda text: print(text, file=sys.stderr, flush=True))
-    rows = list(figures.rows())
-    if args.json:
-        print(json.dumps({"conditions": computer, "rows": [asdict(row) for row in rows], "times": figures.values}))
-    else:
-        show((row.name, row.render()) for row in rows)
+    conditions = (computer(), *split_run(args))
+    rows = tuple(bench.measure(args.mtu, args.rounds, progress).rows())
+    return show(args, Measurement("usbip", conditions, rows), progress)
 
 
-def vswitch(args: argparse.Namespace) -> None:
+def vswitch(args: argparse.Namespace, progress: _common.Progress) -> bool:
     """The switch."""
     from bench import vswitch as bench
+    from bench.report import Measurement
 
-    _common.say("conditions", bench.conditions())
-    print(bench.render(bench.run()))
+    conditions = (bench.conditions(),)
+    rows = bench.run(progress)
+    return show(args, Measurement("vswitch", conditions, bench.as_rows(rows)), progress, bench.render(rows))
 
 
-def sel4(args: argparse.Namespace) -> None:
-    """seL4 beside the split run."""
+def sel4(args: argparse.Namespace, progress: _common.Progress) -> bool:
+    """seL4 compared with a split run."""
     from bench import sel4 as bench
+    from bench.report import Measurement, computer
 
-    _common.say("conditions", conditions(*bench.conditions(), f"configuration {args.config}"))
-    show(bench.compare(args.rounds, args.config))
+    conditions = (computer(), *bench.conditions(), f"configuration {args.config}; rounds: {args.rounds}")
+    rows = tuple(bench.compare(args.rounds, args.config, progress))
+    return show(args, Measurement("sel4", conditions, rows), progress)
 
 
-def tftp(args: argparse.Namespace) -> None:
-    """Our TFTP server beside others."""
+def tftp(args: argparse.Namespace, progress: _common.Progress) -> bool:
+    """Our TFTP server compared with others."""
     from bench import tftp as bench
+    from bench.report import Measurement, computer
 
-    _common.say("conditions", conditions("loopback, 30 MB"))
-    print(bench.render(bench.run()))
+    conditions = (computer(), "loopback, all on one processor, 30 MB")
+    report = bench.run(progress)
+    return show(args, Measurement("tftp", conditions, bench.as_rows(report)), progress, bench.render(report))
 
 
-def devices(args: argparse.Namespace) -> None:
+def devices(args: argparse.Namespace, progress: _common.Progress) -> bool:
     """Every device over the route."""
-    from bench.device_table import as_json, render, verdict
-    from bench.devices import LEFT_OUT, choose, chosen_engines, run_devices
+    from bench.devices.catalogue import INTERMITTENT, LEFT_OUT
+    from bench.devices.run import choose, chosen_engines, run_devices
+    from bench.devices.table import as_json, render, verdict
+    from bench.report import computer
     from router import files
 
     chosen = choose(args.only)
     engines = chosen_engines(args.engine)
 
-    def told(line: str) -> None:
+    def done(trial: Trial) -> None:
+        progress.done()
+        line = f"{trial.engine:<8} {trial.device}: {verdict(trial)}  {trial.seconds:.0f} s"
         print(line, file=sys.stderr, flush=True)
 
-    def done(trial: Trial) -> None:
-        told(f"{trial.engine:<8} {trial.device}: {verdict(trial)}  {trial.seconds:.0f} s")
-
-    trials, more = run_devices(chosen, engines, told, done)
-    facts = (conditions(), *more)
-    text = render(trials, facts, () if args.only else LEFT_OUT)
+    # Now, because the measurement itself adds to the load.
+    here = computer()
+    trials, more = run_devices(chosen, engines, progress, done)
+    progress.done()
+    facts = (here, *more)
+    notes = () if args.only else (LEFT_OUT, INTERMITTENT)
+    text = render(trials, facts, *notes)
     print(as_json(trials, facts) if args.json else text, end="")
     output = args.output or (OUTPUT if not args.only and args.engine == "both" else None)
     if output is not None:
         files.write(Path(output), text.encode())
+    return False
 
 
 OUTPUT = "docs/tested-devices.md"
-MEASUREMENTS = {
+MEASUREMENTS: dict[str, Callable[[argparse.Namespace, _common.Progress], bool]] = {
     "start": start,
     "route": route,
     "usbip": usbip,

@@ -1,8 +1,6 @@
-# SPDX-License-Identifier: BSD-2-Clause
-"""The numbers that the TFTP server is built for, side by side with others in one run on loopback.
+"""What the TFTP server's windows and retransmission are worth, measured in one run on loopback.
 
-The wanted ratios are 1.5, 1, 2 and 10; the first two are near the noise of a busy machine and are held to less here.
-`python -m bench.tftp` measures them properly.
+Rates against other servers are near the noise of a busy computer: `router bench tftp` compares them with their goals.
 """
 
 from __future__ import annotations
@@ -25,18 +23,16 @@ MAX_TRIES = 4
 def good(found: bench.Report) -> bool:
     """Whether the ratios that could be measured are what they should be."""
     wanted = (
-        (found.over_partftpy, 1.2),
-        (found.over_tftpd_hpa, 0.8),
         (found.window_16_over_1, 2.0),
         (found.lossy_over_tftpd_hpa, 10.0),
     )
-    return all(ratio is None or ratio > least for ratio, least in wanted)
+    return all(ratio is None or ratio > minimum for ratio, minimum in wanted)
 
 
 @pytest.fixture(scope="module")
 def report() -> bench.Report:
     for _ in range(MAX_TRIES):
-        found = bench.run(repeats=3, lossy_size=600_000)
+        found = bench.run(lambda step: None, repeats=3, lossy_size=600_000)
         print(bench.render(found))
         if good(found):
             break
@@ -49,18 +45,6 @@ def test_every_transfer_of_ours_arrives(report: bench.Report) -> None:
     clients = [client for client in ("curl", "atftp") if shutil.which(client)]
     ours = [row for row in report.rows if row.server == "ours" and row.client in clients]
     assert len(ours) >= 2 and all(row.megabytes_s for row in ours), bench.render(report)
-
-
-def test_it_is_quicker_than_partftpy(report: bench.Report) -> None:
-    if report.over_partftpy is None:
-        pytest.skip("partftpy is not installed")
-    assert report.over_partftpy > 1.2
-
-
-def test_it_keeps_up_with_tftpd_hpa(report: bench.Report) -> None:
-    if report.over_tftpd_hpa is None:
-        pytest.skip("tftpd-hpa is not installed, or this is not root")
-    assert report.over_tftpd_hpa > 0.8
 
 
 def test_a_window_of_16_doubles_the_rate(report: bench.Report) -> None:

@@ -1,22 +1,23 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """`router bench devices` for a few of its devices: real guests, both engines, and the table that comes of it."""
 
 from __future__ import annotations
 
-from bench.device_models import ENGINES, ISSUES, WORKS, Trial
-from bench.device_table import render
-from bench.devices import choose, run_devices
-from bench.usbtest import NATIVE
+from bench.devices.models import ENGINES, ISSUES, WORKS, Trial
+from bench.devices.run import choose, run_devices
+from bench.devices.table import render
+from bench.devices.usbtest import NATIVE
 
 NAMES = ("usb-kbd", "usb-storage", "usb-serial", "gadget zero")
 
 
 def test_devices_of_each_kind_work_over_the_route_with_both_engines() -> None:
-    told: list[str] = []
-    trials, conditions = run_devices(choose(NAMES), ENGINES, told.append, lambda trial: None)
+    steps: list[str] = []
+    trials, conditions = run_devices(choose(NAMES), ENGINES, steps.append, lambda trial: None)
     seen = {(trial.device, trial.engine): trial for trial in trials}
     assert set(seen) == {(name, engine) for name in NAMES for engine in ENGINES}
     bad = [trial for trial in trials if trial.verdict != WORKS and not only_natively(trial)]
-    assert not bad, "\n".join([*map(str, bad), *told])
+    assert not bad, "\n".join([*map(str, bad), *steps])
     text = render(trials, conditions)
     rows = [line for line in text.splitlines() if line.startswith("| **")]
     assert [row.split("**")[1] for row in rows] == list(NAMES)

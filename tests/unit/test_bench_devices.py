@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.device_models import FAILS, ISSUES, UNTRIED, WORKS, Device, Outcome, Trial, trial
-from bench.device_stand import Attached, value_of
-from bench.device_table import as_json, render
-from bench.devices import choose, reason_of
-from bench.exercises import in_order
-from bench.exercises_gadget import set_up
-from bench.smart_card import APDU, RESET, SmartCard
-from bench.usbtest import NATIVE, judge
+from bench.devices.gadget import set_up
+from bench.devices.models import FAILS, ISSUES, UNTRIED, WORKS, Device, Outcome, Trial, trial
+from bench.devices.rig import Attached, value_of
+from bench.devices.run import choose, reason_of
+from bench.devices.smart_card import APDU, RESET, SmartCard
+from bench.devices.sound import in_order
+from bench.devices.table import as_json, render
+from bench.devices.usbtest import NATIVE, judge
 from router.errors import DescriptionError, MachineError
 from tests.support.patience import PATIENCE
 
@@ -31,10 +31,10 @@ DESCRIPTORS = (
     + bytes([7, 5, 0x02, 2, 64, 0, 0])
 )
 SEEN = Attached("1-1", "480", 1, "Thing", DESCRIPTORS, {"1-1:1.0": "usbhid", "1-1:1.1": ""}, "/dev/bus/usb/001/002")
-THING = Device("thing", "a thing", lambda stand: Outcome("used it"))
+THING = Device("thing", "a thing", lambda rig: Outcome("used it"))
 
 
-def test_what_the_client_sees_is_told_by_its_descriptors() -> None:
+def test_transfer_types_and_endpoints_come_from_the_descriptors() -> None:
     assert SEEN.transfers == ("control", "bulk", "interrupt")
     assert (SEEN.endpoint(0, 3, out=False), SEEN.endpoint(0, 2, out=True)) == (0x81, 0x02)
 
@@ -55,7 +55,7 @@ def test_a_verdict_has_its_reason(outcome: Outcome | str, trouble: str, verdict:
     assert trial(THING, "kernel", None, outcome, trouble, 1.5).transfers == ()
 
 
-def test_a_time_limit_is_called_that() -> None:
+def test_a_timeout_is_called_one() -> None:
     error = MachineError("the command did not end within 9 s: sha256sum", "it printed nothing", "client")
     assert reason_of(error) == "timed out (it printed nothing)"
     assert reason_of(MachineError("two\nlines")) == "two lines"
@@ -73,19 +73,22 @@ TRIALS = (
 
 
 def test_the_table_has_a_line_a_device_and_a_column_an_engine() -> None:
-    text = render(TRIALS, ["QEMU 9"], [("usb-host", "a real device")])
+    text = render(TRIALS, ["QEMU 9"], [("usb-host", "a real device")], [("odd, case 3", "hung once")])
     lines = text.splitlines()
     assert "- QEMU 9" in lines
-    assert "Engine `kernel`: of 2 devices 1 works, 1 not tried." in lines
-    assert "Engine `usbfs`: of 2 devices 1 works with issues, 1 does not." in lines
+    assert "Engine `kernel`, 2 devices: works 1, not tried 1." in lines
+    assert "Engine `usbfs`, 2 devices: works with issues 1, does not work 1." in lines
     assert lines[lines.index(next(line for line in lines if line.startswith("| device"))) + 2 :][:2] == [
         "| **thing** a thing | high | control, bulk, interrupt | usbhid | used it | works | "
         "works with issues: case 1 out: EIO |",
         "| **odd** an odd one | – | – | – | – | not tried: the guests' kernel has no module x\\|y | "
-        "does not: did not appear |",
+        "does not work: did not appear |",
     ]
     assert "| 1 out | ok | ok | EIO |" in lines
-    assert "- usb-host: a real device" in lines
+    assert lines[-7:] == [
+        *("## Seen in other runs", "", "- odd, case 3: hung once", ""),
+        *("## Not tried", "", "- usb-host: a real device"),
+    ]
 
 
 def test_the_same_rows_are_there_for_programs() -> None:
@@ -100,7 +103,7 @@ def test_a_wrong_name_lists_the_right_ones() -> None:
     assert [device.name for device in choose(["usb-mtp", "usb-kbd"])] == ["usb-kbd", "usb-mtp"]
 
 
-def test_only_what_is_worse_than_without_usbip_is_an_issue() -> None:
+def test_only_a_case_that_differs_from_its_result_without_usbip_is_an_issue() -> None:
     native = {"1 out": "ok", "2 in": "EINVAL", "3 halt": "ok"}
     outcome = judge(native, {"1 out": "ok", "2 in": "EINVAL", "3 halt": "EPIPE"}, "usbfs")
     assert outcome.issues == ("case 3 halt: EPIPE",)
@@ -114,14 +117,14 @@ def test_sound_is_judged_by_its_order_whatever_its_volume() -> None:
         heights = [int(step * 256 * scale) for step in steps]
         return array.array("h", (sample for height in heights for sample in (height, -height))).tobytes()
 
-    # The very first step is silence, and what comes first follows nothing.
+    # The very first step is silence, and the first frame follows no other.
     whole = [n % 128 for n in range(512)]
     assert in_order(bytes(400) + frames(whole, 0.94)) == (510, 0)
     assert in_order(frames(whole[:200] + whole[300:], 1.0)) == (409, 1)
     assert in_order(bytes(4000)) == (0, 0)
 
 
-def test_what_a_guest_prints_last_is_its_answer() -> None:
+def test_the_last_line_that_a_guest_prints_is_its_answer() -> None:
     assert value_of("ready\n{'a': b'\\x00'}\n") == {"a": b"\0"}
     with pytest.raises(MachineError, match="printed 'Traceback'"):
         value_of("Traceback")
@@ -155,7 +158,7 @@ def test_a_card_answers_its_reader(tmp_path: Path) -> None:
         assert not card.is_alive()
 
 
-def test_a_card_that_no_reader_asked_for_can_be_taken_out(tmp_path: Path) -> None:
+def test_a_card_without_a_reader_can_be_removed(tmp_path: Path) -> None:
     card = SmartCard(tmp_path / "card")
     card.close()
     card.join(PATIENCE)

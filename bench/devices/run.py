@@ -1,4 +1,5 @@
-"""Tries USB devices over the route: each device with each engine, in as few boots as the guests' health allows."""
+# SPDX-License-Identifier: BSD-2-Clause
+"""Tries USB devices over the route: each device with each engine, with a new boot only after a guest failed."""
 
 from __future__ import annotations
 
@@ -7,27 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.device_models import ENGINES, UNTRIED, Device, NotTried, Outcome, Trial, trial
-from bench.device_stand import Stand, build_bench
-from bench.exercises import QEMU_DEVICES
-from bench.exercises_gadget import GADGETS
+from bench.devices.catalogue import DEVICES
+from bench.devices.models import ENGINES, UNTRIED, Device, NotTried, Outcome, Trial, trial
+from bench.devices.rig import Rig, build_bench
+from bench.systems import Progress
 from router.errors import DescriptionError, MachineError
 from router.machines.qemu.tool import find_qemu
 
-DEVICES = (*QEMU_DEVICES, *GADGETS)
-LEFT_OUT = (
-    ("usb-host", "hands a real device of this computer to a guest"),
-    ("usb-redir", "needs another machine that has the device"),
-    ("u2f-passthru, u2f-emulated", "need a real security key, or a QEMU that was built with libu2f-emu"),
-    ("ccid-card-emulated", "needs a certificate store of NSS; the reader is tried with ccid-card-passthru instead"),
-    ("isochronous transfers to the client", "no emulated device makes them, and dummy_hcd has no endpoints for them"),
-    ("low speed", "no emulated device has it"),
-)
-"""What is not tried, and why: of QEMU's devices, and of what USB has."""
-
 
 def choose(names: Sequence[str]) -> tuple[Device, ...]:
-    """The devices of these names, all without any; DescriptionError for one that there is not."""
+    """The devices of these names, or all without names; DescriptionError for an unknown one."""
     known = {device.name: device for device in DEVICES}
     for name in names:
         if name not in known:
@@ -35,10 +25,8 @@ def choose(names: Sequence[str]) -> tuple[Device, ...]:
     return tuple(device for device in DEVICES if not names or device.name in names)
 
 
-def try_device(
-    stand: Stand, device: Device, engine: str, there: frozenset[str], progress: Callable[[str], None]
-) -> Trial:
-    """One device with the engine that runs."""
+def try_device(rig: Rig, device: Device, engine: str, there: frozenset[str], progress: Progress) -> Trial:
+    """One device with the daemon's current engine."""
     missing = [name for name in device.modules if name not in there]
     if missing:
         reason = f"the guests' kernel has no module {', '.join(missing)}"
@@ -46,39 +34,40 @@ def try_device(
     start = time.monotonic()
     outcome: Outcome | str
     try:
-        outcome = device.exercise(stand)
+        outcome = device.exercise(rig)
     except NotTried as error:
-        stand.clear()
+        rig.reset()
         return Trial(device.name, device.what, engine, UNTRIED, reason_of(error))
     except MachineError as error:
         outcome = reason_of(error)
         progress(f"{device.name} with {engine}: {outcome}")
-        stand.tell_trouble()
-    seen = stand.seen
-    trouble = stand.clear()
+        rig.show_kernel_logs()
+    seen = rig.device
+    trouble = rig.reset()
     return trial(device, engine, seen, outcome, trouble, round(time.monotonic() - start, 1))
 
 
 def reason_of(error: MachineError) -> str:
-    """Why an exercise failed, in one line; a time limit is called that."""
+    """Why an exercise failed, in one line; a timeout is called one."""
     if "did not end within" in error.message or "does not answer" in error.message:
         return f"timed out ({error.hint or error.message})"
     return " ".join(error.message.split())
 
 
 def run_devices(
-    devices: Sequence[Device], engines: Sequence[str], progress: Callable[[str], None], report: Callable[[Trial], None]
+    devices: Sequence[Device], engines: Sequence[str], progress: Progress, report: Callable[[Trial], None]
 ) -> tuple[list[Trial], tuple[str, ...]]:
-    """Every device with every engine: the rows, and the conditions. `report` gets each row as it is made."""
+    """Every device with every engine: the rows and the conditions. `report` gets each row when it is ready."""
     with tempfile.TemporaryDirectory(prefix="router-bench-") as name:
         folder = Path(name)
         built, there, kernel = build_bench(folder, progress)
         rows: list[Trial] = []
-        with Stand(built, folder, progress) as stand:
+        with Rig(built, folder, progress) as rig:
             for engine in engines:
-                stand.use(engine)
+                rig.use_engine(engine)
                 for device in devices:
-                    rows.append(try_device(stand, device, engine, there, progress))
+                    progress(f"trying {device.name} with engine {engine}")
+                    rows.append(try_device(rig, device, engine, there, progress))
                     report(rows[-1])
     version = ".".join(map(str, find_qemu().version))
     return rows, (

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A smart card for QEMU's ccid-card-passthru, which reaches it through a socket.
 
 The protocol is libcacard's vscard_common.h: messages of type, reader and length (u32, big-endian) and the data.
@@ -43,14 +44,14 @@ class SmartCard(threading.Thread):
                     if kind == APDU:
                         self._send(stream, APDU, data[::-1] + b"\x90\x00")
         except OSError:
-            # It was closed: the card is out.
+            # Closed: the card was removed.
             return
 
     def _send(self, stream: socket.socket, kind: int, data: bytes) -> None:
         stream.sendall(struct.pack(">III", kind, 0, len(data)) + data)
 
     def close(self) -> None:
-        """Take the card out: whatever the thread waits for ends."""
+        """Remove the card, which ends the thread."""
         for each in (self._stream, self._server):
             if each is not None:
                 with contextlib.suppress(OSError):  # it has ended already

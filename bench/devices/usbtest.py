@@ -1,17 +1,19 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Linux's own USB test driver, usbtest, against gadget zero: control, bulk, isochronous, unlinking.
 
 The cases are those of drivers/usb/misc/usbtest.c; each is run without USB/IP as well, in the server itself, so that
-what fails there is not laid at USB/IP's door.
+failures there are not blamed on USB/IP.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import device_programs as programs
-from bench.device_models import Outcome
-from bench.device_stand import Attached, Stand
+from bench import programs
+from bench.devices.gadget import gadget
+from bench.devices.models import Outcome
+from bench.devices.rig import Attached, Rig
+from bench.guest import usb_device, usbtest_cases
 from router.errors import MachineError
 from router.usbip.protocol.descriptors import parse_alternates
 
@@ -22,7 +24,7 @@ NATIVE = "without USB/IP"
 
 @dataclass(frozen=True)
 class Case:
-    """A case with its parameters: how often, bytes a transfer, by how many the length varies, transfers at once."""
+    """A case with its parameters: iterations, bytes of a transfer, by how many the length varies, transfers at once."""
 
     number: int
     what: str
@@ -37,9 +39,9 @@ class Case:
         return f"{self.number} {self.what}"
 
     @property
-    def words(self) -> tuple[int, ...]:
-        """For the driver."""
-        return self.number, self.times, self.length, self.vary, self.pieces
+    def word(self) -> str:
+        """For bench/guest/usbtest_cases.py."""
+        return f"{self.number},{self.times},{self.length},{self.vary},{self.pieces}"
 
 
 PLAIN = (
@@ -69,17 +71,13 @@ UNLINK = (
     Case(12, "unlink bulk out", 4, 4096),
     Case(24, "unlink from a queue of bulk out", 4, 4096, 0, 8),
 )
-"""The last ones, because a device is of no use after one that hangs."""
-LIMIT = 30.0
-"""Seconds for each group of cases."""
-REBIND = """
-echo {alternate} >/sys/module/usbtest/parameters/alt
-cd /sys/bus/usb/drivers/usbtest
-for i in *:1.0; do echo $i >unbind; echo $i >bind; done
-"""
+"""These run last, because a device is unusable after one that hangs."""
+GROUP_TIMEOUT_S = 30.0
+"""For the cases of one group together."""
+NO_ENDPOINTS = "dummy_hcd has no such endpoints"
 
 
-def run_cases(stand: Stand, guest: str, seen: Attached) -> dict[str, str]:
+def run_cases(rig: Rig, guest: str, seen: Attached) -> dict[str, str]:
     """Each case's name and `ok`, or the error's name, where the gadget is bound to usbtest."""
     found: dict[str, str] = {}
     alternates = parse_alternates(seen.descriptors, seen.config)
@@ -87,55 +85,59 @@ def run_cases(stand: Stand, guest: str, seen: Attached) -> dict[str, str]:
         if (0, alternate) not in alternates:
             found |= {case.name: NO_ENDPOINTS for case in cases}
             continue
-        stand.run(guest, REBIND.format(alternate=alternate))
-        rows = stand.rows(guest, programs.USBTEST, LIMIT, NODE=seen.node, CASES=[case.words for case in cases])
+        rig.run(guest, programs.script("rebind_usbtest", alternate))
+        words = " ".join(case.word for case in cases)
+        rows = rig.rows(guest, GROUP_TIMEOUT_S, usbtest_cases.run, node=seen.node, cases=words)
         found |= {case.name: row[1] for case, row in zip(cases, rows, strict=False)}
         if len(rows) < len(cases):
             found[cases[len(rows)].name] = "hangs"
-            stand.tell_trouble()
+            rig.show_kernel_logs()
             break
     return found
 
 
-NO_ENDPOINTS = "dummy_hcd has no such endpoints"
+def plug(rig: Rig) -> None:
+    """Plug gadget zero into the server."""
+    gadget(rig, ("usb_f_ss_lb",), {"SourceSink.0": {"pattern": "echo 1"}}, {"Loopback.0": {}}, device=ZERO)
 
 
-def usbtest(gadget: Callable[..., None]) -> Callable[[Stand], Outcome]:
-    """The exercise; `gadget` plugs one in."""
+def run_natively(rig: Rig) -> dict[str, str]:
+    """The cases in the server itself."""
+    rig.use_engine("none")
+    try:
+        plug(rig)
+        rig.run("server", "modprobe usbtest pattern=1")
+        facts = rig.program(
+            "server",
+            40,
+            usb_device.describe,
+            device=ZERO,
+            driver="usbtest",
+            timeout_s=10,
+            settle_s=5,
+            mark="/dummy_hcd",
+        )
+        if facts is None:
+            raise MachineError("gadget zero did not appear in the server")
+        return run_cases(rig, "server", Attached(**facts))
+    finally:
+        rig.cleanup()
+        rig.run("server", "rmmod usbtest || true")
+        rig.use_engine(rig.engine)
 
-    def plug(stand: Stand) -> None:
-        gadget(stand, ("usb_f_ss_lb",), {"SourceSink.0": {"pattern": "echo 1"}}, {"Loopback.0": {}}, device=ZERO)
 
-    def natively(stand: Stand) -> dict[str, str]:
-        stand.use("none")
-        try:
-            plug(stand)
-            stand.run("server", "modprobe usbtest pattern=1")
-            words = {"MARK": "/dummy_hcd", "DEVICE": ZERO, "DRIVER": "usbtest", "SECONDS": 10, "SETTLE": 5}
-            facts = stand.program("server", programs.FACTS, 40, **words)
-            if facts is None:
-                raise MachineError("gadget zero did not appear in the server")
-            return run_cases(stand, "server", Attached(**facts))
-        finally:
-            stand.undo()
-            stand.run("server", "rmmod usbtest || true")
-            stand.use(stand.engine)
-
-    def exercise(stand: Stand) -> Outcome:
-        if NATIVE not in stand.notes:
-            stand.notes[NATIVE] = natively(stand)
-        native = stand.notes[NATIVE]
-        stand.run("client", "modprobe usbtest pattern=1")
-        plug(stand)
-        seen = stand.attached(ZERO, "usbtest")
-        routed = run_cases(stand, "client", seen)
-        return judge(native, routed, stand.engine)
-
-    return exercise
+def usbtest(rig: Rig) -> Outcome:
+    """Gadget zero: all cases, natively and over the route."""
+    if NATIVE not in rig.native:
+        rig.native[NATIVE] = run_natively(rig)
+    rig.run("client", "modprobe usbtest pattern=1")
+    plug(rig)
+    routed = run_cases(rig, "client", rig.wait_attached(ZERO, "usbtest"))
+    return judge(rig.native[NATIVE], routed, rig.engine)
 
 
 def judge(native: dict[str, str], routed: dict[str, str], engine: str) -> Outcome:
-    """What differs from the same cases without USB/IP is an issue; MachineError when none works."""
+    """A case with another result than without USB/IP is an issue; MachineError when no case works."""
     if "ok" not in routed.values():
         raise MachineError(f"no case of usbtest works: {routed}")
     cases = {

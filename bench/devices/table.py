@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The table of tried devices, as Markdown and as JSON. Pure: rows in, text out."""
 
 from __future__ import annotations
@@ -6,27 +7,31 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from bench.device_models import ENGINES, FAILS, ISSUES, UNTRIED, WORKS, Trial
+from bench.devices.models import ENGINES, FAILS, ISSUES, UNTRIED, WORKS, Trial
 
 SPEEDS = {"1.5": "low", "12": "full", "480": "high", "5000": "super", "10000": "super+"}
-"""sysfs's Mbit/s as the USB specification names them."""
+"""Names that the USB specification gives to sysfs's speeds in Mbit/s."""
 
 HEAD = """# USB devices that were tried
 
-Made by `router bench devices`, which boots a server guest and a client guest in QEMU, plugs one device after another
-into the server, uses it in the client and compares the data at both ends. It writes this file; nothing is by hand.
+`router bench devices` writes this file. It boots a server guest and a client guest in QEMU, plugs one device after
+another into the server, uses it in the client and compares the data at both ends.
 
 {conditions}
 
-*works*: all that was done gave the right data. *works with issues*: usable, with what is named. *does not*: no use in
-the client. All devices are emulated: QEMU's own, and gadgets of the server's kernel on its controller dummy_hcd.
-**No hardware has been tried.**
+*works*: every step gave the right data. *works with issues*: usable, except for the named issues. *does not work*: not
+usable in the client. All devices are emulated: QEMU's own, and gadgets of the server's kernel on its controller
+dummy_hcd. **No hardware has been tried.**
 """
 COLUMNS = ("device", "speed", "transfers", "driver in the client", "what was done", *(f"engine {e}" for e in ENGINES))
 
 
-def render(trials: Sequence[Trial], conditions: Sequence[str], left_out: Sequence[tuple[str, str]] = ()) -> str:
-    """The document. left_out: devices that nobody tried, and why."""
+Notes = Sequence[tuple[str, str]]
+"""Names, each with what there is to say about it."""
+
+
+def render(trials: Sequence[Trial], conditions: Sequence[str], left_out: Notes = (), intermittent: Notes = ()) -> str:
+    """The document. left_out: devices that were not tried, and why; intermittent: issues of other runs."""
     parts = [HEAD.format(conditions="\n".join(f"- {line}" for line in conditions)), summary(trials), ""]
     parts += table(COLUMNS, [device_row(rows) for rows in by_device(trials)])
     for rows in by_device(trials):
@@ -36,8 +41,9 @@ def render(trials: Sequence[Trial], conditions: Sequence[str], left_out: Sequenc
             ways = list(dict.fromkeys(way for row in rows for result in row.cases.values() for way in result))
             cells = [[name, *(case_cell(rows, name, way) for way in ways)] for name in names]
             parts += table(("case", *ways), cells)
-    if left_out:
-        parts += ["", "## Not tried", "", *(f"- {name}: {why}" for name, why in left_out)]
+    for title, notes in (("Seen in other runs", intermittent), ("Not tried", left_out)):
+        if notes:
+            parts += ["", f"## {title}", "", *(f"- {name}: {text}" for name, text in notes)]
     return "\n".join(parts) + "\n"
 
 
@@ -53,20 +59,20 @@ def summary(trials: Sequence[Trial]) -> str:
         mine = [trial.verdict for trial in trials if trial.engine == engine]
         if mine:
             counts = [
-                f"{mine.count(verdict)} {verdict}" for verdict in (WORKS, ISSUES, FAILS, UNTRIED) if verdict in mine
+                f"{verdict} {mine.count(verdict)}" for verdict in (WORKS, ISSUES, FAILS, UNTRIED) if verdict in mine
             ]
-            lines.append(f"Engine `{engine}`: of {len(mine)} devices {', '.join(counts)}.")
+            lines.append(f"Engine `{engine}`, {len(mine)} devices: {', '.join(counts)}.")
     return "\n".join(lines)
 
 
 def by_device(trials: Sequence[Trial]) -> list[list[Trial]]:
-    """The rows of each device together, devices in the order in which they were first tried."""
+    """The rows of each device together, in the order in which devices were first tried."""
     names = list(dict.fromkeys(trial.device for trial in trials))
     return [[trial for trial in trials if trial.device == name] for name in names]
 
 
 def device_row(rows: Sequence[Trial]) -> list[str]:
-    """One line: what both engines have in common, and each one's verdict."""
+    """One line: what does not depend on the engine, and the verdict for each engine."""
     first = max(rows, key=lambda row: (bool(row.done), bool(row.speed)))
     speed = SPEEDS.get(first.speed, first.speed)
     verdicts = [next((verdict(row) for row in rows if row.engine == engine), "") for engine in ENGINES]
@@ -80,7 +86,7 @@ def verdict(row: Trial) -> str:
 
 
 def case_cell(rows: Sequence[Trial], name: str, way: str) -> str:
-    """What one case gave on one way; two runs of the same way that differ are both told."""
+    """The result of one case in one way; both results when two runs of it differ."""
     results = [row.cases[name][way] for row in rows if way in row.cases.get(name, {})]
     return " / ".join(dict.fromkeys(results))
 
