@@ -28,7 +28,7 @@ CHECKS = [
 ]
 
 
-def prove(proof: str, unwind: int, sources: list[Path]) -> None:
+def assert_proved(proof: str, unwind: int, sources: list[Path]) -> None:
     """Fails with the assertions that do not hold; REACHED must be the only one."""
     command = [need("cbmc"), "--function", f"prove_{proof}", f"-I{ROOT / 'vmm'}", f"-I{ROOT / 'common'}", *CHECKS]
     command += ["--unwind", str(unwind), "--unwinding-assertions", "--unwindset", "walk:3", "--slice-formula"]
@@ -45,11 +45,11 @@ def prove(proof: str, unwind: int, sources: list[Path]) -> None:
     [("guest_memory", 4), ("decoding", 4), ("ring", 4), ("rings", 4), ("pool", 8), ("virtqueue", 8)],
 )
 def test_the_model_checker_finds_no_counterexample(proof: str, unwind: int) -> None:
-    prove(proof, unwind, SOURCES)
+    assert_proved(proof, unwind, SOURCES)
 
 
 @pytest.mark.timeout(1300)
 @pytest.mark.parametrize("proof", ["segments", "completion"])
 def test_a_receivers_device_changes_nothing_that_was_judged(proof: str) -> None:
     """For any metadata and any bytes of a frame of up to 60 bytes."""
-    prove(proof, 35, OFFLOAD_SOURCES)
+    assert_proved(proof, 35, OFFLOAD_SOURCES)
