@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STEPS  ?=
+FUZZ_SECONDS ?= 60
 
 .PHONY: demo check test long fuzz coverage setup packages lint clean newer-tools compile_commands.json
 setup: packages
@@ -34,6 +35,18 @@ long: setup newer-tools
 # Tests that need one of them skip where it cannot be had, and the reason is said again at the end of the run.
 newer-tools: setup
 	-@./tests/newer-tools cbmc qemu-system-aarch64
+
+# Lines that the fast tests and the cases of the C cores reach. QEMU, seL4 and child processes are not counted.
+coverage: $(VENV)/.done
+	$(BIN)/coverage run -m pytest -q -m "$$($(BIN)/python -c 'from tests.support.tiers import FAST; print(FAST)')"
+	$(BIN)/coverage report --sort=cover
+	$(BIN)/python -m tests.support.c_coverage
+
+# Searches for new inputs, FUZZ_SECONDS for each target; atheris guides it where `pip install -e .[fuzz]` was done.
+fuzz: $(VENV)/.done
+	ROUTER_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest tests/vmm/test_fuzz.py tests/vswitch/test_fuzz.py -k fuzz
+	for target in $(patsubst tests/fuzz/targets/%.py,%,$(wildcard tests/fuzz/targets/[a-z]*.py)); do \
+		$(BIN)/python -m tests.fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 
 # For clangd: every C file with the flags that it is built with.
 compile_commands.json: setup

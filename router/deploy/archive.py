@@ -9,26 +9,12 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import router
-from router import files
+from router import files, resources
 from router.errors import HostError
+from router.imports import closure
 
-PACKAGES = {
-    "console": "frames line_input multiplexer serial_line serial_port consoles",
-    "control": "facts json_lines milestones place server system timeline",
-    "deploy": "advice boot events holder holder_client job plan remote runner script state uboot ymodem",
-    "deploy/tftp": "server transfer wire",
-    "lab": "board lock power probe records",
-    "machines": "agent live",
-}
-OURS = (
-    "__init__.py",
-    "display.py",
-    "errors.py",
-    "files.py",
-    "resources.py",
-    *(f"{package}/{name}.py" for package, names in PACKAGES.items() for name in ("__init__", *names.split())),
-)
+START = "router.deploy.remote"
+"""The module whose imports make up the archive."""
 SERIAL_LEFT_OUT = ("tools/miniterm.py", "tools/hexlify_codec.py", "threaded/__init__.py", "serialwin32.py", "win32.py")
 
 # Understood by every Python, so that an old one says what it lacks instead of failing in the middle of an import.
@@ -58,8 +44,8 @@ class Archive:
 
 def make_archive() -> Archive:
     """The runner; the same modules give the same bytes. HostError when pyserial is not installed."""
-    here = Path(router.__file__).parent
-    entries = {f"router/{name}": (here / name).read_bytes() for name in OURS}
+    root = resources.PACKAGE.parent
+    entries = {str(path.relative_to(root)): path.read_bytes() for path in closure(START, root).values()}
     found = importlib.util.find_spec("serial")
     if found is None or found.origin is None:
         raise HostError("pyserial is not installed", hint="pip install pyserial")

@@ -7,7 +7,6 @@ interpreter's default path, and nothing is compiled or searched for in the guest
 
 from __future__ import annotations
 
-import ast
 import io
 import marshal
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from router import resources
 from router.errors import HostError
+from router.imports import imports
 
 _COMPILER = Path(__file__).with_name("_compile.py")
 _PROJECT = resources.PACKAGE
@@ -59,7 +59,7 @@ def stdlib_closure(
     queue = [*_ALWAYS, *extra]
     packages = packages_of(programs)
     for name, source in programs.items():
-        queue += _imports(source, name, name in packages, whole=True)
+        queue += imports(source, name, name in packages, whole=True)
     while queue:
         name = queue.pop()
         if name in found or name in exclude or name not in library:
@@ -67,7 +67,7 @@ def stdlib_closure(
         found.add(name)
         if "." in name:
             queue.append(name.rpartition(".")[0])
-        queue += _imports(read(name), name, library[name], whole=False)
+        queue += imports(read(name), name, library[name], whole=False)
     return sorted(found)
 
 
@@ -143,30 +143,3 @@ def _runs(command: str, version: str) -> bool:
     """A python3.X on PATH may be the shim of a version manager that has no such version active."""
     test = f"import sys; sys.exit(sys.version_info[:2] != ({version.replace('.', ', ')}))"
     return subprocess.run([command, "-I", "-S", "-c", test], capture_output=True, check=False).returncode == 0
-
-
-def _imports(source: str, module: str, package: bool, whole: bool) -> list[str]:
-    """Modules that `source` imports; with `whole` also inside functions. `if TYPE_CHECKING:` counts for nothing."""
-    names = []
-    queue: list[ast.AST] = [ast.parse(source)]
-    while queue:
-        node = queue.pop()
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                # PEP 328: one dot is the package itself; a plain module first drops its own name.
-                parts = module.split(".") if package else module.split(".")[:-1]
-                parts = parts[: len(parts) - node.level + 1]
-                base = ".".join([*parts, *([base] if base else [])])
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and not whole:
-            continue
-        elif isinstance(node, ast.If) and (
-            "TYPE_CHECKING" in ast.unparse(node.test) or "__main__" in ast.unparse(node.test)
-        ):
-            queue += node.orelse
-        else:
-            queue += ast.iter_child_nodes(node)
-    return names
