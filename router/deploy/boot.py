@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from router.console.multiplexer import Demultiplexer
+from router.console.serial_line import ports
 from router.console.serial_port import SerialPort
-from router.control.milestones import BOOT_FAILURES, MAX_LINE
+from router.control.milestones import BOOT_FAILURES, LINUX_FAILURE, MAX_LINE
 from router.deploy.advice import SIGN_ON, explain
 from router.deploy.events import Reporter
-from router.deploy.plan import DeployPlan
+from router.deploy.plan import ANY_PORT, DeployPlan
 from router.errors import MachineError
 
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-_])")
@@ -31,10 +34,51 @@ class Seen:
     line: str
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the console, without escape sequences. port: the guest whose console it is from, None: no guest's."""
+
+    port: str | None
+    text: str
+
+    def __str__(self) -> str:
+        return self.text if self.port is None else f"{self.port}| {self.text}"
+
+
 def lines_of(text: str) -> tuple[list[str], str]:
     """Complete lines, without escape sequences and line ends, and the unfinished rest."""
     pieces = re.split(r"\r*\n|\r+(?!\n|$)", text)
     return [ESCAPES.sub("", piece).rstrip("\r") for piece in pieces[:-1]], pieces[-1]
+
+
+class Console:
+    """The board's serial line as lines, each with the guest that it comes from.
+
+    guests: whose consoles share the line (docs/reference/serial-line.md); with none, every line is no guest's.
+    """
+
+    def __init__(self, guests: Sequence[str]) -> None:
+        self._ports = Demultiplexer(ports(guests)) if guests else None
+        self._guests = set(guests)
+        self._rests: dict[str | None, str] = {}
+        self.guests_speak = False
+        """A guest has said something, so the boot loader is gone."""
+
+    def feed(self, data: bytes) -> list[Line]:
+        """The lines that are complete with these bytes. Those of control channels are left out."""
+        found = []
+        for port, part in [(None, data)] if self._ports is None else self._ports.feed(data):
+            if port is not None and port not in self._guests:
+                continue
+            self.guests_speak |= port is not None
+            complete, rest = lines_of(self._rests.get(port, "") + part.decode("utf-8", "replace"))
+            self._rests[port] = rest[-MAX_REST:]
+            found += [Line(port, text) for text in complete]
+        return found
+
+    def unfinished(self) -> list[Line]:
+        """The beginnings of lines that have not ended: a prompt never does."""
+        return [Line(port, ESCAPES.sub("", rest)) for port, rest in self._rests.items() if rest]
 
 
 class Watcher:
@@ -45,9 +89,9 @@ class Watcher:
         self._plan = plan
         self._reporter = reporter
         self._returned = returned
-        self._waiting = [(item.name, re.compile(item.pattern)) for item in plan.milestones]
-        self._optional = {item.name for item in plan.milestones if not item.required}
-        self._failures = [re.compile(pattern) for pattern in (*BOOT_FAILURES, *plan.failures)]
+        self._waiting = [(item, re.compile(item.pattern)) for item in plan.milestones]
+        self._failures = [re.compile(pattern) for pattern in plan.failures]
+        self._console = Console([guest.name for guest in plan.facts.guests] if plan.facts is not None else [])
         self._started = time.monotonic()
         self._kept: list[str] = []
 
@@ -55,21 +99,22 @@ class Watcher:
         """Read until every milestone was seen; MachineError on failure, silence, or when the time is up."""
         plan = self._plan
         self._started = heard = partial_since = time.monotonic()
-        rest = ""
+        raw = ""
         while not self._over():
             data = line.read(0.1)
             now = time.monotonic()
             if data:
                 heard = partial_since = now
-                rest += data.decode("utf-8", "replace")
-                if self._returned is not None and re.search(self._returned, rest):
-                    raise self._came_back(rest)
-                complete, rest = lines_of(rest)
-                rest = rest[-MAX_REST:]
-                for text in complete:
-                    self._line(text)
-            elif rest and now - partial_since > PARTIAL_LINE_TIMEOUT_S:
-                self._search(ESCAPES.sub("", rest))
+                complete = self._console.feed(data)
+                if self._returned is not None and not self._console.guests_speak:
+                    raw = (raw + data.decode("utf-8", "replace"))[-MAX_REST:]
+                    if re.search(self._returned, raw):
+                        raise self._came_back(raw)
+                for each in complete:
+                    self._line(each)
+            elif now - partial_since > PARTIAL_LINE_TIMEOUT_S:
+                for each in self._console.unfinished():
+                    self._search(each)
                 partial_since = now + plan.boot_seconds  # once is enough
             if not self._lacks():
                 continue
@@ -77,13 +122,13 @@ class Watcher:
                 raise self._late(f"nothing was heard for {plan.quiet_seconds:.0f} s", "--quiet-timeout")
             if now - self._started > plan.boot_seconds:
                 raise self._late(f"the board was not up within {plan.boot_seconds:.0f} s", "--timeout")
-        for name, _ in self._waiting:
-            self._reporter.say("warning", text=f"not seen (yet): {name}")
+        for item, _ in self._waiting:
+            self._reporter.say("warning", text=f"not seen (yet): {item.name}")
         return self.seen
 
     def _lacks(self) -> bool:
         """Whether a required milestone is still to come."""
-        return any(name not in self._optional for name, _ in self._waiting)
+        return any(item.required for item, _ in self._waiting)
 
     def _over(self) -> bool:
         """Whether there is nothing more to wait for."""
@@ -95,30 +140,38 @@ class Watcher:
         last = self._started + (self.seen[-1].seconds if self.seen else 0.0)
         return not self._waiting or now - last >= OPTIONAL_TIMEOUT_S
 
-    def _line(self, text: str) -> None:
-        text = text[:MAX_LINE]
-        self._reporter.say("console", text=text)
-        self._kept = [*self._kept, text][-KEPT_LINES:]
-        for failure in self._failures:
-            if failure.search(text):
-                raise MachineError(f"the boot failed: {text.strip()[:160]}", hint=self._where())
-        if SIGN_ON.search(text):
+    def _line(self, line: Line) -> None:
+        line = Line(line.port, line.text[:MAX_LINE])
+        self._reporter.say("console", text=str(line))
+        self._kept = [*self._kept, str(line)][-KEPT_LINES:]
+        if self._is_failure(line):
+            raise MachineError(f"the boot failed: {str(line).strip()[:160]}", hint=self._where())
+        if line.port is None and SIGN_ON.search(line.text):
             raise MachineError(
                 "the board reset while booting: its boot loader is back", hint=self._where() + "; last words above"
             )
-        self._search(text)
+        self._search(line)
 
-    def _search(self, text: str) -> None:
-        for name, pattern in list(self._waiting):
-            if pattern.search(text):
-                self._waiting.remove((name, pattern))
-                seen = Seen(name, round(time.monotonic() - self._started, 3), text.strip()[:200])
+    def _is_failure(self, line: Line) -> bool:
+        """Guests fail by words of Linux only: a guest that prints words of the kernel or of U-Boot fails nothing."""
+        known = (LINUX_FAILURE,) if line.port is not None else BOOT_FAILURES
+        return any(re.search(pattern, line.text) for pattern in known) or any(
+            pattern.search(str(line)) for pattern in self._failures
+        )
+
+    def _search(self, line: Line) -> None:
+        for item, pattern in list(self._waiting):
+            # A guest's milestone counts on its own console, and a milestone of the system on no guest's.
+            counts = item.port in (ANY_PORT, line.port or "")
+            if counts and pattern.search(str(line) if item.port == ANY_PORT else line.text):
+                self._waiting.remove((item, pattern))
+                seen = Seen(item.name, round(time.monotonic() - self._started, 3), str(line).strip()[:200])
                 self.seen.append(seen)
-                self._reporter.say("milestone", name=name, seconds=seen.seconds, line=seen.line)
+                self._reporter.say("milestone", name=item.name, seconds=seen.seconds, line=seen.line)
 
     def _where(self) -> str:
         after = f"after '{self.seen[-1].name}'" if self.seen else "before the first milestone"
-        missing = ", ".join(name for name, _ in self._waiting)
+        missing = ", ".join(item.name for item, _ in self._waiting)
         return f"{after}; not seen: {missing}"
 
     def _late(self, what: str, option: str) -> MachineError:

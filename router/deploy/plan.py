@@ -40,16 +40,22 @@ class Payload:
     sha256: str
 
 
+ANY_PORT = "*"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwaitedMilestone:
     """A point of the boot that shows on the console: `pattern` is a regular expression searched in each line.
 
-    One that is not required (a device that may not be plugged in) is waited for a little, and missed with a warning.
+    port: the guest on whose console it counts, "" for the lines of no guest, ANY_PORT for all lines (with the port's
+    name in front of a guest's). One that is not required (a device that may not be plugged in) is waited for a little,
+    and missed with a warning.
     """
 
     name: str
     pattern: str
     required: bool = True
+    port: str = ANY_PORT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

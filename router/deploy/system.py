@@ -36,7 +36,7 @@ def write_system(
     servers = [guest.name for guest in facts.guests if guest.role == "server"]
     clients = [guest.name for guest in facts.guests if guest.name in receiving]
     spoken = ("loader", "seL4") if config == "debug" else ()
-    system = [AwaitedMilestone(name=name, pattern=milestones.of_system(name)) for name in spoken]
+    system = [AwaitedMilestone(name=name, pattern=milestones.of_system(name), port="") for name in spoken]
     up = [_of(guest, "up", "userspace") for guest in [*servers, *clients]]
     listening = [_of(guest, "listening", "listening") for guest in servers]
     attached = [_of(guest, "device attached", "attached", required=False) for guest in clients]
@@ -63,4 +63,5 @@ def write_system(
 
 def _of(guest: str, name: str, milestone: str, *, required: bool = True) -> AwaitedMilestone:
     """A milestone that the guest itself prints."""
-    return AwaitedMilestone(name=f"{guest} {name}", pattern=milestones.of_guest(guest, milestone), required=required)
+    pattern = milestones.of_guest(guest, milestone)
+    return AwaitedMilestone(name=f"{guest} {name}", pattern=pattern, required=required, port=guest)
