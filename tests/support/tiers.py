@@ -12,16 +12,22 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
-SLOW_FOLDERS = ("install", "lint", "sdk", "vmm", "vswitch")
-"""Folders whose tests compile C with sanitizers, build packages or work on whole archives."""
+SLOW = (
+    *("install", "lint", "sdk", "vmm", "vswitch"),
+    *(f"deploy/test_{name}.py" for name in ("console", "lab_host", "running_board", "scripted_uboot", "tftp")),
+    *("boards/test_third_board.py", "description/test_fuzz.py", "guests/test_newer_tools.py"),
+    *("usbip/test_endurance.py", "usbip/test_fuzz.py", "usbip/test_hostile.py", "usbip/test_peers.py"),
+    *("usbip/test_trust.py", "machines/test_console_pair.py", "checks/test_properties.py"),
+)
+"""Folders and modules whose tests compile C, build packages, search inputs, or wait for the timeouts of others."""
 FAST = "not (qemu or deploy or sel4 or packages or slow or long)"
 """The marker expression of `make check`."""
 
 
 def mark(items: Iterable[pytest.Item]) -> None:
-    """Mark the tests of SLOW_FOLDERS as slow."""
+    """Mark the tests of SLOW as slow."""
     for item in items:
-        if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).parts[0] in SLOW_FOLDERS:
+        if any(item.path.is_relative_to(TESTS / place) for place in SLOW):
             item.add_marker(pytest.mark.slow)
 
 

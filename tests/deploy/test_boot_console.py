@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A deployment attributes each line to the guest that printed it, so that no guest speaks for another or for seL4."""
+
+from __future__ import annotations
+
+import pytest
+
+from router.console.serial_line import ports
+from router.control import milestones
+from router.deploy.boot import Console, Line, Watcher
+from router.deploy.events import DeployEvent, Reporter
+from router.deploy.plan import AwaitedMilestone, DeployPlan
+from router.errors import MachineError
+from tests.deploy.lab import FACTS
+from tests.support.fake_mux import FakeMux
+
+GUESTS = [guest.name for guest in FACTS.guests]
+
+
+def framed(*lines: tuple[str, bytes]) -> bytes:
+    """What the line carries for these lines of guests."""
+    sent: list[bytes] = []
+    mux = FakeMux(ports(GUESTS), sent.append)
+    for port, text in lines:
+        mux.say(port, text)
+    return b"".join(sent)
+
+
+def watcher() -> tuple[Watcher, list[DeployEvent]]:
+    """One that waits for the server's user space and seL4."""
+    awaited = (
+        AwaitedMilestone(name="seL4", pattern=milestones.of_system("seL4"), port=""),
+        AwaitedMilestone(name="server up", pattern=milestones.of_guest("server", "userspace"), port="server"),
+    )
+    seen: list[DeployEvent] = []
+    plan = DeployPlan(system="demo", board="fake", payloads=(), start="go", milestones=awaited, facts=FACTS)
+    return Watcher(plan, Reporter(seen.append)), seen
+
+
+def reached(data: bytes) -> list[str]:
+    """Names of the milestones that these bytes of the line reach."""
+    watching, _ = watcher()
+    for line in Console(GUESTS).feed(data):
+        watching._line(line)
+    return [each.name for each in watching.seen]
+
+
+def test_a_guests_line_is_whole_however_its_frames_are_cut_and_mixed() -> None:
+    sent: list[bytes] = []
+    mux = FakeMux(ports(GUESTS), sent.append)
+    sent.append(mux.frame("server", b"router: guest ser", hidden=True))
+    sent.append(b"\r\n")
+    mux.say("client", b"in between")
+    sent.append(mux.frame("server", b"ver: userspace up", b"+"))
+    found = Console(GUESTS).feed(b"Booting all finished\r\n" + b"".join(sent))
+    assert found[0] == Line(None, "Booting all finished")
+    assert Line("client", "in between") in found
+    assert "".join(each.text for each in found if each.port == "server") == "router: guest server: userspace up"
+
+
+def test_a_guests_milestone_counts_on_its_own_console_only() -> None:
+    text = b"router: guest server: userspace up"
+    assert reached(framed(("server", text))) == ["server up"]
+    assert reached(framed(("client", text))) == []
+    assert reached(text + b"\r\n") == []
+
+
+def test_a_guest_cannot_print_a_milestone_or_a_failure_of_sel4_or_of_the_boot_loader() -> None:
+    assert reached(framed(("client", b"Booting all finished"))) == []
+    assert reached(b"Booting all finished\r\n") == ["seL4"]
+    for text in (b"LDR|ERROR: no", b"MON|ERROR: fault", b"Synchronous Abort", b"U-Boot 2024.01"):
+        assert reached(framed(("client", text))) == []
+    with pytest.raises(MachineError, match=r"the boot failed: LDR\|ERROR"):
+        reached(b"LDR|ERROR: no\r\n")
+
+
+def test_a_guest_whose_kernel_panics_fails_the_boot() -> None:
+    with pytest.raises(MachineError, match=r"client\| Kernel panic"):
+        reached(framed(("client", b"Kernel panic - not syncing: no init")))
+
+
+def test_lines_of_control_channels_are_left_out() -> None:
+    assert Console(GUESTS).feed(framed(("client.control", b"router-agent 1 client"))) == []
