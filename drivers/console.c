@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* The console as a protection domain: the multiplexer between the monitors' rings and one serial port. */
+/* The console as a protection domain: the multiplexer between the VMMs' rings and one serial port. */
 
 #include "console.h"
 
@@ -19,7 +19,7 @@ static int held_in = -1;  /* a byte that the guest's ring did not take */
 static bool awaits_input, awaits_room;
 static uint64_t alarm = TIMER_NEVER; /* the deadline that the timer knows */
 
-/* As in the monitor: a deadline that comes to nothing costs one wake-up, no call. */
+/* As in the VMM: stale deadlines stay armed, since a spurious wake-up is cheaper than a cancel call. */
 static void arm(uint64_t deadline)
 {
     if (deadline < alarm) {

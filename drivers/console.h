@@ -8,7 +8,7 @@
 struct console_port {
     const char *name;
     bool programs;   /* a control channel: no prompts, whole lines only */
-    uint8_t channel; /* to the virtual machine monitor */
+    uint8_t channel; /* to the VMM */
     struct charq_port *ring;
 };
 

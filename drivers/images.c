@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Fills the image regions. It has a higher priority than the monitors, so they find the regions filled. */
+/* Fills the image regions. It has a higher priority than the VMMs, so they find the regions filled. */
 
 #include "images.h"
 

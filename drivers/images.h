@@ -3,7 +3,7 @@
 
 /*
  * For SDKs that cannot fill a memory region at build time: one protection domain carries every image once and
- * copies each into its region before any monitor runs. The build generates `const struct images_config
+ * copies each into its region before any VMM runs. The build generates `const struct images_config
  * images_config`.
  */
 
@@ -12,7 +12,7 @@
 struct image_fill {
     const uint8_t *start;
     const uint8_t *end;
-    void *region; /* mapped read-write here, read-only in the monitors */
+    void *region; /* mapped read-write here, read-only in the VMMs */
 };
 
 struct images_config {

@@ -91,7 +91,7 @@ Image = Annotated[
 
 
 class OnExit(StrEnum):
-    """What the virtual machine monitor does when its guest crashes, powers off or resets."""
+    """What the VMM does when its guest crashes, powers off or resets."""
 
     RESTART = "restart"
     STOP = "stop"
