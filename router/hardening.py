@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Compiler options that harden a program, where the compiler knows them."""
 
 from __future__ import annotations

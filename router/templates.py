@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The templates that our rooms keep beside their code: one way to read them all."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What all tests share: `pytest --update-golden` rewrites the golden files instead of comparing with them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The `router` command. Each subcommand is one module here that parses, calls one function and prints.
 
 A command module offers NAME, HELP (one line), `add_arguments(parser)` and `run(args) -> int`. Command modules import

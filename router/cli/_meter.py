@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Progress of something that is measured: a line that is rewritten on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Describe a board, or list all of them. For a board: what its memory holds, and the nodes that a guest can own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Build a description into a folder: guest images, device trees, the .system file, a report and a manifest.
 
 With a Microkit SDK installed the folder holds a bootable loader.img as well; without one everything else is built, and

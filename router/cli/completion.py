@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Print a script that completes `router` in a shell: its subcommands, options, descriptions and folders.
 
 bash   eval "$(router completion bash)"                         (in ~/.bashrc)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Show the whole thing: build the shipped qemu.yaml, boot it, route a USB disk and a keyboard, and prove it.
 
 Where a Microkit SDK is installed, seL4 runs below the guests. Without one, a person at a terminal is offered to have it

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Say what this computer has of what router uses, what is missing, and the command that mends it.
 
 Exit code 0 when `router build` and `router run` can work here (a missing Microkit SDK only keeps `loader.img` from

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Write a system as an SD card image: one FAT partition with a boot script and the system's files.
 
   router image maaxboard.yaml --sdcard card.img

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Start a project: write a description with comments, and a .gitignore, into a folder.
 
   router init                  into this folder

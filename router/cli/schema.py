@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Print the JSON schema of descriptions, which editors use to complete and check them.
 
 A description names it in its first line, as the shipped ones do:

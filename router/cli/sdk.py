@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Install Microkit's SDK, or list the SDKs of this computer.
 
   router sdk install                          the newest release that router knows, for this computer

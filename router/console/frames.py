@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The frames of the shared serial line (docs/reference/serial-line.md, drivers/mux_frame.h), in both directions.
 
 A frame is a head, a body and a tail. The tail is a mark that no body contains, the key of the port, four characters

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What is on its way to one port of the shared serial line: frames that are sent again until they are answered."""
 
 from __future__ import annotations

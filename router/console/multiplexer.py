@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The near end of the console multiplexer: one serial line with all guests' consoles on it, taken apart again.
 
 docs/reference/serial-line.md describes the line. Each frame tells its port, and is judged alone: one with lost or

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A serial line shared by several guests, as one socket for each port: a thread carries the bytes both ways."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the image gives against what its description and the plan say: every difference names all sides."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a system says about itself, in the terms of the system description file: from its text, or from the plan."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The facts that follow from what a system says about itself: what Microkit 2.3.0 should give, and nothing more.
 
 Source: seL4/microkit 2.3.0, tool/microkit/src/capdl/builder.rs. Every capability that the tool makes stands here once.

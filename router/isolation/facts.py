@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """One sentence of a system's isolation: who holds what, and how. Three sources say such facts, and they must agree.
 
 The texts are made here and nowhere else, so that equal facts from different sources are equal texts.

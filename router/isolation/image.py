@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Facts from the capabilities of an image: every capability of every table says one, so that none goes unjudged."""
 
 from __future__ import annotations

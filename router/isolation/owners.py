@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Whose a kernel object is: derived from what threads are bound to, and from the capabilities that receive on it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Reads the capabilities of a build folder's image and compares them with its description and the plan."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Address spaces of an image: which frame is where, with which rights. arm64, pages of 4 KiB and 2 MiB."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The capability specification of a build folder's image, from the tool that made the image.
 
 The tool writes the content of every page into the specification, as a line for each byte: 1.26 GB for two guests. So it

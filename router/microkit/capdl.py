@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The capability specification of an image, as SDK 2.3.0's microkit tool writes it (`--capdl-json`), as frozen models.
 
 The tool writes in JSON the same objects that it packs into the image for the initialiser: every kernel object, and

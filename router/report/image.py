@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The isolation matrix of the image that boots, from its capabilities, in the form of that of the `.system` text."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What an archive or a folder must hash to, as users write it."""
 
 from __future__ import annotations

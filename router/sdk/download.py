@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Downloads one file over https: bounded, resumed where it broke off, and never waiting long for nothing.
 
 The bytes are whatever the server sends: the caller judges them by their digest.

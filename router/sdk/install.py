@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Installs a Microkit SDK: download, unpack aside, verify, rename. Until the digest is verified nothing of it runs.
 
 Into ~/.local/share/microkit-sdk-VERSION, where router looks for SDKs. Next to it, on the same file system:

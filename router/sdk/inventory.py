@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Which SDKs are on this computer, whole or broken, and which releases there are to install."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The SHA-256 of a folder's NAR serialisation: its names, contents, links and executable bits, and nothing else of it.
 
 Format: Eelco Dolstra, "The Purely Functional Software Deployment Model" (2006), section 5.2. A string is its length

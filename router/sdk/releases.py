@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The Microkit releases that router knows: addresses, platforms and digests. Facts, no effects.
 
 Addresses: the release page of the Microkit project. Digests: the SHA-256 of the NAR serialisation (`router.sdk.nar`)

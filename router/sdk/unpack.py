@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Unpacks the archive of an SDK, which may be anything, into an empty private folder.
 
 tarfile reads the headers and nothing more: folders, files and links are made here. Every folder that is written to was

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The files that a new project starts from: `router init` writes them."""
 
 from __future__ import annotations

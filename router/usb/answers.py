@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Reads what guests' USB/IP programs print as JSON. A guest may answer anything, so every field is checked.
 
 What cannot be right is a MachineError of that guest alone, "answers nonsense: …" with the field's place.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """USB/IP for Linux: a server, a client, their policy and the verbs of Linux's usbip. Standard library only.
 
 The package is bundled into the guests and also runs on any Linux host: `python -m router.usbip --help`. A room imports

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """`python -m router.usbip VERB …`, and what a zipapp of the package runs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The command line: fast to start, the same everywhere, and honest in its exit codes."""
 
 from __future__ import annotations

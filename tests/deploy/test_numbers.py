@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the TFTP server's windows and retransmission are worth, measured in one run on loopback.
 
 Rates against other servers are near the noise of a busy computer: `router bench tftp` compares them with their goals.

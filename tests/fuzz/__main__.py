@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """`python -m tests.fuzz TARGET [--seconds N]`: looks for inputs that a target does not survive.
 
 With atheris (`pip install -e '.[fuzz]'`) coverage guides it; without, the corpus is changed at random. New inputs that

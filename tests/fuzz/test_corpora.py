@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Every target survives its corpus, and the honest inputs that it began with. Needs no fuzzer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Faults for a capability specification in the tool's JSON, each a way in which an image could give too much.
 
 Every fault works on any system with a guest whose monitor talks to another domain: on the small one written by hand,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A small system by hand: its description, and the capabilities that an image of it should have, in the tool's JSON.
 
 A driver with registers and an interrupt, a monitor with a guest, and a domain that shares nothing and may call the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The tool's JSON is read strictly: what is not known is refused, and no change of it goes unseen."""
 
 from __future__ import annotations

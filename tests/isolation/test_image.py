@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What an image gives is read from its capabilities, and every right too many is found."""
 
 from __future__ import annotations

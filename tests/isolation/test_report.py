@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The matrix from an image's capabilities is shown like that from the text, and each says where it comes from."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """All C in the repository is formatted as .clang-format says, clean under cppcheck, and has no over-long file."""
 
 from __future__ import annotations
@@ -51,3 +52,12 @@ def test_cppcheck_finds_nothing_in_c_files() -> None:
 def test_no_c_file_is_over_long() -> None:
     lengths = {name: len((ROOT / name).read_text().splitlines()) for name in tracked_c()}
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
+
+
+def test_every_source_names_its_licence() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "*.c", "*.h", "*.S", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    texts = {name: (ROOT / name).read_text() for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
+    unnamed = [name for name, text in texts.items() if text.strip() and "SPDX-License-Identifier" not in text[:200]]
+    assert unnamed == []

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The console multiplexer (C) against the demultiplexer (Python): random guests, keyboards and lines.
 
 What comes out of a port is what went in there; on a bad line, what is left when some bytes are taken away. Each guest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The capabilities that the real tool gives an image are those of its description; every right too many is found."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Build folders for the real `microkit` tool: programs that do nothing, and a small file for each image."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A build judges its image by the capabilities, and removes one that gives other rights than its description says."""
 
 from __future__ import annotations

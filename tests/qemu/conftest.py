@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A running system for the end-to-end tests: three guests, booted once for all tests of this folder."""
 
 from __future__ import annotations

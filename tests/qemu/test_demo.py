@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """`router demo` shows seL4 where there is an SDK, and the split run where there is none."""
 
 from __future__ import annotations

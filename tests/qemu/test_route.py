@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What is plugged into the server guest and granted to the client guest is the client's own; nothing else is."""
 
 from __future__ import annotations

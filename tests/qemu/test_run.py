@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """`router run` as a user has it: exit codes, clean stops, and a clear word when a guest does not come up."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Between real guests the switch carries the conversations that the description allows, and nothing else."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Guests' consoles in a real terminal, while the system runs and as the run's own."""
 
 from __future__ import annotations

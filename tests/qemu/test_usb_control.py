@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """`router usb` and `router exec` against running guests: what they say is so, and what they change is changed."""
 
 from __future__ import annotations

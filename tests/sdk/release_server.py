@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A release page on loopback, over TLS with a certificate of its own, that can misbehave; and archives to put on it."""
 
 from __future__ import annotations

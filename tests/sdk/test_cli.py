@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The verbs `router sdk` and `router init`, and the demo's offer, as a user meets them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A download is bounded, goes on where it broke off, stays with https, and never waits long for nothing."""
 
 from __future__ import annotations

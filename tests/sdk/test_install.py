@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """An SDK is installed whole or not at all, and only if its digest is right."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A folder's NAR hash is what Nix says it is."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Whatever an archive holds, unpacking it writes below its folder only, within bounds, and plain files only."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Systems on seL4: built with the SDKs that are installed, booted in QEMU."""
 
 from __future__ import annotations

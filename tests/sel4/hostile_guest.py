@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A guest kernel of our own that attacks its monitor (c/hostile.c), compiled for the place that the plan gives it."""
 
 from __future__ import annotations

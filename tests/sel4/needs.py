@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the tests on seL4 need of this computer; without it they are skipped with the reason."""
 
 from __future__ import annotations

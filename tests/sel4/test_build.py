@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """`router build` makes programs and loader.img with every SDK that is installed, once, and says what it cannot do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """On seL4 with a release kernel, a guest that floods its console and its control channel slows no other's down.
 
 `pytest -s` shows the times.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A system on seL4 is controlled and used from other programs, over the one serial line that its guests share."""
 
 from __future__ import annotations

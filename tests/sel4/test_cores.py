@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Two Linux guests on cores of their own: they come up, talk, and one has the other's disk."""
 
 from __future__ import annotations

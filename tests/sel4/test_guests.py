@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """On seL4, what is routed works, what is not allowed does not pass, and a guest that falls harms no other."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """On seL4, a guest's kernel that throws garbage at its monitor harms nobody, and neither does one that crashes.
 
 The attacker is tests/sel4/c/hostile.c, at EL1 without an operating system. What a process of a guest could do to the

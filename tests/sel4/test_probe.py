@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A guest of a few instructions on seL4, on one core and on several: vCPUs and their interrupts, timers, SMC calls."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """`router run` on seL4 as a user has it, with the oldest SDK, with a release kernel, and for the MaaXBoard."""
 
 from __future__ import annotations

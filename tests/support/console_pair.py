@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The console multiplexer in C, compiled for this computer: guests' ends and the serial line's bytes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the end-to-end tests share: the description of three guests, and what can be asked of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The console multiplexer's end of the serial line, for tests that need no C compiler: it takes frames and keys."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Stands in for QEMU with a Microkit system: a monitor that agrees, a serial line that says a file's lines, agents.
 
 FAKE_QEMU_LINES names the file; a line `!end` in it ends the program with code 3, `!kill` by SIGKILL.

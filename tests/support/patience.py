@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """How tests wait for what must happen. No test is about this limit: it only ends one that would hang."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Systems to test with: the shipped descriptions, and what their server guests own of their boards."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A person at a terminal: a program under a pseudo-terminal, typed into and watched."""
 
 from __future__ import annotations

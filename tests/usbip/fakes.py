@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A sysfs tree with usbip-host and vhci_hcd behind its attributes, for tests on machines without USB."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A lab guest: one QEMU with USB devices, both halves of USB/IP and Debian's C tools in one Debian kernel.
 
 Needs `router.guests` for the image. The daemons are started by the tests, not by the guest's init.

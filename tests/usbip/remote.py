@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A USB/IP client in user space, for tests: imports a device over a socket and moves URBs by hand."""
 
 from __future__ import annotations

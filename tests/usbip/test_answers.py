@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A guest may answer `router usb` with anything: what makes no sense is shown as that, and the others as they are."""
 
 from __future__ import annotations

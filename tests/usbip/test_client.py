@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The client against our server, both on sysfs trees that play the kernels, over real sockets in one loop."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Many clients, many devices, many times over: nothing leaks, nothing mixes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Whatever bytes come: every parser, fed by hypothesis."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Real kernels: both halves of USB/IP in one Debian arm64 guest, ours and Debian's C tools in all pairings."""
 
 from __future__ import annotations

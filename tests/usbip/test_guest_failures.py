@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What breaks, broken on real kernels: a server killed under a file system, a disk pulled out; other sockets."""
 
 from __future__ import annotations

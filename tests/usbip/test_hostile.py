@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Peers that lie, stall, flood or fall silent, on either side; and the security history of Linux's usbip by name."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """For the one who runs the system: who has which device, grants at run time, and virtual controllers cut to size."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Other people's clients: by the bytes that they are known to send, and by themselves where they can be had."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The policy file: its grammar, its errors, and who gets what."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The server with the engine `kernel`, over real sockets, on a sysfs tree that plays usbip-host."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A client, a server or a device that means harm ends its own session at most, and costs bounded memory."""
 
 from __future__ import annotations

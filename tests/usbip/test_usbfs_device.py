@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Transfers of the engine usbfs against ioctls that a test answers: what ends at once, late, never, or not at all."""
 
 from __future__ import annotations

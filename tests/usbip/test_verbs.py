@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The command line: what Debian's usbip prints and scripts parse, and errors with their exit codes."""
 
 from __future__ import annotations

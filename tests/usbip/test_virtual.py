@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Virtual devices, attached by a client in user space over real sockets."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Capture, PDU log, statistics, and asking and telling a running server."""
 
 from __future__ import annotations

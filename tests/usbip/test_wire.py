@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The handshake's bytes: sizes and offsets of the protocol, and nothing believed that a peer says."""
 
 from __future__ import annotations

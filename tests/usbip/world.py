@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the hostile tests play with: a server of virtual devices, a header to bend, a relay between two ends."""
 
 from __future__ import annotations

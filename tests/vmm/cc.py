@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Compiles the C programs of these tests, and finds the cases in their sources."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the VMM's, the console's and the switch's cores promise: the cases of tests/vmm/c, under ASan and UBSan."""
 
 from __future__ import annotations

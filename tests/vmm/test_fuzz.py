@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The fuzzers of tests/vmm/c: hostile guests, a lying switch, lying VMMs, and two guests whose frames obey the rules.
 
 Each has a corpus under tests/vmm/corpus, found by libFuzzer and reduced by `-merge=1 -set_cover_merge=1`. The kept

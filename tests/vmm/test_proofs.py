@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The CBMC proofs of tests/vmm/c/prove.c, and bugs planted in what they are about that each of them must find."""
 
 from __future__ import annotations

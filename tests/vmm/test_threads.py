@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The rings that domains on different cores share, with a thread on each side (tests/vmm/c/threads.c).
 
 Built plainly, a processor lets a load pass an earlier store, so a missing full fence shows in the handshakes, in most

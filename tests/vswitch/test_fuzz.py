@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Random frames against the core: libFuzzer from a corpus, the model checker's harness on random values, and CBMC.
 
 The corpus (tests/vswitch/corpus) was found by libFuzzer and reduced by `-merge=1 -set_cover_merge=1`. Its inputs run

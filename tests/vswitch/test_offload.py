@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Offload metadata is judged with its frame: a receiver that acts on it changes nothing that the rules depend on."""
 
 from __future__ import annotations

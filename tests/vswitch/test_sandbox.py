@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The host switch's program is hardened, and what it may do once it serves is limited.
 
 The attempts are made by tests/vswitch/c/sandbox_probe.c, behind the same sandbox_enter() as the switch calls. That the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Linux's virtual host controllers, brought up, taken down and cut to size while the machine runs.
 
 The kernel makes as many controllers of as many ports as it was compiled for (Debian: 8 of 15 high-speed and 15

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Larger commands for disks on virtual ports: bulk-only storage waits a round trip a command, so size is throughput."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A client's requests, written once as generators that yield how many bytes they need next; two ways to run them."""
 
 from __future__ import annotations

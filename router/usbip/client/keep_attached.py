@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Keeps attached whatever a server grants: attaches, notices when that ends, and attaches again.
 
 Our own server says what is granted and when that changes (WATCH); other servers are asked for their list.

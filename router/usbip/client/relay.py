@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Stands between a server that is not trusted and the kernel's vhci, and lets through only what vhci can handle.
 
 The kernel gets one end of a socket pair. What it submits is remembered; what the server returns must fit it in kind,

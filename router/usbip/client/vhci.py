@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Linux's virtual USB host controller, vhci_hcd, through its sysfs attributes (drivers/usb/usbip/vhci_sysfs.c).
 
 A *virtual port* here is a number from 1, as on a connector of a real controller: port 1 is the first high-speed port

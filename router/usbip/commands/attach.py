@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The verb `attach`: attach one device."""
 
 from __future__ import annotations

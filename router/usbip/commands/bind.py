@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The verbs `bind` and `unbind`: usbip-host and a local device."""
 
 from __future__ import annotations

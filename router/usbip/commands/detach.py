@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The verb `detach`: detach one device."""
 
 from __future__ import annotations

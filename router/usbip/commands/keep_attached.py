@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The verb `keep-attached`: keep attached what a server grants."""
 
 from __future__ import annotations

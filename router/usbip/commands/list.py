@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The verb `list`: devices here or on a server."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The verb `port`: what is attached here."""
 
 from __future__ import annotations

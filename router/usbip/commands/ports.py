@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The verbs `ports` and `controllers`: this machine's virtual ports, used and free, and its virtual controllers."""
 
 from __future__ import annotations

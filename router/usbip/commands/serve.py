@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The verb `serve`: export granted devices."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The verbs `status`, `stats`, `grant`, `revoke` and `reload`: a running server of this machine."""
 
 from __future__ import annotations

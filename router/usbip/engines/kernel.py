@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The engine `kernel`: exports devices through Linux's usbip-host, which then moves all data itself.
 
 Attributes (drivers/usb/usbip/stub_main.c and stub_dev.c): the driver's `match_busid`, `bind`, `unbind`, `rebind`; the

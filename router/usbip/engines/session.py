@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A user-space session: reads a client's PDUs, gives the transfers to a device, and writes back what became of them.
 
 The rules of unlinking are kept here (Documentation/usb/usbip_protocol.rst), whatever the device behind does.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a user-space session works with: the device that carries transfers out, who watches them, and its own face.
 
 The Protocols keep the modules that implement them from importing one another.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The engine `usbfs`: carries URBs to real devices from user space, through /dev/bus/usb (linux/usbdevice_fs.h).
 
 For kernels without usbip-host, and for seeing every packet. A device's transfers are `usbfs_device`'s business.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """One real device behind usbfs as a thing to be held: opening it, claiming its port and interfaces, configuring it."""
 
 from __future__ import annotations

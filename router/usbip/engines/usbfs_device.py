@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The transfers of one real device behind usbfs: submitted, in flight, reaped, taken back."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The ioctls of usbfs (linux/usbdevice_fs.h, 64-bit) on an open /dev/bus/usb/BBB/DDD, and its URB blocks in memory.
 
 The kernel keeps the address of a submitted URB block until it is reaped, and writes the result there. `fcntl.ioctl`

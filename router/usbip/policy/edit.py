@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Changing a policy file while the daemon runs: one device to one client, or away from it. The rest of it stays.
 
 Each change is a line that ends with `file.MARK`. It names one device by all that is known of it, so it goes before

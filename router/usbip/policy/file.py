@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Who may have which device: a plain text file, default deny. The grammar is in docs/reference/usb-policy.md.
 
     allow 10.77.0.3 device 046d:c31c port 1

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The policy's rules, and how they decide. Their text form is `policy`'s business."""
 
 from __future__ import annotations

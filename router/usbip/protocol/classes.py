@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The USB classes: the one table of their codes, the words that a file uses for them, and their names.
 
 Codes and names: the USB-IF's list of defined class codes, https://www.usb.org/defined-class-codes. The words are those

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What chapter 9 of the USB 2.0 specification says: numbers of requests and descriptors, and reading descriptors."""
 
 from __future__ import annotations

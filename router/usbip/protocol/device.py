@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What is known of a USB device, and the kernel's words for speeds.
 
 Numbers are the USB descriptors'; `speed` is the kernel's `enum usb_device_speed` (linux/usb/ch9.h), which USB/IP

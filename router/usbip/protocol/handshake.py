@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The handshake of USB/IP on the wire: every structure before the URB phase, packed and strictly unpacked.
 
 Layouts: Linux's Documentation/usb/usbip_protocol.rst and tools/usb/usbip/src/usbip_network.h; all numbers big-endian.

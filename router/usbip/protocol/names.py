@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What vendors, products and classes are called: from usb.ids where the machine has it, else from the device itself."""
 
 from __future__ import annotations

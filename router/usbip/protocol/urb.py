@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The URB phase on the wire: submissions, their returns and unlinks, packed and strictly unpacked.
 
 Layouts: Linux's Documentation/usb/usbip_protocol.rst; all numbers big-endian. Each PDU is a header of 48 bytes, then

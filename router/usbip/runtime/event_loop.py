@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """An epoll loop with timers: what the daemons need of an event loop, in a module that imports in a millisecond.
 
 A callback that belongs to one peer has an owner, `failed`: what the callback raises goes there and ends that peer's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Plain data as JSON (RFC 8259). The guests' Python has no json module, and writing is the easy half of it."""
 
 from __future__ import annotations

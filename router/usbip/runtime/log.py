@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the daemons report: milestones on stdout, which a guest's init forwards, and the log on stderr."""
 
 from __future__ import annotations

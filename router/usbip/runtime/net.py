@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Addresses and sockets: TCP over IPv4 and IPv6, AF_UNIX and AF_VSOCK, with the options that USB/IP wants."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Command-line options by hand: argparse costs more start-up time than the rest of the daemon."""
 
 from __future__ import annotations

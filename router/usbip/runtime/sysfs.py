@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """USB devices as Linux's sysfs shows them (Documentation/ABI/stable/sysfs-bus-usb and testing/sysfs-bus-usb).
 
 All reading and writing of attributes goes through one `Sysfs`, so that a test can stand a tree of its own behind it.

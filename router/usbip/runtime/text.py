@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Text that another machine, a device or a file supplied, made safe to show. Imports nothing.
 
 A terminal obeys control characters, and bidirectional controls reorder what a reader sees (CVE-2021-42574). Whatever

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The kernel's hot-plug messages from a netlink socket (lib/kobject_uevent.c), without udev."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Watching what passes: a capture file that Wireshark opens, and each PDU in words.
 
 The file is pcapng (draft-ietf-opsawg-pcapng) with usbmon's packets (LINKTYPE_USB_LINUX_MMAPPED; the header is `struct

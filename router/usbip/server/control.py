@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Requests to a running server over a local socket: one line of words in, "ok" and a text out.
 
 `status [json]`, `stats [json|prometheus]`, `reload`, `grant CLIENT BUSID [PORT] [take]`, `revoke CLIENT BUSID`. A

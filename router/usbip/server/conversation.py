@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """One client's conversation with the server, from its first byte until it has its device, its list or its refusal."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Where the server listens, and how many connections it lets in."""
 
 from __future__ import annotations

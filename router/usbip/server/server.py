@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The server: listens, tells each client the devices that the policy grants it, and hands them out.
 
 Exports follow the devices: a granted device is claimed when it appears, and again when it comes back. One thread.

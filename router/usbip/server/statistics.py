@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Counts per device and endpoint: transfers, bytes, errors, latencies. As data, as text, and as Prometheus reads it."""
 
 from __future__ import annotations

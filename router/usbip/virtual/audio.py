@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A virtual microphone that plays a tone: an isochronous source (Audio Device Class 1.0)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Devices made of Python objects: what all of them share. The kinds are in the other modules of this package.
 
 A device answers the standard requests (USB 2.0, chapter 9); a kind brings its descriptors, its class requests and what

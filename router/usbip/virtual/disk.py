@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A virtual disk over a file: bulk-only transport (Mass Storage Class BOT 1.0) and the SCSI commands that disks get.
 
 SCSI: SPC-4 and SBC-3. The data of a read goes from the file into the answer once, whatever its size.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The engine `virtual`: serves devices made of Python objects, for demonstrations and as the partner in tests."""
 
 from __future__ import annotations

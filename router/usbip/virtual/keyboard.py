@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A virtual keyboard that types a text (Device Class Definition for HID 1.11, boot protocol)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A virtual serial line whose ends are joined: what is written comes back (CDC 1.2, PSTN subclass 1.2, ACM)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Takes values off a fuzz input, so that a few bytes of it make a whole structure. An input that ends gives zeros."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a guest's USB/IP program may print instead of its state."""
 
 from __future__ import annotations

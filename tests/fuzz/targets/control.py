@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Requests on the daemon's control socket, and a device's own names in the answers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A device's descriptors, as its firmware may make them up."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The handshake, both ends: what a server makes of a client's bytes, and a client of a server's."""
 
 from __future__ import annotations

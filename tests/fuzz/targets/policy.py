@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A policy file, and what grants at run time make of it."""
 
 from __future__ import annotations

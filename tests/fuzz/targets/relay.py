@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A hostile server behind the relay of --validate: what reaches the kernel is what a kernel can bear.
 
 The kernel is honest, but may have read the descriptors in its own way: whether a submission is isochronous is the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The kernel's hot-plug messages. Names in them come from devices."""
 
 from __future__ import annotations

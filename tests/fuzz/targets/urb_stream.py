@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A client's URB stream to a session in user space, with each virtual device behind it."""
 
 from __future__ import annotations

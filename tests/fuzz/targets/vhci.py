@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The status of the virtual host controllers, which each kernel version writes a little differently."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Fuzzes the console multiplexer: guests print anything, monitors lie about their rings, keys and frames
  * come. Whatever happens, each frame on the line names its port and is whole, and what the frames of a port

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The console multiplexer as a shared library, for the tests that run it against its other end
  * (tests/machines/ test_console_pair.py): guests' ends of the rings, and the serial line's bytes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Starts our USB/IP program. `python3 usbip.pyz` goes through runpy, whose imports take 0.2 s and more in a guest."""
 
 import sys
