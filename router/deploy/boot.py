@@ -51,7 +51,7 @@ def lines_of(text: str) -> tuple[list[str], str]:
     return [ESCAPES.sub("", piece).rstrip("\r") for piece in pieces[:-1]], pieces[-1]
 
 
-class Console:
+class ConsoleLines:
     """The board's serial line as lines, each with the guest that it comes from.
 
     guests: whose consoles share the line (docs/reference/serial-line.md); with none, every line is no guest's.
@@ -91,7 +91,7 @@ class Watcher:
         self._returned = returned
         self._waiting = [(item, re.compile(item.pattern)) for item in plan.milestones]
         self._failures = [re.compile(pattern) for pattern in plan.failures]
-        self._console = Console([guest.name for guest in plan.facts.guests] if plan.facts is not None else [])
+        self._console = ConsoleLines([guest.name for guest in plan.facts.guests] if plan.facts is not None else [])
         self._started = time.monotonic()
         self._kept: list[str] = []
 

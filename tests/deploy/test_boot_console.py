@@ -7,7 +7,7 @@ import pytest
 
 from router.console.serial_line import ports
 from router.control import milestones
-from router.deploy.boot import Console, Line, Watcher
+from router.deploy.boot import ConsoleLines, Line, Watcher
 from router.deploy.events import DeployEvent, Reporter
 from router.deploy.plan import AwaitedMilestone, DeployPlan
 from router.errors import MachineError
@@ -40,7 +40,7 @@ def watcher() -> tuple[Watcher, list[DeployEvent]]:
 def reached(data: bytes) -> list[str]:
     """Names of the milestones that these bytes of the line reach."""
     watching, _ = watcher()
-    for line in Console(GUESTS).feed(data):
+    for line in ConsoleLines(GUESTS).feed(data):
         watching._line(line)
     return [each.name for each in watching.seen]
 
@@ -52,7 +52,7 @@ def test_a_guests_line_is_whole_however_its_frames_are_cut_and_mixed() -> None:
     sent.append(b"\r\n")
     mux.say("client", b"in between")
     sent.append(mux.frame("server", b"ver: userspace up", b"+"))
-    found = Console(GUESTS).feed(b"Booting all finished\r\n" + b"".join(sent))
+    found = ConsoleLines(GUESTS).feed(b"Booting all finished\r\n" + b"".join(sent))
     assert found[0] == Line(None, "Booting all finished")
     assert Line("client", "in between") in found
     assert "".join(each.text for each in found if each.port == "server") == "router: guest server: userspace up"
@@ -80,4 +80,4 @@ def test_a_guest_whose_kernel_panics_fails_the_boot() -> None:
 
 
 def test_lines_of_control_channels_are_left_out() -> None:
-    assert Console(GUESTS).feed(framed(("client.control", b"router-agent 1 client"))) == []
+    assert ConsoleLines(GUESTS).feed(framed(("client.control", b"router-agent 1 client"))) == []

@@ -17,7 +17,12 @@ SLOW = (
     *(f"deploy/test_{name}.py" for name in ("console", "lab_host", "running_board", "scripted_uboot", "tftp")),
     *("boards/test_third_board.py", "description/test_fuzz.py", "guests/test_newer_tools.py"),
     *("usbip/test_endurance.py", "usbip/test_fuzz.py", "usbip/test_hostile.py", "usbip/test_peers.py"),
-    *("usbip/test_trust.py", "machines/test_console_pair.py", "checks/test_properties.py"),
+    *(
+        "usbip/test_trust.py",
+        "usbip/test_untrusted_server.py",
+        "machines/test_console_pair.py",
+        "checks/test_properties.py",
+    ),
 )
 """Folders and modules whose tests compile C, build packages, search inputs, or wait for the timeouts of others."""
 FAST = "not (qemu or deploy or sel4 or packages or slow or long)"

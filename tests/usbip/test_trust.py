@@ -3,44 +3,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import resource
 import socket
 import struct
-import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from router.errors import HostError, MachineError
-from router.usbip.client import exchange
-from router.usbip.client import keep_attached as client_module
-from router.usbip.client.keep_attached import KeepAttached
-from router.usbip.client.vhci import Vhci
-from router.usbip.commands.list import local_lines, remote_lines
 from router.usbip.engines import session as session_module
 from router.usbip.engines.kernel import KernelEngine
 from router.usbip.policy.file import parse_policy
 from router.usbip.protocol import handshake, urb
-from router.usbip.protocol.descriptors import GET_INTERFACE, SET_INTERFACE, parse_alternates
-from router.usbip.protocol.device import Device
+from router.usbip.protocol.descriptors import GET_INTERFACE, SET_INTERFACE
 from router.usbip.runtime import event_loop
 from router.usbip.runtime.event_loop import Loop
-from router.usbip.runtime.log import MAX_BURST, budget, log, milestone
 from router.usbip.runtime.net import Address
-from router.usbip.runtime.text import printable
-from router.usbip.server.control import ask, describe, status_text
 from router.usbip.server.server import Server
 from router.usbip.virtual.audio import Microphone
 from router.usbip.virtual.device import MAX_UNFETCHED, VirtualDevice
 from router.usbip.virtual.disk import Disk
 from router.usbip.virtual.keyboard import Keyboard
 from router.usbip.virtual.serial import Serial
-from tests.support.patience import PATIENCE
-from tests.usbip.fakes import FakeKernel, run_for, run_until
+from tests.usbip.fakes import FakeKernel, run_until
 from tests.usbip.remote import Remote, closed, running
-from tests.usbip.world import Between, World, header, serving
+from tests.usbip.world import serving
 
 
 def peak_kib() -> int:
@@ -252,162 +239,6 @@ def test_cancelled_timers_leave_the_heap(loop: Loop) -> None:
     loop.run_once(0)
 
 
-# A server that is not trusted
-
-
-def test_a_server_with_a_thousand_grants_does_not_end_the_keeper(
-    loop: Loop, guest: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each grant has a connection attempt, and there are fewer descriptors than that."""
-    monkeypatch.setattr(client_module, "MIN_DELAY_S", 0.01)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        accepted: list[socket.socket] = []
-
-        def accept(_: int) -> None:
-            accepted.append(listener.accept()[0])
-            accepted[-1].setblocking(False)
-
-        loop.watch(listener.fileno(), event_loop.IN, accept)
-        keeper = KeepAttached(loop, Address("tcp", *listener.getsockname()), Vhci(guest, str(tmp_path)))
-        keeper.start()
-        run_until(loop, lambda: accepted)
-        grants = [
-            (Device(f"1-{n}", 3, 1, n + 1, 1, 1), 0, handshake.WATCH_AVAILABLE) for n in range(1, handshake.MAX_DEVICES)
-        ]
-        data = handshake.pack_watch_reply() + handshake.pack_watch_list(grants)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 24, hard))
-        try:
-            while data:
-                with contextlib.suppress(BlockingIOError):
-                    data = data[accepted[0].send(data) :]
-                loop.run_once(0.01)
-            run_until(loop, lambda: len(keeper.grants) == len(grants))
-            run_for(loop, 0.3)
-            assert 0 < len(keeper._trying) <= client_module.MAX_IMPORTS
-            for sock in accepted[1:]:
-                sock.close()
-            del accepted[1:]
-            run_for(loop, 0.2)
-            assert 0 < len(keeper._trying) <= client_module.MAX_IMPORTS, "those that failed made room for others"
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        keeper.close()
-        loop.forget(listener.fileno())
-        for sock in accepted:
-            sock.close()
-
-
-def test_the_keeper_forgets_devices_that_a_server_no_longer_names(
-    loop: Loop, guest: FakeKernel, tmp_path: Path
-) -> None:
-    keeper = KeepAttached(loop, Address("tcp", "127.0.0.1", 1), Vhci(guest, str(tmp_path)), only=set())
-    for turn in range(50):
-        keeper._heard([(Device(f"1-{turn + 1}", 3, 1, 2, 1, 1), 0, handshake.WATCH_AVAILABLE)])
-        keeper._again(f"1-{turn + 1}", "refused")
-    keeper._heard([])
-    assert not keeper._complained and not keeper._backoffs and not keeper._waiting
-    keeper.close()
-
-
-def interface(number: int, alternate: int, endpoints: int) -> bytes:
-    return bytes([9, 4, number, alternate, endpoints, 0xFF, 0, 0, 0])
-
-
-def endpoint(address: int, kind: int) -> bytes:
-    return bytes([7, 5, address, kind, 64, 0, 1])
-
-
-def configuration(*parts: bytes, total: int | None = None) -> bytes:
-    body = b"".join(parts)
-    size = 9 + len(body) if total is None else total
-    return bytes([9, 2]) + size.to_bytes(2, "little") + bytes([2, 1, 0, 0xC0, 50]) + body
-
-
-@pytest.mark.parametrize(
-    ("parts", "expected"),
-    [
-        pytest.param(
-            [interface(0, 0, 2), endpoint(0x81, 2), endpoint(0x81, 1)],
-            {(0, 0): {0x81: 2}},
-            id="the first endpoint counts",
-        ),
-        pytest.param(
-            [interface(0, 0, 1), endpoint(0x81, 2), endpoint(0x82, 1)], {(0, 0): {0x81: 2}}, id="bNumEndpoints counts"
-        ),
-        pytest.param(
-            [interface(0, 0, 1), endpoint(0x81, 2), interface(0, 0, 1), endpoint(0x82, 1)],
-            {(0, 0): {0x81: 2}},
-            id="the first of a setting's descriptors counts, without the other's endpoints",
-        ),
-        pytest.param(
-            [interface(0, 0, 1), endpoint(0x81, 2), interface(1, 0, 1), endpoint(0x81, 1)],
-            {(0, 0): {0x81: 2}, (1, 0): {}},
-            id="an address that another interface has is left out",
-        ),
-        pytest.param(
-            [interface(0, 0, 1), endpoint(0x81, 2), interface(0, 1, 1), endpoint(0x81, 1)],
-            {(0, 0): {0x81: 2}, (0, 1): {0x81: 1}},
-            id="another setting of the interface may have it",
-        ),
-        pytest.param(
-            [interface(0, 0, 2), endpoint(0x81, 0), endpoint(0x01, 1)],
-            {(0, 0): {0x81: 0}},
-            id="a control endpoint takes both directions",
-        ),
-        pytest.param([interface(0, 0, 1), endpoint(0x80, 1)], {(0, 0): {}}, id="endpoint 0 is none"),
-        pytest.param(
-            [interface(0, 0, 1), bytes([9, 2, 9, 0, 1, 2, 0, 0xC0, 50]), endpoint(0x81, 1)],
-            {(0, 0): {0x81: 1}},
-            id="a configuration descriptor inside another is skipped",
-        ),
-        pytest.param(
-            [interface(0, 0, 1), bytes([1, 5]), endpoint(0x81, 1)], {(0, 0): {}}, id="nothing follows a broken length"
-        ),
-    ],
-)
-def test_descriptors_are_read_as_linux_reads_them(
-    parts: list[bytes], expected: dict[tuple[int, int], dict[int, int]]
-) -> None:
-    assert parse_alternates(configuration(*parts), 1) == expected
-
-
-@pytest.fixture
-def between(loop: Loop) -> Iterator[Between]:
-    between = Between(loop)
-    yield between
-    between.close()
-
-
-DUPLICATE = configuration(
-    interface(0, 0, 0), interface(1, 0, 0), interface(1, 1, 2), endpoint(0x81, 1), endpoint(0x81, 2)
-)
-
-
-def test_a_second_descriptor_of_an_endpoint_does_not_change_the_framing(between: Between) -> None:
-    between.configure(DUPLICATE)
-    submit = between.submit(direction=1, endpoint=1, length=96, iso=[(0, 96)])
-    data = urb.pack_return(submit.seqnum, 0, 96, packets=1) + bytes(96) + urb.pack_iso_results([(0, 96, 96, 0)])
-    assert between.answer(data) == data
-
-
-def test_a_setting_that_the_server_refused_is_not_chosen(between: Between) -> None:
-    between.configure(DUPLICATE)
-    submit = between.submit(direction=0, endpoint=0, length=0, setup=struct.pack("<BBHHH", 1, 11, 0, 1, 0))
-    between.answer(urb.pack_return(submit.seqnum, urb.EPIPE, 0))
-    submit = between.submit(direction=1, endpoint=1, length=96, iso=[(0, 96)])
-    assert between.answer(urb.pack_return(submit.seqnum, urb.EIO, 0, packets=1) + urb.pack_iso_results([(0, 96, 0, 0)]))
-
-
-def test_where_kernel_and_descriptors_disagree_the_relay_cuts(
-    between: Between, capsys: pytest.CaptureFixture[str]
-) -> None:
-    between.kernel.sendall(header(endpoint=1, packets=1) + bytes(16))
-    run_until(between.loop, lambda: between.over)
-    assert "disagree" in capsys.readouterr().err
-
-
 # A device that is swapped in its port
 
 
@@ -441,99 +272,3 @@ def test_a_keyboard_that_comes_back_as_a_disk_is_judged_again(loop: Loop, host: 
     server.rescan()
     assert not server.exports and not server.devices_for("127.0.0.1")
     server.close()
-
-
-# Text from outside
-
-
-HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202egnp.exe\u2028line\x9b31m\x7f\udcff\n$ "
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("Größe 12 µs ✓ 日本", "Größe 12 µs ✓ 日本"),
-        ("a\x1b[31mb", "a\\x1b[31mb"),
-        ("a\nb\rc\td", "a\\x0ab\\x0dc\\x09d"),
-        ("\x7f\x80\x9b", "\\x7f\\x80\\x9b"),
-        ("\u202e\u2066\u200f\u2028", "\\u202e\\u2066\\u200f\\u2028"),
-        ("\udcff\ud800", "\\xff\\ud800"),
-        ("\U000e0041", "\\U000e0041"),
-        ("a\\b", "a\\b"),
-    ],
-)
-def test_text_from_outside_is_shown_in_one_line_that_no_terminal_obeys(text: str, shown: str) -> None:
-    assert printable(text) == shown
-    printable(text).encode("utf-8")
-
-
-def test_no_list_shows_foreign_text_as_it_came() -> None:
-    device = Device("1-1", 3, 1, 2, 0xFFF0, 1, manufacturer=HOSTILE, product=HOSTILE, path=HOSTILE, serial=HOSTILE)
-    for line in (*local_lines([device], False), *remote_lines("10.0.0.1", [device])):
-        assert line.isprintable()
-        line.encode("utf-8")
-
-
-def test_the_status_shows_no_foreign_text_as_it_came(loop: Loop) -> None:
-    serial = Serial()
-    serial.strings = ["", HOSTILE, HOSTILE, HOSTILE]
-    world = World(loop, serial)
-    text = status_text(describe(world.server))
-    assert all(line.isprintable() for line in text.splitlines())
-    assert "\\x1b]0;owned" in text and len(text.splitlines()) == 3
-    world.close()
-
-
-def test_the_log_shows_no_foreign_text_as_it_came(capsys: pytest.CaptureFixture[str]) -> None:
-    log(HOSTILE)
-    milestone(HOSTILE)
-    said = capsys.readouterr()
-    for text in (said.out, said.err):
-        assert text.count("\n") == 1 and text[:-1].isprintable()
-
-
-def test_a_flood_of_log_lines_is_cut_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    for number in range(1000):
-        log(f"line {number}")
-    lines = capsys.readouterr().err.splitlines()
-    assert MAX_BURST <= len(lines) < MAX_BURST + 50
-    budget.lines = 1
-    log("after it")
-    (last,) = capsys.readouterr().err.splitlines()
-    assert last == f"router-usbip: after it ({1000 - len(lines)} lines before this one are left out)"
-
-
-def test_a_server_that_answers_byte_by_byte_does_not_hold_a_command_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "WHOLE_ANSWER_TIMEOUT_S", 0.3)
-    mine, theirs = socket.socketpair()
-    stop = threading.Event()
-
-    def dribble() -> None:
-        while not stop.wait(0.02):
-            theirs.send(handshake.pack_common(handshake.OP_DEVLIST)[:1])
-
-    thread = threading.Thread(target=dribble)
-    thread.start()
-    with mine, theirs:
-        mine.settimeout(PATIENCE)
-        steps = exchange.watch_steps(lambda grants: None)
-        with pytest.raises(MachineError):
-            exchange.run_steps(mine, b"", forever(steps))
-        stop.set()
-        thread.join()
-
-
-def forever(steps: Generator[int, bytes, None]) -> Generator[int, bytes, None]:
-    """An answer of which every part is right, and which has no end."""
-    next(steps)
-    while True:
-        yield 1 << 20
-
-
-def test_a_control_socket_that_falls_silent_is_an_error_and_no_traceback(tmp_path: Path) -> None:
-    path = str(tmp_path / "socket")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen()
-        with pytest.raises(HostError, match="the server does not answer"):
-            ask(["status"], path, timeout=0.1)
