@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
+
+import pytest
 
 from tests.support.end_to_end import READ, Booted, MiB
 
@@ -89,3 +92,13 @@ def test_an_unplugged_disk_goes_and_comes_back_to_its_port(booted: Booted) -> No
     assert len(attached) > len([event for event in before if event.detail.startswith("2-1 ")])
     shown = booted.run("client", "sha256sum /dev/sd?", 120)
     assert shown.split()[0] == hashlib.sha256(booted.disk.read_bytes()).hexdigest()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_a_disk_read_for_ten_minutes_is_the_same_each_time(booted: Booted) -> None:
+    wanted = hashlib.sha256(booted.disk.read_bytes()).hexdigest()
+    end = time.monotonic() + 600
+    while time.monotonic() < end:
+        read = booted.run("client", "echo 3 >/proc/sys/vm/drop_caches; sha256sum /dev/sda", 120)
+        assert read.split()[0] == wanted

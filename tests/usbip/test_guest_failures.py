@@ -186,3 +186,16 @@ def test_a_device_that_is_not_granted_has_milestones_when_it_comes_and_goes(stic
     plug(stick)
     stick.wait_for("[ $(grep -c ': plugged 2-1' /tmp/serve.log) = 2 ]")
     assert "exported" not in stick.run("cat /tmp/serve.log")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("cycle", range(20))
+def test_no_kill_of_twenty_loses_what_fsync_acknowledged(stick: Lab, cycle: int) -> None:
+    test_a_server_killed_under_a_file_system_loses_nothing_that_fsync_acknowledged(stick)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("cycle", range(20))
+@pytest.mark.parametrize("engine", ["kernel", "usbfs"])
+def test_a_disk_pulled_out_twenty_times_comes_back_each_time(stick: Lab, engine: str, cycle: int) -> None:
+    test_a_disk_pulled_out_in_the_middle_of_a_read_comes_back_to_its_port(stick, engine)
