@@ -7,6 +7,7 @@ Standard library only: `python3 -m router.requirements` prints the packages befo
 
 from __future__ import annotations
 
+import platform
 import shutil
 from dataclasses import dataclass
 
@@ -48,11 +49,28 @@ TEST_PACKAGES = (
     *("gpg", "gpg-agent", "nix-bin"),
 )
 """What only the tests use: peers, judges and other compilers."""
+CBMC_SINCE = 13
+"""Debian 13 has CBMC 6.6; Debian 12 has none."""
 
 
 def packages(*, tests: bool) -> list[str]:
-    """The Debian packages to install, with `tests` also those that only the tests use."""
-    return [each.package for each in REQUIREMENTS] + (list(TEST_PACKAGES) if tests else [])
+    """The Debian packages to install, with `tests` also those that only the tests use.
+
+    The model checker is among them where the release has the version that the proofs need; tests/newer-tools unpacks it
+    elsewhere.
+    """
+    more = [*TEST_PACKAGES, *(["cbmc"] if debian_release() >= CBMC_SINCE else [])] if tests else []
+    return [each.package for each in REQUIREMENTS] + more
+
+
+def debian_release() -> int:
+    """The number of the Debian release (os-release(5)); 0 on other systems, and on a release without a number."""
+    try:
+        fields = platform.freedesktop_os_release()
+    except OSError:
+        return 0
+    number = fields.get("VERSION_ID", "")
+    return int(number) if fields["ID"] == "debian" and number.isdecimal() else 0
 
 
 def requirement(program: str) -> Requirement:
