@@ -178,6 +178,11 @@ def test_the_installed_program_builds_and_runs_a_system_without_writing_into_its
         [*prefix, router, "run", "qemu.yaml", "--mode", "split", "--exec", "client: echo it $((40+2)) works"], tmp_path
     )
     assert "it 42 works" in shown
+    lab = tmp_path.parent / "boards.yaml"
+    lab.write_text("boards: {desk: {board: qemu, serial: /dev/null, load: ymodem}}\n")
+    if (tmp_path / "build/qemu-usb/loader.img").is_file():
+        shown = run([*prefix, router, "deploy", "build/qemu-usb", "--lab", str(lab), "--dry-run"], tmp_path)
+        assert "loady" in shown
     after = {path: path.stat().st_mtime_ns for path in site.rglob("*") if "__pycache__" not in path.parts}
     assert after == before
     assert [path.name for path in tmp_path.iterdir()] == ["build"]

@@ -7,7 +7,7 @@ CASE(a_frame_reaches_the_switch_once_and_its_buffer_comes_back)
     struct netq_frame frame;
     start(0);
     send(0, plain, 60);
-    CHECK(virtio_net_run(&net) || true);
+    (void)virtio_net_run(&net);
     CHECK(netq_look(&tx, &frame));
     EQUAL(frame.length, 60);
     CHECK(memcmp(pool + frame.offset, at(DATA + 12), 60) == 0);
