@@ -21,7 +21,13 @@ SLOW = (
         "usbip/test_trust.py",
         "usbip/test_untrusted_server.py",
         "machines/test_console_pair.py",
-        "checks/test_properties.py",
+        *(
+            "checks/test_properties.py",
+            "isolation/test_capdl.py",
+            "machines/test_multiplexer.py",
+            "machines/test_process.py",
+        ),
+        *("guests/test_agent.py", "guests/test_apt.py"),
     ),
 )
 """Folders and modules whose tests compile C, build packages, search inputs, or wait for the timeouts of others."""
