@@ -53,7 +53,9 @@ def _has(sort: str, digest: str) -> bool:
 def _record(sort: str, digest: str) -> None:
     folder = _folder(sort)
     files.open_private(folder / digest).close()
-    records = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
-    for old in records[:-MAX_RECORDS]:
-        with contextlib.suppress(FileNotFoundError):
-            old.unlink()
+    ages: list[tuple[float, Path]] = []
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # others record and forget at the same time
+            ages.append((path.stat().st_mtime, path))
+    for _, old in sorted(ages)[:-MAX_RECORDS]:
+        old.unlink(missing_ok=True)

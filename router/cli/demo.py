@@ -107,7 +107,7 @@ def offer_sdk(progress: _common.Progress) -> str | None:
 
 
 def start(built: Built, plugs: tuple[UsbPlug, ...]) -> Run:
-    """The system of a build folder, ready to be started as a context: with seL4 where its boot image was made."""
+    """The system of a build folder, ready to be started as a context: with seL4 where its loader image was made."""
     from router.control.timeline import Timeline
     from router.machines.qemu.session import microkit_run, split_run
 

@@ -165,7 +165,7 @@ class UsbRule(StrictModel):
     device: DeviceId | None = None
     """`vendor:product`, four hexadecimal digits each."""
     path: UsbPath | None = None
-    """The socket: bus and port chain as Linux names them, such as `1-1.4`."""
+    """The USB port: bus and port chain as Linux names them, such as `1-1.4`."""
     serial: Serial | None = None
     """The serial number that the device reports."""
     class_: Annotated[UsbClass | None, Field(alias="class")] = None

@@ -21,7 +21,6 @@ from router.guests.python import program_sources
 from router.guests.resolution import Packages, Resolution
 from router.guests.sbom import spdx_document
 from router.guests.sources import Source, machine_sources
-from router.guests.store import locked
 from router.guests.userland import Userland, build_userland
 
 _FORMAT = 1
@@ -74,7 +73,7 @@ def build_image(
     cached = _read(root)
     if cached:
         return cached
-    with locked(cache / "images" / f"{name}.lock"):
+    with files.locked(cache / "images" / f"{name}.lock"):
         return _read(root) or _build(definition, packages, resolution, root, cache, progress)
 
 

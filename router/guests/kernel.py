@@ -18,7 +18,6 @@ from router import files
 from router.errors import HostError
 from router.guests import debs
 from router.guests.modules import builtin_names, canonical, module_name, resolve, unpack_module
-from router.guests.store import locked
 from router.linux_boot import NotAKernelImage, read_kernel_header
 
 _VMLINUZ = re.compile(r"boot/vmlinuz-(\S+)$")
@@ -68,7 +67,7 @@ def load_kernel(packages: Sequence[Path], cache: Path, wanted: Iterable[str]) ->
     """
     names = {canonical(name) for name in wanted}
     root = cache / "kernels" / files.sha256_of(" ".join(sorted(p.name for p in packages)).encode())[:16]
-    with locked(root.with_suffix(".lock")):
+    with files.locked(root.with_suffix(".lock")):
         kernel, have = _read(root)
         if kernel is None or not names <= have:
             _extract(packages, root, names | have)

@@ -53,7 +53,7 @@ class Built:
     loader_image: LoaderImage | None = None
     """None without an SDK, or when only what a split run needs was asked for."""
     isolation: Isolation | None = None
-    """Who may do what in the boot image, where the SDK tells its capabilities."""
+    """Who may do what in the loader image, where the SDK tells its capabilities."""
 
 
 def guest_tree_spec(plan: SystemPlan, guest: GuestPlan, layout: GuestLayout | None) -> GuestTreeSpec:

@@ -13,11 +13,10 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Self
 
 from router.boards.model import Board, Range
+from router.description.models import ETHERNET_HEADER
 
 PAGE = 0x1000
 LARGE_PAGE = 0x20_0000
-ETHERNET_HEADER = 14
-"""Bytes before the packet: two addresses and the type (IEEE 802.3); guests see no frame check sequence."""
 
 
 class RegionKind(StrEnum):

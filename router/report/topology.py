@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The system in one picture: hardware at the bottom, seL4 on it, protection domains, guests on top.
 
-The way of a USB device is drawn through it: from the socket to the server guest, through the switch, to each client.
+The way of a USB device is drawn through it: from the USB port to the server guest, through the switch, to each client.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def usb_text(grant: Grant) -> str:
     parts = (
         [f"{grant.vendor:04x}:{grant.product:04x}"] if grant.vendor is not None and grant.product is not None else []
     )
-    parts += [f"socket {grant.path}"] if grant.path else []
+    parts += [f"port {grant.path}"] if grant.path else []
     parts += [f"serial {grant.serial}"] if grant.serial else []
     parts += (
         [WORDS.get(grant.device_class, f"class {grant.device_class:#04x}")] if grant.device_class is not None else []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A board on which a system runs: the multiplexer and the agents of tests/fake_qemu.py on a TCP port."""
+"""A board on which a system runs: the multiplexer and the agents of tests/support/fake_qemu.py on a TCP port."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ if sys.argv[3] == "demo":
 
     def build(planned, folder, cache, progress, *, loader_image):
         sdk = planned.sdk.version if planned.sdk else None
-        print(f"the demo builds: boot image {loader_image}, SDK {sdk}", flush=True)
+        print(f"the demo builds: loader image {loader_image}, SDK {sdk}", flush=True)
         raise SystemExit(0)
 
     router.pipeline.build.build = build
@@ -209,7 +209,7 @@ def test_the_demo_fetches_an_sdk_for_a_person_who_says_yes(server: ReleaseServer
         terminal.expect(QUESTION)
         assert server.seen == []
         terminal.send("y\r")
-        terminal.expect("the demo builds: boot image True, SDK 2.3.0")
+        terminal.expect("the demo builds: loader image True, SDK 2.3.0")
         assert terminal.ended() == 0
     assert read_sdk(home / ".local/share/microkit-sdk-2.3.0").version == "2.3.0"
 
@@ -220,7 +220,7 @@ def test_the_demo_goes_on_without_for_a_person_who_does_not(server: ReleaseServe
         terminal.expect(QUESTION)
         terminal.send(answer)
         terminal.expect(f"note: no Microkit SDK is installed: {SPLIT}")
-        terminal.expect("the demo builds: boot image False, SDK None")
+        terminal.expect("the demo builds: loader image False, SDK None")
         assert terminal.ended() == 0
     assert server.seen == []
 
@@ -233,7 +233,7 @@ def test_the_demo_gives_a_silent_server_up_after_five_seconds(server: ReleaseSer
         terminal.send("yes\r")
         terminal.expect(f"note: cannot download from 127.0.0.1: no byte came for 5 s: {SPLIT}")
         assert 4.9 < time.monotonic() - start < 20
-        terminal.expect("the demo builds: boot image False, SDK None")
+        terminal.expect("the demo builds: loader image False, SDK None")
         assert terminal.ended() == 0
     assert files_below(home / ".local") == []
 
@@ -244,7 +244,7 @@ def test_the_demo_goes_on_when_what_it_fetched_is_wrong(server: ReleaseServer, h
         terminal.expect(QUESTION)
         terminal.send("y\r")
         terminal.expect(f"note: the (digest is wrong|archive is damaged): .*: {SPLIT}")
-        terminal.expect("the demo builds: boot image False, SDK None")
+        terminal.expect("the demo builds: loader image False, SDK None")
         assert terminal.ended() == 0
 
 
@@ -253,7 +253,7 @@ def test_without_a_terminal_the_demo_does_not_try(server: ReleaseServer, home: P
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         f"note: no Microkit SDK is installed: {SPLIT}",
-        "the demo builds: boot image False, SDK None",
+        "the demo builds: loader image False, SDK None",
     ]
     assert "Fetch" not in done.stderr
     assert server.seen == []
@@ -263,7 +263,7 @@ def test_the_demo_asks_nothing_where_an_sdk_is_installed(server: ReleaseServer, 
     server.behaviour.body = GOOD
     router(server, "sdk", "install")
     with Terminal(command(server, "demo"), home) as terminal:
-        terminal.expect("the demo builds: boot image True, SDK 2.3.0")
+        terminal.expect("the demo builds: loader image True, SDK 2.3.0")
         assert terminal.ended() == 0
     assert b"Fetch" not in terminal.shown
 

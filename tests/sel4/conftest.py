@@ -38,7 +38,7 @@ def on_sel4(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
     folder = tmp_path_factory.mktemp("sel4")
     disk = folder / "disk.img"
     disk.write_bytes(os.urandom(16 * MiB))
-    # A debug kernel says which protection domain has failed, and where; test_sel4_run.py has the release ones.
+    # A debug kernel says which protection domain has failed, and where; test_run.py has the release ones.
     text = "microkit: {config: debug}\n" + THREE_GUESTS.replace("  stranger:\n", "  stranger:\n    on_exit: stop\n")
     built = build_text(text, folder, loader_image=True)
     plugs = parse_plugs([f"storage:{disk}", "keyboard", "mouse"])

@@ -64,8 +64,8 @@ class Proof:
         text = file.read_text()
         assert text.count(right) == 1, f"{file.name} has {text.count(right)} times {right!r}: plant another bug"
         # All of it is copied: a header is looked for first in the folder of the file that includes it.
-        headers = (header for place in self.includes for header in place.glob("*.h"))
-        for each in (*self.sources, *headers):
+        included = (file for place in self.includes for file in place.glob("*.[ch]"))
+        for each in (*included, *self.sources):
             shutil.copy(each, folder)
         (folder / file.name).write_text(text.replace(right, wrong))
         return Proof(self.function, tuple(folder / each.name for each in self.sources), (folder,), self.bounds)

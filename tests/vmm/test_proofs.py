@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The CBMC proofs of tests/vmm/c/prove.c, and bugs planted in what they are about that each of them must find."""
+"""The CBMC proofs of tests/vmm/c/prove*.c, and bugs planted in what they are about that each of them must find."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ PROOFS = {
     "virtqueue": proof("virtqueue", 8),
     # Fewer entries than steps, so that the tickets go round.
     "pool": proof("pool", 8, "-DNETQ_ENTRIES=4u"),
-    # A receiver's device changes nothing that was judged: any metadata and bytes of a frame of up to 60 bytes, to a
-    # driver with any features.
+    # A receiver's device changes nothing that was judged: any metadata and bytes of a frame of up to 60
+    # bytes.
     "segments": proof("segments", 35, sources=OFFLOAD),
     "completion": proof("completion", 35, sources=OFFLOAD),
 }
@@ -51,6 +51,8 @@ BUGS = [
     ("pool", COMMON / "netq.c", "if (need > pool->size - start)", "if (need > pool->size)", "inside the pool"),
     ("pool", COMMON / "netq.c", "if (need >= oldest)", "if (need > oldest + 64)", "no two pieces overlap"),
     ("pool", COMMON / "netq.c", "!pool->busy[ticket]", "false", "a ticket that is not out"),
+    ("segments", VMM / "segment.c", "~(FIN | PSH)", "~(FIN | PSH | 0x10)", "none is lost"),
+    ("completion", VMM / "virtio_net_rx.c", "frame->csum_offset + 2u", "frame->csum_offset", "within the frame"),
 ]
 
 

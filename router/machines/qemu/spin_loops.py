@@ -25,7 +25,6 @@ FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", 
 VERSIONS = (1, 2, 7)
 """Of QEMU's plugin interface, those that differ in what is used here: QEMU 7 and 8 take 1, 9 and 10 take 2 to 5."""
 
-COMPILE_TIMEOUT_S = 300.0
 ACQUIRE = 0xD50339BF
 """`dmb ishld`: what __atomic_thread_fence(__ATOMIC_ACQUIRE) becomes, which each of the loops has once a round."""
 NEAR = 8

@@ -3,7 +3,7 @@
 /*
  * Harnesses for the CBMC model checker: for all values within small bounds, no access outside an object, no
  * overflow of a shift or a signed number, and the assertions below. Each function is one proof;
- * test_vmm_proofs.py has the bounds.
+ * tests/vmm/test_proofs.py has the bounds.
  */
 #include "mmio.h"
 #include "netq.h"

@@ -3,7 +3,7 @@
 /*
  * Harnesses for the CBMC model checker: what a receiver's device makes of a frame's offload metadata changes
  * nothing that the switch has judged. The device's receiving half is included as source, so that its own
- * functions can be called. test_vmm_proofs.py has the bounds.
+ * functions can be called. tests/vmm/test_proofs.py has the bounds.
  */
 #include "virtio_net_rx.c"
 
