@@ -252,6 +252,21 @@ def test_a_refused_hand_over_is_answered_with_an_error(host: FakeKernel, serve: 
     assert client.end() == struct.pack(">HHI", 0x0111, 0x0003, handshake.ST_DEV_ERR)
 
 
+def test_a_device_whose_session_the_kernel_does_not_end_is_stopped_again(
+    loop: Loop, host: FakeKernel, serve: Serve, peer: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.usbip.engines.kernel.STOP_INTERVAL_S", 0.2)
+    host.plug("1-1")
+    server, address = serve(ALL)
+    client = peer(address)
+    client.send(handshake.pack_import_request("1-1"))
+    client.receive(320)
+    client.sock.close()
+    run_until(loop, lambda: server.exports["1-1"].session is None)
+    assert ("bus/usb/devices/1-1/usbip_sockfd", "-1\n") in host.written
+    assert host.read("bus/usb/devices/1-1/usbip_status") == "1"
+
+
 def test_a_device_comes_back_after_its_client_has_gone(
     loop: Loop, host: FakeKernel, serve: Serve, peer: Connect
 ) -> None:

@@ -27,6 +27,9 @@ SDEV_GONE, SDEV_AVAILABLE, SDEV_USED, SDEV_ERROR = range(4)
 # How long a device may take to come back after a session: its reset and, for a disk, its spin-up.
 RELEASE_TIMEOUT_S = 10.0
 RELEASE_POLL_S = 0.05
+# usbip-host can lose one of two ends of a session that come at once: its own of a broken connection, and ours (seen on
+# Linux 6.1 when a client was reset). The device then counts as in use for good, unless it is told again.
+STOP_INTERVAL_S = 2.0
 ADOPTED_POLL_S = 1.0
 
 
@@ -86,7 +89,9 @@ class KernelSession:
 
     def _wait(self) -> None:
         if self._engine.status(self.device) == SDEV_USED and self._waited < RELEASE_TIMEOUT_S:
-            self._waited += RELEASE_POLL_S
+            before, self._waited = self._waited, self._waited + RELEASE_POLL_S
+            if before // STOP_INTERVAL_S != self._waited // STOP_INTERVAL_S:
+                self._engine.stop(self.device)
             self._engine.loop.call_later(RELEASE_POLL_S, self._wait)
             return
         self._ended()
