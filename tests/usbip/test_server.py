@@ -267,6 +267,22 @@ def test_a_device_whose_session_the_kernel_does_not_end_is_stopped_again(
     assert host.read("bus/usb/devices/1-1/usbip_status") == "1"
 
 
+def test_a_session_whose_socket_shows_no_end_is_over_once_the_kernel_says_so(
+    loop: Loop, host: FakeKernel, serve: Serve, peer: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.usbip.engines.kernel.SESSION_POLL_S", 0.2)
+    host.plug("1-1")
+    server, address = serve(ALL)
+    client = peer(address)
+    client.send(handshake.pack_import_request("1-1"))
+    client.receive(320)
+    run_for(loop, 0.5)
+    assert server.exports["1-1"].session
+    host.set_status("1-1", 1)
+    run_until(loop, lambda: server.exports["1-1"].session is None)
+    assert names(server) == ["1-1"]
+
+
 def test_a_device_comes_back_after_its_client_has_gone(
     loop: Loop, host: FakeKernel, serve: Serve, peer: Connect
 ) -> None:

@@ -31,6 +31,9 @@ RELEASE_POLL_S = 0.05
 # Linux 6.1 when a client was reset). The device then counts as in use for good, unless it is told again.
 STOP_INTERVAL_S = 2.0
 ADOPTED_POLL_S = 1.0
+# A session with a socket ends by it; its status is looked at as well, so that an end that the socket does not show
+# keeps no client from its device.
+SESSION_POLL_S = 5.0
 
 
 class KernelSession:
@@ -51,8 +54,8 @@ class KernelSession:
         self._stopped = False
         if sock:
             engine.loop.watch(sock.fileno(), event_loop.RDHUP, self._hangup)
-        else:
-            engine.loop.call_later(ADOPTED_POLL_S, self._look)
+        self._interval = SESSION_POLL_S if sock else ADOPTED_POLL_S
+        engine.loop.call_later(self._interval, self._look)
 
     def close(self) -> None:
         """Ends the session; `ended` is called once the kernel has let go of the device."""
@@ -76,7 +79,7 @@ class KernelSession:
         if self._over:
             return
         if self._engine.status(self.device) == SDEV_USED:
-            self._engine.loop.call_later(ADOPTED_POLL_S, self._look)
+            self._engine.loop.call_later(self._interval, self._look)
         else:
             self._hangup(event_loop.HUP)
 
