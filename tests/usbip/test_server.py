@@ -231,6 +231,14 @@ def test_a_super_speed_device_fits_the_rule_of_either_name_of_its_port(
     assert names(server) == [busid]
 
 
+def importing(peer: Connect, address: Address) -> Peer:
+    """A client that has imported 1-1 and read the reply."""
+    client = peer(address)
+    client.send(handshake.pack_import_request("1-1"))
+    client.receive(320)
+    return client
+
+
 def test_a_device_in_use_is_busy_and_not_listed(host: FakeKernel, serve: Serve, peer: Connect) -> None:
     host.plug("1-1")
     _, address = serve(ALL)
@@ -258,9 +266,7 @@ def test_a_device_whose_session_the_kernel_does_not_end_is_stopped_again(
     monkeypatch.setattr("router.usbip.engines.kernel.STOP_INTERVAL_S", 0.2)
     host.plug("1-1")
     server, address = serve(ALL)
-    client = peer(address)
-    client.send(handshake.pack_import_request("1-1"))
-    client.receive(320)
+    client = importing(peer, address)
     client.sock.close()
     run_until(loop, lambda: server.exports["1-1"].session is None)
     assert ("bus/usb/devices/1-1/usbip_sockfd", "-1\n") in host.written
@@ -273,9 +279,7 @@ def test_a_session_whose_socket_shows_no_end_is_over_once_the_kernel_says_so(
     monkeypatch.setattr("router.usbip.engines.kernel.SESSION_POLL_S", 0.2)
     host.plug("1-1")
     server, address = serve(ALL)
-    client = peer(address)
-    client.send(handshake.pack_import_request("1-1"))
-    client.receive(320)
+    importing(peer, address)
     run_for(loop, 0.5)
     assert server.exports["1-1"].session
     host.set_status("1-1", 1)
@@ -288,9 +292,7 @@ def test_a_device_comes_back_after_its_client_has_gone(
 ) -> None:
     host.plug("1-1")
     server, address = serve(ALL)
-    client = peer(address)
-    client.send(handshake.pack_import_request("1-1"))
-    client.receive(320)
+    client = importing(peer, address)
     client.sock.close()
     run_for(loop, 0.1)
     assert server.exports["1-1"].session, "the stub is still resetting the device"
@@ -306,9 +308,7 @@ def test_a_device_that_the_stub_calls_unusable_is_bound_again(
 ) -> None:
     host.plug("1-1")
     server, address = serve(ALL)
-    client = peer(address)
-    client.send(handshake.pack_import_request("1-1"))
-    client.receive(320)
+    importing(peer, address)
     host.end_session("1-1", status=3)
     run_until(loop, lambda: not server.exports["1-1"].session)
     assert (host.read("bus/usb/devices/1-1/usbip_status"), names(server)) == ("1", ["1-1"])
@@ -339,9 +339,7 @@ def test_a_device_unplugged_in_its_clients_hands_can_be_bound_when_it_is_back(
 ) -> None:
     host.plug("1-1", devnum=2)
     server, address = serve(ALL)
-    client = peer(address)
-    client.send(handshake.pack_import_request("1-1"))
-    client.receive(320)
+    importing(peer, address)
     # The connection ends before the hot-plug message is read.
     host.unplug("1-1")
     run_until(loop, lambda: not server.exports["1-1"].session)
@@ -358,9 +356,7 @@ def test_a_device_without_a_number_is_being_reset_and_stays(
 ) -> None:
     host.plug("1-1", devnum=2)
     server, address = serve(ALL)
-    client = peer(address)
-    client.send(handshake.pack_import_request("1-1"))
-    client.receive(320)
+    importing(peer, address)
     (host.tree / "bus/usb/devices/1-1/devnum").write_text("0\n")
     server.rescan()
     (host.tree / "bus/usb/devices/1-1/devnum").write_text("2\n")
@@ -474,9 +470,7 @@ def test_a_watching_client_gets_grants_ports_and_changes(
     host.plug("1-2", devnum=3)
     server.rescan()
     assert heard() == [("1-1", 4, handshake.WATCH_AVAILABLE), ("1-2", 0, handshake.WATCH_AVAILABLE)]
-    client = peer(address)
-    client.send(handshake.pack_import_request("1-1"))
-    client.receive(320)
+    importing(peer, address)
     assert heard()[0] == ("1-1", 4, handshake.WATCH_YOURS)
     host.unplug("1-2")
     server.rescan()
@@ -523,9 +517,7 @@ def test_closing_with_release_gives_the_devices_back(host: FakeKernel, serve: Se
 def test_a_device_goes_out_with_keepalive_and_without_delay(host: FakeKernel, serve: Serve, peer: Connect) -> None:
     host.plug("1-1")
     _, address = serve(ALL)
-    client = peer(address)
-    client.send(handshake.pack_import_request("1-1"))
-    client.receive(320)
+    importing(peer, address)
     sock = host.sockets["1-1"]
     tcp = socket.IPPROTO_TCP
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
