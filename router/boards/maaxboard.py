@@ -21,6 +21,7 @@ BOARD = Board(
     title="Avnet MaaXBoard (NXP i.MX8MQ)",
     microkit="maaxboard",
     cores=4,
+    # As the maker's U-Boot has it; the memory node of the maker's kernel tree says half of it.
     ram=Range(0x4000_0000, 0x8000_0000),
     reserved=(
         ("the seL4 kernel", Range(0x4000_0000, 16 * MiB)),
@@ -50,6 +51,7 @@ BOARD = Board(
     ),
     early_console=Range(0x0900_0000, 0x1000),
     # The SoC driver asks the secure firmware for its revision by an SMC that is not forwarded to it.
+    # The maker's tree says 1 GiB in its memory node and its U-Boot 2 GiB; USB power is in dts/README.md.
     bootargs=("initcall_blacklist=imx8_soc_init",),
     smc=(0xC200_0000, 0xC200_0006),
     # GIC, UART1, GPT1 and the USB controllers are at the same addresses (QEMU's hw/arm/fsl-imx8mp.c). TF-A's place on

@@ -25,7 +25,7 @@ RESERVED_NAMES = ("monitor",)
 """The tool's own protection domain; refused from SDK 2.1.0 on, so never used."""
 
 
-@invariant("names-unique", "no two memory regions, protection domains, virtual machines or programs have the same name")
+@invariant("names-unique", "no two regions or programs have one name, nor two domains, two guests, a domain and guest")
 def names_unique(view: View) -> Iterator[Problem]:
     kinds = {
         "memory regions": [region.name for region in view.plan.regions],
@@ -38,6 +38,8 @@ def names_unique(view: View) -> Iterator[Problem]:
         for name, count in Counter(names).items():
             if count > 1:
                 yield Problem(f"{count} {kind} are named '{name}'")
+    for guest in sorted(set(kinds["protection domains"]) & set(kinds["virtual machines"])):
+        yield Problem(f"a protection domain and a virtual machine are named '{guest}'", guest_path(guest))
 
 
 @invariant("names-legal", "names have 1 to 64 letters, digits, '_', '-' and '.', and none is Microkit's own")

@@ -72,6 +72,19 @@ def guest_ram_fits(view: View) -> Iterator[Problem]:
             guest_path(guests[-1].name, "memory"),
             f"take {size_text(excess)} away from one or several guests",
         )
+        return
+    kept = [(who, place) for who, place in board.reserved if place.overlaps(board.guest_ram)]
+    for guest in guests:
+        if guest.ram.end > board.guest_ram.end:
+            what = "; ".join(f"{who} {place}" for who, place in kept)
+            yield Problem(
+                f"the RAM of '{guest.name}', {size_text(guest.ram.size)}, finds no piece of {board.guest_ram} that is"
+                f" not reserved. Reserved: {what}",
+                guest_path(guest.name, "memory"),
+                "give guests less memory, the large ones first; if the board has more than its device tree's memory"
+                " node says, correct the node, as boot loaders do",
+            )
+            return
 
 
 @invariant("guest-ram-on-board", "guest RAM lies inside the board's RAM", after=("guest-ram-fits",))

@@ -13,6 +13,8 @@ from router.words import listing, nearest, size_text
 
 RESERVED = ("monitor", "vswitch", "console", "timer", "ticker", "images")
 """Names of protection domains of ours, Microkit's own (`monitor`), and of folders in the build output."""
+MONITOR = "vmm_"
+"""What the name of a guest's monitor, a protection domain, begins with; the guest's own name follows."""
 
 
 def readable(parts: Parts) -> Iterator[tuple[str, Guest]]:
@@ -61,11 +63,20 @@ def microkit(parts: Parts) -> Iterator[Finding]:
 
 
 def names(parts: Parts) -> Iterator[Finding]:
-    """No guest takes a name that is used within."""
+    """No guest takes a name that is used within: Microkit has one name space for domains and virtual machines."""
     for name in parts.guests:
         if name in RESERVED:
             yield Finding(
                 ("guests", name), f"the name '{name}' is reserved", "choose another name for this guest", key=True
+            )
+        monitored = name.removeprefix(MONITOR)
+        if monitored != name and monitored in parts.guests:
+            yield Finding(
+                ("guests", name),
+                f"'{name}' is the name of the protection domain that runs the guest '{monitored}'",
+                "choose another name for this guest",
+                key=True,
+                related=((("guests", monitored), "the guest that it runs"),),
             )
 
 

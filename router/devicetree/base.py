@@ -14,7 +14,7 @@ from router.devicetree.dtc import apply_overlay, compile_source
 from router.devicetree.node import Node
 from router.devicetree.references import drop_property, references
 from router.devicetree.tree import Tree
-from router.errors import HostError
+from router.errors import DescriptionError, HostError
 
 SOURCES = resources.root() / "dts"
 
@@ -31,7 +31,7 @@ def base_tree(source: str | KernelTree, fetch_kernel_dtb: Callable[[str], Path],
     a damaged package file, DescriptionError for a damaged override.
     """
     if override is not None:
-        return Tree.read(override)
+        return whole_tree(Tree.read(override), override)
     if isinstance(source, str):
         return Tree.parse(compile_source(SOURCES / source), str(SOURCES / source))
     tree = Tree.read(fetch_kernel_dtb(source.dtb), HostError)
@@ -39,6 +39,17 @@ def base_tree(source: str | KernelTree, fetch_kernel_dtb: Callable[[str], Path],
     add_labels(tree, Tree.parse(compile_source(SOURCES / source.labels), source.labels))
     fragment = SOURCES / source.fragment
     return apply_overlay(tree, compile_source(fragment), str(fragment))
+
+
+def whole_tree(tree: Tree, where: Path) -> Tree:
+    """The tree itself; DescriptionError when it is an overlay, which says only what to add to another one."""
+    if any("__overlay__" in node.children for node in tree.root.children.values()):
+        raise DescriptionError(
+            "this is a device tree overlay, not a whole tree",
+            f"apply it to the board's tree: fdtoverlay -i BOARD.dtb -o WHOLE.dtb {where.name}; and name WHOLE.dtb",
+            str(where),
+        )
+    return tree
 
 
 def keep_soc(tree: Tree, soc: tuple[str, ...]) -> None:

@@ -8,8 +8,9 @@ efuse only the parts that are named, of a bus only what lets it pass addresses o
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,13 +18,14 @@ from router.devicetree.advice import BootArgument, boot_arguments
 from router.devicetree.interrupts import interrupts_of, is_gic, is_transparent
 from router.devicetree.nature import is_bus, is_emulated, is_non_device, masters_bus
 from router.devicetree.node import Node
+from router.devicetree.power import left_alone, switches, taken_along
 from router.devicetree.references import Need, references
 from router.devicetree.resources import MmioRegion, OwnedIrq, irqs, mmio_regions
 from router.devicetree.tree import Tree
 from router.errors import DescriptionError
 
 MemberKind = Literal["device", "part", "bus", "data"]
-PARENT, CHILD, LOOKUP = "parent", "child", "compatible"
+PARENT, CHILD, LOOKUP, ALWAYS_ON = "parent", "child", "compatible", "regulator-always-on"
 
 # Drivers that find another node by its compatible string instead of a phandle (Linux: of_find_compatible_node and
 # syscon_regmap_lookup_by_compatible in clk-imx8m*.c, pci-imx6.c).
@@ -34,12 +36,14 @@ LOOKED_UP = {
     "fsl,imx8mp-ccm": ("fsl,imx8mp-anatop",),
     "fsl,imx8mq-pcie": ("fsl,imx8mq-iomuxc-gpr",),
 }
+USB_CONTROLLER = re.compile(r"usb[0-9]*|dwc3|usb-controller")
+"""Names of nodes of USB controllers (Devicetree Specification 0.4, 2.2.2: `usb`; vendors write others)."""
 
 
 @dataclass(frozen=True)
 class Reason:
     """A node came in because of `property` of `node` (a path); `parent`, `child` and `compatible` are relations of
-    that name.
+    that name, `regulator-always-on` a property of the node that came in.
     """
 
     node: str
@@ -69,7 +73,9 @@ class Member:
 
 @dataclass(frozen=True)
 class Closure:
-    """All that goes to one guest. Paths are full paths in the base tree; notes are sentences for people."""
+    """All that goes to one guest. Paths are full paths in the base tree; notes are sentences for people, of which
+    `warnings` are those that whoever builds the system must read.
+    """
 
     guest: str
     selected: tuple[str, ...]
@@ -78,6 +84,12 @@ class Closure:
     irqs: tuple[OwnedIrq, ...]
     notes: tuple[str, ...]
     bootargs: tuple[BootArgument, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def unnamed_switches(self) -> tuple[str, ...]:
+        """The paths of the regulators that came with a USB controller though no node names them."""
+        return tuple(m.path for m in self.members if m.because and m.because[0].property == ALWAYS_ON)
 
     @property
     def dma(self) -> bool:
@@ -150,8 +162,12 @@ class Closure:
         return tuple(lines)
 
 
-def dependency_closure(base: Tree, selected: Sequence[str], guest: str) -> Closure:
+def dependency_closure(
+    base: Tree, selected: Sequence[str], guest: str, switched: Mapping[str, str] | None = None
+) -> Closure:
     """Follows what the selected nodes (paths, labels, aliases or names) depend on; `base` is not changed.
+
+    switched: the guests that have an unnamed switch of USB power already, by the switch's path.
 
     Raises DescriptionError for a reference that names no node, or one that cannot be given to a guest, and for a tree
     whose required phandles lead nowhere.
@@ -161,6 +177,7 @@ def dependency_closure(base: Tree, selected: Sequence[str], guest: str) -> Closu
     for node in roots:
         walk.add(node, None, whole=True)
     walk.run()
+    warnings = _add_switches(base, walk, switched or {})
     nodes = [base.node(path) for path in walk.reasons]
     members = tuple(
         Member(
@@ -183,6 +200,7 @@ def dependency_closure(base: Tree, selected: Sequence[str], guest: str) -> Closu
         irqs=lines,
         notes=(*walk.notes, *_left_out(base, nodes), *widened, *private),
         bootargs=boot_arguments(base, nodes),
+        warnings=warnings,
     )
 
 
@@ -268,6 +286,10 @@ class _Walk:
             self.add(reference.target, Reason(path, reference.name), whole=kind.whole)
         if not bus:
             self._follow_interrupts(node)
+            if "gpio-controller" in node:  # its driver sets hogs, such as a hub's reset, while it starts
+                for child in node.children.values():
+                    if "gpio-hog" in child and child.enabled:
+                        self.add(child, Reason(path, CHILD), whole=False)
             for name in node.compatible:
                 for target in self.tree.compatible_with(*LOOKED_UP.get(name, ())):
                     self.add(target, Reason(path, LOOKUP), whole=False)
@@ -278,6 +300,25 @@ class _Walk:
         for interrupt in interrupts_of(self.tree, node):
             if not is_gic(interrupt.controller) and not is_transparent(interrupt.controller):
                 self.add(interrupt.controller, Reason(node.path, interrupt.what), whole=False)
+
+
+def _add_switches(tree: Tree, walk: _Walk, switched: Mapping[str, str]) -> tuple[str, ...]:
+    """Adds the switches of USB power that no phandle leads to, for a guest with a USB controller; sentences about these
+    and about the switches that no guest operates.
+    """
+    controllers = [path for path in walk.reasons if USB_CONTROLLER.fullmatch(tree.node(path).base_name)]
+    said = []
+    for switch in switches(tree):
+        path = switch.node.path
+        if path in walk.reasons or (switch.named and not (switch.usb and switch.always_on)):
+            continue
+        if switch.usb and switch.always_on and controllers and path not in switched:
+            walk.add(switch.node, Reason(controllers[0], ALWAYS_ON), whole=False)
+            walk.run()
+            said.append(taken_along(tree, switch, _name(controllers[0])))
+        elif controllers or not switch.usb:
+            said.append(left_alone(tree, switch, switched.get(path)))
+    return tuple(said)
 
 
 def _left_out(tree: Tree, owned: Sequence[Node]) -> tuple[str, ...]:

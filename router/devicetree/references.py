@@ -64,6 +64,8 @@ KINDS = (
     _kind(r"nvmem", 0),
     _kind(r"resets", "#reset-cells", hardware=True),
     _kind(r".+-supply", 0, hardware=True),
+    _kind(r"power-supplies", 0),
+    _kind(r"monitored-battery", 0, whole=True),
     _kind(r"(.+-)?gpios?", "#gpio-cells"),
     _kind(r"gpio-ranges", 3),
     _kind(r"dmas", "#dma-cells"),
@@ -80,7 +82,8 @@ KINDS = (
     _kind(r"phy-handle|phy|phy-device|pcs-handle|mmc-pwrseq", 0, whole=True),
     _kind(r"operating-points-v2|required-opps", 0, whole=True),
     _kind(
-        r"regmap|syscon|.+[,-]syscon|.+,(anatop|iomuxc-gpr|gpr|grf|pmu|sysreg)|gpr|fsl,stop-mode|fsl,mipi-phy-gpr", None
+        r"regmap|syscon|.+[,-]syscon|.+,(anatop|iomuxc-gpr|gpr|grf|pmu|sysreg)|gpr|fsl,(stop-mode|mipi-phy-gpr|blk-ctrl)",
+        None,
     ),
     _kind(r"spdif-controller|audio-(cpu|codec)", 0),
     _kind(r"i2c-parent|mdio-parent-bus|i2c-bus|ddc-i2c-bus|backlight|panel|bridge|spi-parent", 0),

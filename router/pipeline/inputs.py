@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from router import resources
@@ -15,6 +15,8 @@ from router.description.guest_image import load_definition
 from router.description.load import LoadedDescription
 from router.description.models import Description, ImageFiles
 from router.devicetree import Closure, Tree, base_tree, conflicts, dependency_closure, passthrough_device
+from router.devicetree.memory import withheld
+from router.devicetree.power import switches
 from router.errors import DescriptionError
 from router.guests import kernel_dtbs
 from router.guests.lock import NAME as LOCK_NAME
@@ -33,8 +35,9 @@ class Planned:
 
     loaded: LoadedDescription
     board: Board
+    """With what its device tree withholds from guests among what is reserved."""
     tree: Tree | None
-    """The board's device tree; None when no guest owns anything of the board."""
+    """The board's device tree; None when nothing of it is needed."""
     closures: dict[str, Closure]
     sdk: Sdk | None
     plan: SystemPlan
@@ -84,6 +87,7 @@ def base_device_tree(
 def closures(loaded: LoadedDescription, tree: Tree) -> dict[str, Closure]:
     """For each guest that owns devices, these and all they depend on; every unknown device is reported at its place."""
     found: dict[str, Closure] = {}
+    switched: dict[str, str] = {}
     wrong = []
     for name, guest in loaded.description.guests.items():
         if not guest.passthrough:
@@ -96,7 +100,8 @@ def closures(loaded: LoadedDescription, tree: Tree) -> dict[str, Closure]:
                 wrong.append(loaded.diagnostic(("guests", name, "passthrough", place), error.message, error.hint))
                 bad = True
         if not bad:
-            found[name] = dependency_closure(tree, guest.passthrough, name)
+            found[name] = dependency_closure(tree, guest.passthrough, name, switched)
+            switched |= dict.fromkeys(found[name].unnamed_switches, name)
     wrong += [
         loaded.diagnostic(("guests", clash.second_guest, "passthrough"), clash.message, clash.hint)
         for clash in conflicts(list(found.values()))
@@ -106,8 +111,13 @@ def closures(loaded: LoadedDescription, tree: Tree) -> dict[str, Closure]:
 
 
 def without_unmodelled(loaded: LoadedDescription, tree: Tree, model: EmulatedBoard) -> Tree:
-    """The board's tree reduced to what QEMU's machine has: references from pass-through devices to absent parts go."""
+    """The board's tree reduced to what QEMU's machine has: references from pass-through devices to absent parts go, and
+    so do the switches of sockets' power.
+    """
     reduced = tree.copy()
+    for switch in switches(reduced):
+        if not switch.named:
+            switch.node.detach()
     for guest in loaded.description.guests.values():
         for reference in guest.passthrough:
             node = reduced.resolve(reference)
@@ -123,12 +133,15 @@ def plan_loaded(loaded: LoadedDescription, cache: Path, progress: Progress, *, e
     """
     description = loaded.description
     board = find_board(description.board)
-    owners = any(guest.passthrough for guest in description.guests.values())
-    tree = board_tree(loaded, board, cache, progress) if owners else None
+    needed = description.device_tree is not None or any(guest.passthrough for guest in description.guests.values())
+    tree = board_tree(loaded, board, cache, progress) if needed else None
     if tree is not None and emulated and board.emulated is not None and board.emulated.unmodelled:
         closures(loaded, tree)  # what is wrong with the description is said in terms of the board itself
         tree = without_unmodelled(loaded, tree, board.emulated)
     owned = closures(loaded, tree) if tree is not None else {}
+    if tree is not None:
+        kept = withheld(tree, board.ram, [place for _, place in board.reserved])
+        board = replace(board, reserved=(*board.reserved, *kept))
     sdk = find_sdk(description.microkit.sdk, board.microkit, description.microkit.config)
     plan = plan_system(
         description,

@@ -65,13 +65,25 @@ def default_mac(address: IPv4Address) -> str:
 
 
 def ram_ranges(description: Description, board: Board) -> dict[str, Range]:
-    """Each guest's RAM, one behind the other from the start of the board's guest RAM, in whole large pages."""
+    """Each guest's RAM, one behind the other from the start of the board's guest RAM, in whole large pages and around
+    what is reserved. What finds no place reaches past the end: the checks say so.
+    """
     start = board.guest_ram.start
     given: dict[str, Range] = {}
     for name, guest in description.guests.items():
+        size = round_up(guest.memory, LARGE_PAGE)
+        start = free_from(board, start, size)
         given[name] = Range(start, guest.memory)
-        start += round_up(guest.memory, LARGE_PAGE)
+        start += size
     return given
+
+
+def free_from(board: Board, start: int, size: int) -> int:
+    """The first large page from `start` on behind which `size` bytes are not reserved."""
+    for place in sorted((place for _, place in board.reserved), key=lambda each: each.start):
+        if place.start < board.guest_ram.end and place.overlaps(Range(start, size)):
+            start = round_up(place.end, LARGE_PAGE)
+    return start
 
 
 def kernel_arguments(board: Board, guest: Guest, passthrough: Passthrough) -> str:

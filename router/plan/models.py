@@ -189,6 +189,8 @@ class Passthrough:
     unstoppable: tuple[str, ...] = ()
     """Names of the nodes that can write memory and that no VMM of ours knows how to stop."""
     bootargs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Sentences about the devices that whoever builds the system must read."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from router.description.semantics_guests import MONITOR
+
 GIC_VCPU = "gic_vcpu"
 """Region: the GIC's CPU interface for virtual machines (GICV)."""
 UART = "uart"
@@ -12,7 +14,7 @@ TIMER = "timer"
 
 def vmm(guest: str) -> str:
     """The protection domain of a guest's virtual machine monitor."""
-    return f"vmm_{guest}"
+    return f"{MONITOR}{guest}"
 
 
 def program(pd: str) -> str:

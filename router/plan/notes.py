@@ -73,6 +73,17 @@ def restart_notes(guests: Iterable[GuestPlan]) -> tuple[str, ...]:
     )
 
 
+def device_notes(guests: Iterable[GuestPlan]) -> tuple[str, ...]:
+    """What the guests' device trees leave open, each sentence with its guest."""
+    return tuple(f"{guest.name}: {note}" for guest in guests for note in guest.passthrough.notes)
+
+
 def plan_notes(board: Board, config: str, sdk: str, guests: tuple[GuestPlan, ...]) -> tuple[str, ...]:
     """All notes of a system, what concerns every guest first."""
-    return (*kernel_notes(config, sdk), *dma_notes(board, guests), *restart_notes(guests), *board.notes)
+    return (
+        *kernel_notes(config, sdk),
+        *dma_notes(board, guests),
+        *restart_notes(guests),
+        *device_notes(guests),
+        *board.notes,
+    )

@@ -41,4 +41,5 @@ def passthrough(closure: Closure) -> Passthrough:
         ),
         unstoppable=tuple(member.name for member in closure.members if member.dma and not has_ecam(member)),
         bootargs=tuple(advice.argument for advice in closure.bootargs),
+        notes=closure.warnings,
     )

@@ -39,6 +39,14 @@ def test_every_invariant_has_a_case() -> None:
     assert {case.name for case in CASES} == {each.name for each in INVARIANTS}
 
 
+def test_a_guest_named_like_another_ones_domain_is_found_in_the_plan_too() -> None:
+    image = {"image": "usb-client", "memory": "128 MiB"}
+    plan = plan_of(described({"system": "g", "board": "qemu", "guests": {"a": image, "vmm_a": image}}))
+    (found,) = check_plan(plan)
+    assert (found.invariant, found.subject) == ("names-unique", ("guests", "vmm_a"))
+    assert found.message == "a protection domain and a virtual machine are named 'vmm_a'"
+
+
 def test_every_invariant_has_a_promise_in_one_line() -> None:
     assert len(INVARIANTS) >= 35
     for each in INVARIANTS:

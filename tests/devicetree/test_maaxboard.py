@@ -46,10 +46,11 @@ def test_the_board_is_ours_and_the_sister_boards_parts_are_gone(maaxboard: Tree,
     assert maaxboard.root.compatible == ("avnet,maaxboard", "fsl,imx8mq")
     evk = Tree.read(kernel_dtbs / "freescale/imx8mq-evk.dtb")
     assert evk.compatible_with("fsl,pfuze100") and not maaxboard.compatible_with("fsl,pfuze100")
-    for kind in ("regulator-fixed", "regulator-gpio", "simple-audio-card", "gpio-ir-receiver", "jedec,spi-nor"):
+    assert [node.name for node in maaxboard.compatible_with("regulator-fixed")] == ["regulator-usb1"]
+    for kind in ("regulator-gpio", "simple-audio-card", "gpio-ir-receiver", "jedec,spi-nor"):
         assert not maaxboard.compatible_with(kind)
     assert {node.name for node in maaxboard.resolve("iomuxc").children.values()} == {
-        *("uart1grp", "fec1grp", "usb1grp", "usb2grp"),
+        *("uart1grp", "fec1grp", "usb1grp", "usb1powergrp", "usb2grp"),
     }
 
 
@@ -78,7 +79,8 @@ def test_the_usb_controllers_bring_phys_clocks_anatop_power_and_pins(maaxboard: 
     }
     assert not names(closure) & {"power-domain@5", "efuse@30350000", "ethernet@30be0000", "serial@30860000"}
     assert {(region.base, region.size) for region in closure.regions} == {
-        *((0x3033_0000, 0x1_0000), (0x3036_0000, 0x1_0000), (0x3038_0000, 0x1_0000), (0x303A_0000, 0x1_0000)),
+        *((0x3020_0000, 0x1_0000), (0x3033_0000, 0x1_0000)),
+        *((0x3036_0000, 0x1_0000), (0x3038_0000, 0x1_0000), (0x303A_0000, 0x1_0000)),
         *((0x3810_0000, 0x1_0000), (0x381F_0000, 0x1000), (0x3820_0000, 0x1_0000), (0x382F_0000, 0x1000)),
     }
     assert {72, 73} <= {irq.intid for irq in closure.irqs} and all(irq.intid < 160 for irq in closure.irqs)
@@ -98,6 +100,21 @@ def test_a_phy_comes_because_of_phys_and_the_power_controller_because_of_its_dom
     assert closure.chain_text(gpc) == (
         "usb@38100000 → power-domain@2 (power-domains) → pgc (parent) → gpc@303a0000 (parent)"
     )
+
+
+@pytest.mark.parametrize("chosen", [USB, USB[1:]])
+def test_the_switch_of_usb_power_goes_to_whoever_owns_a_controller_with_its_gpio(
+    maaxboard: Tree, chosen: list[str]
+) -> None:
+    closure = dependency_closure(maaxboard, chosen, "server")
+    assert names(closure) >= {"regulator-usb1", "gpio@30200000", "usb1powergrp"}
+    assert closure.warnings == (
+        f"regulator-usb1 ('usb1_pwr_en') comes with {chosen[0]}: it is always on and drives gpio@30200000 line 12 high;"
+        " the tree does not say which port it feeds",
+    )
+    tree = server_tree(maaxboard, closure, SPEC)
+    pads = [pad for node in tree.walk() if "fsl,pins" in node for pad in node.cells("fsl,pins")[::6]]
+    assert 0x58 in pads and len(set(pads)) == len(pads), "a pad has one owner, or Linux refuses the second one"
 
 
 def test_ethernet_brings_the_efuse_that_its_address_lives_in(maaxboard: Tree) -> None:
