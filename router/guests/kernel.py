@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,9 @@ _MODULES = re.compile(r"(?:usr/)?lib/modules/([^/]+)/(.+)$")
 _DTB = re.compile(r"usr/lib/linux-image-[^/]+/(.+\.dtb)$")
 _COPYRIGHT = re.compile(r"usr/share/doc/([^/]+)/copyright$")
 _FORMAT = 3
+_DRIVERS = "drivers.json"
+_OF_ALIAS = re.compile(rb"\0alias=of:N[^\0]*?C([^\0*]+?)(?:C\*)?\0")
+"""In `.modinfo`, what scripts/mod/file2alias.c writes for an entry of a driver's table of `compatible` strings."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,12 @@ class Kernel:
         """The folder of the package's device trees, with the vendor folders below it."""
         return self.root / "dtbs"
 
+    @property
+    def drivers(self) -> dict[str, str]:
+        """`compatible` string of a device tree -> the module of the package, extracted or not, with a driver for it."""
+        found: dict[str, str] = json.loads((self.root / _DRIVERS).read_bytes())
+        return found
+
     def module(self, path: str) -> bytes:
         """A module's plain ELF; HostError when it was not among those extracted."""
         file = self.root / "modules" / path
@@ -66,7 +75,7 @@ def load_kernel(packages: Sequence[Path], cache: Path, wanted: Iterable[str]) ->
     Extracts once; asks for more modules make a second pass. `wanted` names that do not exist are the caller's to judge.
     """
     names = {canonical(name) for name in wanted}
-    root = cache / "kernels" / files.sha256_of(" ".join(sorted(p.name for p in packages)).encode())[:16]
+    root = _root(packages, cache)
     with files.locked(root.with_suffix(".lock")):
         kernel, have = _read(root)
         if kernel is None or not names <= have:
@@ -76,9 +85,18 @@ def load_kernel(packages: Sequence[Path], cache: Path, wanted: Iterable[str]) ->
     return kernel
 
 
+def cached_kernel(packages: Sequence[Path], cache: Path) -> Kernel | None:
+    """The kernel of `packages` if it was extracted before; nothing is read but the cache."""
+    return _read(_root(packages, cache))[0]
+
+
+def _root(packages: Sequence[Path], cache: Path) -> Path:
+    return cache / "kernels" / files.sha256_of(" ".join(sorted(p.name for p in packages)).encode())[:16]
+
+
 def _read(root: Path) -> tuple[Kernel | None, set[str]]:
     index = root / "kernel.json"
-    if not index.is_file():
+    if not index.is_file() or not (root / _DRIVERS).is_file():
         return None, set()
     facts = json.loads(index.read_bytes())
     if facts["format"] != _FORMAT:
@@ -120,6 +138,7 @@ def _extract(packages: Sequence[Path], root: Path, wanted: set[str]) -> None:
         path = names[module.name]
         files.write(root / "modules" / path, packed[path])
     files.write(root / "Image", image)
+    files.write(root / _DRIVERS, json.dumps(_driver_modules(names, packed)).encode())
     facts = {
         "format": _FORMAT,
         "version": version,
@@ -128,3 +147,12 @@ def _extract(packages: Sequence[Path], root: Path, wanted: set[str]) -> None:
         "wanted": sorted(wanted),
     }
     files.write(root / "kernel.json", json.dumps(facts).encode())
+
+
+def _driver_modules(names: Mapping[str, str], packed: Mapping[str, bytes]) -> dict[str, str]:
+    """By the `compatible` strings that modules are made for; of two modules with one the first by name."""
+    found: dict[str, str] = {}
+    for name, path in sorted(names.items()):
+        for alias in re.findall(_OF_ALIAS, unpack_module(path, packed[path]).replace(b"\0", b"\0\0")):
+            found.setdefault(alias.decode("ascii", "replace"), name)
+    return found

@@ -55,8 +55,7 @@ class Packages:
     def resolve(self, definition: Definition, refresh: bool = False, lists: bool = True) -> Resolution:
         """What apt would install for `definition`; a former answer stands unless `refresh` (with new `lists`)."""
         roots = definition.image.packages
-        key = files.sha256_of("\n".join([self._apt.digest, *roots]).encode())[:24]
-        kept = self._cache / "resolutions" / f"{key}.json"
+        kept = self._record(definition)
         if kept.is_file() and not refresh:
             return read_resolution(json.loads(kept.read_bytes()))
         self._apt.refresh(force=refresh and lists)
@@ -64,6 +63,15 @@ class Packages:
         resolution = Resolution(tuple(self._kernel_packages()), tuple(self._apt.packages(chosen)))
         files.write(kept, json.dumps(asdict(resolution), indent=1).encode())
         return resolution
+
+    def resolved(self, definition: Definition) -> Resolution | None:
+        """The former answer for `definition`, if there is one."""
+        kept = self._record(definition)
+        return read_resolution(json.loads(kept.read_bytes())) if kept.is_file() else None
+
+    def _record(self, definition: Definition) -> Path:
+        key = files.sha256_of("\n".join([self._apt.digest, *definition.image.packages]).encode())[:24]
+        return self._cache / "resolutions" / f"{key}.json"
 
     def fetch(self, packages: Sequence[Package]) -> dict[str, Path]:
         """Package name -> .deb file in the store, downloaded where it is missing."""

@@ -17,12 +17,14 @@ from router.description.models import Description, ImageFiles
 from router.devicetree import Closure, Tree, base_tree, conflicts, dependency_closure, passthrough_device
 from router.devicetree.memory import withheld
 from router.devicetree.power import switches
-from router.errors import DescriptionError
+from router.errors import DescriptionError, HostError
 from router.guests import kernel_dtbs
+from router.guests.drivers import cached_drivers
 from router.guests.lock import NAME as LOCK_NAME
 from router.microkit.sdk import Sdk, find_sdk
 from router.plan.domains import own_payload_files
-from router.plan.models import SystemPlan
+from router.pipeline.drivers import driver_notes
+from router.plan.models import Passthrough, SystemPlan
 from router.plan.ownership import passthrough
 from router.plan.system import plan_system
 
@@ -147,12 +149,33 @@ def plan_loaded(loaded: LoadedDescription, cache: Path, progress: Progress, *, e
         description,
         board,
         roles=roles(description),
-        passthrough={name: passthrough(closure) for name, closure in owned.items()},
+        passthrough={name: with_drivers(loaded, name, closure, cache) for name, closure in owned.items()},
         sdk=sdk.version if sdk is not None else None,
         sizes=own_sizes(loaded),
     )
     report(loaded, check_plan(plan))
     return Planned(loaded, board, tree, owned, sdk, plan)
+
+
+def with_drivers(loaded: LoadedDescription, guest: str, closure: Closure, cache: Path) -> Passthrough:
+    """What a guest owns, with a note for each node that its image has no driver for.
+
+    Nothing is fetched for this: before the first build the image's kernel may not be there, which a note says where
+    the tree is the user's own.
+    """
+    owned = passthrough(closure)
+    image = loaded.description.guests[guest].image
+    if isinstance(image, ImageFiles):
+        return owned
+    try:
+        drivers = cached_drivers(image, cache=cache, lock=lock_file(loaded))
+        notes = driver_notes(closure, image, drivers) if drivers is not None else None
+    except HostError:  # the build needs the same and says what is wrong
+        notes = None
+    if notes is None:
+        unchecked = f"whether the image '{image}' has all drivers is not checked: `router build` fetches its kernel"
+        notes = (unchecked,) if loaded.description.device_tree is not None else ()
+    return replace(owned, notes=(*owned.notes, *notes))
 
 
 def own_sizes(loaded: LoadedDescription) -> dict[str, int]:

@@ -46,16 +46,22 @@ def import_steps(busid: str) -> Generator[int, bytes, Device]:
     return device
 
 
-def devlist_steps() -> Generator[int, bytes, list[Device]]:
-    """The answer to a device list request."""
+def devlist_steps(odd: Callable[[str], None] = lambda _: None) -> Generator[int, bytes, list[Device]]:
+    """The answer to a device list request. A record that no device can have is left out and said to `odd`."""
     status = handshake.check_reply((yield handshake.COMMON_SIZE), handshake.OP_DEVLIST)
     if status != handshake.ST_OK:
         raise RefusedError(status)
     devices: list[Device] = []
     for _ in range(handshake.unpack_count((yield handshake.COUNT_SIZE))):
-        device, interfaces = handshake.unpack_device((yield handshake.DEVICE_SIZE))
-        if interfaces:
-            device.interfaces = handshake.unpack_interfaces((yield interfaces * handshake.INTERFACE_SIZE))
+        record = yield handshake.DEVICE_SIZE
+        interfaces = handshake.interface_count(record)
+        triples = (yield interfaces * handshake.INTERFACE_SIZE) if interfaces else b""
+        try:
+            device, _ = handshake.unpack_device(record)
+        except handshake.WireError as error:
+            odd(error.message)
+            continue
+        device.interfaces = handshake.unpack_interfaces(triples)
         devices.append(device)
     return devices
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from router.usbip.client.exchange import import_steps, run_steps
 from router.usbip.client.vhci import STATE_DIR, Port, Vhci
 from router.usbip.protocol import handshake
-from router.usbip.protocol.device import Device, valid_busid
+from router.usbip.protocol.device import Device, valid_name
 from router.usbip.runtime import net
 from router.usbip.runtime.options import Options, UsageError
 from router.usbip.runtime.sysfs import Sysfs
@@ -54,7 +54,7 @@ def run(_: str, argv: list[str]) -> int:
         {"--json": "json"},
     )
     busid = options.get("busid")
-    if not options.get("remote") or not valid_busid(busid):
+    if not options.get("remote") or not valid_name(busid):
         raise UsageError("attach needs a server and a device", "write for instance: usbip attach -r 10.77.0.2 -b 1-1")
     vhci = Vhci(Sysfs(options.get("sysfs", "/sys")), options.get("state", STATE_DIR))
     vhci.check()

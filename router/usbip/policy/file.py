@@ -32,6 +32,7 @@ class _Line:
 
     def __init__(self, file: str, number: int, text: str) -> None:
         self.where = f"{file}:{number}"
+        self.rule = text
         self.words = self._split(text)
 
     def error(self, message: str, hint: str) -> DescriptionError:
@@ -44,6 +45,7 @@ class _Line:
             if text[at].isspace():
                 at += 1
             elif text[at] == "#":
+                self.rule = text[:at]
                 break
             elif text[at] == '"':
                 word = ""
@@ -199,7 +201,7 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
         cls,
         port,
         number,
-        " ".join(text.split("#")[0].split()) + (f" {MARK}" if text.endswith(MARK) else ""),
+        line.rule.strip() + (f" {MARK}" if text.endswith(MARK) else ""),
         only,
     )
 

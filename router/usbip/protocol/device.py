@@ -134,3 +134,11 @@ def valid_busid(busid: str) -> bool:
         return False
     bus, dash, ports = busid.partition("-")
     return dash == "-" and bus.isdecimal() and all(port.isdecimal() for port in ports.split("."))
+
+
+def valid_name(busid: str) -> bool:
+    """Whether the text can be a busid that another server chose: visible ASCII, as long as the wire has room for.
+
+    Servers without Linux's port paths write "0-0-0", "1-0" or "kbd0". A slash is none of it: names become files' names.
+    """
+    return 1 <= len(busid) < 32 and all("!" <= letter <= "~" and letter != "/" for letter in busid)

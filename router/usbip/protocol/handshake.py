@@ -12,7 +12,7 @@ import struct
 
 from router.errors import MachineError
 from router.usbip.protocol.descriptors import Triple
-from router.usbip.protocol.device import SPEED_SUPER_PLUS, Device, valid_busid
+from router.usbip.protocol.device import SPEED_SUPER_PLUS, Device, valid_name
 
 PORT = 3240
 VERSION = 0x0111
@@ -124,9 +124,9 @@ def unpack_device(data: bytes | bytearray | memoryview) -> tuple[Device, int]:
         raise WireError(f"a device record of {len(data)} bytes instead of {DEVICE_SIZE}")
     (path, busid, busnum, devnum, speed, vid, pid, bcd, cls, sub, proto, config, configs, count) = _DEVICE.unpack(data)
     name = _text(busid, "busid")
-    if not valid_busid(name):
+    if not valid_name(name):
         raise WireError(f"{name!r} is not a busid")
-    if not 0 < busnum < 1 << 16 or not 0 < devnum < 1 << 16:
+    if busnum >= 1 << 16 or devnum >= 1 << 16:
         raise WireError(f"bus {busnum}, device {devnum} of {name} are out of range")
     if speed > SPEED_SUPER_PLUS:
         raise WireError(f"speed {speed} of {name} is unknown")
@@ -144,6 +144,11 @@ def unpack_device(data: bytes | bytearray | memoryview) -> tuple[Device, int]:
         path=_text(path, "path"),
     )
     return device, count
+
+
+def interface_count(record: bytes | bytearray) -> int:
+    """How many interface records follow a device record of 312 bytes in a list, whatever else it says."""
+    return record[-1]
 
 
 def pack_devlist_request() -> bytes:
@@ -185,7 +190,7 @@ def unpack_import_busid(data: bytes | bytearray) -> str:
     if len(data) != BUSID_SIZE:
         raise WireError(f"an import request's body of {len(data)} bytes instead of {BUSID_SIZE}")
     busid = _text(bytes(data), "busid")
-    if not valid_busid(busid):
+    if not valid_name(busid):
         raise WireError(f"{busid!r} is not a busid")
     return busid
 
@@ -250,7 +255,7 @@ def unpack_watch_length(data: bytes | bytearray) -> int:
 
 
 def unpack_watch_list(data: bytes | bytearray) -> list[Grant]:
-    """The grants in what follows a watch list's length."""
+    """The grants in what follows a watch list's length. It comes from a server of this project: all of it is right."""
     count = unpack_count(data[:COUNT_SIZE])
     if len(data) != COUNT_SIZE + count * WATCH_RECORD_SIZE:
         raise WireError(f"a watch list of {len(data)} bytes for {count} devices")

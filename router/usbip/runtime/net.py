@@ -16,7 +16,7 @@ from router.usbip.runtime.text import error_text
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 10, 1, 5
 USER_TIMEOUT_MS = 1000 * (KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT)
 
-SocketAddress = tuple[str, int] | tuple[int, int] | str
+SocketAddress = tuple[str, int] | tuple[str, int, int, int] | tuple[int, int] | str
 
 
 def max_descriptors() -> int:
@@ -49,7 +49,7 @@ class Address:
 
 
 def parse_address(text: str, port: int = PORT) -> Address:
-    """ "10.77.0.2", "10.77.0.2:3241", "[::1]:3240", "::1", "unix:/run/usbip", "vsock:2:3240"; HostError otherwise."""
+    """ "10.77.0.2", "10.77.0.2:3241", "[::1]:3240", "::1", "fe80::1%eth0", "unix:/run/usbip", "vsock:2:3240"; HostError otherwise."""
     kind, _, rest = text.partition(":")
     if kind == "unix" and rest:
         return Address("unix", rest, 0)
@@ -94,6 +94,9 @@ def _resolve(address: Address) -> tuple[int, SocketAddress]:
             f"no address for {address.host!r}: {error_text(error)}", "write the server's IP address"
         ) from error
     family, _, _, _, where = found[0]
+    if family == socket.AF_INET6 and len(where) == 4:
+        # The scope names the link of a link-local address (RFC 4007): without it there is no way there.
+        return family, (str(where[0]), int(where[1]), int(where[2]), int(where[3]))
     return family, (str(where[0]), int(where[1]))
 
 
