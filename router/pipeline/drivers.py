@@ -21,7 +21,7 @@ class KnowsDrivers(Protocol):
 
 
 def driver_notes(closure: Closure, image: str, drivers: KnowsDrivers) -> tuple[str, ...]:
-    """A sentence for each member that needs a driver which the image lacks, with the chosen device that waits for it."""
+    """A sentence for each member that needs a driver which the image lacks, with the chosen device that waits."""
     return tuple(_sentences(closure, image, drivers))
 
 

@@ -22,8 +22,8 @@ from router.guests import kernel_dtbs
 from router.guests.drivers import cached_drivers
 from router.guests.lock import NAME as LOCK_NAME
 from router.microkit.sdk import Sdk, find_sdk
-from router.plan.domains import own_payload_files
 from router.pipeline.drivers import driver_notes
+from router.plan.domains import own_payload_files
 from router.plan.models import Passthrough, SystemPlan
 from router.plan.ownership import passthrough
 from router.plan.system import plan_system

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from router.description.values import parse_class
 from router.errors import DescriptionError
 from router.usbip.policy.edit import granted, revoked
-from router.usbip.policy.file import load_policy, parse_policy, render_policy
+from router.usbip.policy.file import MARK, load_policy, parse_policy, render_policy
 from router.usbip.protocol.classes import CODES, NAMES, class_word
 from router.usbip.protocol.descriptors import all_interfaces_of
 from router.usbip.protocol.device import Device
@@ -71,6 +71,15 @@ def test_what_no_rule_allows_is_denied() -> None:
 )
 def test_clients_are_named_by_address_network_or_kind(client: str, who: str, fits: bool) -> None:
     assert allowed(f"allow {client} all", who, DISK) == fits
+
+
+def test_a_number_sign_in_quotation_marks_is_part_of_the_value_and_of_the_rules_text() -> None:
+    policy = parse_policy(f'allow {A} serial "No #7" class mass-storage # the blue one')
+    (rule,) = policy.rules
+    assert (rule.serial, rule.cls) == ("No #7", (8, None, None))
+    assert rule.text == f'allow {A} serial "No #7" class mass-storage'
+    marked = parse_policy(f'allow {A} serial "No #7" {MARK}').rules[0]
+    assert marked.text == f'allow {A} serial "No #7" {MARK}'
 
 
 def test_all_parts_of_a_line_must_fit() -> None:

@@ -92,6 +92,33 @@ def test_the_keyboard_types_its_text_once_it_is_configured(attach: Attach) -> No
     assert all(report == bytes(8) for report in reports[1::2])
 
 
+def test_an_answer_comes_after_the_request_that_it_answers_is_completed(attach: Attach, disk_file: Path) -> None:
+    keyboard = attach(Keyboard("x"))
+    report = keyboard.submit(urb.IN, 1, 8)
+    configure = keyboard.submit(urb.OUT, 0, setup=struct.pack("<BBHHH", 0, 9, 1, 0, 0))
+    assert [keyboard.take_any().seqnum for _ in range(2)] == [configure, report]
+    serial = attach(Serial())
+    serial.configure()
+    echo = serial.submit(urb.IN, 2, 512)
+    request = serial.submit(urb.OUT, 2, data=b"ab")
+    assert [serial.take_any().seqnum for _ in range(2)] == [request, echo]
+    disk = attach(Disk(str(disk_file)))
+    disk.configure()
+    data = disk.submit(urb.IN, 1, 512)
+    inquiry = struct.pack("<IIIBBB16s", 0x43425355, 1, 36, 0x80, 0, 6, bytes([0x12, 0, 0, 0, 36]))
+    command = disk.submit(urb.OUT, 2, data=inquiry)
+    assert [disk.take_any().seqnum for _ in range(2)] == [command, data]
+
+
+def test_an_endpoint_that_a_request_halts_says_so_after_the_request(attach: Attach) -> None:
+    serial = attach(Serial())
+    serial.configure()
+    waiting = serial.submit(urb.IN, 2, 512)
+    halt = serial.submit(urb.OUT, 0, setup=struct.pack("<BBHHH", 2, 3, 0, 0x82, 0))
+    answers = [serial.take_any(), serial.take_any()]
+    assert [(answer.seqnum, answer.status) for answer in answers] == [(halt, 0), (waiting, urb.EPIPE)]
+
+
 def test_a_key_that_is_not_there_is_an_error() -> None:
     with pytest.raises(HostError, match="no key for 'ß'"):
         make_device("keyboard:Straße")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable, Generator
 from typing import Any
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 
 from router.errors import MachineError
 from router.usbip.client.exchange import devlist_steps, import_steps, watch_steps
-from router.usbip.protocol import handshake
-from router.usbip.protocol.device import Device, valid_busid
+from router.usbip.commands.list import remote_lines
+from router.usbip.protocol import handshake, names
+from router.usbip.protocol.device import Device, valid_busid, valid_name
+from router.usbip.runtime import jsontext
 
 DISK = Device(
     "1-1.2",
@@ -121,7 +124,8 @@ def reply(**changes: int | bytes) -> bytes:
         ({"busid": b"x" * 32}, "the busid is not terminated"),
         ({"path": b"x" * 256}, "the path is not terminated"),
         ({"busid": b"../../etc"}, "is not a busid"),
-        ({"busnum": 0}, "out of range"),
+        ({"busid": b"1 1"}, "is not a busid"),
+        ({"busid": "1-\xb9".encode()}, "is not a busid"),
         ({"busnum": 0x10000}, "out of range"),
         ({"devnum": 0xFFFFFFFF}, "out of range"),
         ({"speed": 7}, "speed 7 of 1-1 is unknown"),
@@ -158,6 +162,49 @@ def test_port_paths_are_busids(busid: str) -> None:
 )
 def test_nothing_else_is_a_busid(busid: str) -> None:
     assert not valid_busid(busid)
+
+
+@pytest.mark.parametrize("busid", ["0-0-0", "1-0", "kbd0", "1-1:1.0", "x" * 31])
+def test_a_server_without_linux_port_paths_is_understood(busid: str) -> None:
+    assert valid_name(busid)
+    named = Device(busid, 3, 0, 0, 1, 1, path="/sys/x")
+    assert drive(devlist_steps(), handshake.pack_devlist_reply([named])) == [named]
+    assert handshake.unpack_import_busid(handshake.pack_import_request(busid)[8:]) == busid
+    assert drive(import_steps(busid), reply(busid=busid.encode(), busnum=0, devnum=0)).busid == busid
+
+
+@pytest.mark.parametrize("busid", ["", "../x", "a/b", "1-1\n", "a b", "ü", "\x7f", "x" * 32])
+def test_what_could_be_a_path_or_a_control_sequence_is_no_name(busid: str) -> None:
+    assert not valid_name(busid)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"busid": b"../etc"},
+        {"busid": b""},
+        {"busid": b"x" * 32},
+        {"speed": 9},
+        {"busnum": 1 << 20},
+        {"path": b"x" * 256},
+    ],
+)
+def test_one_odd_record_does_not_cost_the_list(changes: dict[str, int | bytes]) -> None:
+    odd = reply(**changes)[8:] + b"\3\0\0\0"
+    good = handshake.pack_devlist_reply([DISK])[12:]
+    head = struct.pack(">HHII", 0x0111, 5, 0, 3)
+    said: list[str] = []
+    assert drive(devlist_steps(said.append), head + good + odd + good) == [DISK, DISK]
+    assert len(said) == 1
+
+
+def test_a_path_that_is_not_utf_8_is_kept_and_can_be_shown() -> None:
+    record = reply(path=b"/sys/\xff\xfe")[8:]
+    data = struct.pack(">HHII", 0x0111, 5, 0, 1) + record + b"\3\0\0\0"
+    (device,) = drive(devlist_steps(), data)
+    assert handshake.pack_device(device)[:8] == b"/sys/\xff\xfe\0"
+    "\n".join(remote_lines("host", [device])).encode("utf-8")
+    assert json.loads(jsontext.dumps(names.as_data(device)))["path"]
 
 
 @given(st.binary(max_size=700), st.sampled_from(["import", "devlist", "watch"]))

@@ -26,6 +26,8 @@ MIN_DELAY_S, DELAY_FACTOR, MAX_DELAY_S = 0.2, 1.5, 3.0
 ANSWER_TIMEOUT_S = 10.0
 # Imports under way at once: each has a descriptor, and a server may grant as many devices as it likes.
 MAX_IMPORTS = 8
+# Records of one list that are left out and said one by one.
+MAX_SAID = 4
 POLL_INTERVAL_S = 2.0
 CHECK_INTERVAL_S = 5.0
 
@@ -92,6 +94,8 @@ class KeepAttached:
         self._backoffs: dict[str, Backoff] = {}
         self._waiting: dict[str, event_loop.Timer] = {}
         self._complained: dict[str, str] = {}
+        self._odd: list[str] = []
+        self._said_odd: list[str] = []
         self._conversation: Exchange | None = None
         self._known: set[str] = set()
         self._polls = False
@@ -127,11 +131,12 @@ class KeepAttached:
         if self._closed:
             return
         if self._polls:
+            self._odd = []
             self._conversation = Exchange(
                 self.loop,
                 self.address,
                 handshake.pack_devlist_request(),
-                devlist_steps(),
+                devlist_steps(self._odd.append),
                 self._listed,
                 ANSWER_TIMEOUT_S,
             )
@@ -194,8 +199,16 @@ class KeepAttached:
             self._polls = False
             self._lost(error)
             return
+        self._say_odd()
         self._heard([(device, 0, handshake.WATCH_AVAILABLE) for device in devices])
         self.loop.call_later(POLL_INTERVAL_S, self._ask)
+
+    def _say_odd(self) -> None:
+        """Says which records of the list were left out; once, until others are."""
+        if self._odd != self._said_odd:
+            self._said_odd = self._odd
+            for text in self._odd[:MAX_SAID]:
+                log(f"{self.address}: one of its devices is left out: {text}")
 
     def _lost(self, error: Exception | None) -> None:
         text = error_text(error) if error else "the connection ended"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from router.usbip.client.exchange import devlist_steps, run_steps
 from router.usbip.protocol import handshake, names
 from router.usbip.protocol.device import Device
@@ -25,8 +27,12 @@ def remote_devices(address: net.Address) -> list[Device]:
     """What the server exports to this machine; HostError or MachineError if it does not say."""
     sock = net.connect(address)
     with sock:
-        devices: list[Device] = run_steps(sock, handshake.pack_devlist_request(), devlist_steps())
+        devices: list[Device] = run_steps(sock, handshake.pack_devlist_request(), devlist_steps(_left_out))
     return devices
+
+
+def _left_out(why: str) -> None:
+    print(f"usbip: warning: one of the server's devices is left out: {printable(why)}", file=sys.stderr)
 
 
 def local_lines(devices: list[Device], parsable: bool) -> list[str]:

@@ -49,7 +49,9 @@ class Address:
 
 
 def parse_address(text: str, port: int = PORT) -> Address:
-    """ "10.77.0.2", "10.77.0.2:3241", "[::1]:3240", "::1", "fe80::1%eth0", "unix:/run/usbip", "vsock:2:3240"; HostError otherwise."""
+    """HostError for what is none of "10.77.0.2", "10.77.0.2:3241", "[::1]:3240", "::1", "fe80::1%eth0",
+    "unix:/run/usbip" and "vsock:2:3240". port: where the text has none.
+    """
     kind, _, rest = text.partition(":")
     if kind == "unix" and rest:
         return Address("unix", rest, 0)

@@ -106,6 +106,8 @@ class VirtualDevice:
         self._settings = {(body[at + 2], body[at + 3]) for at in _positions(body, DESCRIPTOR_INTERFACE)}
         self._paused: set[int] = set()
         self._serving: set[int] = set()
+        # Endpoints with news that the client hears of once the transfer is completed that is being looked at.
+        self._later: list[int] | None = None
         self.session: Completer | None = None
 
     @property
@@ -146,7 +148,7 @@ class VirtualDevice:
         """Gives an endpoint data for the client; one transfer, or more if the client asks for less."""
         self._answers.setdefault(address, deque()).append(data)
         self._unfetched += ANSWER_COST + len(data)
-        self._serve(address)
+        self._has_news(address)
 
     def waiting_answers(self, address: int) -> int:
         """How many answers the client has not fetched."""
@@ -155,9 +157,7 @@ class VirtualDevice:
     def halt(self, address: int) -> None:
         """Halts an endpoint: each transfer ends with a stall until the client clears it."""
         self.halted.add(address)
-        waiting = self._waiting.pop(address, deque())
-        for submit in waiting:
-            self._complete(submit, urb.EPIPE)
+        self._has_news(address)
 
     # Target
 
@@ -187,13 +187,30 @@ class VirtualDevice:
             self._receive(submit)
 
     def _receive(self, submit: urb.Submit) -> None:
+        outer, self._later = self._later, []
         try:
             self.receive(submit.address, submit.data)
+            self._complete(submit, urb.EOK, actual=len(submit.data))
         except Stall:
             self.halt(submit.address)
             self._complete(submit, urb.EPIPE)
-            return
-        self._complete(submit, urb.EOK, actual=len(submit.data))
+        finally:
+            self._tell_news(outer)
+
+    def _has_news(self, address: int) -> None:
+        """The endpoint has an answer or is halted: at once, or after the transfer that made it so.
+
+        On a bus a device answers after it has acknowledged the request, and drivers count on that order.
+        """
+        if self._later is None:
+            self._serve(address)
+        else:
+            self._later.append(address)
+
+    def _tell_news(self, outer: list[int] | None) -> None:
+        news, self._later = self._later or [], outer
+        for address in dict.fromkeys(news):
+            self._has_news(address)
 
     def cancel(self, submit: urb.Submit, session: Completer) -> None:
         waiting = self._waiting.get(submit.address)
@@ -246,12 +263,15 @@ class VirtualDevice:
                 self._match(address)
             finally:
                 self._serving.discard(address)
+        if address in self.halted:
+            for submit in self._waiting.pop(address, ()):
+                self._complete(submit, urb.EPIPE)
         while self._held and self._unfetched <= MAX_UNFETCHED:
             self._receive(self._held.popleft())
 
     def _match(self, address: int) -> None:
         waiting = self._waiting.get(address)
-        while waiting and address not in self._paused:
+        while waiting and address not in self._paused and address not in self.halted:
             answers = self._answers.get(address)
             if not answers:
                 self.wants(address, waiting[0].length)
@@ -278,15 +298,17 @@ class VirtualDevice:
             self.reset()
             self._complete(submit, urb.EOK)
             return
+        outer, self._later = self._later, []
         try:
             answer = self.standard(setup) if not setup[0] & 0x60 else self.control(setup, submit.data)
+            if submit.direction == urb.IN:
+                self._complete(submit, urb.EOK, memoryview(answer)[: min(setup[4], submit.length)])
+            else:
+                self._complete(submit, urb.EOK, actual=len(submit.data))
         except Stall:
             self._complete(submit, urb.EPIPE)
-            return
-        if submit.direction == urb.IN:
-            self._complete(submit, urb.EOK, memoryview(answer)[: min(setup[4], submit.length)])
-        else:
-            self._complete(submit, urb.EOK, actual=len(submit.data))
+        finally:
+            self._tell_news(outer)
 
     def standard(self, setup: tuple[int, int, int, int, int]) -> Buffer:
         """A standard request (USB 2.0, 9.4): what goes IN."""

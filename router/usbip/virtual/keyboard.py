@@ -68,7 +68,7 @@ class Keyboard(VirtualDevice):
                 raise ValueError(f"the keyboard has no key for {character!r}")
             modifiers, usage = KEYS[character]
             self._todo += [bytes([modifiers, 0, usage, 0, 0, 0, 0, 0]), bytes(8)]
-        self._serve(KEYS_IN)
+        self._has_news(KEYS_IN)
 
     def configured(self) -> None:
         self._todo = []
