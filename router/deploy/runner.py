@@ -43,6 +43,7 @@ def deploy(job: Job, reporter: Reporter) -> None:
                 board.prompt or plan.prompt,
                 board.stop_keys.encode(),
                 lambda text: reporter.say("command", text=text),
+                board.autoboot,
             )
             _reach(job, uboot, reporter)
             state.forget(board.name)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from router.console.serial_port import SerialPort
 from router.control.milestones import BOOT_LOADER_FAILURE
 from router.deploy.advice import SIGN_ON, explain
+from router.deploy.boot import ESCAPES
 from router.display import last_line
 from router.errors import MachineError
 
@@ -27,7 +28,10 @@ ECHO_TIMEOUT_S = 2.0  # longer than any board takes; an echo that lacks somethin
 IDLE_S = 0.3
 MAX_OUTPUT = 1 << 18  # characters of one command's output: progress marks of a large transfer fit many times
 USUAL_CONTROLS = (0x07, 0x08, 0x09, 0x0A, 0x0D, 0x1B)  # of a boot loader that is understood: BEL, BS, TAB, LF, CR, ESC
-AUTOBOOT = re.compile(r"(?i)(?:hit|press) .{0,40}?(?:to|for) (?:stop|abort|interrupt).{0,20}|autoboot in \d+")
+KEYS_INTERVAL_S = 0.15  # between the keys that stop autoboot: a board may look for them in a fifth of a second only
+AUTOBOOT = re.compile(
+    r"(?i)(?:hit|press|enter) .{0,40}?(?:to|for) (?:stop|abort|interrupt|enter).{0,20}|autoboot(?:ing)? in \d+"
+)
 STARTED = re.compile(r"Starting kernel \.\.\.|## Starting application|Booting Linux on physical CPU|login: $")
 
 
@@ -40,7 +44,10 @@ class Reply:
 
 
 class UBoot:
-    """U-Boot at the other end of `line`. sending is called with each command before it is sent."""
+    """U-Boot at the other end of `line`. sending is called with each command before it is sent.
+
+    autoboot: the text that says when `stop_keys` are looked for, where it is not one of the usual ones.
+    """
 
     def __init__(
         self,
@@ -48,12 +55,17 @@ class UBoot:
         prompt: str,
         stop_keys: bytes = CTRL_C,
         sending: Callable[[str], None] = lambda _: None,
+        autoboot: str | None = None,
     ) -> None:
         self.banner = ""
         self._line = line
-        # A word may stand before the prompt (`u-boot=> `); a space may not, or `crc32 … ==> ` would do.
-        self._prompt = re.compile(r"(?:^|[\r\n])[\w.-]{0,24}" + re.escape(prompt.rstrip()) + r" ?$")
+        # Words may stand before the prompt (`u-boot=> `, `Verdin iMX8MM # `), but not just any text: `crc32 … ==> `
+        # is no prompt. Behind it may be the keys that were sent against autoboot.
+        typed = f"(?:{re.escape(_text(stop_keys))})*" if stop_keys.strip() else ""
+        words = r"(?:^|[\r\n])(?:[\w.-]{1,24} ){0,3}[\w.-]{0,24}"
+        self._prompt = re.compile(words + re.escape(ESCAPES.sub("", prompt).rstrip()) + rf" ?({typed})$")
         self._stop_keys = stop_keys
+        self._autoboot = AUTOBOOT if autoboot is None else re.compile(f"{AUTOBOOT.pattern}|{re.escape(autoboot)}")
         self._sending = sending
         self._echoes = True
 
@@ -66,38 +78,54 @@ class UBoot:
             data = self._line.read(min(IDLE_S, left))
             text = (text + _text(data))[-4000:]
             if not data:
-                if self._prompt.search(text):
+                if self._prompt_at_end(text):
                     return True
                 self._line.write(b"\r")
         return False
 
     def catch(self, seconds: float) -> None:
-        """Wait for a reset board to come to U-Boot, stop its autoboot and get the prompt; MachineError otherwise."""
-        text, stopped, deadline = "", 0, time.monotonic() + seconds
+        """Wait for a reset board to come to U-Boot, stop its autoboot and get the prompt; MachineError otherwise.
+
+        The keys are sent when the board says that it waits for them, and all the time from its sign-on to its prompt: a
+        board may say so in words of its own or not at all, and for an instant only.
+        """
+        text, answered, deadline = "", 0, time.monotonic() + seconds
+        heard = pressed = time.monotonic()
         received = self._line.total_received
-        while (left := deadline - time.monotonic()) > 0:
-            data = self._line.read(min(IDLE_S, left))
-            text = (text + _text(data))[-20000:]
-            if not data:
-                if self._prompt.search(text):
-                    return
-                if stopped or SIGN_ON.search(text):
-                    self._line.write(b"\r")
-                continue
+        while (now := time.monotonic()) < deadline:
+            data = self._line.read(min(KEYS_INTERVAL_S, deadline - now))
+            now = time.monotonic()
+            if data:
+                text, heard = (text + _text(data))[-20000:], now
             if match := SIGN_ON.search(text):
                 self.banner = text[match.start() :].strip()
-            if re.search(BOOT_LOADER_FAILURE, text):
-                raise explain(text, "starting up")
-            if AUTOBOOT.search(text, max(0, len(text) - 400)) and stopped < 5:
-                stopped += 1
+            if (prompt := self._prompt_at_end(text)) and now - heard >= (IDLE_S if not prompt[1] else 0):
+                if prompt[1]:
+                    self._line.write(CTRL_C)  # gives up the line with the keys in it
+                    self._drain(IDLE_S)
+                return
+            if data:
+                if re.search(BOOT_LOADER_FAILURE, text):
+                    raise explain(text, "starting up")
+                if STARTED.search(text):
+                    raise MachineError(
+                        "the board booted on: its autoboot was not stopped",
+                        hint="`stop_keys` in the lab file says what to send and `autoboot` after which text, and"
+                        " `setenv bootdelay 3; saveenv` gives time",
+                        where=self._line.device,
+                    )
+            asked = len(self._autoboot.findall(text))
+            if asked > answered or (match and not prompt and now - pressed >= KEYS_INTERVAL_S):
+                answered, pressed = asked, now
                 self._line.write(self._stop_keys)
-            if STARTED.search(text):
-                raise MachineError(
-                    "the board booted on: its autoboot was not stopped",
-                    hint="`stop_keys` in the lab file says what to send, and `setenv bootdelay 3; saveenv` gives time",
-                    where=self._line.device,
-                )
+            elif (match or answered) and now - heard >= IDLE_S and not prompt:
+                heard = now
+                self._line.write(b"\r")
         raise self._silence(text, self._line.total_received - received, seconds)
+
+    def _prompt_at_end(self, text: str) -> re.Match[str] | None:
+        """The prompt at which a text ends, if it does; group 1 is what was typed behind it."""
+        return self._prompt.search(ESCAPES.sub("", text[-400:]))
 
     def run(
         self,
@@ -167,7 +195,7 @@ class UBoot:
         """Leave whatever runs, so that the board is at its prompt (best effort, a second at most)."""
         for _ in range(3):
             self._line.write(CTRL_C)
-            if self._prompt.search(_text(self._drain(IDLE_S))):
+            if self._prompt_at_end(_text(self._drain(IDLE_S))):
                 return
 
     def _submit(self, command: str) -> str:
@@ -214,7 +242,7 @@ class UBoot:
 
     def _drain_to_prompt(self, text: str) -> None:
         deadline = time.monotonic() + 2
-        while not self._prompt.search(text) and time.monotonic() < deadline:
+        while not self._prompt_at_end(text) and time.monotonic() < deadline:
             text += _text(self._line.read(0.1))
 
     def _fail_early(self, text: str, command: str) -> None:

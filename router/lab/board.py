@@ -48,7 +48,8 @@ class Power:
 class Board:
     """One board of a lab. name: in the lab file. kind: as in descriptions (`board:`). serial: device or URL.
 
-    baud and prompt: None takes the plan's. stop_keys: what stops its autoboot.
+    baud and prompt: None takes the plan's. stop_keys: what stops its autoboot. autoboot: the text after which it looks
+    for them; None for U-Boot's own texts.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Board:
     baud: int | None = None
     prompt: str | None = None
     stop_keys: str = "\x03"
+    autoboot: str | None = None
     load: str = "tftp"
     network: Network | None = None
     tftp: Tftp = Tftp()

@@ -70,6 +70,7 @@ class BoardModel(Strict):
     baud: int | None = Field(default=None, ge=1200, le=4_000_000)
     prompt: Text | None = None
     stop_keys: Text = "\x03"
+    autoboot: Text | None = None
     load: Literal["tftp", "ymodem"] = "tftp"
     network: NetworkModel | None = None
     tftp: TftpModel = TftpModel()
@@ -205,6 +206,7 @@ def _board(name: str, entry: BoardModel) -> Board:
         baud=entry.baud,
         prompt=entry.prompt,
         stop_keys=entry.stop_keys,
+        autoboot=entry.autoboot,
         load=entry.load,
         network=Network(**entry.network.model_dump()) if entry.network is not None else None,
         tftp=Tftp(**entry.tftp.model_dump()),

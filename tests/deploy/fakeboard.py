@@ -35,6 +35,8 @@ class Faults:
     """What goes wrong. `reset` is the command during which the board resets, `unknown` are commands it lacks.
 
     countdown: seconds after a reset in which it lets itself be stopped; autoboot: nothing stops it.
+    asking: what it prints then; keys: what stops it ("": anything); instant: the seconds after a reset at which it
+    begins to look for them, for 0.2 s only (0: all the time). prompt: its own.
 
     gate: a file; after `boot` the rest of a good boot follows when it appears.
     """
@@ -46,6 +48,10 @@ class Faults:
     silent: bool = False
     autoboot: bool = False
     countdown: float = PATIENCE
+    asking: str = COUNTDOWN
+    keys: str = ""
+    instant: float = 0.0
+    prompt: str = "=> "
     reset: str = ""
     unknown: tuple[str, ...] = ()
     tftp: str = ""
@@ -104,7 +110,7 @@ class FakeBoard:
         return termios.tcgetattr(self._slave)
 
     def _run(self) -> None:
-        typed = ""
+        typed = seen = ""
         while not self._stop.is_set():
             if self._reset_file is not None and self._reset_file.exists():
                 self._reset_file.unlink()
@@ -124,12 +130,15 @@ class FakeBoard:
                 if self._counting and self.faults.autoboot:
                     continue
                 if self._counting:
+                    seen = (seen + char)[-32:]
+                    if not seen.endswith(self.faults.keys) or not self._looks():
+                        continue
                     self._counting = 0.0
-                    self._say("\x08\x08\x08 0 \r\n=> ")
+                    self._say("\x08\x08\x08 0 \r\n" + self.faults.prompt)
                     typed = ""
                 elif char == "\x03":
                     typed = ""
-                    self._say("<INTERRUPT>\r\n=> ")
+                    self._say("<INTERRUPT>\r\n" + self.faults.prompt)
                 elif char == "\r":
                     self._say("\r\n")
                     self._line(typed)
@@ -137,6 +146,11 @@ class FakeBoard:
                 else:
                     typed += char
                     self._echo(char)
+
+    def _looks(self) -> bool:
+        """Whether it looks for keys just now."""
+        since = time.monotonic() - self._counting + self.faults.countdown - self.faults.instant
+        return not self.faults.instant or 0 <= since < 0.2
 
     def _echo(self, char: str) -> None:
         if self.faults.no_echo:
@@ -156,7 +170,7 @@ class FakeBoard:
                 time.sleep(0.0002)
 
     def _reset(self) -> None:
-        self._say(SIGN_ON + COUNTDOWN)
+        self._say(SIGN_ON + self.faults.asking)
         self._counting = time.monotonic() + self.faults.countdown
 
     def _line(self, line: str) -> None:
@@ -173,7 +187,7 @@ class FakeBoard:
                 self._reset()
                 return
             self._status = self._command(command.replace("$?", str(self._status)).split())
-        self._say("=> ")
+        self._say(self.faults.prompt)
 
     def _command(self, words: list[str]) -> int:
         name, rest = words[0], words[1:]

@@ -152,6 +152,46 @@ def test_a_power_hook_resets_the_board_and_autoboot_is_stopped(build: Path, lab:
         assert "after a power cycle" in done.stdout
 
 
+AUTOBOOTS: dict[str, tuple[Faults, dict[str, str]]] = {
+    "the count is written again and again": (
+        Faults(asking="\x1b[2K\rHit any key to stop autoboot: 3\x1b[2K\rHit any key to stop autoboot: 2"),
+        {},
+    ),
+    "no text": (Faults(asking=""), {}),
+    "no text, one key only": (Faults(asking="", keys="x"), {"stop_keys": "x"}),
+    "one key only": (Faults(keys="x"), {"stop_keys": "x"}),
+    "no text, and an instant": (Faults(asking="", keys=" ", instant=1.0), {"stop_keys": " "}),
+    "a word": (Faults(asking="Enter 'shc' to enter prompt (times out) 4 \n", keys="shc"), {"stop_keys": "shc"}),
+    "escape twice": (
+        Faults(asking='Autobooting in 4 seconds, press "<Esc><Esc>" to stop\n', keys="\x1b\x1b"),
+        {"stop_keys": "\x1b\x1b"},
+    ),
+    "a text of its own": (Faults(asking="Zum Anhalten: s\r\n", keys="s"), {"stop_keys": "s", "autoboot": "Anhalten"}),
+    "a word before the prompt": (Faults(prompt="u-boot=> "), {}),
+    "words before the prompt": (Faults(prompt="Verdin iMX8MM # "), {"prompt": "# "}),
+    "all of the prompt named": (Faults(prompt="Verdin iMX8MM # "), {"prompt": "Verdin iMX8MM # "}),
+    "a coloured prompt": (Faults(prompt="\x1b[1;32m=> \x1b[0m"), {}),
+    "a coloured prompt named with its colours": (
+        Faults(prompt="\x1b[1;32m=> \x1b[0m"),
+        {"prompt": "\x1b[1;32m=> \x1b[0m"},
+    ),
+    "a prompt behind a cursor that is switched on": (Faults(prompt="\x1b[?25h=> "), {}),
+}
+
+
+@pytest.mark.parametrize("name", AUTOBOOTS)
+def test_autoboot_is_stopped_and_the_prompt_found_however_the_boot_loader_asks(
+    name: str, build: Path, lab: MakeLab, tmp_path: Path
+) -> None:
+    faults, entry = AUTOBOOTS[name]
+    reset = tmp_path / "reset"
+    with FakeBoard(faults, reset) as board:
+        done = lab(board, power={"cycle": f"touch {reset}"}, **entry).run("deploy", str(build))
+        assert done.returncode == 0, done.stderr
+        assert "after a power cycle" in done.stdout
+        assert not [command for command in board.commands if command == "x" or "shc" in command]
+
+
 def test_without_a_hook_the_user_is_asked_for_a_reset(build: Path, lab: MakeLab, tmp_path: Path) -> None:
     with FakeBoard(Faults(silent=True)) as board:
         done = lab(board).run("deploy", str(build), "--catch-timeout", "1")

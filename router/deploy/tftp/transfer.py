@@ -179,8 +179,12 @@ class Transfer:
                 raise TransferError("the client has gone (its port is closed)") from None
             if len(packet) >= 4 and packet[:2] == b"\0\x04":
                 return packet[2] << 8 | packet[3]
-            if packet[:2] == b"\0\x05":
-                raise TransferError(f"the client gave up: {wire.parse_error(packet)}")
+            self._refused(packet)
+
+    def _refused(self, packet: bytes) -> None:
+        """TransferError if the packet is the client's ERROR."""
+        if packet[:2] == b"\0\x05":
+            raise TransferError(f"the client gave up: {wire.parse_error(packet)}")
 
     def _send(self, packet: bytes | memoryview) -> None:
         try:
@@ -216,8 +220,10 @@ class Transfer:
                 packet = batch[at : at + stride]
                 try:
                     send(packet)
-                    if recv(600) != pack(wire.ACK, block & 0xFFFF):
+                    got = recv(600)
+                    if got[:4] != pack(wire.ACK, block & 0xFFFF):  # what follows is padding: some switches add it
                         faults += 1
+                        self._refused(got)
                         self._settle(block, packet)
                 except (BlockingIOError, ConnectionRefusedError):
                     faults += 1

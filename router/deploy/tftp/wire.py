@@ -46,7 +46,10 @@ class Terms:
 
 
 def parse_request(packet: bytes) -> Request:
-    """Decode a read request; RequestError says with which code to refuse anything else."""
+    """Decode a read request; RequestError says with which code to refuse anything else.
+
+    Zero bytes behind the last field are padding: some boot ROMs send requests of a fixed length.
+    """
     if len(packet) < 2:
         raise RequestError(ILLEGAL, "a packet without an opcode")
     (opcode,) = struct.unpack_from(">H", packet)
@@ -54,6 +57,8 @@ def parse_request(packet: bytes) -> Request:
         raise RequestError(ACCESS, "this server is read-only")
     if opcode != RRQ:
         raise RequestError(ILLEGAL, f"opcode {opcode} is not a request")
+    if packet[-1] == 0:
+        packet = packet.rstrip(b"\0") + b"\0"
     if len(packet) > MAX_REQUEST:
         raise RequestError(ILLEGAL, f"a request of {len(packet)} bytes; {MAX_REQUEST} are allowed")
     if packet[-1] != 0:
