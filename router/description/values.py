@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from router.usbip.protocol.classes import CODES
+from router.usbip.protocol.device import port_name
 from router.words import UNITS, listing, nearest
 
 DURATIONS = {"us": 1, "µs": 1, "ms": 1000, "s": 1_000_000}
@@ -174,10 +175,13 @@ def parse_device_id(value: object) -> VendorProduct:
 
 
 def check_path(value: str) -> str:
-    """A bus and port chain such as `1-1.4` (Linux, drivers/usb/core: bus, '-', ports joined by '.')."""
+    """A USB port, as Linux names it (`1-1.4`) or by its controller (`usb@38100000/1.4`, `0000:00:02.0/1.4`)."""
     if re.fullmatch(r"[1-9]\d{0,2}-[1-9]\d{0,2}(\.[1-9]\d{0,2}){0,5}", value, re.ASCII):
         return value
-    hint = "write bus-port[.port…] as Linux names the USB port, such as '1-1.4'"
+    name = port_name(value)
+    if name is not None and "/" in name:
+        return name
+    hint = "write bus-port[.port…] as Linux names the USB port, such as '1-1.4', or its controller: 'usb@38100000/1.4'"
     if re.fullmatch(r".*:\d+\.\d+", value):
         hint = f"leave the interface out: '{value.rpartition(':')[0]}'"
     raise InvalidValue(f"invalid USB path {shown(value)}", hint)
@@ -301,7 +305,15 @@ DeviceId = Annotated[
     VendorProduct, BeforeValidator(parse_device_id), text_schema("^[0-9a-fA-F]{4}:[0-9a-fA-F]{4}$", "046d:c31c")
 ]
 UsbPath = Annotated[
-    str, AfterValidator(check_path), text_schema(r"^[1-9][0-9]{0,2}-[1-9][0-9]{0,2}(\.[1-9][0-9]{0,2}){0,5}$", "1-1.4")
+    str,
+    AfterValidator(check_path),
+    text_schema(
+        r"^([1-9][0-9]{0,2}-|[\w,.+-]+@[0-9a-fA-F,]+/|([0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]/)"
+        r"[1-9][0-9]{0,2}(\.[1-9][0-9]{0,2}){0,5}$",
+        "1-1.4",
+        "usb@38100000/1.4",
+        "0000:00:02.0/1",
+    ),
 ]
 CLASS_SCHEMA: dict[str, Any] = {
     "anyOf": [{"type": "string", "enum": list(CODES)}, {"type": "integer", "minimum": 1, "maximum": 255}]

@@ -36,8 +36,12 @@ LOOKED_UP = {
     "fsl,imx8mp-ccm": ("fsl,imx8mp-anatop",),
     "fsl,imx8mq-pcie": ("fsl,imx8mq-iomuxc-gpr",),
 }
-USB_CONTROLLER = re.compile(r"usb[0-9]*|dwc3|usb-controller")
-"""Names of nodes of USB controllers (Devicetree Specification 0.4, 2.2.2: `usb`; vendors write others)."""
+_USB_CONTROLLER = re.compile(r"(usb[0-9]*|dwc3|usb-controller)(@.*)?")
+
+
+def is_usb_controller(name: str) -> bool:
+    """Whether a node of this name is a USB controller (Devicetree Specification 0.4, 2.2.2: `usb`; vendors differ)."""
+    return _USB_CONTROLLER.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
@@ -306,7 +310,7 @@ def _add_switches(tree: Tree, walk: _Walk, switched: Mapping[str, str]) -> tuple
     """Adds the switches of USB power that no phandle leads to, for a guest with a USB controller; sentences about these
     and about the switches that no guest operates.
     """
-    controllers = [path for path in walk.reasons if USB_CONTROLLER.fullmatch(tree.node(path).base_name)]
+    controllers = [path for path in walk.reasons if is_usb_controller(_name(path))]
     said = []
     for switch in switches(tree):
         path = switch.node.path

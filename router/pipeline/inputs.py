@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,10 +11,12 @@ from router import resources
 from router.boards import board as find_board
 from router.boards.model import Board, EmulatedBoard
 from router.checks import Violation, check_plan
+from router.description.diagnostics import Diagnostic
 from router.description.guest_image import load_definition
 from router.description.load import LoadedDescription
 from router.description.models import Description, ImageFiles
 from router.devicetree import Closure, Tree, base_tree, conflicts, dependency_closure, passthrough_device
+from router.devicetree.closure import is_usb_controller
 from router.devicetree.memory import withheld
 from router.devicetree.power import switches
 from router.errors import DescriptionError, HostError
@@ -27,6 +29,7 @@ from router.plan.domains import own_payload_files
 from router.plan.models import Passthrough, SystemPlan
 from router.plan.ownership import passthrough
 from router.plan.system import plan_system
+from router.words import listing
 
 Progress = Callable[[str], None]
 
@@ -144,6 +147,7 @@ def plan_loaded(loaded: LoadedDescription, cache: Path, progress: Progress, *, e
     if tree is not None:
         kept = withheld(tree, board.ram, [place for _, place in board.reserved])
         board = replace(board, reserved=(*board.reserved, *kept))
+    loaded.raise_if(unknown_controllers(loaded, owned))
     sdk = find_sdk(description.microkit.sdk, board.microkit, description.microkit.config)
     plan = plan_system(
         description,
@@ -176,6 +180,23 @@ def with_drivers(loaded: LoadedDescription, guest: str, closure: Closure, cache:
         unchecked = f"whether the image '{image}' has all drivers is not checked: `router build` fetches its kernel"
         notes = (unchecked,) if loaded.description.device_tree is not None else ()
     return replace(owned, notes=(*owned.notes, *notes))
+
+
+def unknown_controllers(loaded: LoadedDescription, owned: Mapping[str, Closure]) -> Iterator[Diagnostic]:
+    """USB rules that name a port by a controller in the device tree which the exporting guest does not own."""
+    exporting = [name for name, role in roles(loaded.description).items() if role == "server"]
+    for index, rule in enumerate(loaded.description.usb):
+        controller = rule.path.partition("/")[0] if rule.path is not None and "@" in rule.path else None
+        source = rule.source or next(iter(exporting), None)
+        closure = owned.get(source or "")
+        if controller is None or closure is None or any(member.name == controller for member in closure.members):
+            continue
+        has = [member.name for member in closure.members if is_usb_controller(member.name)]
+        yield loaded.diagnostic(
+            ("usb", index, "path"),
+            f"the guest '{source}' does not own '{controller}'",
+            f"its USB controllers are {listing(has)}" if has else "a controller on PCI is named by its PCI address",
+        )
 
 
 def own_sizes(loaded: LoadedDescription) -> dict[str, int]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from router.boards.model import Board
 from router.description.sdk_versions import sdk_features
-from router.plan.models import GuestPlan
+from router.devicetree.closure import is_usb_controller
+from router.plan.models import Grant, GuestPlan
 
 SMP = "smp-"
 """What the names of multicore configurations begin with."""
@@ -78,12 +79,24 @@ def device_notes(guests: Iterable[GuestPlan]) -> tuple[str, ...]:
     return tuple(f"{guest.name}: {note}" for guest in guests for note in guest.passthrough.notes)
 
 
-def plan_notes(board: Board, config: str, sdk: str, guests: tuple[GuestPlan, ...]) -> tuple[str, ...]:
-    """All notes of a system, what concerns every guest first."""
-    return (
-        *kernel_notes(config, sdk),
-        *dma_notes(board, guests),
-        *restart_notes(guests),
-        *device_notes(guests),
-        *board.notes,
+def port_notes(guests: Iterable[GuestPlan], grants: Iterable[Grant]) -> tuple[str, ...]:
+    """Rules that name a port by Linux's bus number where the guest has several controllers to number."""
+    controllers = {
+        guest.name: [name for path in guest.passthrough.selected if is_usb_controller(name := path.rpartition("/")[2])]
+        for guest in guests
+    }
+    return tuple(
+        f"usb rule 'path: {grant.path}': which of the {len(controllers[grant.source])} controllers of"
+        f" '{grant.source}' has bus {grant.path.partition('-')[0]} depends on which one starts first; write"
+        f" {' or '.join(name + '/' + grant.path.partition('-')[2] for name in controllers[grant.source])}"
+        for grant in grants
+        if grant.path is not None and "/" not in grant.path and len(controllers.get(grant.source, ())) > 1
     )
+
+
+def plan_notes(
+    board: Board, config: str, sdk: str, guests: tuple[GuestPlan, ...], grants: tuple[Grant, ...]
+) -> tuple[str, ...]:
+    """All notes of a system, what concerns every guest first."""
+    about_guests = (*dma_notes(board, guests), *restart_notes(guests), *device_notes(guests))
+    return (*kernel_notes(config, sdk), *about_guests, *port_notes(guests, grants), *board.notes)

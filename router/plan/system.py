@@ -50,5 +50,5 @@ def plan_system(
         guests=guests,
         vswitch=vswitch,
         grants=grants,
-        notes=plan_notes(board, description.microkit.config, version, guests),
+        notes=plan_notes(board, description.microkit.config, version, guests, grants),
     )

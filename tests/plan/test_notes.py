@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from router.description.models import Microkit
 from router.microkit.system import render_system
-from router.plan.notes import kernel_notes
+from router.plan.notes import kernel_notes, port_notes
 from router.report import plan_json, report_html
 from router.report.isolation import isolation_json, parse_isolation
 from tests.support.systems import SDKS, described, plan_of, shipped
@@ -55,3 +56,15 @@ def test_every_way_to_show_a_system_has_all_its_notes() -> None:
     for words in ("any guest can stop the whole machine", "PAR_EL1", "deferred notification", "by DMA"):
         assert all(words in text for text in texts), words
     assert json.loads(texts[3])["notes"] == list(plan.notes)
+
+
+def test_a_port_by_its_bus_number_is_said_to_be_ambiguous_where_a_guest_has_two_controllers() -> None:
+    plan = plan_of(shipped("maaxboard"))
+    assert not [note for note in plan.notes if "usb rule" in note], "the shipped rule names the controller"
+    by_bus = (replace(plan.grants[-1], path="1-1.2"),)
+    assert port_notes(plan.guests, by_bus) == (
+        "usb rule 'path: 1-1.2': which of the 2 controllers of 'server' has bus 1 depends on which one starts first;"
+        " write usb@38100000/1.2 or usb@38200000/1.2",
+    )
+    one = plan_of(shipped("qemu"))
+    assert port_notes(one.guests, (replace(one.grants[0], path="1-1"),)) == ()

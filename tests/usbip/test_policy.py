@@ -73,6 +73,16 @@ def test_clients_are_named_by_address_network_or_kind(client: str, who: str, fit
     assert allowed(f"allow {client} all", who, DISK) == fits
 
 
+def test_a_port_named_by_its_controller_stays_the_same_port_when_buses_are_numbered_otherwise() -> None:
+    text = f"allow {A} path usb@38100000/1.4\nallow {B} path 00:02.0/1"
+    first = Device("1-1.4", 3, 1, 2, 1, 1, sockets=("usb@38100000/1.4",))
+    later = Device("3-1.4", 3, 3, 2, 1, 1, sockets=("usb@38100000/1.4",))
+    other = Device("1-1.4", 3, 1, 2, 1, 1, sockets=("usb@38200000/1.4",))
+    assert [allowed(text, A, device) for device in (first, later, other)] == [True, True, False]
+    pci = Device("2-1", 3, 2, 2, 1, 1, sockets=("0000:00:02.0/1",))
+    assert allowed(text, B, pci) and not allowed(text, B, first)
+
+
 def test_a_number_sign_in_quotation_marks_is_part_of_the_value_and_of_the_rules_text() -> None:
     policy = parse_policy(f'allow {A} serial "No #7" class mass-storage # the blue one')
     (rule,) = policy.rules

@@ -16,7 +16,7 @@ from router.errors import MachineError
 from router.usbip.client.exchange import devlist_steps, import_steps, watch_steps
 from router.usbip.commands.list import remote_lines
 from router.usbip.protocol import handshake, names
-from router.usbip.protocol.device import Device, valid_busid, valid_name
+from router.usbip.protocol.device import Device, port_name, valid_busid, valid_name
 from router.usbip.runtime import jsontext
 
 DISK = Device(
@@ -162,6 +162,49 @@ def test_port_paths_are_busids(busid: str) -> None:
 )
 def test_nothing_else_is_a_busid(busid: str) -> None:
     assert not valid_busid(busid)
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("1-1.4", "1-1.4"),
+        ("usb@38100000/1.4", "usb@38100000/1.4"),
+        ("usb-host@fe,1/2", "usb-host@fe,1/2"),
+        ("0000:00:02.0/1", "0000:00:02.0/1"),
+        ("00:1D.7/1.12", "0000:00:1d.7/1.12"),
+    ],
+)
+def test_a_port_is_named_by_linux_or_by_its_controller(written: str, name: str) -> None:
+    assert port_name(written) == name and port_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(
+            "usb1",
+            "usb@38100000",
+            "usb@38100000/",
+            "usb@38100000/0",
+            "usb@38100000/1.",
+            "usb@xyz/1",
+            "@1/1",
+            "usb@1/1-1",
+        ),
+        *(
+            "00:02/1",
+            "00:02.8/1",
+            "0:00:02.0/1",
+            "00:02.0/1/2",
+            "../1",
+            "a b@1/1",
+            "üsb@1/1",
+            "usb@1/" + "1." * 40 + "1",
+        ),
+    ],
+)
+def test_nothing_else_names_a_port(written: str) -> None:
+    assert port_name(written) is None
 
 
 @pytest.mark.parametrize("busid", ["0-0-0", "1-0", "kbd0", "1-1:1.0", "x" * 31])

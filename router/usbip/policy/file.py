@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from router.errors import DescriptionError
 from router.usbip.policy.rules import Pattern, Policy, Rule, address_bits
-from router.usbip.protocol.device import valid_busid
+from router.usbip.protocol.device import port_name
 
 # Words of earlier versions → today's.
 RENAMED_CLASSES = {
@@ -151,11 +151,13 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
         if word == "all":
             continue
         if word == "path":
-            path = line.take("a port path", f"{verdict} {client} path 1-1.2")
-            if not valid_busid(path):
+            written = line.take("a port path", f"{verdict} {client} path 1-1.2")
+            path = port_name(written)
+            if path is None:
                 raise line.error(
-                    f"{path!r} is not a port path",
-                    "write it as the kernel names it: 1-1 or 1-1.4 (see `usbip list -l`)",
+                    f"{written!r} is not a port path",
+                    "write it as the kernel names it, 1-1 or 1-1.4 (see `usbip list -l`), or by the controller:"
+                    " usb@38100000/1.4 or 0000:00:02.0/1.4",
                 )
         elif word == "serial":
             serial = line.take("a serial number", f'{verdict} {client} serial "4C53 0001"')

@@ -78,7 +78,7 @@ class Rule:
     def describes(self, device: Device) -> bool:
         """Whether all of the rule's matchers fit the device."""
         return (
-            (self.path is None or self.path == device.busid or self.path == device.peer)
+            (self.path is None or self.path in (device.busid, device.peer, *device.sockets))
             and (self.serial is None or self.serial == device.serial)
             and (self.vid is None or self.vid == device.vid)
             and (self.pid is None or self.pid == device.pid)

@@ -32,6 +32,7 @@ SPEED_NAMES = {
     SPEED_SUPER_PLUS: "Super Speed Plus(10000Mbps)",
 }
 CLASS_HUB = 0x09
+MAX_PORT_NAME = 64
 
 
 class Device:
@@ -40,6 +41,7 @@ class Device:
     path: sysfs path, e.g. "/sys/devices/.../usb1/1-1". busid: "1-1.2", the port path.
     speed: SPEED_*. bcd: bcdDevice. triple: the device descriptor's class, subclass, protocol.
     peer: the busid of the same physical port on the other bus of a SuperSpeed controller, "" if not known.
+    sockets: names of the port by its controller, such as "usb@38100000/1.4", which no probe order changes.
     config: bConfigurationValue, 0 when unconfigured. interfaces: alternate setting 0 of each interface.
     all_interfaces: every triple in all configurations and alternate settings; None where they are not known.
     """
@@ -59,6 +61,7 @@ class Device:
         "pid",
         "product",
         "serial",
+        "sockets",
         "speed",
         "triple",
         "vid",
@@ -83,6 +86,7 @@ class Device:
         product: str = "",
         peer: str = "",
         all_interfaces: tuple[Triple, ...] | None = None,
+        sockets: tuple[str, ...] = (),
     ) -> None:
         self.busid = busid
         self.speed = speed
@@ -101,6 +105,7 @@ class Device:
         self.product = product
         self.peer = peer
         self.all_interfaces = all_interfaces
+        self.sockets = sockets
 
     @property
     def devid(self) -> int:
@@ -142,3 +147,41 @@ def valid_name(busid: str) -> bool:
     Servers without Linux's port paths write "0-0-0", "1-0" or "kbd0". A slash is none of it: names become files' names.
     """
     return 1 <= len(busid) < 32 and all("!" <= letter <= "~" and letter != "/" for letter in busid)
+
+
+def port_name(text: str) -> str | None:
+    """The name of a USB port in its one spelling, or None for what is none.
+
+    "1-1.4": as Linux names it; the bus number depends on the order in which controllers were found.
+    "usb@38100000/1.4": the controller's node in the device tree, and the chain of ports behind it.
+    "0000:00:02.0/1.4", "00:02.0/1.4": the controller's PCI address.
+    """
+    if valid_busid(text):
+        return text
+    controller, slash, ports = text.partition("/")
+    if (
+        not slash
+        or len(text) > MAX_PORT_NAME
+        or not text.isascii()
+        or not all(_is_port(one) for one in ports.split("."))
+    ):
+        return None
+    node, at, unit = controller.partition("@")
+    if at and node and _is_hex(unit.replace(",", "")) and all(c.isalnum() or c in ",._+-" for c in node):
+        return text
+    parts = controller.lower().split(":")
+    if len(parts) == 2:
+        parts.insert(0, "0000")
+    slot, dot, function = parts[-1].partition(".")
+    sizes = [len(part) for part in (*parts[:-1], slot, function)]
+    if dot and sizes == [4, 2, 2, 1] and all(_is_hex(part) for part in (*parts[:-1], slot)) and function in "01234567":
+        return ":".join(parts) + "/" + ports
+    return None
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and len(text) <= 3 and not text.startswith("0")
+
+
+def _is_hex(text: str) -> bool:
+    return bool(text) and all(c in "0123456789abcdefABCDEF" for c in text)

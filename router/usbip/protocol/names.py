@@ -102,4 +102,5 @@ def as_data(device: Device) -> dict[str, object]:
         "class": list(device.triple),
         "interfaces": [list(one) for one in device.interfaces],
         "path": device.path,
+        "sockets": list(device.sockets),
     }

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 
 from router.usbip.protocol.descriptors import all_interfaces_of, interfaces_of
-from router.usbip.protocol.device import SPEED_UNKNOWN, SYSFS_SPEEDS, Device, valid_busid
+from router.usbip.protocol.device import SPEED_UNKNOWN, SYSFS_SPEEDS, Device, port_name, valid_busid
 
 
 class Sysfs:
@@ -94,6 +94,34 @@ def peer_of(sysfs: Sysfs, base: str) -> str:
     return f"{hub[3:]}-{number}" if hub.startswith("usb") else f"{hub}.{number}"
 
 
+def sockets_of(sysfs: Sysfs, path: str, busid: str, peer: str) -> tuple[str, ...]:
+    """The names of a device's port by its controller; none where the controller cannot be told.
+
+    path: the device's real folder. The root hub and the controller's folders above it link to the controller's node in
+    the device tree (`of_node`); a controller on PCI has a folder that is called by its address.
+    """
+    root = sysfs.root if sysfs.root == "/" else os.path.realpath(sysfs.root)
+    bus = busid.partition("-")[0]
+    above, found, _ = path.partition(f"/usb{bus}/")
+    if not found:
+        return ()
+    names: list[str] = []
+    folder = f"{above}/usb{bus}"
+    node = ""
+    while len(folder) > len(root):
+        base = folder.removeprefix(root + "/")
+        node = node or sysfs.link(f"{base}/of_node")
+        name = folder.rsplit("/", 1)[-1]
+        if sysfs.link(f"{base}/subsystem") == "pci":
+            names.append(name)
+            break
+        folder = folder.rpartition("/")[0]
+    if node:
+        names.append(node)
+    chains = dict.fromkeys(one.partition("-")[2] for one in (busid, peer) if one)
+    return tuple(socket for name in names for chain in chains if (socket := port_name(f"{name}/{chain}")))
+
+
 def read_device(sysfs: Sysfs, busid: str) -> Device | None:
     """The device behind a busid, or None if there is none (any more).
 
@@ -115,6 +143,7 @@ def read_device(sysfs: Sysfs, busid: str) -> Device | None:
     except (OSError, ValueError):
         return None
     config = _number(sysfs.get(f"{base}/bConfigurationValue"), 10)
+    peer = peer_of(sysfs, base)
     return Device(
         busid=busid,
         speed=SYSFS_SPEEDS.get(sysfs.get(f"{base}/speed"), SPEED_UNKNOWN),
@@ -136,7 +165,8 @@ def read_device(sysfs: Sysfs, busid: str) -> Device | None:
         serial=sysfs.get(f"{base}/serial"),
         manufacturer=sysfs.get(f"{base}/manufacturer"),
         product=sysfs.get(f"{base}/product"),
-        peer=peer_of(sysfs, base),
+        peer=peer,
+        sockets=sockets_of(sysfs, path, busid, peer),
     )
 
 
