@@ -56,6 +56,8 @@ def change(spec: Any, reader: Reader) -> str:
         before = above[path[-1]]
     except (LookupError, TypeError):
         return field
+    if not isinstance(above, dict | list):
+        return field
     match kind & 3:
         case 0:
             above[path[-1]] = VALUES[argument % len(VALUES)]

@@ -31,4 +31,5 @@ def seeds() -> list[bytes]:
         f"# a lock\nimage usb-server busybox kmod\nkernel {package}\nuserland {package}\n".encode(),
         f"image a\nimage b x\nuserland {package}".encode(),
         b"kernel a",
+        b"\xa9",
     ]
