@@ -50,7 +50,7 @@ class Step:
 
     def is_done(self) -> bool:
         """Whether the product was made from the same inputs, and by this user: a build folder may be another's."""
-        same = self.stamp.is_file() and self.stamp.read_text() == self.inputs
+        same = self.stamp.is_file() and self.stamp.read_bytes() == self.inputs.encode()
         return same and trusted.is_ours(self.product)
 
 

@@ -19,7 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import contextlib
-    import json
 
     from router.deploy import job as jobs
     from router.deploy import runner
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
             with contextlib.suppress(HostError):  # there may have been no run
                 lab.call("stop", lab.last(board.board.name))
             run = lab.prepare(job, Reporter(lambda _: None))
-            gone = json.loads(lab.call("withdraw", run))
+            gone = lab.withdraw(run)
             if can_switch:
                 lab.call("power", run, "off")
     else:

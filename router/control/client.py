@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
+from router.control import shapes
 from router.control.json_lines import MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, VERSION, BrokenError, JsonLines
 from router.control.place import running, socket_path
 from router.control.system import MAX_OUTPUT
@@ -34,6 +35,11 @@ def choose(system: str | None) -> str:
     if len(names) > 1:
         raise DescriptionError(f"{len(names)} systems run", hint=f"choose by --system: {', '.join(names)}")
     return names[0]
+
+
+def decoded(message: dict[str, Any]) -> bytes:
+    """The output in a message; ValueError when it is not base64."""
+    return base64.b64decode(str(message.get("output", "")), validate=True)
 
 
 class Connection:
@@ -84,7 +90,7 @@ class Connection:
 
     def state(self) -> dict[str, Any]:
         """The system's state: docs/reference/control.md."""
-        return self._request({"op": "state"})
+        return self._request({"op": "state"}, shapes.STATE)
 
     def execute(
         self, guest: str, command: str, timeout: float = 60.0, on_output: Callable[[bytes], None] | None = None
@@ -97,7 +103,7 @@ class Connection:
         output = bytearray()
 
         def take(message: dict[str, Any]) -> None:
-            data = base64.b64decode(str(message.get("output", "")))
+            data = self._output(message)
             if on_output is not None:
                 on_output(data)
             elif len(output) + len(data) > MAX_OUTPUT:
@@ -106,8 +112,8 @@ class Connection:
                 output.extend(data)
 
         request = {"op": "execute", "guest": guest, "command": command, "timeout": timeout}
-        result = self._request(request, timeout, take)
-        return int(result["code"]), bytes(output)
+        result = self._request(request, shapes.CODE, timeout, take)
+        return result["code"], bytes(output)
 
     def console(self, guest: str, show: Callable[[bytes], None]) -> Typing:
         """Connect to a guest's console: `show` gets what it says, from another thread."""
@@ -117,11 +123,11 @@ class Connection:
 
     def plug(self, device: str) -> dict[str, Any]:
         """Plug an emulated device in: `port`, `kind` and where Linux should see it (`path`)."""
-        return self._request({"op": "plug", "device": device})
+        return self._request({"op": "plug", "device": device}, shapes.PLUG)
 
     def unplug(self, port: int) -> dict[str, Any]:
         """Pull an emulated device out."""
-        return self._request({"op": "unplug", "port": port})
+        return self._request({"op": "unplug", "port": port}, shapes.PLUG)
 
     def watch(self, since: int | None = None) -> Iterator[dict[str, Any]]:
         """Events as they come, from the event of number `since` on (None: the next); ends when the system stops.
@@ -133,12 +139,16 @@ class Connection:
             if "watching" in message:
                 yield {}
             elif "event" in message:
-                yield message["event"]
+                yield self._checked(message["event"], shapes.EVENT)
             elif "result" in message:
                 return
 
     def _request(
-        self, request: dict[str, Any], patience: float = 0.0, take: Callable[[dict[str, Any]], None] | None = None
+        self,
+        request: dict[str, Any],
+        shape: shapes.Shape,
+        patience: float = 0.0,
+        take: Callable[[dict[str, Any]], None] | None = None,
     ) -> dict[str, Any]:
         number = self._send(request)
         while True:
@@ -146,10 +156,24 @@ class Connection:
             if message is None:
                 raise MachineError(f"the system '{self.system}' has stopped")
             if "result" in message:
-                result: dict[str, Any] = message["result"]
-                return result
+                return self._checked(message["result"], shape)
             if take is not None:
                 take(message)
+
+    def _checked(self, value: Any, shape: shapes.Shape) -> dict[str, Any]:
+        if not shapes.fits(value, shape):
+            raise MachineError(
+                f"the system '{self.system}' answers in a form that is not known here",
+                hint="use the version of router that started it",
+            )
+        checked: dict[str, Any] = value
+        return checked
+
+    def _output(self, message: dict[str, Any]) -> bytes:
+        try:
+            return decoded(message)
+        except ValueError:
+            raise MachineError(f"the system '{self.system}' sends output that is not base64") from None
 
     def _send(self, request: dict[str, Any]) -> int:
         number = next(self._numbers)
@@ -201,9 +225,11 @@ class Typing(threading.Thread):
                 if "error" in message:
                     self._error = from_row(message["error"])
                     return
-                self._show(base64.b64decode(str(message.get("output", ""))))
+                self._show(decoded(message))
         except BrokenError as error:
             self._error = MachineError(f"the console does not answer: {error}")
+        except ValueError:
+            self._error = MachineError("the console's output is not base64")
 
     def send(self, data: bytes) -> None:
         """Type; MachineError when the system does not listen any more."""

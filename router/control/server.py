@@ -136,11 +136,7 @@ class ControlServer:
     def _converse(self, lines: JsonLines) -> None:
         lines.send({"router": VERSION, "system": self._system.facts.system, "pid": os.getpid()})
         while not self._stopping.is_set():
-            try:
-                request = lines.receive(IDLE_TIMEOUT_S)
-            except BrokenError as error:
-                lines.send(_failure(None, DescriptionError(f"bad request: {error}", "see docs/reference/control.md")))
-                raise
+            request = _receive(lines, IDLE_TIMEOUT_S)
             if request is None:
                 return
             number = request.get("id")
@@ -268,7 +264,7 @@ class ControlServer:
         system.listen(guest, heard)
         system.give_keyboard(guest)
         try:
-            while (message := lines.receive(None)) is not None and not self._stopping.is_set():
+            while (message := _receive(lines, None)) is not None and not self._stopping.is_set():
                 typed = message.get("input")
                 if message.get("id") != number or not isinstance(typed, str | None):
                     raise DescriptionError("not input for the console", hint="see docs/reference/control.md")
@@ -286,6 +282,15 @@ class ControlServer:
             waiting.put(None)
             teller.join(1)
         return {}
+
+
+def _receive(lines: JsonLines, timeout: float | None) -> Fields | None:
+    """The client's next line. One that breaks the protocol is answered, and ends the conversation."""
+    try:
+        return lines.receive(timeout)
+    except BrokenError as error:
+        lines.send(_failure(None, DescriptionError(f"bad request: {error}", "see docs/reference/control.md")))
+        raise
 
 
 def _failure(number: int | str | None, error: RouterError) -> Fields:

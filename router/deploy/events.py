@@ -15,18 +15,22 @@ from typing import Any
 
 from router.errors import RouterError, Stopped, from_row, to_row
 
-KINDS = (
-    "step",  # name: a piece of work begins
-    "done",  # name, seconds, text: it has ended well
-    "progress",  # name, done, size: bytes
-    "command",  # text: sent to the boot loader
-    "note",  # text
-    "warning",  # text
-    "ask",  # text: the user has to do something
-    "milestone",  # name, seconds since the start command, line
-    "console",  # text: one line of the board's console
-    "result",  # ok; of a failure also error (kind, message, hint, where) and exit_code
-)
+KINDS: dict[str, dict[str, type]] = {
+    "step": {"name": str},  # a piece of work begins
+    "done": {"name": str, "seconds": float, "text": str},  # it has ended well
+    "progress": {"name": str, "done": int, "size": int},  # bytes
+    "command": {"text": str},  # sent to the boot loader
+    "note": {"text": str},
+    "warning": {"text": str},
+    "ask": {"text": str},  # the user has to do something
+    "milestone": {"name": str, "seconds": float, "line": str},  # seconds since the start command
+    "console": {"text": str},  # one line of the board's console
+    "result": {"ok": bool},  # of a failure also error (kind, message, hint, where) and exit_code
+}
+"""The kinds of events, with the fields that each has."""
+FAILURE = {"error": dict, "exit_code": int}
+MAX_NUMBER = 1 << 62
+"""Of a field: what can be shown as a decimal fraction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,28 @@ class DeployEvent:
 
 
 def from_line(line: str) -> DeployEvent:
-    """The event of one line of JSON; ValueError when it is none."""
-    raw = json.loads(line)
-    if not isinstance(raw, dict) or raw.get("event") not in KINDS:
+    """The event of one line of JSON; ValueError when it is none, or one without the fields of its kind."""
+    try:
+        raw = json.loads(line)
+    except RecursionError:
+        raise ValueError("not an event: nested too deep") from None
+    kind = raw.pop("event", None) if isinstance(raw, dict) else None
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"not an event: {line[:80]!r}")
-    return DeployEvent(raw.pop("event"), float(raw.pop("at", 0.0)), raw)
+    at, fields = raw.pop("at", 0.0), KINDS[kind]
+    if kind == "result" and raw.get("ok") is False:
+        fields = fields | FAILURE
+    if raw.keys() != fields.keys() or not all(_fits(raw[name], kind) for name, kind in fields.items()):
+        raise ValueError(f"not an event of the kind {kind}: {line[:80]!r}")
+    if not _fits(at, float):
+        raise ValueError(f"an event without its time: {line[:80]!r}")
+    return DeployEvent(kind, float(at), raw)
+
+
+def _fits(value: Any, kind: type) -> bool:
+    if kind in (int, float) and type(value) in (int, kind):
+        return bool(-MAX_NUMBER < value < MAX_NUMBER)
+    return type(value) is kind
 
 
 class Reporter:

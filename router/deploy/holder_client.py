@@ -88,5 +88,10 @@ def _start(job: Job) -> RouterError | None:
         said = process.stdout.readline().decode("utf-8", "replace").strip()
     if not said:
         return HostError("the process that serves the board ended at its start", hint=f"see {folder / LOG}")
-    answer = json.loads(said)
+    try:
+        answer = json.loads(said)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        return HostError(f"the process that serves the board says {said[:80]!r}", hint=f"see {folder / LOG}")
     return from_row(answer["error"]) if "error" in answer else None

@@ -12,8 +12,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from router.deploy import remote
 from router.deploy.archive import make_archive
@@ -22,8 +22,17 @@ from router.deploy.job import Job, to_text
 from router.deploy.lab_connection import FOLDER, LabHost
 from router.errors import HostError, MachineError, RouterError
 from router.lab.lock import me
+from router.lab.probe import Probed
+from router.lab.records import from_json
 
 RECONNECT_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """What the verb `withdraw` prints."""
+
+    names: tuple[str, ...]
 
 
 class Lab:
@@ -119,6 +128,22 @@ class Lab:
             raise self.error_in(text)
         return text
 
+    def probe(self, run: str) -> Probed:
+        """What a probe of the run's board has found there."""
+        text = self.call("probe", run)
+        try:
+            return from_json(Probed, json.loads(text))
+        except (ValueError, RecursionError):
+            raise self.error_in(text) from None
+
+    def withdraw(self, run: str) -> list[str]:
+        """Take the job's files out of the TFTP folder there; their names."""
+        text = self.call("withdraw", run)
+        try:
+            return list(from_json(Withdrawn, json.loads(text)).names)
+        except (ValueError, RecursionError):
+            raise self.error_in(text) from None
+
     def fetch_log(self, run: str, into: Path) -> None:
         """Append the run's console log to a file here; a run that never opened the line has none."""
         into.parent.mkdir(parents=True, exist_ok=True)
@@ -195,9 +220,7 @@ def _there(job: Job, files: dict[str, str], place: str) -> Job:
     return dataclasses.replace(job, files=files, options=options)
 
 
-def probe_via(host: LabHost, job: Job) -> dict[str, Any]:
+def probe_via(host: LabHost, job: Job) -> Probed:
     """The probe of a board on its lab host."""
     lab = Lab(host)
-    run = lab.prepare(job, Reporter(lambda _: None))
-    found: dict[str, Any] = json.loads(lab.call("probe", run))
-    return found
+    return lab.probe(lab.prepare(job, Reporter(lambda _: None)))

@@ -29,6 +29,7 @@ from router.errors import HostError, RouterError, from_row, to_row
 from router.lab import power
 from router.lab.lock import BoardLock
 from router.lab.probe import probe
+from router.lab.records import to_json
 
 EVENTS, JOB, PID, LOG, CONSOLE = "events.jsonl", "job.json", "pid", "runner.log", "console.log"
 NOT_ADMITTED = 5  # an exit code that no error of ours has
@@ -163,13 +164,13 @@ def switch(folder: Path, arguments: list[str]) -> int:
 
 def examine(folder: Path, _: list[str]) -> int:
     """Print what the board's probe found, as JSON."""
-    print(json.dumps(probe(_job(folder).board)))
+    print(json.dumps(to_json(probe(_job(folder).board))))
     return 0
 
 
 def withdraw(folder: Path, _: list[str]) -> int:
     """Take the job's files out of the TFTP folder; print their names."""
-    print(json.dumps(runner.withdraw(_job(folder))))
+    print(json.dumps({"names": runner.withdraw(_job(folder))}))
     return 0
 
 
@@ -254,8 +255,11 @@ def _tidy(folder: Path) -> None:
 
 
 def event_of(line: str) -> DeployEvent | RouterError:
-    """A line of ours on the other side: an event, or the error that ended a verb."""
-    raw = json.loads(line)
+    """A line of ours on the other side: an event, or the error that ended a verb; ValueError when it is neither."""
+    try:
+        raw = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
     if isinstance(raw, dict) and "error" in raw and "event" not in raw:
         return from_row(raw["error"])
     return from_line(line)

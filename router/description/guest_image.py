@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from router import resources
+from router.description.text import read_text
 from router.errors import DescriptionError
 from router.words import did_you_mean
 
@@ -132,13 +133,17 @@ def _chain(path: Path, folder: Path, seen: tuple[Path, ...]) -> list[Path]:
 
 def _load(path: Path) -> ImageDefinition:
     try:
-        data: Any = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
+        data: Any = yaml.load(read_text(path).content, Loader=yaml.CSafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
         raise DescriptionError(f"not YAML: {getattr(error, 'problem', error)}", None, place) from error
+    except (ValueError, RecursionError) as error:  # a date that is none, a number of too many digits, too many lists
+        raise DescriptionError(f"not YAML that is read here: {error}", None, str(path)) from error
     try:
-        return ImageDefinition.model_validate_strings(data or {}) if data is None else _validated(data)
+        return _validated({} if data is None else data)
+    except RecursionError as error:
+        raise DescriptionError("a value contains itself", "write it out", str(path)) from error
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from router import files
 from router.description.guest_image import SHIPPED, Definition, image_names, load_definition
+from router.description.text import decode
 from router.errors import DescriptionError
 from router.guests.apt import Package
 from router.guests.resolution import RECORD, Packages, Resolution
@@ -73,7 +74,7 @@ def read_lock(path: Path) -> dict[str, Locked]:
     """The lock file's content; DescriptionError with file and line where it is not one."""
     found: dict[str, tuple[tuple[str, ...], dict[str, list[Package]]]] = {}
     packages: dict[str, list[Package]] | None = None
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(decode(str(path), path.read_bytes()).splitlines(), start=1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue

@@ -225,7 +225,9 @@ def _translate(source: SourceText, error: ValidationError) -> list[Diagnostic | 
         last, kind, value = str(path[-1]) if path else "", detail["type"], detail["input"]
         above = FIELDS.get(str(path[-2])) if len(path) > 3 else BoardModel if len(path) == 3 else LabModel
         known = list((above or BoardModel).model_fields)
-        if kind == "missing":
+        if not path:
+            out.append(source.diagnostic((), "a lab file is a mapping with 'boards'", EXAMPLES["boards"]))
+        elif kind == "missing":
             out.append(source.diagnostic(path[:-1], f"'{last}' is missing", EXAMPLES.get(last), key=True))
         elif kind == "extra_forbidden":
             hint = did_you_mean(last, known) or f"known here: {listing(known, 'and')}"

@@ -6,8 +6,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from router.console.serial_port import candidates
 from router.lab import power
@@ -15,8 +15,19 @@ from router.lab.board import Board
 from router.lab.lock import holder_of
 
 
-def probe(board: Board) -> dict[str, Any]:
-    """Facts and troubles, as JSON takes them. Nothing is sent to the board."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """What a probe found. held: by whom the board is in use. power: actions that it can. troubles: sentences."""
+
+    name: str
+    serial: str
+    held: str | None
+    power: tuple[str, ...]
+    troubles: tuple[str, ...]
+
+
+def probe(board: Board) -> Probed:
+    """Facts and troubles. Nothing is sent to the board."""
     troubles: list[str] = []
     serial = board.serial
     if "://" not in serial:
@@ -28,13 +39,13 @@ def probe(board: Board) -> dict[str, Any]:
     holder = holder_of(board.name)
     if board.load == "tftp" and board.network is not None:
         troubles += _network(board)
-    return {
-        "name": board.name,
-        "serial": serial,
-        "held": str(holder) if holder else None,
-        "power": [action for action in ("on", "off", "cycle") if power.can(board, action)],
-        "troubles": troubles,
-    }
+    return Probed(
+        name=board.name,
+        serial=serial,
+        held=str(holder) if holder else None,
+        power=tuple(action for action in ("on", "off", "cycle") if power.can(board, action)),
+        troubles=tuple(troubles),
+    )
 
 
 def _network(board: Board) -> list[str]:

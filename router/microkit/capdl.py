@@ -237,7 +237,7 @@ def parse_specification(text: str | bytes) -> Specification:
     """The specification from the tool's JSON; HostError for anything that SDK 2.3.0 does not write."""
     try:
         top = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise malformed(str(error), "the file") from error
     fields = mapping(top, "the file", SPECIFICATION_FIELDS)
     entries = listed(fields["objects"], "objects")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from router import files
+from router import files, trusted
 from router.cbuild import digest
 from router.errors import HostError
 from router.microkit.compile import Sizes, compile_programs, sizes
@@ -71,16 +71,27 @@ def build_loader_image(
     used += sorted((board_dir / "elf").iterdir())
     guard = guard_code(folder / "objects")
     inputs = digest([str(sdk.path), guard, *(part for path in used for part in (str(path), files.sha256(path)))])
-    made = image.is_file() and (folder / REPORT).is_file() and stamp.is_file()
-    if not (made and stamp.read_text() == inputs):
+    if not is_made(folder, stamp, inputs):
         progress(f"making {IMAGE} with Microkit SDK {sdk.version}")
         stamp.unlink(missing_ok=True)
         image.unlink(missing_ok=True)
         run_tool(plan, sdk, folder, guard)
-        stamp.write_text(inputs)
+        stamp.write_text(stamp_text(folder, inputs))
+        trusted.remember(stamp)
     programs = {name: sizes(path) for name, path in built.items()}
     kernel = board_dir / "elf" / KERNEL
     return LoaderImage(image, sdk.version, plan.config, plan.board.start, programs, kernel)
+
+
+def stamp_text(folder: Path, inputs: str) -> str:
+    """What one run of the tool was given and has made: its image and the report that goes with it."""
+    return "\n".join([inputs, files.sha256(folder / IMAGE), files.sha256(folder / REPORT)])
+
+
+def is_made(folder: Path, stamp: Path, inputs: str) -> bool:
+    """Whether image and report of a folder are those that one run of ours made from these inputs."""
+    there = all(path.is_file() for path in (folder / IMAGE, folder / REPORT, stamp))
+    return there and trusted.is_ours(stamp) and stamp.read_text() == stamp_text(folder, inputs)
 
 
 def payloads(plan: SystemPlan, folder: Path) -> list[Path]:

@@ -4,3 +4,13 @@
 A target is a module in `targets` with `one_input(data)`, which raises for a bug, and `seeds()`, honest inputs to begin
 with. Its corpus is the folder of its name under `corpus`.
 """
+
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+CORPUS = _HERE / "corpus"
+TARGETS = sorted(path.stem for path in (_HERE / "targets").glob("[a-z]*.py"))
+MAX_INPUT = 4096
+"""Bytes of an input."""
+MAX_FILES = 60
+"""Inputs of a corpus: they stand in the tree, and are replayed at each run."""

@@ -3,6 +3,8 @@
 
 With atheris (`pip install -e '.[fuzz]'`) coverage guides it; without, the corpus is changed at random. New inputs that
 reach more code go to --new, a folder outside the tree; `--merge` brings those that add coverage into the corpus.
+
+The search runs in a process of its own, and tests/fuzz/results.json notes how it ended; `--table` shows all of them.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import argparse
 import hashlib
 import importlib
 import random
+import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,41 +23,69 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, cast
 
-CORPUS = Path(__file__).parent / "corpus"
-TARGETS = sorted(path.stem for path in (Path(__file__).parent / "targets").glob("[a-z]*.py"))
-MAX_INPUT = 2048
-"""Bytes of an input."""
-MAX_FILES = 60
-"""Inputs of a corpus in the tree."""
+from tests.fuzz import CORPUS, MAX_FILES, MAX_INPUT, TARGETS, results
+
+INPUT_TIMEOUT_S = 20
+"""Of one input in a guided search."""
+MAX_MEMORY_MB = 2048
+EXECUTED = re.compile(r"number_of_executed_units:\s*(\d+)")
 Step = tuple[str, int, int]
 TraceFunction = Callable[[FrameType, str, Any], Any]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
-    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("target", choices=TARGETS, nargs="?")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--new", type=Path, help="where new inputs go; a temporary folder by default")
     parser.add_argument("--merge", action="store_true", help="bring the inputs of --new into the corpus")
     parser.add_argument("--seed", action="store_true", help="begin a corpus with the honest inputs")
+    parser.add_argument("--table", action="store_true", help="show and write how the searches ended")
+    parser.add_argument("--search", action="store_true", help="search in this process, and note nothing")
     options = parser.parse_args()
+    if options.table:
+        print(results.refresh())
+        return 0
+    if options.target is None:
+        parser.error(f"which target? {', '.join(TARGETS)}")
     corpus = CORPUS / options.target
     corpus.mkdir(exist_ok=True)
     new = options.new or Path(tempfile.mkdtemp(prefix=f"fuzz-{options.target}-"))
     new.mkdir(parents=True, exist_ok=True)
     if options.seed or options.merge:
         return merge(load(options.target), corpus, new)
+    if options.search:
+        return search(options.target, corpus, new, options.seconds)
+    return noted_search(options.target, new, options.seconds)
+
+
+def noted_search(name: str, new: Path, seconds: int) -> int:
+    """Searches in another process, and notes how that ended."""
+    words = [sys.executable, "-m", "tests.fuzz", name, "--search", f"--seconds={seconds}", f"--new={new}"]
+    start, inputs = time.monotonic(), 0
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, errors="replace") as child:
+        assert child.stderr is not None
+        for line in child.stderr:
+            sys.stderr.write(line)
+            if found := EXECUTED.search(line):
+                inputs = int(found[1])
+    results.note(name, round(time.monotonic() - start), inputs, found=child.returncode != 0)
+    return child.returncode
+
+
+def search(name: str, corpus: Path, new: Path, seconds: int) -> int:
+    """Searches in this process, which a finding ends."""
     try:
         import atheris
     except ImportError:
         print("atheris is not installed: inputs are changed at random, without coverage", flush=True)
-        return at_random(load(options.target).one_input, corpus, options.seconds)
+        return at_random(load(name).one_input, corpus, seconds)
     with atheris.instrument_imports(include=["router"]):
-        target = load(options.target)
-    words = [sys.argv[0], f"-max_len={MAX_INPUT}", "-rss_limit_mb=2048", f"-artifact_prefix={new}/"]
-    words += [f"-max_total_time={options.seconds}", "-timeout=20", "-print_final_stats=1", str(new), str(corpus)]
+        target = load(name)
+    words = [sys.argv[0], f"-max_len={MAX_INPUT}", f"-rss_limit_mb={MAX_MEMORY_MB}", f"-artifact_prefix={new}/"]
+    words += [f"-max_total_time={seconds}", f"-timeout={INPUT_TIMEOUT_S}", "-print_final_stats=1"]
     print(f"new inputs: {new}", flush=True)
-    atheris.Setup(words, lambda data: target.one_input(bytes(data)))
+    atheris.Setup([*words, str(new), str(corpus)], lambda data: target.one_input(bytes(data)))
     atheris.Fuzz()
     return 0
 
@@ -86,6 +118,7 @@ def merge(target: Target, corpus: Path, new: Path) -> int:
     for data in kept:
         (corpus / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
     print(f"{len(kept)} of {len(inputs)} inputs, {sum(map(len, kept))} bytes, {len(seen)} steps")
+    results.refresh()
     return 0
 
 
@@ -135,7 +168,7 @@ def at_random(one_input: Callable[[bytes], None], corpus: Path, seconds: float) 
         except Exception:
             print(f"input: {bytes(data[:MAX_INPUT]).hex()}", file=sys.stderr)
             raise
-    print(f"{runs} inputs in {seconds} s")
+    print(f"stat::number_of_executed_units: {runs}", file=sys.stderr)
     return 0
 
 

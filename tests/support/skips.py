@@ -7,6 +7,7 @@ A test that lacks something of its tier calls `skip`; any other skip is counted 
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable
 from typing import NoReturn
@@ -24,6 +25,14 @@ UNMARKED = "fast"
 def skip(tier: str, reason: str) -> NoReturn:
     """Skip the test for this reason, counted in that tier."""
     pytest.skip(f"{tier} tier: {reason}")
+
+
+def need(tool: str) -> str:
+    """The tool's path, or a skip that names it."""
+    path = shutil.which(tool)
+    if path is None:
+        pytest.skip(f"{tool} is not installed")
+    return path
 
 
 def need_newer(program: str) -> str:

@@ -38,7 +38,7 @@ def test_a_step_that_was_run_is_kept_and_the_others_stay(
 
 def test_an_unknown_step_names_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert long.main(["everything"]) == 2
-    assert "choose from cycles, fuzzing, hostile, kernel" in capsys.readouterr().err
+    assert "choose from cycles, fuzzing, hostile, kernel, contents" in capsys.readouterr().err
 
 
 def test_the_next_releases_sources_are_read_back_as_they_are() -> None:

@@ -12,7 +12,9 @@ from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.log import MAX_BURST, budget
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
+from tests.usbip.by_hand import Connect, Peer
 from tests.usbip.fakes import FakeKernel
+from tests.usbip.world import Between
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +61,23 @@ def serve(loop: Loop, host: FakeKernel) -> Iterator[Callable[[str], tuple[Server
     yield start
     for server in servers:
         server.close(release=True)
+
+
+@pytest.fixture
+def peer(loop: Loop) -> Iterator[Connect]:
+    peers: list[Peer] = []
+
+    def make(address: Address) -> Peer:
+        peers.append(Peer(loop, address))
+        return peers[-1]
+
+    yield make
+    for one in peers:
+        one.sock.close()
+
+
+@pytest.fixture
+def between(loop: Loop) -> Iterator[Between]:
+    between = Between(loop)
+    yield between
+    between.close()

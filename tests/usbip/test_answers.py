@@ -23,6 +23,7 @@ from router.usbip.server.control import describe
 from router.usbip.server.server import Server
 from router.usbip.virtual.engine import VirtualEngine
 from router.usbip.virtual.keyboard import Keyboard
+from tests.usbip.samples import CONTROLLER, PORT
 
 
 @pytest.fixture(scope="module")
@@ -38,30 +39,6 @@ def honest() -> dict[str, Any]:
     engine.close()
     loop.close()
     return answer
-
-
-PORT = {
-    "port": 1,
-    "hub": "hs",
-    "rhport": 0,
-    "controller": 0,
-    "place": 1,
-    "state": "used",
-    "device": {
-        "local": "1-1",
-        "speed": 3,
-        "busnum": 1,
-        "devnum": 2,
-        "server": "10.77.0.2",
-        "busid": "1-1",
-        "vid": 1,
-        "pid": 2,
-        "manufacturer": "M",
-        "product": "P",
-        "drivers": ["usbhid"],
-    },
-}
-CONTROLLER = {"index": 0, "present": True, "usb": 3, "ports": 8, "used": [1]}
 
 
 def with_field(answer: dict[str, Any], name: str, value: object) -> dict[str, Any]:
@@ -124,7 +101,7 @@ def test_an_answer_without_its_lists_makes_no_sense(rows: dict[str, Any]) -> Non
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*PORT, *PORT["device"]]), inner),  # type: ignore[misc]
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*PORT, *PORT["device"]]), inner),
     max_leaves=12,
 )
 

@@ -9,7 +9,6 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -239,13 +238,6 @@ def test_transfers_beyond_the_memory_limit_wait_instead_of_failing(disk: Path, m
 
 
 # What a server may send
-
-
-@pytest.fixture
-def between(loop: Loop) -> Iterator[Between]:
-    between = Between(loop)
-    yield between
-    between.close()
 
 
 def test_an_honest_answer_passes_as_it_is(between: Between) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import resource
 import socket
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -143,13 +142,6 @@ def test_descriptors_are_read_as_linux_reads_them(
     parts: list[bytes], expected: dict[tuple[int, int], dict[int, int]]
 ) -> None:
     assert parse_alternates(configuration(*parts), 1) == expected
-
-
-@pytest.fixture
-def between(loop: Loop) -> Iterator[Between]:
-    between = Between(loop)
-    yield between
-    between.close()
 
 
 DUPLICATE = configuration(

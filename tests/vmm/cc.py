@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from router.cbuild import PRODUCT, Step, contents, digest, headers, run_steps
+from tests.support.skips import need
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(__file__).parent / "c"
@@ -28,14 +26,6 @@ CORES = [
     ROOT / "vswitch" / "pd" / "forward.c",
 ]
 CASE = re.compile(r"^CASE\((\w+)\)", re.MULTILINE)
-
-
-def need(tool: str) -> str:
-    """The tool's path, or a skip that names it."""
-    path = shutil.which(tool)
-    if path is None:
-        pytest.skip(f"{tool} is not installed")
-    return path
 
 
 def run_compiler(compiler: str, *arguments: str) -> None:

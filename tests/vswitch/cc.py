@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from tests.support.skips import need
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "vswitch" / "core"
@@ -16,14 +15,6 @@ PROGRAMS = Path(__file__).parent / "c"
 WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
 CORE_UNITS = sorted(CORE.glob("*.c"))
-
-
-def need(tool: str) -> str:
-    """The tool's path, or a skip that names it."""
-    path = shutil.which(tool)
-    if path is None:
-        pytest.skip(f"{tool} is not installed")
-    return path
 
 
 def compile_c(program: Path, units: list[Path], *flags: str, compiler: str = "cc") -> Path:

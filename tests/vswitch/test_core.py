@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.vswitch.cc import CORE, CORE_UNITS, ROOT, WARNINGS, need
+from tests.support.skips import need
+from tests.vswitch.cc import CORE, CORE_UNITS, ROOT, WARNINGS
 from tests.vswitch.frames import (
     ACK,
     BROADCAST,

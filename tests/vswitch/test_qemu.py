@@ -15,7 +15,7 @@ from pathlib import Path
 
 from router.vswitch import SwitchProcess
 from tests.support.patience import PATIENCE
-from tests.vswitch.cc import need
+from tests.support.skips import need
 from tests.vswitch.frames import ACK, CLIENT, CONFIG, SERVER, tcp_frame
 from tests.vswitch.links import Link, wait_for
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from router.vswitch.process import SwitchProcess
-from tests.vswitch.cc import HOST, PROGRAMS, compile_c, need
+from tests.support.skips import need
+from tests.vswitch.cc import HOST, PROGRAMS, compile_c
 from tests.vswitch.frames import CONFIG
 
 NO_LANDLOCK = "no Landlock"

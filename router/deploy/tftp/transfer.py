@@ -129,7 +129,7 @@ class Clock:
 
 
 class Transfer:
-    """Sends one file over a connected, blocking UDP socket. `stopped` is asked whenever nothing arrived in time."""
+    """Sends one file over a connected, blocking UDP socket. `stopped` is asked before each wait off the quick path."""
 
     def __init__(
         self,
@@ -165,15 +165,18 @@ class Transfer:
         return self.tally
 
     def _receive(self) -> int | None:
-        """The block number of the next ACK, or None when nothing came in time. Other packets are passed over."""
+        """The block number of the next ACK, or None when nothing came in time. Other packets are passed over.
+
+        A client that sends without end, but acknowledges nothing new, is given up as a silent one is.
+        """
         while True:
+            if self._stopped():
+                raise TransferError("the server was stopped")
+            if time.monotonic() - self._heard > self._give_up:
+                raise TransferError(f"no new block was acknowledged within {self._give_up:.0f} s")
             try:
                 packet = self._sock.recv(600)
             except BlockingIOError:
-                if self._stopped():
-                    raise TransferError("the server was stopped") from None
-                if time.monotonic() - self._heard > self._give_up:
-                    raise TransferError(f"nothing heard for {self._give_up:.0f} s") from None
                 return None
             except ConnectionRefusedError:
                 raise TransferError("the client has gone (its port is closed)") from None

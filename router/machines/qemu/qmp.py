@@ -38,7 +38,12 @@ class Qmp:
             line = b""
         if not line:
             raise MachineError("QEMU closed its monitor", hint="it ended: see its log")
-        message: dict[str, Any] = json.loads(line)
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            message = None
+        if not isinstance(message, dict):
+            raise MachineError(f"QEMU's monitor does not speak its protocol: {line[:80]!r}", hint="see QEMU's log")
         return message
 
     def execute(self, command: str, **arguments: Any) -> Any:

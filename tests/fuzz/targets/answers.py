@@ -7,6 +7,7 @@ import json
 
 from router.errors import MachineError
 from router.usb.answers import controllers_of, devices_of, parse, ports_of
+from tests.usbip.samples import CONTROLLER, DEVICE, PORT
 
 ADDRESSES = {"10.77.0.2": "server", "10.77.0.3": "client"}
 
@@ -29,39 +30,8 @@ def one_input(data: bytes) -> None:
 
 
 def seeds() -> list[bytes]:
-    device = {
-        "busid": "1-1",
-        "busnum": 1,
-        "devnum": 2,
-        "device": "046d:c31c",
-        "manufacturer": "M",
-        "product": "P",
-        "serial": "S",
-        "speed": 3,
-        "class": [0, 0, 0],
-        "interfaces": [[3, 1, 1]],
-        "exported": True,
-        "client": "10.77.0.3",
-        "granted": [{"client": "10.77.0.3", "port": 1, "words": "allow 10.77.0.3 path 1-1"}],
-        "taken": ["10.77.0.4"],
-    }
-    attached = {
-        "local": "1-1",
-        "speed": 3,
-        "busnum": 1,
-        "devnum": 2,
-        "server": "10.77.0.2",
-        "busid": "1-1",
-        "vid": 1,
-        "pid": 2,
-        "manufacturer": "M",
-        "product": "P",
-        "drivers": ["usbhid"],
-    }
-    port = {"port": 1, "hub": "hs", "controller": 0, "place": 1, "rhport": 0, "state": "used", "device": attached}
-    controller = {"index": 0, "present": True, "usb": 3, "ports": 8, "used": [1]}
     return [
-        json.dumps({"devices": [device]}).encode(),
-        json.dumps({"ports": [port], "controllers": [controller]}).encode(),
+        json.dumps({"devices": [DEVICE]}).encode(),
+        json.dumps({"ports": [PORT], "controllers": [CONTROLLER]}).encode(),
         b'{"devices":null,"ports":[],"controllers":[{}]}',
     ]
