@@ -109,7 +109,8 @@ class AgentChannel:
     ) -> tuple[int, bytes]:
         deadline = time.monotonic() + timeout
         self._discard()
-        if not self._greeted:
+        # What another program of the guest has written there without a line end would take the answer's line with it.
+        if self._buffer or not self._greeted:
             self.hello(timeout)
         lost = self._lost()
         identifier = b"%d" % next(self._ids)
