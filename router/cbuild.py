@@ -2,8 +2,8 @@
 """Runs compilers and linkers, and only for what has changed: for the protection domains, the switch's host programs and
 the plugin for QEMU.
 
-A step is one command with its one product. Next to each product lies a file `*.inputs` with a hash of all that went
-into it: command, compiler, sources and headers by their content. An equal hash means that nothing is to be done.
+A step is one command with its one product. The user's record (`router.trusted`) has a hash of the product and of all
+that went into it: command, compiler, sources and headers by their content. With both unchanged nothing is to be done.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from router import trusted
+from router import files, trusted
 from router.errors import HostError
 from router.hardening import accepted
 
@@ -43,15 +43,9 @@ class Step:
     inputs: str
     hint: str | None = None
 
-    @property
-    def stamp(self) -> Path:
-        """The file with the hash of what the product was made from."""
-        return self.product.with_name(f"{self.product.name}.inputs")
-
     def is_done(self) -> bool:
         """Whether the product was made from the same inputs, and by this user: a build folder may be another's."""
-        same = self.stamp.is_file() and self.stamp.read_bytes() == self.inputs.encode()
-        return same and trusted.is_ours(self.product)
+        return trusted.is_ours(self.product, self.inputs)
 
 
 def digest(parts: Iterable[str | bytes]) -> str:
@@ -84,21 +78,21 @@ def find_host_compiler(use: str) -> list[str]:
 
 
 def host_step(
-    use: str, product: Path, flags: Sequence[str], files: Sequence[Path], optional: Sequence[str] = ()
+    use: str, product: Path, flags: Sequence[str], sources: Sequence[Path], optional: Sequence[str] = ()
 ) -> Step:
-    """Making a program or library for this computer out of C files; the other files are their headers.
+    """Making a program or library for this computer out of C files; the other sources are their headers.
 
     optional: flags for compilers that know them.
     """
     compiler = find_host_compiler(use)
     flags = (*flags, *accepted(compiler, optional))
     version = subprocess.run([*compiler, "--version"], capture_output=True, check=False).stdout
-    command = (*compiler, *flags, *(str(path) for path in files if path.suffix == ".c"), "-o", PRODUCT)
+    command = (*compiler, *flags, *(str(path) for path in sources if path.suffix == ".c"), "-o", PRODUCT)
     return Step(
         f"building {use}",
         product,
         command,
-        digest([version, *command, *contents(files)]),
+        digest([version, *command, *contents(sources)]),
         hint="the C library's headers may be missing: apt-get install libc6-dev",
     )
 
@@ -119,14 +113,12 @@ def run_step(step: Step, log: Path | None = None, root: Path | None = None) -> N
         if run.returncode:
             output = run.stderr.strip() or run.stdout.strip()
             if log is not None:
-                with log.open("a") as file:
-                    file.write(f"$ {' '.join(command)}\n{output}\n")
+                with files.open_private(log, append=True) as file:
+                    file.write(f"$ {' '.join(command)}\n{output}\n".encode())
             hint = step.hint or (f"the compiler's whole output: {log}" if log is not None else None)
             raise HostError(f"{tool} fails at {step.what}: {first_error(output, run.returncode, root)}", hint)
-        step.stamp.unlink(missing_ok=True)
         aside.replace(step.product)
-        trusted.remember(step.product)
-        step.stamp.write_text(step.inputs)
+        trusted.remember(step.product, step.inputs)
     except subprocess.TimeoutExpired as error:
         raise HostError(f"{tool} did not end within {STEP_TIMEOUT_S:g} s at {step.what}") from error
     except OSError as error:

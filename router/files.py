@@ -41,13 +41,32 @@ def write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
 
 
 def copy(source: Path, path: Path) -> None:
-    """Copy a file aside and rename it over `path`; nothing is done when `path` has the same age and size already."""
-    status = source.stat()
-    if path.is_file() and (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns):
+    """Copy a file aside and rename it over `path`; nothing is done when `path` has the same content already."""
+    if path.is_file() and path.stat().st_size == source.stat().st_size and sha256(path) == sha256(source):
         return
-    with written_aside(path) as aside:
-        shutil.copyfile(source, aside)
-        os.utime(aside, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with written_aside(path) as aside, open_regular(source) as reading, aside.open("wb") as writing:
+        shutil.copyfileobj(reading, writing, 1 << 20)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading. OSError for all else: a pipe may never answer, a device may never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        what = os.strerror(code) if stat.S_ISDIR(mode) else "it is not a file, but a device or a pipe"
+        raise OSError(code, what, str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """The content of a regular file of at most `limit` bytes; OSError otherwise."""
+    with open_regular(path) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it has over {limit} bytes", str(path))
+    return data
 
 
 @contextlib.contextmanager
@@ -101,13 +120,16 @@ def sha256_of(data: bytes) -> str:
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal. A file of the same size and age is read once."""
+    """The file's SHA-256 in hexadecimal. A file that has not changed is read once by this process.
+
+    That is told by the time of its last change (ctime), which no program can set back.
+    """
     status = path.stat()
-    return _sha256(path.absolute(), status.st_size, status.st_mtime_ns)
+    return _sha256(path.absolute(), status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
 
 
 @cache
-def _sha256(path: Path, size: int, age: int) -> str:
+def _sha256(path: Path, device: int, number: int, size: int, changed: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What may run: products that this user's builds made, and files of a folder that the user agreed to.
 
-A build folder or a description may come from anywhere, so nothing in it is run because it is there. The record is one
-empty file for each, named by a hash, in a folder that only the user can write to ($XDG_STATE_HOME/router/trusted).
+A build folder or a description may come from anywhere, so nothing in it is run, booted or sent to a board because it is
+there. The record is one empty file for each, named by a hash, in a folder that only the user can write to
+($XDG_STATE_HOME/router/trusted). It holds hashes of contents: sizes and times of a file can be made to fit.
 """
 
 from __future__ import annotations
@@ -16,14 +17,27 @@ MAX_RECORDS = 4096
 """Of each sort; the oldest are forgotten, and their products made anew."""
 
 
-def remember(product: Path) -> None:
-    """Record that we made this file. HostError when the record cannot be written."""
-    _record("products", files.sha256(product))
+def remember(product: Path, inputs: str) -> None:
+    """Record that we made this file, with this content, out of these inputs (any text that stands for them).
+
+    HostError when the record cannot be written.
+    """
+    _record("products", _product(files.sha256(product), inputs))
 
 
-def is_ours(product: Path) -> bool:
-    """Whether the file is one that `remember` was called for, by its contents."""
-    return product.is_file() and _has("products", files.sha256(product))
+def remember_content(content: bytes, inputs: str) -> None:
+    """The same for what a file holds or will hold."""
+    _record("products", _product(files.sha256_of(content), inputs))
+
+
+def is_our_content(content: bytes, inputs: str) -> bool:
+    """Whether this content was recorded with these inputs. It is what was read, whatever becomes of its file."""
+    return _has("products", _product(files.sha256_of(content), inputs))
+
+
+def is_ours(product: Path, inputs: str) -> bool:
+    """Whether `remember` was called for this content and these inputs; another product of ours is not this one."""
+    return product.is_file() and _has("products", _product(files.sha256(product), inputs))
 
 
 def agree_to(file: Path, content: bytes) -> None:
@@ -34,6 +48,10 @@ def agree_to(file: Path, content: bytes) -> None:
 def is_agreed_to(file: Path, content: bytes) -> bool:
     """Whether `agree_to` was called for this place and content."""
     return _has("files", _place_and_content(file, content))
+
+
+def _product(digest: str, inputs: str) -> str:
+    return files.sha256_of(f"{digest} {inputs}".encode())
 
 
 def _place_and_content(file: Path, content: bytes) -> str:

@@ -41,16 +41,19 @@ def add_board(parser: argparse.ArgumentParser) -> None:
 
 
 def find_build(args: argparse.Namespace, progress: _common.Progress) -> tuple[Path, DeployPlan]:
-    """The build folder and its deployment plan; a description is built first where that is needed."""
+    """The build folder and its deployment plan; a description is built first where that is needed.
+
+    DescriptionError when the folder is there already, and this user has neither made it nor agreed to it; except for
+    `--dry-run`, which shows what there is to agree to.
+    """
     from router.deploy.plan import FILE_NAME, read_plan
     from router.errors import HostError
 
     folder = Path(args.file)
-    if folder.is_dir():
-        return folder, read_plan(folder)
-    if args.no_build:
-        folder = _common.build_folder(args, _common.load(args.file).description.system)
-        return folder, read_plan(folder)
+    if folder.is_dir() or args.no_build:
+        if not folder.is_dir():
+            folder = _common.build_folder(args, _common.load(args.file).description.system)
+        return folder, read_plan(folder, ours=not getattr(args, "dry_run", False))
     from router.cli.build import make
 
     planned = _common.plan(args.file, progress)

@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
+from router import files
 from router.console.frames import give_keyboard
 from router.console.line_input import PortInput
 from router.console.multiplexer import Demultiplexer
@@ -54,7 +54,7 @@ class SerialLine(threading.Thread):
         self._stream = stream
         self._ports = tuple(ports)
         self._quiet = self._preferred = quiet
-        self._log = log
+        self._log = files.Log(log)
         whole = frozenset(name for name in ports if name.endswith(control("")))
         self._demultiplexer = Demultiplexer(ports, whole)
         self._near: dict[str | None, socket.socket] = {}
@@ -112,9 +112,9 @@ class SerialLine(threading.Thread):
             self._wake.send(b"!")
 
     def run(self) -> None:
-        with self._log.open("ab", buffering=0) as log:
+        with self._log:
             try:
-                while not self._closing and self._turn(log):
+                while not self._closing and self._turn():
                     pass
                 if self._closing and self._speaks:
                     # For a person with a plain terminal program, who finds the first console.
@@ -125,7 +125,7 @@ class SerialLine(threading.Thread):
                 for far in self._far.values():
                     far.close()
 
-    def _turn(self, log: BinaryIO) -> bool:
+    def _turn(self) -> bool:
         """Wait for something to carry, and carry it; False when the line has ended."""
         self._fill(time.monotonic())
         takes = [far for name, far in self._far.items() if name is not None and self._inputs[name].idle]
@@ -139,7 +139,7 @@ class SerialLine(threading.Thread):
             data = self._receive(self._stream, READ)
             if not data:
                 return False
-            log.write(data)
+            self._log.write(data)
             self._deliver(self._demultiplexer.feed(data))
             self._take_answers()
         for name, far in self._far.items():

@@ -131,9 +131,8 @@ def state(system: RunningSystem, mode: str, pid: int) -> dict[str, Any]:
                 "up": bool(timeline.seen(guest.name, "userspace")),
                 "milestones": [
                     {"seconds": event.seconds, "event": event.name, "detail": event.detail}
-                    for event in list(timeline.events)
-                    if event.guest == guest.name
-                ][-MAX_MILESTONES:],
+                    for event in timeline.last(guest.name, MAX_MILESTONES)
+                ],
             }
             for guest in facts.guests
         ],

@@ -49,8 +49,11 @@ class Timeline:
         self._clock = clock
         self._start = clock()
         self.events: list[Event] = []
+        self._of: dict[str, list[Event]] = {}
+        """The same by guest."""
+        self._named: dict[tuple[str, str], list[Event]] = {}
+        """The same by guest and name."""
         self._muted = False
-        self._numbers: dict[str, int] = {}
         self._news = threading.Condition()
 
     def elapsed(self) -> float:
@@ -61,12 +64,13 @@ class Timeline:
         """Note an event now and show it."""
         with self._news:
             event = Event(round(self.elapsed(), 2), guest, name, detail, text)
-            number = self._numbers[guest] = self._numbers.get(guest, 0) + 1
+            number = len(self._of.setdefault(guest, [])) + 1
             if number > MAX_EVENTS:
                 return event
             if number == MAX_EVENTS:
                 event = replace(event, name="overflow", detail="", text=f"over {MAX_EVENTS} events: no more are kept")
-            self.events.append(event)
+            for events in (self.events, self._of[guest], self._named.setdefault((guest, event.name), [])):
+                events.append(event)
             self._show(event)
             self._news.notify_all()
         return event
@@ -101,4 +105,8 @@ class Timeline:
 
     def seen(self, guest: str, name: str) -> list[Event]:
         """All events of that name of one guest."""
-        return [event for event in self.events if event.guest == guest and event.name == name]
+        return list(self._named.get((guest, name), ()))
+
+    def last(self, guest: str, count: int) -> list[Event]:
+        """The last events of one guest, oldest first."""
+        return self._of.get(guest, [])[-count:]

@@ -10,18 +10,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from router import files
+from router import files, trusted
 from router.control.facts import SystemFacts
 from router.errors import DescriptionError
 from router.lab.records import RecordError, from_json, to_json
 
 FILE_NAME = "deploy.json"
 FORMAT = 1
+MAX_PLAN_BYTES = 4 << 20
+"""A plan has some KiB."""
 GUEST_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 
 
@@ -88,7 +91,7 @@ class DeployPlan:
 def payload(folder: Path, file: str, address: int) -> Payload:
     """Describe one file of the build folder that is to be loaded at `address`."""
     crc = size = 0
-    with (folder / file).open("rb") as stream:
+    with files.open_regular(folder / file) as stream:
         while chunk := stream.read(1 << 20):
             crc = zlib.crc32(chunk, crc)
             size += len(chunk)
@@ -96,31 +99,61 @@ def payload(folder: Path, file: str, address: int) -> Payload:
 
 
 def write_plan(folder: Path, plan: DeployPlan) -> Path:
-    """Write `deploy.json` into the build folder (aside, then renamed) and return its path."""
+    """Write `deploy.json` into the build folder (aside, then renamed), as one of ours, and return its path."""
     _check(plan, FILE_NAME)
     path = folder / FILE_NAME
-    files.write(path, json.dumps({"format": FORMAT} | to_json(plan), indent=2, ensure_ascii=False) + "\n")
+    content = json.dumps({"format": FORMAT} | to_json(plan), indent=2, ensure_ascii=False).encode() + b"\n"
+    files.write(path, content)
+    trusted.remember_content(content, FILE_NAME)
     return path
 
 
-def read_plan(folder: Path) -> DeployPlan:
+def trust_plan(folder: Path) -> DeployPlan:
+    """Record that this user agrees to the plan of a build folder, and to the payloads whose hashes it has.
+
+    Errors as of `read_plan`.
+    """
+    content, plan = _read(folder)
+    trusted.remember_content(content, FILE_NAME)
+    return plan
+
+
+def read_plan(folder: Path, *, ours: bool = False) -> DeployPlan:
     """Read the plan of a build folder and see that its files are the ones that it was made for.
 
-    DescriptionError: no plan there, a plan that does not hold together, or files that are missing or have changed.
+    ours: only a plan that this user has made, or has agreed to.
+    DescriptionError: no plan there, a plan that does not hold together, files that are missing or have changed, a plan
+    that is not ours.
     """
+    content, plan = _read(folder)
+    if ours and not trusted.is_our_content(content, FILE_NAME):
+        name = shlex.quote(str(folder))
+        raise DescriptionError(
+            "this build folder was made by another user or on another computer, and what it sends to a board is not"
+            " trusted yet",
+            hint=f"router deploy {name} --dry-run shows what that is; then: router trust {name}",
+            where=str(folder / FILE_NAME),
+        )
+    return plan
+
+
+def _read(folder: Path) -> tuple[bytes, DeployPlan]:
     path = folder / FILE_NAME
     try:
-        raw = json.loads(path.read_text())
+        content = files.read_regular(path, MAX_PLAN_BYTES)
+        raw = json.loads(content)
     except FileNotFoundError:
         raise DescriptionError(
             f"no {FILE_NAME} in {folder}", hint="build the system first: router build FILE", where=str(folder)
         ) from None
+    except OSError as error:
+        raise DescriptionError(f"cannot read: {error.strerror}", where=str(path)) from None
     except (ValueError, RecursionError) as error:
         raise DescriptionError(f"not JSON: {error}", hint="build the system again", where=str(path)) from None
     plan = parse_plan(raw, str(path))
     for item in plan.payloads:
         verify_file(folder, item)
-    return plan
+    return content, plan
 
 
 def parse_plan(raw: Any, where: str) -> DeployPlan:

@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from router import files
 from router.description.models import Guest, ImageFiles
 from router.description.parts import Finding, Parts
 from router.linux_boot import HEADER_SIZE, NotAKernelImage, min_memory, read_kernel_header, too_little_memory
@@ -62,7 +63,7 @@ def opened(path: ModelPath, base: Path, file: Path) -> Generator[Finding, None, 
         if full.is_dir():
             yield Finding(path, f"'{file}' is a folder", "name a file")
             return None
-        with full.open("rb") as stream:
+        with files.open_regular(full) as stream:
             return Opened(stream.read(HEADER_SIZE), os.fstat(stream.fileno()).st_size)
     except FileNotFoundError:
         hint = near(full) or "paths are relative to the description's folder"

@@ -20,6 +20,9 @@ MAGIC = 0xD00DFEED
 HEADER = struct.Struct(">10I")
 BEGIN_NODE, END_NODE, PROPERTY, NOP, END = 1, 2, 3, 4, 9
 DEEPEST = 64  # levels; the deepest tree among Linux's arm64 boards has 10
+MAX_NAME = 255  # characters; the specification allows 31
+MAX_ITEMS = 20_000  # nodes, properties and gaps; the largest arm64 board of Linux 6.1 has 5,064
+MAX_MEMBERS = 2048  # of them in one node, whose names pyfdt compares one by one; there it has 228
 BIGGEST = 16 << 20  # bytes; Linux itself maps no more than 2 MiB
 
 Reservations = tuple[tuple[int, int], ...]
@@ -90,17 +93,22 @@ def _reservations(data: bytes, at: int, complaint: _Complaint) -> Reservations:
 
 
 def _check_structure(block: bytes, strings: bytes, complaint: _Complaint) -> None:
-    at, depth, roots = 0, 0, 0
+    at, depth, roots, items = 0, 0, 0, 0
     names: list[set[str]] = []
+    gaps = 0
     while True:
         if at + 4 > len(block):
             raise complaint(f"the structure block ends at {at:#x} inside {depth} open nodes")
         (token,) = struct.unpack_from(">I", block, at)
         at += 4
+        items += token in (BEGIN_NODE, PROPERTY, NOP)
+        gaps += token == NOP
+        if items > MAX_ITEMS or gaps > MAX_MEMBERS:
+            raise complaint(f"it has over {MAX_ITEMS} nodes and properties, or over {MAX_MEMBERS} gaps")
         if token == BEGIN_NODE:
-            end = block.find(b"\0", at)
+            end = block.find(b"\0", at, at + MAX_NAME + 1)
             if end < 0:
-                raise complaint(f"a node's name at {at:#x} has no end")
+                raise complaint(f"a node's name at {at:#x} has no end, or over {MAX_NAME} characters")
             name = _text(block[at:end], f"a node's name at {at:#x}", complaint)
             roots += depth == 0
             if depth == DEEPEST or roots > 1:
@@ -117,11 +125,11 @@ def _check_structure(block: bytes, strings: bytes, complaint: _Complaint) -> Non
             if depth == 0 or at + 8 > len(block):
                 raise complaint(f"a property at {at - 4:#x} is outside of any node or cut short")
             size, name_at = struct.unpack_from(">II", block, at)
-            end = strings.find(b"\0", name_at)
+            end = strings.find(b"\0", name_at, name_at + MAX_NAME + 1)
             if at + 8 + size > len(block):
                 raise complaint(f"a property of {size} bytes at {at - 4:#x} leaves the structure block")
             if name_at >= len(strings) or end < 0:
-                raise complaint(f"the name of the property at {at - 4:#x} is outside the strings block")
+                raise complaint(f"the name of the property at {at - 4:#x} is outside the strings block, or too long")
             _note_name(
                 names, _text(strings[name_at:end], f"a property's name at {at - 4:#x}", complaint), at, complaint
             )
@@ -139,6 +147,8 @@ def _note_name(names: list[set[str]], name: str, at: int, complaint: _Complaint)
         if name in names[-1]:
             raise complaint(f"'{name}' at {at:#x} is there twice in one node")
         names[-1].add(name)
+        if len(names[-1]) > MAX_MEMBERS:
+            raise complaint(f"the node at {at:#x} has over {MAX_MEMBERS} properties and sub-nodes")
 
 
 def _text(raw: bytes, what: str, complaint: _Complaint) -> str:

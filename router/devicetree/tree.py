@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from router import files
-from router.devicetree.blob import Reservations, parse_blob, write_blob
+from router.devicetree.blob import BIGGEST, Reservations, parse_blob, write_blob
 from router.devicetree.node import Node
 from router.errors import DescriptionError, HostError, RouterError
 from router.words import did_you_mean
@@ -31,7 +31,7 @@ class Tree:
     def read(cls, path: Path, fault: type[RouterError] = DescriptionError) -> Tree:
         """Reads a DTB file; raises `fault` when it cannot be read or is not a valid DTB."""
         try:
-            data = path.read_bytes()
+            data = files.read_regular(path, BIGGEST)
         except OSError as error:
             message = f"cannot read the device tree: {error.strerror or error}"
             raise fault(message, "check that the file is there and can be read", str(path)) from error

@@ -27,6 +27,7 @@ _GRACE = 2.0  # seconds that a killed command has to report its end
 _LOOK = 0.2  # seconds between looks at whether the command is still wanted
 _LONGEST = 1 << 16  # bytes of one line; the agent's are below 4 KiB
 _MAX_STALE = 1 << 20  # bytes of remnants that are thrown away before a command: more than any reader in between keeps
+_MAX_CODE = 255  # of an exit
 _LAST_WORDS = 4096  # bytes of output that are kept for an error
 
 
@@ -108,7 +109,8 @@ class AgentChannel:
     ) -> tuple[int, bytes]:
         deadline = time.monotonic() + timeout
         self._discard()
-        if not self._greeted:
+        # What another program of the guest has written there without a line end would take the answer's line with it.
+        if self._buffer or not self._greeted:
             self.hello(timeout)
         lost = self._lost()
         identifier = b"%d" % next(self._ids)
@@ -158,8 +160,8 @@ class AgentChannel:
             try:
                 if words[1] == b"o":
                     chunk = base64.b64decode(words[2], validate=True)
-                elif words[1] == b"x":
-                    return int(words[2])
+                elif words[1] == b"x" and 0 <= (code := int(words[2])) <= _MAX_CODE:
+                    return code
                 else:
                     continue
             except (ValueError, binascii.Error):

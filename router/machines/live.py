@@ -6,7 +6,6 @@ Standard library only: it runs on lab hosts as well.
 
 from __future__ import annotations
 
-import queue
 import re
 import socket
 import threading
@@ -19,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from router.console.consoles import MAX_LINES, Console
+from router.console.consoles import Console, Lines
 from router.console.serial_line import SYSTEM, SerialLine, control, ports
 from router.control import milestones
 from router.control.facts import SystemFacts
@@ -32,6 +31,10 @@ from router.machines.agent import AgentChannel
 FAULT_TIMEOUT_S = 0.5
 """The further lines of a fault come within so many seconds."""
 MAX_FAULT_LINES = 16
+CHECK_S = 0.5
+"""While lines come without pause, whether everything still runs is looked at this often."""
+MAX_PUMPED = 1000
+"""Lines taken at a time by a thread that has other work: guests may print faster than lines are looked at."""
 
 
 @dataclass(kw_only=True)
@@ -72,8 +75,10 @@ class LiveSystem(ABC, Generic[G]):
         """Where emulated devices can be plugged in while it runs."""
         self._logs = logs
         self._line: SerialLine | None = None
-        self._lines: queue.Queue[tuple[str, str]] = queue.Queue(MAX_LINES)
+        self._lines = Lines()
         self._reading = threading.Lock()
+        self._checked = time.monotonic()
+        """When `_check_alive` was last asked."""
         self._stack = ExitStack()
         self._fault: list[str] = []
         self._fault_seen = 0.0
@@ -159,25 +164,27 @@ class LiveSystem(ABC, Generic[G]):
     def poll(self, seconds: float) -> bool:
         """Take one console line, if one comes within `seconds`. MachineError when a guest has ended."""
         with self._reading:
-            if self._take(seconds):
-                return True
-        self._check_alive()
-        return False
+            taken = self._take(seconds)
+        if not taken or time.monotonic() > self._checked + CHECK_S:
+            self._checked = time.monotonic()
+            self._check_alive()
+        return taken
 
     def pump(self) -> None:
-        """Take the console lines that have come, unless another thread does. Any thread may call it."""
+        """Take the console lines that have come (MAX_PUMPED), unless another thread does. Any thread may call it."""
         if self._reading.acquire(blocking=False):
             try:
-                while self._take(0):
-                    pass
+                for _ in range(MAX_PUMPED):
+                    if not self._take(0):
+                        break
             finally:
                 self._reading.release()
 
     def _take(self, seconds: float) -> bool:
-        try:
-            source, line = self._lines.get(timeout=seconds) if seconds else self._lines.get_nowait()
-        except queue.Empty:
+        found = self._lines.take(seconds)
+        if found is None:
             return False
+        source, line = found
         if source in self.guests:
             self.guests[source].heard = time.monotonic()
             self.timeline.line(source, line)

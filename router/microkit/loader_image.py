@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,32 +67,20 @@ def build_loader_image(
     board_dir = sdk.board_dir(plan.board.microkit, plan.config)
     built = compile_programs(plan, board_dir, render_configuration(plan, loaded), folder, progress)
     image = folder / IMAGE
-    stamp = folder / "objects" / f"{IMAGE}.inputs"
     used = [folder / f"{plan.name}.system", *built.values(), *payloads(plan, folder), sdk.tool]
     used += sorted((board_dir / "elf").iterdir())
     guard = guard_code(folder / "objects")
     inputs = digest([str(sdk.path), guard, *(part for path in used for part in (str(path), files.sha256(path)))])
-    if not is_made(folder, stamp, inputs):
+    products = (image, folder / REPORT)
+    if not all(trusted.is_ours(product, inputs) for product in products):
         progress(f"making {IMAGE} with Microkit SDK {sdk.version}")
-        stamp.unlink(missing_ok=True)
         image.unlink(missing_ok=True)
         run_tool(plan, sdk, folder, guard)
-        stamp.write_text(stamp_text(folder, inputs))
-        trusted.remember(stamp)
+        for product in products:
+            trusted.remember(product, inputs)
     programs = {name: sizes(path) for name, path in built.items()}
     kernel = board_dir / "elf" / KERNEL
     return LoaderImage(image, sdk.version, plan.config, plan.board.start, programs, kernel)
-
-
-def stamp_text(folder: Path, inputs: str) -> str:
-    """What one run of the tool was given and has made: its image and the report that goes with it."""
-    return "\n".join([inputs, files.sha256(folder / IMAGE), files.sha256(folder / REPORT)])
-
-
-def is_made(folder: Path, stamp: Path, inputs: str) -> bool:
-    """Whether image and report of a folder are those that one run of ours made from these inputs."""
-    there = all(path.is_file() for path in (folder / IMAGE, folder / REPORT, stamp))
-    return there and trusted.is_ours(stamp) and stamp.read_text() == stamp_text(folder, inputs)
 
 
 def payloads(plan: SystemPlan, folder: Path) -> list[Path]:
@@ -104,17 +93,13 @@ def run_tool(plan: SystemPlan, sdk: Sdk, folder: Path, guard: bytes) -> None:
 
     guard: the code that goes in front of the boot loader (`router.microkit.guard`).
     """
-    image, report = folder / f".{IMAGE}.new", folder / f".{REPORT}.new"
-    log = folder / "objects" / "microkit.log"
-    try:
-        call_tool(plan, sdk, folder / f"{plan.name}.system", folder, ["-o", str(image), "-r", str(report)], log)
-    except HostError:
-        image.unlink(missing_ok=True)
-        report.unlink(missing_ok=True)
-        raise
-    image.write_bytes(guarded(image.read_bytes(), guard))
-    image.replace(folder / IMAGE)
-    report.replace(folder / REPORT)
+    objects = folder / "objects"
+    with tempfile.TemporaryDirectory(dir=objects) as scratch:
+        image, report = Path(scratch) / IMAGE, Path(scratch) / REPORT
+        outputs = ["-o", str(image), "-r", str(report)]
+        call_tool(plan, sdk, folder / f"{plan.name}.system", folder, outputs, objects / "microkit.log")
+        files.write(folder / IMAGE, guarded(image.read_bytes(), guard))
+        report.replace(folder / REPORT)
 
 
 def call_tool(plan: SystemPlan, sdk: Sdk, system: Path, folder: Path, outputs: list[str], log: Path) -> None:
@@ -133,7 +118,7 @@ def call_tool(plan: SystemPlan, sdk: Sdk, system: Path, folder: Path, outputs: l
         errors="replace",
         check=False,
     )
-    log.write_text(f"$ {' '.join(command)}\n{run.stdout}{run.stderr}")
+    files.write(log, f"$ {' '.join(command)}\n{run.stdout}{run.stderr}")
     if run.returncode:
         raise HostError(
             f"the microkit tool of SDK {sdk.version} fails: {first_error(run.stderr or run.stdout, run.returncode)}",

@@ -30,6 +30,7 @@ from router.microkit.configuration import Loaded
 from router.microkit.loader_image import LoaderImage, build_loader_image, discard
 from router.microkit.sdk import Sdk
 from router.microkit.system import render_system
+from router.pipeline.folder import prepare_folder
 from router.pipeline.inputs import Planned, Progress, lock_file, report
 from router.pipeline.layout import GuestFiles, GuestLayout, place
 from router.pipeline.manifest import manifest
@@ -152,6 +153,7 @@ def build(
     refresh: ask the package sources for newer versions instead of taking those that were chosen before.
     loader_image: also make `loader.img`, where there is an SDK; a split run does not need it.
     """
+    prepare_folder(folder)
     images = collect_images(planned, cache, progress, refresh)
     # The guests' files need the draft plan's addresses, and the final plan needs the files' sizes.
     placed: dict[str, GuestFiles] = {}

@@ -242,6 +242,6 @@ def test_a_board_behind_a_lab_host_is_reached_as_one_on_this_desk(
         done = through(one, host, "exec", "--on", "desk", "client", "seq 500; exit 7")
         assert (done.returncode, len(done.stdout.split())) == (7, 500), done.stderr
         assert (host.home / ".local/state/router/boards/desk/plan.json").exists()
-        assert not (tmp_path / "state").exists(), "nothing is noted on this side"
+        assert not (tmp_path / "state/router/boards").exists(), "nothing is noted of the board on this side"
         monkeypatch.setenv("ROUTER_LOCK_DIR", str(folder / "locks"))
         assert is_free()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +141,47 @@ def test_what_is_wrong_with_a_blob_is_said(toy_blob: bytes, change: Callable[[by
     with pytest.raises(DescriptionError) as caught:
         Tree.parse(change(toy_blob), "bad.dtb")
     assert complaint in caught.value.message
+
+
+def large(members: bytes, strings: bytes = b"a\0") -> bytes:
+    """A blob whose root has these members: their structure block."""
+    block = struct.pack(">II", 1, 0) + members + struct.pack(">II", 2, 9)
+    head, empty = 10 * 4, bytes(16)
+    start = head + len(empty)
+    total = start + len(block) + len(strings)
+    words = (0xD00DFEED, total, start, start + len(block), head, 17, 16, 0, len(strings), len(block))
+    return struct.pack(">10I", *words) + empty + block + strings
+
+
+def nodes(count: int, inside: bytes = b"") -> bytes:
+    """So many nodes with different names."""
+    return b"".join(
+        struct.pack(">I7sx", 1, b"%07x" % number) + inside + struct.pack(">I", 2) for number in range(count)
+    )
+
+
+@pytest.mark.parametrize(
+    ("blob", "complaint"),
+    [
+        (large(nodes(3000)), "over 2048 properties and sub-nodes"),
+        (large(nodes(20, nodes(1500))), "over 20000 nodes and properties"),
+        (large(struct.pack(">I", 4) * 3000), "over 2048 gaps"),
+        (large(struct.pack(">I", 1) + b"n" * 300), "over 255 characters"),
+        (large(struct.pack(">III", 3, 0, 0), b"a" * 1_000_000 + b"\0"), "too long"),
+    ],
+)
+def test_a_blob_that_would_take_long_to_read_is_refused_at_once(blob: bytes, complaint: str) -> None:
+    """pyfdt compares each name with all others in its node: 1.2 MB of small nodes took it more than three minutes."""
+    with pytest.raises(DescriptionError) as caught:
+        Tree.parse(blob, "large.dtb")
+    assert complaint in caught.value.message
+
+
+def test_a_device_or_a_pipe_is_no_device_tree(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(DescriptionError, match="a device or a pipe"):
+            Tree.read(path)
 
 
 def test_a_damaged_package_file_is_not_the_users_fault(tmp_path: Path) -> None:

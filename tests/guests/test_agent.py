@@ -264,6 +264,15 @@ def test_an_answer_that_the_line_has_lost_a_part_of_is_an_error() -> None:
     assert "exit code 0" in str(caught.value.hint)
 
 
+def test_what_another_program_has_written_without_a_line_end_takes_no_answer_with_it() -> None:
+    answers = Answers(b"@ x 4")
+    with answers as stream:
+        channel = AgentChannel(stream, "server")
+        assert channel.run("true", PATIENCE) == (4, b"")
+        answers._theirs.sendall(b"\xff\x00 garbage")
+        assert channel.run("true", PATIENCE) == (4, b"")
+
+
 def test_what_came_before_the_command_is_thrown_away_and_takes_no_time() -> None:
     with Answers(b"@ x 4") as stream:
         channel = AgentChannel(stream, "server")

@@ -33,14 +33,31 @@ def test_a_foreign_product_is_made_anew_and_ours_is_reused(tmp_path: Path) -> No
     product = tmp_path / "program"
     step = Step("a program", product, ("sh", "-c", 'printf ours > "$0"', PRODUCT), "inputs")
     product.write_text("foreign")
-    step.stamp.write_text("inputs")
     run_steps([step])
     assert product.read_text() == "ours"
     age = product.stat().st_mtime_ns
     run_steps([step])
     assert product.stat().st_mtime_ns == age
     product.write_text("changed by another program")
-    assert not trusted.is_ours(product)
+    assert not step.is_done()
+
+
+def test_another_product_of_ours_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    product = make(tmp_path / "loader.img")
+    trusted.remember(product, "of last year")
+    assert trusted.is_ours(product, "of last year")
+    assert not trusted.is_ours(product, "of today")
+
+
+def test_a_file_of_the_same_size_and_age_is_read_again(tmp_path: Path) -> None:
+    product = make(tmp_path / "kernel")
+    trusted.remember(product, "inputs")
+    age = product.stat()
+    (tmp_path / "other").write_text("evil")
+    os.utime(tmp_path / "other", ns=(age.st_atime_ns, age.st_mtime_ns))
+    (tmp_path / "other").replace(product)
+    assert (product.stat().st_size, product.stat().st_mtime_ns) == (age.st_size, age.st_mtime_ns)
+    assert not trusted.is_ours(product, "inputs")
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
@@ -53,10 +70,10 @@ def test_a_plugin_that_lies_in_the_build_folder_already_is_not_loaded_as_it_is(t
 
 def test_a_record_that_another_user_could_write_is_refused(state: Path, tmp_path: Path) -> None:
     product = make(tmp_path / "program")
-    trusted.remember(product)
+    trusted.remember(product, "inputs")
     (state / "router/trusted/products").chmod(0o777)
     with pytest.raises(HostError, match="not ours alone"):
-        trusted.is_ours(product)
+        trusted.is_ours(product, "inputs")
 
 
 def test_old_records_are_forgotten(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +81,7 @@ def test_old_records_are_forgotten(state: Path, tmp_path: Path, monkeypatch: pyt
     for number in range(5):
         product = tmp_path / f"{number}"
         product.write_text(f"{number}")
-        trusted.remember(product)
+        trusted.remember(product, "inputs")
     assert len(list((state / "router/trusted/products").iterdir())) == 3
 
 

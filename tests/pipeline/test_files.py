@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from router import files
+from router.description.diagnostics import DescriptionErrors
+from router.description.load import load
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -52,11 +54,45 @@ def test_a_copy_is_made_once(tmp_path: Path) -> None:
     assert target.read_bytes() == b"data"
     assert target.stat().st_ino == before
     source.write_bytes(b"DATA")
-    os.utime(source, ns=(5, 5))
     files.copy(source, target)
     assert target.read_bytes() == b"DATA"
+
+
+def test_a_foreign_file_of_the_same_size_and_age_is_no_copy(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"data")
+    target.write_bytes(b"evil")
+    for path in (source, target):
+        os.utime(path, ns=(5, 5))
+    files.copy(source, target)
+    assert target.read_bytes() == b"data"
 
 
 def test_the_cache_follows_the_xdg_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
     assert files.cache_folder() == Path("/elsewhere/router")
+
+
+def test_only_a_regular_file_is_read_and_within_its_limit(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(OSError, match="not a file, but a device or a pipe"):
+            files.open_regular(path)
+    with pytest.raises(IsADirectoryError):
+        files.open_regular(tmp_path)
+    (tmp_path / "file").write_bytes(b"12345")
+    assert files.read_regular(tmp_path / "file", 5) == b"12345"
+    with pytest.raises(OSError, match="over 4 bytes"):
+        files.read_regular(tmp_path / "file", 4)
+
+
+def test_a_description_that_names_a_pipe_or_a_device_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    description = tmp_path / "evil.yaml"
+    description.write_text(
+        "system: evil\nboard: qemu\ndevice_tree: pipe\nguests:\n"
+        "  a: {image: {kernel: pipe, initramfs: /dev/zero}, memory: 64 MiB, address: 10.77.0.2}\n"
+    )
+    with pytest.raises(DescriptionErrors) as caught:
+        load(description)
+    assert str(caught.value).count("not a file, but a device or a pipe") == 3

@@ -18,6 +18,7 @@ from router.control.place import Claim
 from router.control.server import ControlServer
 from router.control.timeline import Timeline
 from router.errors import DescriptionError, HostError, MachineError
+from router.machines.live import MAX_PUMPED
 from router.machines.qemu.microkit import MicrokitRun
 from router.machines.qemu.running import Run
 from router.machines.qemu.spin_loops import yielding
@@ -171,8 +172,9 @@ def converse(system: Run, guest: str) -> int:
     system.timeline.mute()
 
     def ended() -> bool:
-        while system.poll(0):
-            pass
+        for _ in range(MAX_PUMPED):
+            if not system.poll(0):
+                break
         return False
 
     def resize(columns: int, lines: int) -> None:
