@@ -40,6 +40,8 @@ SERVER_MODULES = (
 IMAGE = """
 summary: usb-{role} with more modules
 extends: [usb-{role}]
+# The daemon's script is replaced, and drivers are loaded.
+read_only: false
 lock_kernel: false
 modules:
   available: [{modules}]
