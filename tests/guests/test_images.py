@@ -135,7 +135,7 @@ def test_a_locked_version_that_the_sources_dropped_is_named_with_what_they_have(
         for line in recorded[0].read_text().splitlines()
         if not line.startswith("image")
     ]
-    lines.insert(1, "image usb-server busybox-static python3-minimal")
+    lines.insert(1, f"image usb-server {' '.join(load_definition('usb-server').image.packages)}")
     lock.write_text("\n".join(dict.fromkeys(lines)) + "\n")
     with pytest.raises(HostError, match=r"no longer have busybox-static 0\.1 \(they have 1:") as caught:
         build_image("usb-server", lock=lock)

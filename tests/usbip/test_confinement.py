@@ -41,6 +41,7 @@ ACTIONS = {
     "write mine": lambda: write(folder + "/mine/a"),
     "rename mine": lambda: os.replace(folder + "/mine/a", folder + "/mine/b"),
     "remove mine": lambda: os.unlink(folder + "/mine/b"),
+    "own limits": lambda: open("/proc/self/limits").close(),
     "read etc": lambda: open("/etc/passwd").close(),
     "talk": lambda: ready[0].send(b"x"),
     "memory": lambda: mmap.mmap(-1, 4096).close(),
@@ -62,7 +63,7 @@ for name, action in ACTIONS.items():
     except OSError as error:
         print(name, errno.errorcode[error.errno], sep="|")
 """
-NEEDED = ("write mine", "rename mine", "remove mine", "read etc", "talk", "memory")
+NEEDED = ("write mine", "rename mine", "remove mine", "own limits", "read etc", "talk", "memory")
 FILES = ("write other", "read other")
 
 

@@ -312,9 +312,10 @@ def test_virtual_devices_are_real_to_the_kernel(lab: Lab) -> None:
     lab.wait_for("grep -q 'exported 90-4' /tmp/serve.log")
     lab.start(f"{KEEP} 127.0.0.1", "/tmp/keep.log")
     disk = attached_disk(lab)
-    assert lab.run(f"sha256sum </dev/{disk}") == lab.run("sha256sum </tmp/disk")
-    lab.run(f"dd if=/dev/urandom of=/dev/{disk} bs=64k count=32 oflag=direct 2>/dev/null; sync")
-    assert lab.run(f"sha256sum </dev/{disk}") == lab.run("sha256sum </tmp/disk")
+    before = lab.run("sha256sum </tmp/disk")
+    assert lab.run(f"sha256sum </dev/{disk}") == before
+    lab.run(f"dd if=/dev/urandom of=/dev/{disk} bs=64k count=32 oflag=direct && sync")
+    assert lab.run(f"sha256sum </dev/{disk}") == lab.run("sha256sum </tmp/disk") != before
     assert "Virtual keyboard" in lab.run("cat /proc/bus/input/devices")
     lab.wait_for("[ -c /dev/ttyACM0 ]")
     lab.run(

@@ -23,6 +23,8 @@ _CALLS = {
     "read": (63, 0),
     "write": (64, 1),
     "pread64": (67, 17),
+    "pwrite64": (68, 18),
+    "fsync": (82, 74),
     "lseek": (62, 8),
     "fstat": (80, 5),
     "newfstatat": (79, 262),
@@ -86,8 +88,9 @@ _CALLS = {
     "socket": (198, 41),
     "socketpair": (199, 53),
     "connect": (203, 42),
+    "sendmmsg": (269, 307),
 }
-CONNECT = ("socket", "socketpair", "connect")
+CONNECT = ("socket", "socketpair", "connect", "sendmmsg")
 """For daemons that call others."""
 # The place in _CALLS and AUDIT_ARCH_* (include/uapi/linux/audit.h), by uname's name of the machine.
 _MACHINES = {"aarch64": (0, 0xC00000B7), "x86_64": (1, 0xC000003E)}
