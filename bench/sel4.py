@@ -44,7 +44,7 @@ system: bench-sel4
 board: qemu
 microkit: {{config: {config}}}
 guests:
-  server: {{image: usb-server, memory: {memory} MiB, passthrough: [pcie@3f000000]}}
+  server: {{image: usb-server-tools, memory: {memory} MiB, passthrough: [pcie@3f000000]}}
 {clients}
 network:
   allow: [client -> server tcp/3240, client -> server tcp/{port}, client -> server icmp]

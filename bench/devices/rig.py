@@ -37,7 +37,15 @@ SERVER_MODULES = (
     *("dummy_hcd", "libcomposite", "usbtest", "usb_f_ss_lb", "usb_f_mass_storage", "usb_f_acm", "usb_f_ecm"),
     *("usb_f_ncm", "usb_f_hid", "usb_f_rndis", "usb_f_printer", "usb_f_uac2", "usb_f_uvc", "snd-usb-audio"),
 )
-IMAGE = "summary: usb-{role} with more modules\nextends: [usb-{role}]\nmodules:\n  available: [{modules}]\n"
+IMAGE = """
+summary: usb-{role} with more modules
+extends: [usb-{role}]
+# The daemon's script is replaced, and drivers are loaded.
+read_only: false
+lock_kernel: false
+modules:
+  available: [{modules}]
+"""
 DESCRIPTION = """
 system: bench-devices
 board: qemu

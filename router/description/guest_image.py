@@ -64,6 +64,10 @@ class ImageDefinition(_Strict):
     modules: ModuleLists = ModuleLists()
     python: PythonParts = PythonParts()
     boot_sizes: BootSizes | None = None
+    read_only: bool | None = None
+    """Whether the root cannot be written to once init runs; None: as the base says, and else not."""
+    lock_kernel: bool | None = None
+    """Whether the kernel takes no more code once all modules are loaded; None: as the base says, and else not."""
 
 
 class Definition(_Strict):
@@ -173,6 +177,8 @@ def _merge(base: ImageDefinition, top: ImageDefinition) -> ImageDefinition:
             available=_joined(base.modules.available, top.modules.available),
         ),
         boot_sizes=top.boot_sizes or base.boot_sizes,
+        read_only=base.read_only if top.read_only is None else top.read_only,
+        lock_kernel=base.lock_kernel if top.lock_kernel is None else top.lock_kernel,
         python=PythonParts(
             extra=_joined(base.python.extra, top.python.extra), exclude=_joined(base.python.exclude, top.python.exclude)
         ),

@@ -13,6 +13,7 @@ from router.description import guest_image
 from router.description.guest_image import SHIPPED, Definition, image_names, load_definition
 from router.guests.apt import Package
 from router.guests.cpio import FileSpec, character_device, directory, regular, symlink
+from router.guests.hardening import hardening_files
 from router.guests.kernel import Kernel, load_kernel
 from router.guests.layers import pack
 from router.guests.lock import default_lock, enforce_lock
@@ -169,6 +170,7 @@ def _build(
     userland = build_userland(definition, {p.name: debs[p.name] for p in resolution.userland}, packages.host_python)
     debian = {path: spec for path, spec in userland.files.items() if path not in userland.own}
     own = {**_skeleton(name), **{path: userland.files[path] for path in userland.own}}
+    own |= hardening_files(definition.image)
     layers = [debian, _module_files(kernel, modules), {**own, **_load_lists(definition, kernel, modules)}]
     size = sum(len(spec.data) for layer in layers for spec in layer.values())
     progress(f"{name}  compressing {size / 1e6:.1f} MB")

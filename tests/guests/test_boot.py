@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from router.errors import MachineError
-from router.guests import GuestImage, build_overlay
+from router.guests import GuestImage, build_image, build_overlay, extend_definitions
 from router.machines.agent import AgentChannel
+from tests.support.closed_guest import Ask, check_confined, check_kernel, check_root
 from tests.support.patience import PATIENCE, wait_until
 
 pytestmark = [pytest.mark.qemu, pytest.mark.packages]
@@ -148,11 +149,56 @@ def test_the_agent_runs_commands_while_the_console_stays_a_shell(server: Guest) 
     server.console.expect("42-on-console", PATIENCE)
 
 
-def test_no_class_driver_has_taken_the_disk_and_it_can_be_loaded_to_measure(server: Guest) -> None:
+def asking(guest: Guest) -> Ask:
+    def ask(command: str) -> tuple[int, str]:
+        code, output = guest.agent.run(f"{{ {command}; }} 2>&1", PATIENCE)
+        return code, output.decode()
+
+    return ask
+
+
+def wait_until_loaded(guest: Guest, what: str) -> None:
+    """Waits for what comes once all modules are loaded."""
+    command = f"for i in $(seq 300); do {what} && exit 0; sleep 0.2; done; exit 1"
+    assert guest.agent.run(command, 2 * PATIENCE)[0] == 0
+
+
+LOCKED = "grep -q 1 /proc/sys/kernel/modules_disabled"
+
+
+def test_the_servers_root_and_kernel_are_closed_and_its_daemon_is_confined(server: Guest) -> None:
+    server.console.expect("exported")
+    wait_until_loaded(server, LOCKED)
+    check_root(asking(server), read_only=True)
+    check_kernel(asking(server), locked=True)
+    check_confined(asking(server), "serve")
+    assert asking(server)("cat /sys/kernel/security/lockdown") == (0, "none [integrity] confidentiality\n")
+
+
+def test_the_confined_daemon_of_a_closed_root_writes_its_policy(server: Guest) -> None:
+    server.console.expect("exported")
+    ask = asking(server)
+    disk = ask("router-usbip status | sed -n 's/ .*//p' | head -n 1")[1].strip()
+    assert ask(f"router-usbip grant 10.77.0.9 {disk}")[0] == 0
+    assert ask("grep -c 'allow 10.77.0.9' /etc/router/usb-policy") == (0, "1\n")
+    assert ask(f"router-usbip revoke 10.77.0.9 {disk}")[0] == 0
+
+
+def test_no_class_driver_has_taken_the_disk(server: Guest) -> None:
     code, loaded = server.agent.run("lsmod", PATIENCE)
     assert code == 0
     assert b"usb_storage" not in loaded
-    assert server.agent.run("modprobe usb-storage && lsmod | grep -c '^usb_storage'", PATIENCE) == (0, b"1\n")
+
+
+def test_a_class_driver_can_be_loaded_to_measure_in_the_image_for_that(
+    guest_image: Callable[[str], GuestImage], tmp_path: Path
+) -> None:
+    files = {"etc/router/guest.conf": config("server"), "etc/router/usb-policy": b""}
+    with running(guest_image("usb-server-tools"), files, tmp_path, []) as guest:
+        guest.console.expect("usbipd listening")
+        check_root(asking(guest), read_only=True)
+        load = "modprobe usb-storage && lsmod | grep -c '^usb_storage'"
+        assert guest.agent.run(load, PATIENCE) == (0, b"1\n")
 
 
 def test_the_daemon_comes_back_when_it_dies(server: Guest) -> None:
@@ -196,9 +242,40 @@ def test_the_client_comes_up_and_keeps_looking_for_its_server(
         assert b"vhci_hcd" in modules
         assert b"sd_mod" in modules
         assert guest.agent.run("ls /sys/devices/platform/vhci_hcd.0/attach", PATIENCE)[0] == 0
+        check_root(asking(guest), read_only=False)
+        check_kernel(asking(guest), locked=False)
+        check_confined(asking(guest), "keep-attached")
         assert guest.agent.run("mount -t vfat none /mnt; grep -c vfat /proc/filesystems", PATIENCE)[1].endswith(
             b"\n1\n"
         )
+
+
+CLOSED_CLIENT = """
+summary: a client that is as closed as a server
+extends: [usb-client]
+read_only: true
+lock_kernel: true
+trees: [own]
+"""
+
+
+def test_a_clients_image_can_ask_for_the_same_and_keeps_its_files_where_memory_is_mounted(
+    guest_image: Callable[[str], GuestImage], tmp_path: Path
+) -> None:
+    guest_image("usb-client")
+    folder = extend_definitions(tmp_path / "definitions", {"closed-client": CLOSED_CLIENT})
+    note = folder / "own/root/notes/note"
+    note.parent.mkdir(parents=True)
+    note.write_text("kept\n")
+    files = {"etc/router/guest.conf": config("client"), "etc/router/usb-attach": b"server 10.77.0.2\n"}
+    with running(build_image("closed-client", folder=folder), files, tmp_path, []) as guest:
+        assert guest.agent.hello(BOOT_SECONDS) == "client"
+        wait_until_loaded(guest, LOCKED)
+        ask = asking(guest)
+        check_root(ask, read_only=True)
+        check_kernel(ask, locked=True)
+        check_confined(ask, "keep-attached")
+        assert ask("cat /root/notes/note; echo name >/etc/resolv.conf; cat /etc/resolv.conf") == (0, "kept\nname\n")
 
 
 def test_without_virtio_consoles_the_shell_is_on_the_kernels_console(

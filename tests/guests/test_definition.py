@@ -39,9 +39,18 @@ def test_what_an_image_extends_comes_first() -> None:
 
 
 def test_class_drivers_never_load_of_themselves_in_the_server() -> None:
-    lists = load_definition("usb-server").image.modules
+    lists = load_definition("usb-server-tools").image.modules
     assert "usb-storage" in lists.available
     assert not {"usb-storage", "uas", "usbhid"} & {*lists.boot, *lists.late}
+
+
+def test_the_servers_root_and_kernel_are_closed_and_a_clients_are_open() -> None:
+    server, tools, client = (load_definition(f"usb-{name}").image for name in ("server", "server-tools", "client"))
+    assert (server.read_only, server.lock_kernel) == (True, True)
+    # It inherits one and overrides the other: class drivers are loaded to measure.
+    assert (tools.read_only, tools.lock_kernel) == (True, False)
+    assert not client.read_only
+    assert not client.lock_kernel
 
 
 def test_an_unknown_image_is_an_error_with_the_nearest_name() -> None:

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from bench.sel4 import processes, processor_seconds
+from tests.support.closed_guest import check_confined, check_root
 from tests.support.end_to_end import BOOT, LISTENS, Booted, MiB
 from tests.support.patience import PATIENCE
 
@@ -34,6 +35,12 @@ def test_the_keyboard_is_the_clients_and_the_mouse_is_not(on_sel4: Booted) -> No
     assert [e.detail for e in on_sel4.system.timeline.seen("client", "attached") if "1-2" in e.detail][:1] == [
         "1-2 port 5"
     ]
+
+
+def test_the_daemons_are_confined_and_the_servers_root_is_read_only(on_sel4: Booted) -> None:
+    check_confined(on_sel4.asking("server"), "serve")
+    check_confined(on_sel4.asking("client"), "keep-attached")
+    check_root(on_sel4.asking("server"), read_only=True)
 
 
 def test_a_guest_without_grants_sees_no_device(on_sel4: Booted) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,6 +155,15 @@ class Booted:
         text = output.decode(errors="replace")
         assert code == 0, f"{guest}: {command}: exit code {code}: {text}"
         return text
+
+    def asking(self, guest: str) -> Callable[[str], tuple[int, str]]:
+        """What runs commands in a guest: exit code and output of each."""
+
+        def ask(command: str) -> tuple[int, str]:
+            code, output = self.system.execute(guest, f"{{ {command}; }} 2>&1", 3 * PATIENCE)
+            return code, output.decode(errors="replace")
+
+        return ask
 
     def fails(self, guest: str, command: str, timeout: float = 3 * PATIENCE) -> str:
         """The output of a command that must fail in a guest."""

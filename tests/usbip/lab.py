@@ -26,6 +26,7 @@ PROGRAM = "router-usbip"
 IMAGE = """\
 summary: both halves of USB/IP in one guest
 extends: [usb-server-tools, usb-client-tools]
+read_only: false
 modules:
   available:
     [dummy_hcd, libcomposite, usb_f_mass_storage, usb_f_acm, usbtest, usbmon, ext4, crc32c_generic, vsock_loopback]

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("router.guests")
 
+from tests.support.closed_guest import check_confined
 from tests.usbip.lab import QEMU, Lab
 
 pytestmark = [
@@ -20,6 +21,8 @@ pytestmark = [
     pytest.mark.skipif(shutil.which(QEMU) is None, reason=f"{QEMU} is not installed"),
 ]
 
+# As the guests' own scripts start them.
+SERVE, KEEP = "exec router-usbip serve --confine usbip", "exec router-usbip keep-attached --confine usbip"
 DISK, KEYBOARD = "2-1", "1-2"
 SIZE = 32 << 20
 SOON, STARTED = 3.0, 1.5
@@ -63,7 +66,7 @@ def clean(lab: Lab) -> Iterator[None]:
 def serve(lab: Lab) -> int:
     """Our server with everything granted, its process id; all is given back afterwards."""
     lab.run("echo 'allow any all' >/tmp/policy")
-    process = lab.start("exec router-usbip serve --policy /tmp/policy --listen 127.0.0.1 --release", "/tmp/serve.log")
+    process = lab.start(f"{SERVE} --policy /tmp/policy --listen 127.0.0.1 --release", "/tmp/serve.log")
     lab.wait_for(f"grep -q 'exported {DISK}' /tmp/serve.log && grep -q 'exported {KEYBOARD}' /tmp/serve.log")
     return process
 
@@ -116,14 +119,14 @@ def test_our_client_lists_attaches_and_reads_from_debians_server(lab: Lab) -> No
     assert checksum(lab) == source(lab)
     lab.run("router-usbip detach -p 17")
     lab.wait_for("! [ -e /sys/block/sda ]")
-    lab.start("exec router-usbip keep-attached 127.0.0.1", "/tmp/keep.log")
+    lab.start(f"{KEEP} 127.0.0.1", "/tmp/keep.log")
     attached_disk(lab)
     assert "has no watch" in lab.run("cat /tmp/keep.log")
 
 
 def test_our_client_follows_our_server_through_hot_plug_and_replug(lab: Lab, serve: int) -> None:
     lab.run(f"echo 'allow any path {KEYBOARD} port 5' >/tmp/policy; kill -HUP {serve}")
-    lab.start("exec router-usbip keep-attached 127.0.0.1", "/tmp/keep.log")
+    lab.start(f"{KEEP} 127.0.0.1", "/tmp/keep.log")
     lab.wait_for(f"grep -q 'attached {KEYBOARD} port 5' /tmp/keep.log")
     took: list[float] = []
     while len(took) < 5 and min(took, default=SOON) >= SOON:  # what else this computer does only adds to it
@@ -142,12 +145,12 @@ def test_our_client_follows_our_server_through_hot_plug_and_replug(lab: Lab, ser
 
 def test_a_killed_server_takes_nothing_from_its_clients(lab: Lab) -> None:
     lab.run("echo 'allow any all' >/tmp/policy")
-    server = lab.start("exec router-usbip serve --policy /tmp/policy --listen 127.0.0.1", "/tmp/serve.log")
-    lab.start("exec router-usbip keep-attached 127.0.0.1", "/tmp/keep.log")
+    server = lab.start(f"{SERVE} --policy /tmp/policy --listen 127.0.0.1", "/tmp/serve.log")
+    lab.start(f"{KEEP} 127.0.0.1", "/tmp/keep.log")
     attached_disk(lab)
     lab.run(f"kill -9 {server}")
     assert checksum(lab) == source(lab)
-    lab.start("exec router-usbip serve --policy /tmp/policy --listen 127.0.0.1 --release", "/tmp/serve.log")
+    lab.start(f"{SERVE} --policy /tmp/policy --listen 127.0.0.1 --release", "/tmp/serve.log")
     lab.wait_for("grep -q listening /tmp/serve.log")
     lab.run("sleep 3")
     assert checksum(lab) == source(lab)
@@ -155,13 +158,43 @@ def test_a_killed_server_takes_nothing_from_its_clients(lab: Lab) -> None:
 
 
 def test_a_client_that_died_finds_its_device_free_at_once(lab: Lab, serve: int) -> None:
-    keeper = lab.start("exec router-usbip keep-attached 127.0.0.1", "/tmp/keep.log")
+    keeper = lab.start(f"{KEEP} 127.0.0.1", "/tmp/keep.log")
     attached_disk(lab)
     lab.run(f"kill {keeper}")
     detach_all(lab)
-    lab.start("exec router-usbip keep-attached 127.0.0.1", "/tmp/keep.log")
+    lab.start(f"{KEEP} 127.0.0.1", "/tmp/keep.log")
     attached_disk(lab)
     assert checksum(lab) == source(lab)
+
+
+@pytest.mark.parametrize("engine", ["kernel", "usbfs"])
+def test_both_daemons_keep_one_capability_and_can_get_no_other(lab: Lab, engine: str) -> None:
+    lab.run("echo 'allow any all' >/tmp/policy")
+    server = lab.start(f"{SERVE} --engine {engine} --policy /tmp/policy --listen 127.0.0.1 --release", "/tmp/serve.log")
+    lab.wait_for(f"grep -q 'exported {DISK}' /tmp/serve.log")
+    keeper = lab.start(f"{KEEP} 127.0.0.1", "/tmp/keep.log")
+    lab.wait_for(f"grep -q 'attached {DISK}' /tmp/keep.log")
+    check_confined(lab.code, "serve")
+    check_confined(lab.code, "keep-attached")
+    for process in (server, keeper):
+        limits = lab.run(f"cat /proc/{process}/limits").splitlines()
+        assert [line.split()[-3:-1] for line in limits if "core" in line or "Max processes" in line] == [["0", "0"]] * 2
+    # This kernel has all that can be asked for.
+    assert "not confined" not in lab.run("cat /tmp/serve.log /tmp/keep.log")
+
+
+def test_a_confined_server_ends_for_a_controller_that_comes_later_and_the_next_one_has_it(lab: Lab, serve: int) -> None:
+    controller = lab.run("basename $(dirname $(realpath /sys/bus/usb/devices/usb1))").strip()
+    driver = "/sys/bus/pci/drivers/xhci_hcd"
+    lab.run(f"echo {controller} >{driver}/unbind")
+    lab.wait_for(f"grep -q 'withdrawn {DISK}' /tmp/serve.log")
+    lab.run(f"kill -0 {serve}; echo {controller} >{driver}/bind")
+    lab.wait_for(f"! kill -0 {serve}")
+    assert "another USB controller is there" in lab.run("cat /tmp/serve.log")
+    lab.start(f"{SERVE} --policy /tmp/policy --listen 127.0.0.1 --release", "/tmp/serve.log")
+    lab.wait_for(f"grep -q 'exported {DISK}' /tmp/serve.log && grep -q 'exported {KEYBOARD}' /tmp/serve.log")
+    lab.run(f"usbip attach -r 127.0.0.1 -b {DISK}")
+    assert checksum(lab, attached_disk(lab)) == source(lab)
 
 
 def test_the_daemon_is_up_soon_and_small(lab: Lab) -> None:
@@ -170,7 +203,7 @@ def test_the_daemon_is_up_soon_and_small(lab: Lab) -> None:
     while len(took) < 8 and min(took, default=STARTED) >= STARTED:  # what else this computer does only adds to it
         lab.stop_all()
         began = time.monotonic()
-        process = lab.start("exec router-usbip serve --policy /tmp/policy --listen 127.0.0.1", "/tmp/serve.log")
+        process = lab.start(f"{SERVE} --policy /tmp/policy --listen 127.0.0.1", "/tmp/serve.log")
         lab.wait_for("grep -q listening /tmp/serve.log")
         took.append(time.monotonic() - began)
         memory = int(lab.run(f"sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\) kB/\\1/p' /proc/{process}/status"))
@@ -181,8 +214,7 @@ def test_the_daemon_is_up_soon_and_small(lab: Lab) -> None:
 def test_usbfs_serves_a_disk_and_a_keyboard_without_usbip_host(lab: Lab) -> None:
     lab.run("echo 'allow any all' >/tmp/policy")
     lab.start(
-        "exec router-usbip serve --engine usbfs --stats --pcap /tmp/capture --policy /tmp/policy --listen 127.0.0.1 "
-        "--release",
+        f"{SERVE} --engine usbfs --stats --pcap /tmp/capture --policy /tmp/policy --listen 127.0.0.1 --release",
         "/tmp/serve.log",
     )
     lab.wait_for(f"grep -q 'exported {DISK}' /tmp/serve.log")
@@ -215,10 +247,8 @@ def test_usbfs_serves_a_disk_and_a_keyboard_without_usbip_host(lab: Lab) -> None
 
 def test_usbfs_follows_unplug_and_replug_and_a_lost_client(lab: Lab) -> None:
     lab.run("echo 'allow any path 1-2 port 4' >/tmp/policy")
-    lab.start(
-        "exec router-usbip serve --engine usbfs --policy /tmp/policy --listen 127.0.0.1 --release", "/tmp/serve.log"
-    )
-    keeper = lab.start("exec router-usbip keep-attached 127.0.0.1", "/tmp/keep.log")
+    lab.start(f"{SERVE} --engine usbfs --policy /tmp/policy --listen 127.0.0.1 --release", "/tmp/serve.log")
+    keeper = lab.start(f"{KEEP} 127.0.0.1", "/tmp/keep.log")
     lab.wait_for("grep -q vhci_hcd /proc/bus/input/devices")
     lab.qmp("device_del", id="keys")
     lab.wait_for("grep -q 'detached 1-2 port 4' /tmp/keep.log")
@@ -228,13 +258,13 @@ def test_usbfs_follows_unplug_and_replug_and_a_lost_client(lab: Lab) -> None:
     lab.wait_for("grep -q vhci_hcd /proc/bus/input/devices")
     lab.run(f"kill {keeper}")
     detach_all(lab)
-    lab.start("exec router-usbip keep-attached 127.0.0.1", "/tmp/keep.log")
+    lab.start(f"{KEEP} 127.0.0.1", "/tmp/keep.log")
     lab.wait_for("grep -q 'attached 1-2 port 4' /tmp/keep.log && grep -q vhci_hcd /proc/bus/input/devices")
     assert "Traceback" not in lab.run("cat /tmp/serve.log")
 
 
 def test_through_the_judging_relay_a_real_kernel_works_as_ever(lab: Lab, serve: int) -> None:
-    lab.start("exec router-usbip keep-attached --validate 127.0.0.1", "/tmp/keep.log")
+    lab.start(f"{KEEP} --validate 127.0.0.1", "/tmp/keep.log")
     disk = attached_disk(lab)
     assert checksum(lab, disk) == source(lab)
     lab.wait_for("grep -q vhci_hcd /proc/bus/input/devices")
@@ -252,10 +282,10 @@ def test_a_gadget_of_the_kernel_is_a_serial_line_over_usbip(lab: Lab) -> None:
     lab.run("echo 'allow any device 1209:0abc' >/tmp/policy")
     for engine in ("kernel", "usbfs"):
         process = lab.start(
-            f"exec router-usbip serve --engine {engine} --policy /tmp/policy --listen 127.0.0.1 --release",
+            f"{SERVE} --engine {engine} --policy /tmp/policy --listen 127.0.0.1 --release",
             "/tmp/serve.log",
         )
-        keeper = lab.start("exec router-usbip keep-attached 127.0.0.1", "/tmp/keep.log")
+        keeper = lab.start(f"{KEEP} 127.0.0.1", "/tmp/keep.log")
         lab.wait_for("ls -l /sys/class/tty | grep -q vhci_hcd.*ttyACM")
         tty = lab.run("ls -l /sys/class/tty | sed -n 's/.*vhci_hcd.*\\(ttyACM.\\)$/\\1/p'").strip()
         lab.run(f"stty -F /dev/{tty} raw -echo; stty -F /dev/ttyGS0 raw -echo")
@@ -275,16 +305,17 @@ def test_a_gadget_of_the_kernel_is_a_serial_line_over_usbip(lab: Lab) -> None:
 def test_virtual_devices_are_real_to_the_kernel(lab: Lab) -> None:
     lab.run("echo 'allow any all' >/tmp/policy; dd if=/dev/urandom of=/tmp/disk bs=1M count=8 2>/dev/null")
     lab.start(
-        "exec router-usbip serve --policy /tmp/policy --listen 127.0.0.1 --engine none --virtual disk:/tmp/disk "
+        f"{SERVE} --policy /tmp/policy --listen 127.0.0.1 --engine none --virtual disk:/tmp/disk "
         "--virtual keyboard:Hello --virtual serial --virtual audio",
         "/tmp/serve.log",
     )
     lab.wait_for("grep -q 'exported 90-4' /tmp/serve.log")
-    lab.start("exec router-usbip keep-attached 127.0.0.1", "/tmp/keep.log")
+    lab.start(f"{KEEP} 127.0.0.1", "/tmp/keep.log")
     disk = attached_disk(lab)
-    assert lab.run(f"sha256sum </dev/{disk}") == lab.run("sha256sum </tmp/disk")
-    lab.run(f"dd if=/dev/urandom of=/dev/{disk} bs=64k count=32 oflag=direct 2>/dev/null; sync")
-    assert lab.run(f"sha256sum </dev/{disk}") == lab.run("sha256sum </tmp/disk")
+    before = lab.run("sha256sum </tmp/disk")
+    assert lab.run(f"sha256sum </dev/{disk}") == before
+    lab.run(f"dd if=/dev/urandom of=/dev/{disk} bs=64k count=32 oflag=direct && sync")
+    assert lab.run(f"sha256sum </dev/{disk}") == lab.run("sha256sum </tmp/disk") != before
     assert "Virtual keyboard" in lab.run("cat /proc/bus/input/devices")
     lab.wait_for("[ -c /dev/ttyACM0 ]")
     lab.run(

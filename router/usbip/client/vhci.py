@@ -82,6 +82,11 @@ class Vhci:
         if not self.sysfs.exists(CONTROLLER):
             raise HostError("the kernel module vhci-hcd is not loaded", "run: modprobe vhci-hcd")
 
+    def folders(self) -> list[str]:
+        """Where the controllers' attributes and devices are, one folder for each controller."""
+        above, _, _ = CONTROLLER.rpartition("/")
+        return [self.sysfs.path(f"{above}/{name}") for name in self.sysfs.names(above) if name.startswith("vhci_hcd.")]
+
     def ports(self) -> list[Port]:
         """All ports of all controllers. HostError if the status cannot be understood."""
         files = sorted(

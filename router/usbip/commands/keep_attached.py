@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from router.errors import DescriptionError, HostError
@@ -29,6 +30,7 @@ Attaches whatever SERVER grants to this machine, and attaches it again when serv
   --validate        judge all that SERVER returns before the kernel sees it, for a server that is not trusted
   --fit             leave one virtual controller of --ports and --usb: this machine's are all for this program
   --detach          on the way out, detach what was attached
+  --confine USER    run as USER, with nothing that keeping devices attached does not need
 
 Ends on SIGTERM and SIGINT.
 """
@@ -85,6 +87,16 @@ def fit_controllers(vhci: Vhci, keeper: KeepAttached) -> None:
         log(error.message)
 
 
+def confine_keeper(vhci: Vhci, user: str) -> None:
+    """Keeps the virtual controllers, their devices and the notes of what is attached. May raise HostError."""
+    from router.usbip.confinement import Needs, confine
+    from router.usbip.confinement.seccomp import CONNECT
+
+    os.makedirs(vhci.state_dir, mode=0o700, exist_ok=True)
+    for missing in confine(Needs(user, [vhci.state_dir, *vhci.folders()], CONNECT)):
+        log(missing)
+
+
 def run(_: str, argv: list[str]) -> int:
     options = Options(
         argv,
@@ -98,6 +110,7 @@ def run(_: str, argv: list[str]) -> int:
             "-t": "tcp-port",
             "--sysfs": "sysfs",
             "--state": "state",
+            "--confine": "confine",
         },
         {"--detach": "detach", "--validate": "validate", "--fit": "fit"},
     )
@@ -137,9 +150,16 @@ def run(_: str, argv: list[str]) -> int:
         follow_disks(loop, sysfs, options.number("max-sectors", MAX_SECTORS))
         loop.on_signal(signal.SIGTERM, loop.stop)
         loop.on_signal(signal.SIGINT, loop.stop)
-        keeper.start()
-        if "fit" in options.flags:
-            fit_controllers(vhci, keeper)
+        if "confine" in options.all:
+            if "fit" in options.flags:
+                fit_controllers(vhci, keeper)
+            # Before anything that the server says is looked at.
+            confine_keeper(vhci, options.get("confine"))
+            keeper.start()
+        else:
+            keeper.start()
+            if "fit" in options.flags:
+                fit_controllers(vhci, keeper)
         loop.run()
     finally:
         keeper.close(detach="detach" in options.flags)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from router.usbip.engines.target import Tap
     from router.usbip.protocol.device import Device
     from router.usbip.server.capture import Capture
+    from router.usbip.server.confined import Confined
     from router.usbip.server.control import Control
     from router.usbip.server.server import Engine
     from router.usbip.server.statistics import Statistics
@@ -40,6 +41,8 @@ Exports the devices that the policy grants, each to the clients it names, and fo
   --stats           count transfers, bytes and latencies for `usbip stats` (engines usbfs and virtual)
   --control PATH    control socket for `usbip status` and others, /run/router-usbip.sock by default; "" for none
   --release         on the way out, end all sessions and give the devices back to their drivers
+  --confine USER    run as USER, with nothing that serving does not need; ends, to be started again, when another USB
+                    controller comes
 
 Ends on SIGTERM and SIGINT. Without --release the kernel goes on serving what has been handed out.
 """
@@ -61,6 +64,7 @@ def run(_: str, argv: list[str]) -> int:
             "--virtual": "virtual",
             "--pcap": "pcap",
             "--control": "control",
+            "--confine": "confine",
         },
         {"--release": "release", "--log-pdu": "log-pdu", "--stats": "stats"},
     )
@@ -75,6 +79,7 @@ def run(_: str, argv: list[str]) -> int:
     engines: list[Engine] = []
     control: Control | None = None
     server = Server(loop, engines, policy)
+    confined = make_confined(loop, options)
     try:
         make_engines(loop, options, observers, engines)
         # Before the milestone that says that the daemon listens: its reader may send a signal at once.
@@ -86,10 +91,16 @@ def run(_: str, argv: list[str]) -> int:
             if address.kind == "tcp" and not address.port:
                 address.port = sock.getsockname()[1]
             milestone(f"listening {address}")
-        follow_devices(loop, server)
-        server.rescan()
-        # What is not needed to serve comes once the devices are out.
-        control = start_control(loop, server, options, file, observers)
+        follow_devices(loop, server, confined)
+        if confined:
+            # Root makes the control socket, and no device is looked at before the confinement.
+            control = start_control(loop, server, options, file, observers)
+            confined.enter(options.get("confine"), options.get("engine", "kernel"), file)
+            server.rescan()
+        else:
+            server.rescan()
+            # What is not needed to serve comes once the devices are out.
+            control = start_control(loop, server, options, file, observers)
         loop.run()
     finally:
         if control:
@@ -171,6 +182,15 @@ def make_engines(loop: event_loop.Loop, options: Options, observers: Observers, 
             virtual.plug(make_device(text))
 
 
+def make_confined(loop: event_loop.Loop, options: Options) -> Confined | None:
+    """The server's confinement, if the options ask for one."""
+    if "confine" not in options.all:
+        return None
+    from router.usbip.server.confined import Confined
+
+    return Confined(loop, Sysfs(options.get("sysfs", "/sys")))
+
+
 def start_control(
     loop: event_loop.Loop, server: Server, options: Options, file: str, observers: Observers
 ) -> Control | None:
@@ -198,7 +218,7 @@ def reload(server: Server, file: str) -> None:
         log(f"{error}; the policy stays as it was")
 
 
-def follow_devices(loop: event_loop.Loop, server: Server) -> Uevents | None:
+def follow_devices(loop: event_loop.Loop, server: Server, confined: Confined | None) -> Uevents | None:
     """Rescans on the kernel's hot-plug messages, or every 2 s where there are none."""
     try:
         uevents = Uevents()
@@ -206,6 +226,8 @@ def follow_devices(loop: event_loop.Loop, server: Server) -> Uevents | None:
         log(f"no kernel uevents ({error.strerror}): looking for devices every {SCAN_INTERVAL_S:g} s")
 
         def again() -> None:
+            if confined:
+                confined.look()
             server.rescan()
             loop.call_later(SCAN_INTERVAL_S, again)
 
@@ -215,6 +237,8 @@ def follow_devices(loop: event_loop.Loop, server: Server) -> Uevents | None:
     def heard(_: int) -> None:
         messages = uevents.read()
         if messages is None or any(message.get("DEVTYPE") == "usb_device" for message in messages):
+            if confined:
+                confined.look()
             server.rescan_soon()
 
     loop.watch(uevents.fileno(), event_loop.IN, heard)

@@ -27,7 +27,8 @@ def _read(file: str) -> str:
 
 
 def _write(file: str, text: str) -> None:
-    """Writes the new policy aside and puts it into its place."""
+    """Writes the new policy aside and puts it into its place; where a link leads, not instead of the link."""
+    file = os.path.realpath(file)
     try:
         with open(f"{file}.new", "w", encoding="utf-8") as policy:
             policy.write(text)

@@ -118,7 +118,8 @@ class Control:
         self._listener.close()
         try:
             os.unlink(self._path)
-        except FileNotFoundError:
+        except OSError:
+            # It is gone, or a confined server may not remove it: the next one replaces a socket without a listener.
             return
 
     def _accept(self, _: int) -> None:
