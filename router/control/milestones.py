@@ -24,6 +24,7 @@ class Milestone:
 GUEST = (
     Milestone("kernel", r"Linux version (\S+)", "kernel {0} up"),
     Milestone("userspace", r"router: guest \S+: userspace up", "user space up"),
+    Milestone("unset", r"router: guest \S+: came up without its settings", "came up without its settings"),
     Milestone("network", r"router: guest \S+: network up (.*)", "network up {0}"),
     Milestone("listening", r"router: guest \S+: usbipd listening ?(.*)", "daemon listening {0}"),
     Milestone("exported", r"router: guest \S+: exported (.+)", "device exported: {0}"),
@@ -54,7 +55,7 @@ SYSTEM_FAILURE = (
     r"|^halting\.\.\."
 )
 """What the loader, the kernel or Microkit's monitor prints of a fault."""
-LINUX_FAILURE = r"Kernel panic - not syncing|Unable to mount root fs"
+LINUX_FAILURE = r"Kernel panic - not syncing|Unable to mount root fs|router: guest \S+: came up without its settings"
 BOOT_LOADER_FAILURE = r"Synchronous Abort|Please RESET the board|### ERROR ### Please RESET"
 """U-Boot stopped, and only a reset helps."""
 BOOT_FAILURES = (SYSTEM_FAILURE, LINUX_FAILURE, BOOT_LOADER_FAILURE)

@@ -21,6 +21,7 @@ from router.deploy.job import Job
 from router.deploy.state import place_name, state_folder
 from router.errors import DescriptionError, MachineError
 from router.lab.lock import BoardLock
+from router.machines.clock import clock_command
 from router.machines.live import LiveGuest, LiveSystem
 
 GREETING_TIMEOUT_S = 3.0
@@ -133,11 +134,23 @@ class BoardSystem(LiveSystem[LiveGuest]):
         with running.turn, contextlib.suppress(MachineError):
             running.agent.hello(BOOT_TIMEOUT_S)
             self.timeline.add(guest, "userspace", "", "answers")
+            self._clocks.guest_is_up(guest)
 
     def _check_alive(self) -> None:
         if self._bridge.error is not None:
             raise self._bridge.error
         self._check_fault()
+
+
+def set_clocks(facts: SystemFacts, line: SerialPort, logs: Path) -> int:
+    """Set the clocks of the guests that answer on the line of a board that has just booted; how many that were."""
+    count = 0
+    with BoardSystem(facts, line, logs) as system:
+        for guest in facts.names:
+            with contextlib.suppress(MachineError):
+                code, _ = system.execute(guest, clock_command(time.time()), GREETING_TIMEOUT_S)
+                count += code == 0
+    return count
 
 
 def hold(job: Job, ready: Callable[[], None]) -> None:

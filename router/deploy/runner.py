@@ -18,6 +18,7 @@ from router.deploy import script, state
 from router.deploy.advice import explain
 from router.deploy.boot import Watcher
 from router.deploy.events import Reporter, stoppable
+from router.deploy.holder import set_clocks
 from router.deploy.job import Job
 from router.deploy.plan import Payload, verify_file
 from router.deploy.tftp.server import TftpEvent, TftpServer
@@ -294,6 +295,10 @@ def _watch(job: Job, uboot: UBoot, line: SerialPort, reporter: Reporter) -> None
             reporter.say("warning", text="the plan names no milestone: started, but not known to be up")
         seen = Watcher(plan, reporter, returned).follow(line)
         said.append(f"{len(seen)} milestones")
+    if plan.facts is not None and plan.milestones:
+        with reporter.step("clock") as said:
+            count = set_clocks(plan.facts, line, state.state_folder(job.board.name) / "logs")
+            said.append(f"set in {count} of {len(plan.facts.names)} guests")
 
 
 def _check_files(job: Job) -> None:

@@ -27,12 +27,13 @@ class ModuleLists(_Strict):
     """Kernel modules by when they load. Dependencies of each list are added.
 
     boot: in this order, before the guest's program starts; late: in the background, once it runs;
-    available: not loaded automatically, but modprobe finds them.
+    available: not loaded automatically, but modprobe finds them; optional: the same, if the kernel has them.
     """
 
     boot: tuple[str, ...] = ()
     late: tuple[str, ...] = ()
     available: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
 
 class PythonParts(_Strict):
@@ -86,7 +87,7 @@ class Definition(_Strict):
                     yield str(path.relative_to(self.folder / tree)), path
 
     def modules(self) -> list[str]:
-        """Every module that the image carries by name."""
+        """Every module that the image carries by name, without the optional ones."""
         lists = self.image.modules
         return [*lists.boot, *lists.late, *lists.available]
 
@@ -175,6 +176,7 @@ def _merge(base: ImageDefinition, top: ImageDefinition) -> ImageDefinition:
             boot=_joined(base.modules.boot, top.modules.boot),
             late=_joined(base.modules.late, top.modules.late),
             available=_joined(base.modules.available, top.modules.available),
+            optional=_joined(base.modules.optional, top.modules.optional),
         ),
         boot_sizes=top.boot_sizes or base.boot_sizes,
         read_only=base.read_only if top.read_only is None else top.read_only,

@@ -16,12 +16,16 @@ from router.errors import HostError
 
 @dataclass(frozen=True)
 class PackageFile:
-    """A file of a package: `path` relative to the root, without `./`; `link` is a symbolic or hard link's target."""
+    """A file of a package: `path` relative to the root, without `./`; `link` is a symbolic or hard link's target.
+
+    date: seconds since 1970, from the package's own archive.
+    """
 
     path: str
     mode: int
     data: bytes
     link: str | None = None
+    date: int = 0
 
 
 def members(deb: Path, wanted: Callable[[str], bool] = lambda path: True) -> Iterator[PackageFile]:
@@ -39,7 +43,7 @@ def members(deb: Path, wanted: Callable[[str], bool] = lambda path: True) -> Ite
                     if item.isreg():
                         content = archive.extractfile(item)
                         assert content is not None
-                        yield PackageFile(path, item.mode, content.read())
+                        yield PackageFile(path, item.mode, content.read(), date=int(item.mtime))
                     elif item.issym():
                         yield PackageFile(path, item.mode, b"", item.linkname)
                     elif item.islnk():

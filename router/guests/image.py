@@ -17,12 +17,12 @@ from router.guests.hardening import hardening_files
 from router.guests.kernel import Kernel, load_kernel
 from router.guests.layers import pack
 from router.guests.lock import default_lock, enforce_lock
-from router.guests.modules import Module, ModuleSet, modules_alias, modules_dep, resolve
+from router.guests.modules import Module, ModuleSet, modules_alias, modules_dep, modules_softdep, resolve
 from router.guests.python import program_sources
 from router.guests.resolution import Packages, Resolution
 from router.guests.sbom import spdx_document
 from router.guests.sources import Source, machine_sources
-from router.guests.userland import Userland, build_userland
+from router.guests.userland import Userland, build_userland, shadowed_programs
 
 _FORMAT = 1
 Progress = Callable[[str], None]
@@ -148,7 +148,8 @@ def _read(root: Path) -> GuestImage | None:
 def _load_kernel(packages: Packages, resolution: Resolution, cache: Path, folder: Path) -> Kernel:
     debs = packages.fetch(resolution.kernel)
     # All image types share a kernel: with every type's modules at once the package is read once.
-    wanted = [module for name in image_names(folder) for module in load_definition(name, folder).modules()]
+    definitions = [load_definition(name, folder) for name in image_names(folder)]
+    wanted = [module for each in definitions for module in [*each.modules(), *each.image.modules.optional]]
     return load_kernel(list(debs.values()), cache, wanted)
 
 
@@ -165,11 +166,14 @@ def _build(
         kernel.builtin,
         kernel.module,
         str(definition.sources[-1]),
+        kernel.aliases,
+        definition.image.modules.optional,
     )
     progress(f"{name}  unpacking {len(resolution.userland)} packages")
     userland = build_userland(definition, {p.name: debs[p.name] for p in resolution.userland}, packages.host_python)
     debian = {path: spec for path, spec in userland.files.items() if path not in userland.own}
-    own = {**_skeleton(name), **{path: userland.files[path] for path in userland.own}}
+    own = {**_skeleton(name, max(kernel.date, userland.date)), **{path: userland.files[path] for path in userland.own}}
+    own["usr/lib/router/programs"] = regular(shadowed_programs(userland.files).encode())
     own |= hardening_files(definition.image)
     layers = [debian, _module_files(kernel, modules), {**own, **_load_lists(definition, kernel, modules)}]
     size = sum(len(spec.data) for layer in layers for spec in layer.values())
@@ -208,17 +212,24 @@ def _build(
     return image
 
 
-def _skeleton(name: str) -> dict[str, FileSpec]:
-    """Folders to mount on, and the device nodes that init needs before devtmpfs is there."""
+def _skeleton(name: str, date: int) -> dict[str, FileSpec]:
+    """Folders to mount on, and the device nodes that init needs before devtmpfs is there.
+
+    date: seconds since 1970; a guest's clock never starts earlier.
+    """
     files = {path: directory() for path in ("dev", "proc", "sys", "run", "root", "mnt", "etc/router", "var")}
     files["tmp"] = directory(0o1777)
     # The kernel calls /sbin/modprobe by this name.
     files["sbin"] = symlink("bin")
+    # Of the overlay: a guest's names for the others.
+    files["etc/hosts"] = symlink("router/hosts")
+    files["etc/mtab"] = symlink("../proc/self/mounts")
     files["var/run"] = symlink("../run")
     files["dev/console"] = character_device(5, 1)
     files["dev/null"] = character_device(1, 3, 0o666)
     files["dev/kmsg"] = character_device(1, 11)
     files["etc/router/image"] = regular(f"{name}\n".encode())
+    files["etc/router/date"] = regular(f"{date}\n".encode())
     return files
 
 
@@ -229,6 +240,7 @@ def _module_files(kernel: Kernel, modules: ModuleSet) -> dict[str, FileSpec]:
     }
     files[f"{base}/modules.dep"] = regular(modules_dep(modules).encode())
     files[f"{base}/modules.alias"] = regular(modules_alias(modules).encode())
+    files[f"{base}/modules.softdep"] = regular(modules_softdep(modules).encode())
     return files
 
 

@@ -10,34 +10,47 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from router import files
 from router.errors import HostError
 from router.guests import debs
-from router.guests.modules import builtin_names, canonical, module_name, resolve, unpack_module
+from router.guests.modules import (
+    alias_index,
+    builtin_aliases,
+    builtin_names,
+    canonical,
+    driver_index,
+    module_aliases,
+    module_name,
+    resolve,
+    unpack_module,
+)
 from router.linux_boot import NotAKernelImage, read_kernel_header
 
 _VMLINUZ = re.compile(r"boot/vmlinuz-(\S+)$")
 _MODULES = re.compile(r"(?:usr/)?lib/modules/([^/]+)/(.+)$")
 _DTB = re.compile(r"usr/lib/linux-image-[^/]+/(.+\.dtb)$")
 _COPYRIGHT = re.compile(r"usr/share/doc/([^/]+)/copyright$")
-_FORMAT = 3
+_FORMAT = 4
 _DRIVERS = "drivers.json"
-_OF_ALIAS = re.compile(rb"\0alias=of:N[^\0]*?C([^\0*]+?)(?:C\*)?\0")
-"""In `.modinfo`, what scripts/mod/file2alias.c writes for an entry of a driver's table of `compatible` strings."""
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel in the cache: `root` holds Image, dtbs/ and modules/; the rest is read from the package."""
+    """A kernel in the cache: `root` holds Image, dtbs/ and modules/; the rest is read from the package.
+
+    available: module name -> path. aliases: alias -> names of its modules. date: seconds since 1970, when it was built.
+    """
 
     root: Path
     version: str
     available: dict[str, str]
     builtin: frozenset[str]
+    aliases: dict[str, list[str]]
+    date: int
 
     @property
     def image(self) -> Path:
@@ -101,19 +114,23 @@ def _read(root: Path) -> tuple[Kernel | None, set[str]]:
     facts = json.loads(index.read_bytes())
     if facts["format"] != _FORMAT:
         return None, set()
-    return Kernel(root, facts["version"], facts["modules"], frozenset(facts["builtin"])), set(facts["wanted"])
+    builtin = frozenset(facts["builtin"])
+    return Kernel(root, facts["version"], facts["modules"], builtin, facts["aliases"], facts["date"]), set(
+        facts["wanted"]
+    )
 
 
 def _extract(packages: Sequence[Path], root: Path, wanted: set[str]) -> None:
     image = b""
-    version = ""
+    version, date = "", 0
     builtin: frozenset[str] = frozenset()
+    builtin_info = b""
     packed: dict[str, bytes] = {}  # compressed or not, as the package has them
     names: dict[str, str] = {}
     for package in packages:
         for item in debs.members(package):
             if match := _VMLINUZ.match(item.path):
-                image, version = item.data, match[1]
+                image, version, date = item.data, match[1], item.date
             elif match := _DTB.match(item.path):
                 files.write(root / "dtbs" / match[1], item.data)
             elif match := _COPYRIGHT.match(item.path):
@@ -121,6 +138,8 @@ def _extract(packages: Sequence[Path], root: Path, wanted: set[str]) -> None:
             elif match := _MODULES.match(item.path):
                 if match[2] == "modules.builtin":
                     builtin = builtin_names(item.data.decode())
+                elif match[2] == "modules.builtin.modinfo":
+                    builtin_info = item.data
                 elif name := module_name(match[2]):
                     packed[match[2]] = item.data
                     names[name] = match[2]
@@ -132,27 +151,23 @@ def _extract(packages: Sequence[Path], root: Path, wanted: set[str]) -> None:
         read_kernel_header(image, len(image))
     except NotAKernelImage as error:
         raise HostError(f"vmlinuz-{version} of the kernel package cannot be used: {error}", error.hint) from error
-    known = [name for name in sorted(wanted) if name in names or name in builtin]
-    closure = resolve(known, names, builtin, lambda path: unpack_module(path, packed[path]))
+    listed = {name: module_aliases(unpack_module(path, packed[path])) for name, path in names.items()}
+    aliases = alias_index(listed)
+    for alias, owners in builtin_aliases(builtin_info).items():
+        aliases[alias] = [*aliases.get(alias, []), *owners]
+    closure = resolve((), names, builtin, lambda path: unpack_module(path, packed[path]), None, aliases, sorted(wanted))
     for module in closure.modules:
         path = names[module.name]
         files.write(root / "modules" / path, packed[path])
     files.write(root / "Image", image)
-    files.write(root / _DRIVERS, json.dumps(_driver_modules(names, packed)).encode())
+    files.write(root / _DRIVERS, json.dumps(driver_index(listed)).encode())
     facts = {
         "format": _FORMAT,
         "version": version,
         "modules": names,
         "builtin": sorted(builtin),
         "wanted": sorted(wanted),
+        "aliases": aliases,
+        "date": date,
     }
     files.write(root / "kernel.json", json.dumps(facts).encode())
-
-
-def _driver_modules(names: Mapping[str, str], packed: Mapping[str, bytes]) -> dict[str, str]:
-    """By the `compatible` strings that modules are made for; of two modules with one the first by name."""
-    found: dict[str, str] = {}
-    for name, path in sorted(names.items()):
-        for alias in re.findall(_OF_ALIAS, unpack_module(path, packed[path]).replace(b"\0", b"\0\0")):
-            found.setdefault(alias.decode("ascii", "replace"), name)
-    return found

@@ -28,6 +28,7 @@ from router.guests.python import (
 PROGRAM = "usr/lib/router/usbip.pyz"
 _LIBRARY = re.compile(r"(?:usr/)?lib/(?:aarch64-linux-gnu/)?((?:lib|ld-)[^/]*\.so[^/]*)$")
 _STDLIB = re.compile(r"usr/lib/python(3\.\d+)/((?!lib-dynload/|test/|idlelib/|config-)[\w/]+)\.py$")
+_PROGRAM_FOLDERS = ("bin", "usr/bin", "usr/sbin")
 _COPYRIGHT = re.compile(r"usr/share/doc/([^/]+)/copyright$")
 
 
@@ -36,7 +37,7 @@ class Userland:
     """The files of the root file system, and what the SBOM wants to know about them.
 
     owners: guest path -> name of the package that the file came from; copyrights: package name -> the text.
-    own: the paths of our own programs and scripts.
+    own: the paths of our own programs and scripts. date: of the newest file, in seconds since 1970.
     """
 
     files: dict[str, FileSpec]
@@ -44,6 +45,7 @@ class Userland:
     copyrights: dict[str, str]
     python_version: str | None
     own: frozenset[str]
+    date: int
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def build_userland(
     for path, member in unpacked.members.items():
         if (match := _COPYRIGHT.match(path)) and match[1] in used and not member.link:
             copyrights[match[1]] = member.data.decode("utf-8", "replace")
-    return Userland(files, owners, copyrights, interpreter, frozenset(own))
+    date = max((member.date for member in unpacked.members.values()), default=0)
+    return Userland(files, owners, copyrights, interpreter, frozenset(own), date)
 
 
 def applet_names(busybox: bytes) -> list[str]:
@@ -137,10 +140,28 @@ def applet_names(busybox: bytes) -> list[str]:
     return names
 
 
+def shadowed_programs(files: Mapping[str, FileSpec]) -> str:
+    """Shell functions that call an image's own programs where busybox has an applet of the same name.
+
+    busybox-static's shell prefers its applets to what PATH says (FEATURE_SH_STANDALONE): `mount` would be busybox's.
+    """
+    if "bin/busybox" not in files:
+        return ""
+    applets = set(applet_names(files["bin/busybox"].data))
+    lines = []
+    for path, spec in sorted(files.items()):
+        folder, _, name = path.rpartition("/")
+        if folder in _PROGRAM_FOLDERS and name in applets and not stat.S_ISLNK(spec.mode):
+            lines.append(f'{name}() {{ /{path} "$@"; }}\n')
+    return "".join(lines)
+
+
 def _take(path: str, unpacked: Unpacked, files: dict[str, FileSpec], owners: dict[str, str]) -> None:
     member = unpacked.content(path)
-    files[path] = FileSpec(member.data, stat.S_IFREG | (member.mode & 0o755))
-    owners[path] = unpacked.owners[member.path]
+    # The guests' /sbin is a link to /bin.
+    target = f"bin/{path.removeprefix('sbin/')}" if path.startswith("sbin/") else path
+    files[target] = FileSpec(member.data, stat.S_IFREG | (member.mode & 0o755))
+    owners[target] = unpacked.owners[member.path]
 
 
 def _add_libraries(unpacked: Unpacked, files: dict[str, FileSpec], owners: dict[str, str]) -> None:

@@ -27,6 +27,7 @@ from router.control.system import UsbPorts
 from router.control.timeline import Timeline
 from router.errors import MachineError
 from router.machines.agent import AgentChannel
+from router.machines.clock import ClockSetter
 
 FAULT_TIMEOUT_S = 0.5
 """The further lines of a fault come within so many seconds."""
@@ -82,6 +83,9 @@ class LiveSystem(ABC, Generic[G]):
         self._stack = ExitStack()
         self._fault: list[str] = []
         self._fault_seen = 0.0
+        self._clocks = ClockSetter(
+            lambda guest, command, timeout, over: self.execute(guest, command, timeout, None, over)
+        )
 
     def __enter__(self) -> Self:
         try:
@@ -91,6 +95,8 @@ class LiveSystem(ABC, Generic[G]):
                 if old.name.split(".")[0] in ours:  # the folder may be one that the user keeps other logs in
                     old.unlink()
             self._start()
+            self._clocks.start()
+            self._stack.callback(self._clocks.close)
         except BaseException:
             self._stack.close()
             raise
@@ -187,7 +193,9 @@ class LiveSystem(ABC, Generic[G]):
         source, line = found
         if source in self.guests:
             self.guests[source].heard = time.monotonic()
-            self.timeline.line(source, line)
+            event = self.timeline.line(source, line)
+            if event is not None and event.name == "userspace":
+                self._clocks.guest_is_up(source)
         else:
             self._other_line(line)
         return True

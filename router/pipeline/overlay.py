@@ -26,6 +26,11 @@ def guest_settings(plan: SystemPlan, guest: GuestPlan) -> str:
     return "".join(f"{key}={value}\n" for key, value in settings.items())
 
 
+def guest_names(plan: SystemPlan) -> str:
+    """`/etc/router/hosts`, to which `/etc/hosts` of our images leads: each guest by its name."""
+    return "127.0.0.1 localhost\n" + "".join(f"{guest.address} {guest.name}\n" for guest in plan.guests)
+
+
 def server_of(plan: SystemPlan, guest: GuestPlan) -> GuestPlan | None:
     """The guest whose devices this one gets, or could be given while the system runs; or None."""
     granted = next((plan.guest(grant.source) for grant in plan.grants if grant.to == guest.name), None)
@@ -63,7 +68,10 @@ def policy_line(plan: SystemPlan, grant: Grant) -> dict[str, str | int]:
 
 def overlay_files(plan: SystemPlan, guest: GuestPlan) -> dict[str, bytes]:
     """The files by their paths in the guest."""
-    files = {"etc/router/guest.conf": guest_settings(plan, guest).encode()}
+    files = {
+        "etc/router/guest.conf": guest_settings(plan, guest).encode(),
+        "etc/router/hosts": guest_names(plan).encode(),
+    }
     if guest.role == "server":
         grants = [policy_line(plan, grant) for grant in plan.grants if grant.source == guest.name]
         files["etc/router/usb-policy"] = render_policy(grants).encode()

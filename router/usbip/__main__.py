@@ -17,6 +17,7 @@ As in Linux's usbip
   detach          -p PORT: detach the device on that port
   port            what is attached here
   ports           virtual ports that can be used, free ones too
+  hubs            this machine's own controllers and ports, and why a port is empty
   controllers     virtual host controllers: show, create, destroy
   bind            -b BUSID: give a local device to usbip-host
   unbind          -b BUSID: give it back to its own driver
@@ -42,6 +43,7 @@ VERBS = {
     "bind": "bind",
     "unbind": "bind",
     "ports": "ports",
+    "hubs": "hubs",
     "controllers": "ports",
     "status": "status",
     "stats": "status",

@@ -12,7 +12,7 @@ from router.description.load import load
 from router.devicetree import Tree, dependency_closure
 from router.devicetree.dtc import compile_source
 from router.guests.drivers import cached_drivers
-from router.guests.kernel import _driver_modules
+from router.guests.modules import driver_index, module_aliases
 from router.pipeline.drivers import driver_notes
 from router.pipeline.inputs import plan_loaded
 
@@ -57,12 +57,8 @@ def test_a_chosen_device_needs_a_driver_and_buses_parts_and_looked_up_nodes_do_n
 
 def test_modules_are_found_by_the_aliases_of_their_device_tables() -> None:
     info = b"license=GPL\0alias=of:N*T*Ctest,oneC*\0alias=of:N*T*Ctest,one\0alias=of:N*T*Ctest,two\0alias=usb:v1\0"
-    assert _driver_modules(
-        {"a": "a.ko", "b": "b.ko"}, {"a.ko": b"\0" + info, "b.ko": b"\0alias=of:NxTyCtest,two\0"}
-    ) == {
-        "test,one": "a",
-        "test,two": "a",
-    }
+    listed = {"a": module_aliases(b"\0" + info), "b": module_aliases(b"\0alias=of:NxTyCtest,two\0")}
+    assert driver_index(listed) == {"test,one": "a", "test,two": "a"}
 
 
 @pytest.mark.packages

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from router.elf import module_info, needed_libraries, segments
 from router.errors import DescriptionError, HostError
-from router.guests.modules import ModuleSet, builtin_names, modules_alias, modules_dep, resolve, unpack_module
+from router.guests.modules import (
+    ModuleSet,
+    alias_index,
+    builtin_aliases,
+    builtin_names,
+    module_aliases,
+    modules_alias,
+    modules_dep,
+    modules_softdep,
+    resolve,
+    unpack_module,
+)
 from tests.guests.crafted import make_elf, make_module
 
 FILES = {
@@ -22,14 +33,24 @@ FILES = {
     "kernel/usb/vhci-hcd.ko": make_module(depends="usbcore,usbip-core"),
     "kernel/usb/storage.ko": make_module(depends="", softdep="pre: usbcore absent post: vhci-hcd"),
     "kernel/fs/fat.ko": make_module(depends="", alias=["fs-fat", "usb:v1234p*"]),
+    "kernel/crc32c_generic.ko": make_module(depends="", alias=["crc32c", "crypto-crc32c"]),
+    "kernel/crc32c-fast.ko": make_module(depends="", alias=["crypto-crc32c"]),
+    "kernel/fs/ext4.ko": make_module(softdep=["pre: crypto-crc32c", "pre: crypto-sha256"], alias=["fs-ext4"]),
+    "kernel/fs/cifs.ko": make_module(softdep="crypto-crc32c"),
     "kernel/x86.ko": make_module(machine=62),
     "kernel/orphan.ko": make_module(depends="nowhere"),
 }
 NAMES = {path.rsplit("/", 1)[1].removesuffix(".ko").replace("-", "_"): path for path in FILES}
+ALIASES = {
+    "crypto-crc32c": ["crc32c_fast", "crc32c_generic"],
+    "crypto-sha256": ["sha256_generic"],
+    "fs-ext4": ["ext4"],
+}
+BUILTIN = frozenset({"virtio", "ext2", "sha256_generic"})
 
 
 def closure(*wanted: str) -> ModuleSet:
-    return resolve(wanted, NAMES, frozenset({"virtio", "ext2"}), FILES.__getitem__, "image.yaml")
+    return resolve(wanted, NAMES, BUILTIN, FILES.__getitem__, "image.yaml", ALIASES)
 
 
 def test_every_module_comes_after_all_that_it_depends_on() -> None:
@@ -48,10 +69,43 @@ def test_dashes_and_underscores_are_the_same_name() -> None:
     assert closure("vhci-hcd") == closure("vhci_hcd")
 
 
-def test_soft_dependencies_come_first_where_they_exist_and_post_ones_do_not_count() -> None:
+def test_soft_dependencies_come_before_and_after_as_they_say_where_they_exist() -> None:
     found = closure("storage")
-    assert [module.name for module in found.modules] == ["usb_common", "usbcore", "storage"]
+    assert [module.name for module in found.modules] == ["usb_common", "usbcore", "storage", "usbip_core", "vhci_hcd"]
+    assert [module.name for module in found.order(["storage"])] == [module.name for module in found.modules]
     assert found.absent_soft == ("absent",)
+    assert modules_softdep(found) == "softdep storage pre: usbcore absent post: vhci-hcd\n"
+
+
+def test_a_checksum_that_a_file_system_asks_for_by_name_comes_with_every_module_that_has_the_name() -> None:
+    found = closure("ext4")
+    assert [module.name for module in found.modules] == ["crc32c_fast", "crc32c_generic", "ext4"]
+    assert "alias crypto-crc32c crc32c_generic\n" in modules_alias(found)
+    assert found.absent_soft == ()
+    assert found.builtin == ("sha256_generic",)
+
+
+def test_a_soft_dependency_without_a_kind_is_a_pre_one() -> None:
+    assert [module.name for module in closure("cifs").modules] == ["crc32c_fast", "crc32c_generic", "cifs"]
+
+
+def test_a_module_can_be_asked_for_by_an_alias() -> None:
+    assert [module.name for module in closure("fs-ext4").modules][-1] == "ext4"
+    assert closure("crypto-sha256").builtin == ("sha256_generic",)
+
+
+def test_an_optional_module_counts_if_the_kernel_has_it() -> None:
+    found = resolve(["fat"], NAMES, BUILTIN, FILES.__getitem__, None, ALIASES, ["usb-common", "ntfs3"])
+    assert [module.name for module in found.modules] == ["fat", "usb_common"]
+    assert found.absent_soft == ("ntfs3",)
+
+
+def test_the_index_of_aliases_has_names_and_no_hardware_identifiers() -> None:
+    modules = {name: module_aliases(FILES[path]) for name, path in NAMES.items()}
+    assert alias_index(modules)["crypto-crc32c"] == ["crc32c_fast", "crc32c_generic"]
+    assert not [alias for alias in alias_index(modules) if alias.startswith("usb:")]
+    modinfo = b"sha256_generic.license=GPL\0sha256_generic.alias=sha256\0xhci-pci.alias=pci:v*\0"
+    assert builtin_aliases(modinfo) == {"sha256": ["sha256_generic"]}
 
 
 def test_a_module_that_the_kernel_has_built_in_is_recognised_and_not_loaded() -> None:

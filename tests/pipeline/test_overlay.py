@@ -64,3 +64,17 @@ def test_the_answers_of_a_server_that_is_not_trusted_are_checked() -> None:
     assert files["etc/router/usb-attach"] == b"server 10.77.0.2\nports 8\nusb 2\nvalidate yes\n"
     policy = overlay_files(plan, plan.guest("server"))["etc/router/usb-policy"].decode()
     assert policy.splitlines()[1:] == ["allow 10.77.0.3 path 1-1 only hid,mass-storage"]
+
+
+def test_a_guest_knows_every_guest_by_its_name() -> None:
+    fields = {
+        "system": "names",
+        "board": "qemu",
+        "guests": {
+            "server": {"image": "usb-server", "passthrough": ["pcie@3f000000"]},
+            "client": {"image": "usb-client", "address": "10.77.0.9"},
+        },
+    }
+    plan = plan_of(described(fields))
+    hosts = overlay_files(plan, plan.guest("client"))["etc/router/hosts"].decode()
+    assert hosts.splitlines() == ["127.0.0.1 localhost", "10.77.0.2 server", "10.77.0.9 client"]

@@ -155,6 +155,7 @@ class Run(LiveSystem[RunningGuest]):
             if quiet and self.timeline.seen(quiet[0].plan.name, "userspace"):
                 quiet = []
             gone = [g for g in self.guests.values() if self._stays_down(g)]
+            self._check_settings()
             if now > end or quiet or gone:
                 guest = (gone or quiet or [self._suspect(missing)])[0]
                 name = guest.plan.name
@@ -191,6 +192,16 @@ class Run(LiveSystem[RunningGuest]):
             if said and said not in f"{error.message} {error.hint}":
                 raise MachineError(error.message, f"{error.hint or 'see its logs'}; QEMU printed: {said}") from error
             raise
+
+    def _check_settings(self) -> None:
+        """MachineError when a guest's Linux did not unpack the archive with its settings behind its initramfs."""
+        for name in self.guests:
+            if self.timeline.seen(name, "unset"):
+                raise MachineError(
+                    f"guest '{name}' came up without its settings",
+                    hint="its kernel did not unpack the archive behind its initramfs: was this kernel built with"
+                    " CONFIG_RD_GZIP, and does the initramfs end where its compressed data end?",
+                )
 
     def _stays_down(self, guest: RunningGuest) -> bool:
         """Whether a guest has stopped and its monitor leaves it so."""

@@ -83,12 +83,17 @@ def _number(text: str, base: int) -> int:
 
 
 def peer_of(sysfs: Sysfs, base: str) -> str:
-    """The busid that a device of the other speed would have in the same physical port; "" where there is none.
+    """The busid that the device at `base` would have at the other speed, in its port; "" where there is none."""
+    return peer_of_port(sysfs, f"{base}/port")
 
-    A connector has a port on the USB 2 hub and one on the SuperSpeed hub; `port/peer` links one to the other
+
+def peer_of_port(sysfs: Sysfs, base: str) -> str:
+    """The busid that a device of the other speed has in the physical port at `base`; "" where there is none.
+
+    A connector has a port on the USB 2 hub and one on the SuperSpeed hub; `peer` links one to the other
     (Documentation/ABI/testing/sysfs-bus-usb). Ports are called "usb1-port2" on a root hub, "1-1-port2" on another.
     """
-    hub, _, number = sysfs.link(f"{base}/port/peer").rpartition("-port")
+    hub, _, number = sysfs.link(f"{base}/peer").rpartition("-port")
     if not number.isdecimal():
         return ""
     return f"{hub[3:]}-{number}" if hub.startswith("usb") else f"{hub}.{number}"

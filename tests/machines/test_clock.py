@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The host sets the guests' clocks."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from router.errors import MachineError
+from router.machines.clock import ClockSetter, clock_command
+from tests.support.patience import PATIENCE
+
+
+@pytest.mark.parametrize(("least", "set_to"), [(1000, "@2000"), (3000, ""), (None, "@2000")])
+def test_a_clock_is_never_set_to_before_the_date_of_the_image(tmp_path: Path, least: int | None, set_to: str) -> None:
+    date = tmp_path / "date"
+    if least is not None:
+        date.write_text(f"{least}\n")
+    command = clock_command(2000.2).replace("/etc/router/date", str(date))
+    shown = subprocess.run(
+        ["sh", "-c", f'date() {{ echo "$3"; }}; {command}'], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == set_to
+
+
+def test_each_guest_that_is_up_gets_the_time_also_after_one_that_does_not_answer() -> None:
+    done: list[str] = []
+    finished = threading.Event()
+
+    def execute(guest: str, command: str, timeout: float, over: Callable[[], bool]) -> None:
+        done.append(guest)
+        if guest == "mute":
+            raise MachineError("no answer")
+        assert "date -u -s @" in command
+        finished.set()
+
+    clocks = ClockSetter(execute)
+    clocks.start()
+    clocks.guest_is_up("mute")
+    clocks.guest_is_up("client")
+    assert finished.wait(PATIENCE)
+    clocks.close()
+    assert done == ["mute", "client"]
+
+
+def test_closing_gives_up_a_command_that_is_under_way() -> None:
+    begun = threading.Event()
+
+    def execute(guest: str, command: str, timeout: float, over: Callable[[], bool]) -> None:
+        begun.set()
+        while not over():
+            threading.Event().wait(0.01)
+
+    clocks = ClockSetter(execute)
+    clocks.start()
+    clocks.guest_is_up("client")
+    assert begun.wait(PATIENCE)
+    clocks.close()
