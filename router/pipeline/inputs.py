@@ -18,6 +18,7 @@ from router.devicetree import Closure, Tree, base_tree, conflicts, dependency_cl
 from router.errors import DescriptionError
 from router.guests import kernel_dtbs
 from router.guests.lock import NAME as LOCK_NAME
+from router.microkit import sdk as sdks
 from router.microkit.sdk import Sdk, find_sdk
 from router.plan.domains import own_payload_files
 from router.plan.models import SystemPlan
@@ -140,6 +141,13 @@ def plan_loaded(loaded: LoadedDescription, cache: Path, progress: Progress, *, e
     )
     report(loaded, check_plan(plan))
     return Planned(loaded, board, tree, owned, sdk, plan)
+
+
+def require_sdk(planned: Planned) -> None:
+    """HostError where no SDK that fits the system is installed; `router run --mode split` works without."""
+    if planned.sdk is None:
+        microkit = planned.loaded.description.microkit
+        sdks.require_sdk(microkit.sdk.value, planned.board.microkit, microkit.config)
 
 
 def own_sizes(loaded: LoadedDescription) -> dict[str, int]:
