@@ -92,6 +92,13 @@ class Guest:
     def __repr__(self) -> str:
         return f"<guest {self.name}>"
 
+    @property
+    def address(self) -> str:
+        """Its IP address on the virtual Ethernet."""
+        with self._router.connect() as connection:
+            rows = connection.state()["guests"]
+        return next(str(row["address"]) for row in rows if row["name"] == self.name)
+
     def run(self, command: str, timeout: float = COMMAND_TIMEOUT_S, *, check: bool = True) -> Result:
         """Run a shell command. check: GuestFailure when its exit code is not 0.
 

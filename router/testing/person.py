@@ -11,6 +11,8 @@ from router.errors import MachineError
 PLUG_TIMEOUT_S = 120.0
 """For a person to find the device and the socket."""
 LOOK_S = 1.0
+Busids = Callable[[], frozenset[str]]
+"""Looks which devices the board's servers have now."""
 
 
 class Person:
@@ -24,7 +26,7 @@ class Person:
         """Whether somebody is there."""
         return self._say is not None
 
-    def plug(self, device: str, busids: Callable[[], frozenset[str]]) -> str:
+    def plug(self, device: str, busids: Busids) -> str:
         """Ask for a device and wait until one appears that was not there: its busid. MachineError if none does."""
         before = busids()
         new = self._wait(
@@ -32,7 +34,7 @@ class Person:
         )
         return min(new)
 
-    def unplug(self, device: str, busid: str, busids: Callable[[], frozenset[str]]) -> None:
+    def unplug(self, device: str, busid: str, busids: Busids) -> None:
         """Ask for a device to be pulled out and wait until it is. MachineError if it stays."""
         gone = frozenset((busid,))
         asked = f"pull the {device} ({busid}) out of the board now"

@@ -30,7 +30,9 @@ def test_a_system_is_booted_once_for_all_tests_and_ended_after_the_last(
         """
         def test_before(): pass
         def test_one(router): assert router.guest("client").run("uname").stdout == "client$ uname\\n"
-        def test_two(router): assert list(router.guests) == ["server", "client", "small", "cut-off"]
+        def test_two(router):
+            assert list(router.guests) == ["server", "client", "small", "cut-off"]
+            assert router.guest("client").address == "10.77.0.3"
         def test_after():
             from router.control.place import running
             assert running() == []
