@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from router.pipeline.build import Built
 from router.testing import Router, Setup
 from router.testing.qemu import QemuMachine
-from tests.support.end_to_end import BOOT, THREE_GUESTS, Booted, MiB, Shared, build_text, own_place
+from tests.support.end_to_end import BOOT, THREE_GUESTS, Booted, MiB, Shared, build_text
 
 shared = Shared(Path(__file__).parent, "router")
 
@@ -28,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def router_setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
+def router_setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     """Three guests; the server has a disk, a keyboard (socket 2, granted by path) and a mouse (not granted)."""
     folder = tmp_path_factory.mktemp("end-to-end")
     disk = folder / "disk.img"
@@ -36,8 +37,21 @@ def router_setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     description = folder / "description.yaml"
     description.write_text(THREE_GUESTS)
     usb = (f"storage:{disk}", "keyboard", "mouse")
-    with own_place():
-        yield Setup(description=description, on="split", usb=usb, boot_timeout=BOOT, build=folder / "build")
+    return Setup(description=description, on="split", usb=usb, boot_timeout=BOOT, build=folder / "build")
+
+
+@pytest.fixture(scope="session")
+def shared_place() -> Iterator[str]:
+    """Temporary files and control sockets of this folder's systems; its path is short, for unix sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="run") as folder:
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def _in_place(shared_place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run of another program's system is in the way, and each of ours is the only one."""
+    for name in ("TMPDIR", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, shared_place)
 
 
 @pytest.fixture

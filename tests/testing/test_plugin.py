@@ -260,6 +260,7 @@ def test_a_console_is_typed_into_and_read(pytester: pytest.Pytester, boots: Boot
     outcome(pytester, text, passed=1)
 
 
+@pytest.mark.slow
 def test_each_worker_of_xdist_has_a_system_of_its_own(
     pytester: pytest.Pytester, runtime_folder: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
