@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from router.vswitch.process import PortCounters
 from router.words import did_you_mean
 
 EVENT_TIMEOUT_S = 60.0
+GONE_TIMEOUT_S = 60.0
 DISK_BYTES = 4 << 20
 
 
@@ -65,7 +67,6 @@ class Router:
         self._person = person
         self._first = len(live.events.so_far())
         self._plugged: list[Plugged] = []
-        self._frozen: list[str] = []
 
     # The system
 
@@ -109,7 +110,7 @@ class Router:
 
     def restart(self) -> None:
         """Stop the whole system and boot it again: a board is deployed again."""
-        self._plugged, self._frozen = [], []
+        self._plugged = []
         self._live = self._systems.restart()
         self._first = len(self._live.events.so_far())
 
@@ -185,7 +186,7 @@ class Router:
         return disk
 
     def unplug(self, plugged: Plugged | int) -> None:
-        """Pull a device out: what `plug` gave, or the number of its port (in the order of --router-usb, from 1)."""
+        """Pull a device out, and wait until no guest has it: what `plug` gave, or its port (--router-usb's, from 1)."""
         self.needs("plug")
         mine = [one for one in self._plugged if plugged in (one, one.port)]
         if self.mode == BOARD:
@@ -194,7 +195,8 @@ class Router:
             self._person.unplug(plugged.kind, plugged.busid, self._busids)
         else:
             with self.connect() as connection:
-                connection.unplug(plugged if isinstance(plugged, int) else plugged.port)
+                row = connection.unplug(plugged if isinstance(plugged, int) else plugged.port)
+            self._wait_until_gone(row["path"])
         for one in mine:
             self._plugged.remove(one)
 
@@ -205,6 +207,18 @@ class Router:
     def detach(self, guest: str, device: str) -> Port:
         """Take a device from a guest, by port number or by what it is called, and wait: the port that it was on."""
         return actions.detach(self.connect, guest, device)
+
+    def _wait_until_gone(self, busid: str) -> None:
+        """Else the next test could take the device for one of its own."""
+        end = time.monotonic() + GONE_TIMEOUT_S
+        while True:
+            seen = snapshot(self.connect)
+            attached = (port.device for ports in seen.ports.values() for port in ports)
+            if busid not in {one.busid for one in (*seen.devices, *attached) if one is not None}:
+                return
+            if time.monotonic() > end:
+                raise GuestFailure(f"{busid} is pulled out, and a guest has it still after {GONE_TIMEOUT_S:.0f} s")
+            time.sleep(0.1)
 
     def _busids(self) -> frozenset[str]:
         return frozenset(device.busid for device in self.devices())
@@ -222,17 +236,15 @@ class Router:
         self.needs("freeze")
         self.guest(guest)
         self._live.machine.freeze(guest)
-        self._frozen.append(guest)
         try:
             yield
         finally:
-            self._frozen.remove(guest)
             self._live.machine.thaw(guest)
 
     def tidy(self) -> None:
         """After the test: what it plugged in goes. Nothing is done to a system that has ended."""
         for plugged in tuple(self._plugged):
-            with suppress(RouterError):
+            with suppress(RouterError, GuestFailure):
                 self.unplug(plugged)
 
 

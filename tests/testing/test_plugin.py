@@ -205,15 +205,16 @@ def test_a_restart_boots_again(pytester: pytest.Pytester, boots: Boots) -> None:
 def test_what_a_test_plugs_in_is_out_after_it(pytester: pytest.Pytester, boots: Boots) -> None:
     text = """
         def test_one(router):
+            router.unplug(router.plug("mouse"))
             assert router.plug("keyboard").busid == "1-1"
             disk = router.plug_disk(b"x" * 512)
             assert disk.image.read_bytes() == b"x" * 512 and disk.port == 2
-            router.unplug(router.plug("mouse"))
             assert [plug.kind for plug in router.machine.system.usb.plugged()] == ["keyboard", "storage"]
         def test_two(router):
             assert router.machine.system.usb.plugged() == []
         """
     outcome(pytester, text, passed=2)
+    assert len(boots.machines) == 1
 
 
 def test_devices_are_attached_and_detached_and_events_tell(pytester: pytest.Pytester, boots: Boots) -> None:
@@ -233,6 +234,7 @@ def test_devices_are_attached_and_detached_and_events_tell(pytester: pytest.Pyte
                 router.wait_for_event("attached", "small", timeout=0.1)
         """
     outcome(pytester, text, passed=2)
+    assert len(boots.machines) == 1
 
 
 def test_a_frozen_guest_goes_on_also_when_the_test_fails(pytester: pytest.Pytester, boots: Boots) -> None:
@@ -244,6 +246,7 @@ def test_a_frozen_guest_goes_on_also_when_the_test_fails(pytester: pytest.Pytest
         def test_two(router): assert router.machine.frozen == []
         """
     outcome(pytester, text, failed=1, passed=1)
+    assert len(boots.machines) == 1
 
 
 def test_a_console_is_typed_into_and_read(pytester: pytest.Pytester, boots: Boots) -> None:
@@ -258,6 +261,7 @@ def test_a_console_is_typed_into_and_read(pytester: pytest.Pytester, boots: Boot
                     console.expect("typed", 0.1)
         """
     outcome(pytester, text, passed=1)
+    assert len(boots.machines) == 1
 
 
 @pytest.mark.slow
