@@ -66,6 +66,15 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"--router {named}: {error}") from None
 
 
+def pytest_report_header(config: pytest.Config) -> str | None:
+    named = _named(config)
+    return None if named is None else f"router: {named}, on {_where(config) or 'the default of this computer'}"
+
+
+def _where(config: pytest.Config) -> str | None:
+    return config.getoption("router_on") or str(config.getini("router_on")) or None
+
+
 def _named(config: pytest.Config) -> Path | None:
     """The description that the command line or the ini file names."""
     given = config.getoption("router")
@@ -89,7 +98,7 @@ def router_setup(pytestconfig: pytest.Config) -> Setup:
     option = pytestconfig.getoption
     return Setup(
         description=find_description(str(named)),
-        on=option("router_on") or str(pytestconfig.getini("router_on")) or AUTO,
+        on=_where(pytestconfig) or AUTO,
         usb=tuple(option("router_usb")),
         lab=option("router_lab"),
         capture=option("router_capture"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import shlex
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from router import files
 from router.display import safe, safe_lines
+from router.errors import MachineError
 from router.testing.console import GuestConsole
+from router.testing.setup import BOOT_TIMEOUT_S
 from router.usb.actions import why_not
 from router.usb.find import matches
 from router.usb.view import snapshot
@@ -184,14 +187,22 @@ class Guest:
             finally:
                 typing.close()
 
-    def restart(self, timeout: float | None = None) -> None:
+    def restart(self, timeout: float = BOOT_TIMEOUT_S) -> None:
         """Restart the guest's Linux and wait until it is up again. Its monitor must restart it: needs restart_guest."""
         self._router.needs("restart_guest")
         since = self._router.next_event
         self.run("(sleep 1; reboot -f) >/dev/null 2>&1 &")
         self._router.wait_for_event("restarting", self.name, since=since, timeout=timeout)
         self._router.wait_for_event("userspace", self.name, since=since, timeout=timeout)
-        self.wait_for("true")
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                # A command that came before the guest's agent was up is lost.
+                self.run("true", 10.0)
+                return
+            except MachineError:
+                if time.monotonic() > end:
+                    raise
 
     def _wait_for_list(self, command: str, device: str, timeout: float) -> None:
         __tracebackhide__ = True

@@ -76,7 +76,9 @@ def test_the_ini_file_can_name_the_system(pytester: pytest.Pytester, boots: Boot
     pytester.makefile(".yaml", mine=text)
     pytester.makeini("[pytest]\nrouter = mine.yaml\nrouter_on = split\n")
     pytester.makepyfile("def test_one(router): pass")
-    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["router: */mine.yaml, on split"])
     assert boots.setups[0].description == pytester.path / "mine.yaml"
 
 
