@@ -15,10 +15,7 @@ from router.boards import board, names
 from router.errors import RouterError
 from router.machines.qemu.tool import PROGRAM as QEMU
 from router.machines.qemu.tool import find_qemu
-from router.requirements import REQUIREMENTS, look_for
-
-DISTRIBUTION = "sel4-usb-router"
-"""The name in pyproject.toml, under which pip knows the program."""
+from router.requirements import DISTRIBUTION, REQUIREMENTS, look_for
 
 
 @dataclass(frozen=True)

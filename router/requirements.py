@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from router.errors import HostError
 
+DISTRIBUTION = "sel4-usb-router"
+"""The name in pyproject.toml, under which pip knows the program."""
+
 
 @dataclass(frozen=True)
 class Requirement:

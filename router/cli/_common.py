@@ -75,15 +75,6 @@ def plan(name: str, progress: Progress, *, emulated: bool = False) -> Planned:
         progress.done()
 
 
-def require_sdk(planned: Planned) -> None:
-    """HostError where no SDK that fits the system is installed; `router run --mode split` works without."""
-    from router.microkit.sdk import require_sdk as require
-
-    if planned.sdk is None:
-        microkit = planned.loaded.description.microkit
-        require(microkit.sdk.value, planned.board.microkit, microkit.config)
-
-
 def build_folder(args: argparse.Namespace, system: str) -> Path:
     """Where the build goes: `-o`, or build/<system> below the current folder."""
     return Path(args.output) if args.output else Path("build") / system

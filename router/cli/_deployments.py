@@ -14,7 +14,6 @@ from router.cli import _common
 
 if TYPE_CHECKING:
     from router.deploy.events import DeployEvent
-    from router.deploy.job import DeployOptions, Job
     from router.deploy.plan import DeployPlan
     from router.lab.file import LabBoard
 
@@ -54,11 +53,14 @@ def find_build(args: argparse.Namespace, progress: _common.Progress) -> tuple[Pa
         if not folder.is_dir():
             folder = _common.build_folder(args, _common.load(args.file).description.system)
         return folder, read_plan(folder, ours=not getattr(args, "dry_run", False))
-    from router.cli.build import make
+    from router.deploy.prepare import make
 
     planned = _common.plan(args.file, progress)
     folder = _common.build_folder(args, planned.plan.name)
-    make(planned, folder, progress)
+    try:
+        make(planned, folder, progress)
+    finally:
+        progress.done()
     if planned.sdk is None and not (folder / FILE_NAME).exists():
         raise HostError(
             "there is no loader.img to deploy: making one needs a Microkit SDK",
@@ -77,15 +79,6 @@ def find_board(args: argparse.Namespace, kind: str | None) -> LabBoard:
     file = lab.find(args.lab, folder)
     found = lab.choose(lab.load(file), args.on, kind, file.path)
     return dataclasses.replace(found, via=args.via) if args.via else found
-
-
-def empty_job(board: LabBoard, options: DeployOptions | None = None, plan: DeployPlan | None = None) -> Job:
-    """A job that loads nothing, for verbs that need the board alone."""
-    from router.deploy import job
-    from router.deploy.plan import DeployPlan
-
-    plan = plan or DeployPlan(system="", board=board.board.kind, payloads=(), start="true")
-    return job.Job(plan=plan, board=board.board, files={}, options=options or job.DeployOptions())
 
 
 class Display:

@@ -34,21 +34,11 @@ def connector(args: argparse.Namespace, plan: DeployPlan | None = None) -> Itera
     if getattr(args, "system", None):
         raise DescriptionError("--system and --on exclude each other", hint="--on BOARD means a board of the lab file")
     from router.cli import _deployments
+    from router.deploy.bring_up import connections, empty_job
     from router.deploy.job import DeployOptions
 
     board = _deployments.find_board(args, plan.board if plan else None)
     options = DeployOptions(wait=getattr(args, "wait", 0.0), steal=getattr(args, "steal", False))
-    job = _deployments.empty_job(board, options, plan)
     name = f"{plan.system} on {board.board.name}" if plan else f"system on {board.board.name}"
-    if board.via is None:
-        from router.deploy.holder_client import reach
-
-        yield lambda: Connection(name, reach(job))
-        return
-    from router.deploy.lab_connection import LabHost
-    from router.deploy.lab_host import Lab
-
-    with LabHost(board.via) as host:
-        lab = Lab(host)
-        lab.install()
-        yield lambda: Connection(name, lab.stream(job))
+    with connections(board.via, empty_job(board, options, plan), name) as connect:
+        yield connect

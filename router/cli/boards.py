@@ -53,19 +53,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _probe(one: LabBoard) -> dict[str, Any]:
-    from router.cli import _deployments
     from router.errors import RouterError
     from router.lab.probe import probe
     from router.lab.records import to_json
 
     if one.via is None:
         return dict(to_json(probe(one.board)))
+    from router.deploy.bring_up import empty_job
     from router.deploy.lab_connection import LabHost
     from router.deploy.lab_host import probe_via
 
     try:
         with LabHost(one.via) as host:
-            return dict(to_json(probe_via(host, _deployments.empty_job(one))))
+            return dict(to_json(probe_via(host, empty_job(one))))
     except RouterError as error:
         return {"troubles": [f"{error.message} ({error.hint})" if error.hint else error.message]}
 

@@ -9,14 +9,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from router.cli import _common, check
-
-if TYPE_CHECKING:
-    from router.pipeline.build import Built
-    from router.pipeline.inputs import Planned
 
 NAME = "build"
 HELP = "build a description into a bootable system"
@@ -30,40 +24,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="what was built, as JSON")
 
 
-def make(planned: Planned, folder: Path, progress: _common.Progress, *, refresh: bool = False) -> Built:
-    """Build, and write what a deployment needs of the loader image."""
-    from router import files
-    from router.control.facts import facts_of
-    from router.deploy.system import write_system
-    from router.pipeline.build import build
-
-    files.output_folder(folder)
-    try:
-        built = build(planned, folder, files.cache_folder(), progress, refresh=refresh)
-    finally:
-        progress.done()
-    board, plan = planned.board, built.plan
-    if built.loader_image is not None:
-        write_system(
-            folder,
-            facts_of(plan),
-            config=plan.config.removeprefix("smp-"),
-            address=board.loader,
-            start=board.start if board.boot_loader.go else "booti",
-            prompt=board.boot_loader.prompt,
-            baud=board.boot_loader.baud,
-            identity=board.boot_loader.identity,
-        )
-    return built
-
-
 def run(args: argparse.Namespace) -> int:
+    from router.deploy.prepare import make
+    from router.pipeline.inputs import require_sdk
+
     start = time.monotonic()
     progress = _common.Progress(quiet=args.json)
     planned = _common.plan(args.file, progress)
     if args.require_image:
-        _common.require_sdk(planned)
-    built = make(planned, _common.build_folder(args, planned.plan.name), progress, refresh=args.refresh)
+        require_sdk(planned)
+    try:
+        built = make(planned, _common.build_folder(args, planned.plan.name), progress, refresh=args.refresh)
+    finally:
+        progress.done()
     if args.json:
         print((built.folder / "manifest.json").read_text(), end="")
         return 0

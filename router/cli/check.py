@@ -93,9 +93,10 @@ def image_isolation(planned: Planned, folder: Path, progress: _common.Progress) 
     from router import files
     from router.microkit.capabilities import require_capabilities
     from router.pipeline.build import build
+    from router.pipeline.inputs import require_sdk
 
     require_capabilities(planned.plan.sdk)
-    _common.require_sdk(planned)
+    require_sdk(planned)
     try:
         built = build(planned, folder, files.cache_folder(), progress)
     finally:

@@ -86,11 +86,12 @@ def whole_line(args: argparse.Namespace, plan: DeployPlan | None) -> int:
     from router.console.attach import ChannelStream, attach
     from router.console.serial_port import SerialPort
     from router.deploy import job as jobs
+    from router.deploy.bring_up import empty_job
     from router.deploy.events import Reporter
     from router.lab.lock import BoardLock
 
     board = _deployments.find_board(args, plan.board if plan else None)
-    job = _deployments.empty_job(board, jobs.DeployOptions(wait=args.wait, steal=args.steal), plan)
+    job = empty_job(board, jobs.DeployOptions(wait=args.wait, steal=args.steal), plan)
     if board.via is not None:
         from router.deploy.lab_connection import LabHost
         from router.deploy.lab_host import Lab

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from router import files
     from router.cli import check
-    from router.cli.run import check_mode
+    from router.machines.qemu.mode import check_mode
     from router.machines.qemu.usb import parse_plugs
     from router.pipeline.build import build
 

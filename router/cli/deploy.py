@@ -17,14 +17,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from router import display
 from router.cli import _common, _deployments
-
-if TYPE_CHECKING:
-    from router.deploy.events import Reporter
-    from router.deploy.job import Job
 
 NAME = "deploy"
 HELP = "load a system onto a board and watch it boot"
@@ -54,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from router.deploy import job as jobs
     from router.deploy import runner
+    from router.deploy.bring_up import bring_up
     from router.deploy.events import Reporter
     from router.deploy.plan import with_patterns
     from router.errors import DescriptionError, RouterError
@@ -84,10 +80,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     reporter = Reporter(_deployments.as_json if args.json else _deployments.Display(args.console))
     try:
-        if board.via is not None:
-            _through(board.via, job, reporter, args.resume, log)
-        else:
-            runner.deploy(job, reporter)
+        bring_up(board.via, job, reporter, log, resume=args.resume)
     except RouterError as error:
         if args.json and reporter.last != "result":
             reporter.failed(error)
@@ -95,26 +88,3 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         _common.say("up", f"{plan.system} runs on {board.board.name}; console log: {log}")
     return 0
-
-
-def _through(target: str, job: Job, reporter: Reporter, resume: bool, log: Path) -> None:
-    """Run the job on a lab host and follow it; Ctrl-C stops it there as well."""
-    from router.deploy.lab_connection import LabHost
-    from router.deploy.lab_host import Lab
-
-    with LabHost(target) as host:
-        lab = Lab(host)
-        if resume:
-            lab.install()
-            run = lab.last(job.board.name)
-        else:
-            run = lab.prepare(job, reporter)
-            lab.call("start", run)
-        try:
-            error = lab.follow(run, reporter)
-        except KeyboardInterrupt:
-            lab.call("stop", run)
-            raise
-        lab.fetch_log(run, log)
-        if error is not None:
-            raise error

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from router.deploy import job as jobs
+    from router.deploy.bring_up import empty_job
     from router.deploy.events import Reporter
     from router.lab import power
     from router.lab.lock import BoardLock
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         from router.deploy.lab_connection import LabHost
         from router.deploy.lab_host import Lab
 
-        job = _deployments.empty_job(board, jobs.DeployOptions(wait=args.wait, steal=args.steal))
+        job = empty_job(board, jobs.DeployOptions(wait=args.wait, steal=args.steal))
         with LabHost(board.via) as host:
             lab = Lab(host)
             lab.call("power", lab.prepare(job, Reporter(lambda _: None)), args.action)

@@ -10,6 +10,7 @@ another terminal. Examples:
 
   router run qemu.yaml --usb storage:disk.img --usb keyboard
   router run qemu.yaml --usb storage:disk.img --exec 'client: sha256sum /dev/sda'
+  router run qemu.yaml --usb keyboard --exec 'client: router-usbip port' --junit report.xml
   router run qemu.yaml --console client
 """
 
@@ -63,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--logs", metavar="DIR", help="where consoles are logged (default: logs/ in the build folder)")
     parser.add_argument("--capture", metavar="FILE", help="write what crosses the switch as pcapng (split)")
+    parser.add_argument("--junit", metavar="FILE", help="write a JUnit report: the boot and each --exec as a test case")
     parser.add_argument("--json", action="store_true", help="events and results as JSON lines on stdout")
 
 
@@ -71,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from router.control.timeline import Timeline
     from router.errors import DescriptionError
     from router.machines.qemu import session
+    from router.machines.qemu.mode import check_mode, choose_mode
     from router.machines.qemu.session import RunOptions, parse_command
     from router.machines.qemu.usb import parse_plugs
     from router.pipeline.build import build
@@ -88,11 +91,12 @@ def run(args: argparse.Namespace) -> int:
         command_timeout=args.exec_timeout,
         as_json=args.json,
         capture=Path(args.capture) if args.capture else None,
+        junit=Path(args.junit) if args.junit else None,
     )
     options.check(guests)
     other = model is not None and not model.same_hardware
     folder = _common.build_folder(args, planned.plan.name + ("-emulated" if other else ""))
-    mode = ("microkit" if planned.sdk is not None else "split") if args.mode == "auto" else args.mode
+    mode = choose_mode(args.mode, planned)
     check_mode(mode, planned)
     logs = files.output_folder(Path(args.logs) if args.logs else folder / "logs")
     if options.capture is not None:
@@ -101,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
                 "the switch's frames can be captured in a split run only", "--mode split", where="--capture"
             )
         files.output_folder(options.capture.parent)
+    if options.junit is not None:
+        files.output_folder(options.junit.parent)
     try:
         built = build(planned, folder, files.cache_folder(), progress, loader_image=mode == "microkit")
     finally:
@@ -143,25 +149,3 @@ def caveats(planned: Planned, mode: str) -> list[str]:
         "the guests' device trees for this run leave out clocks, PHYs, power domains and pins, which QEMU lacks:"
         " that devices work here does not say that they work on the board",
     ]
-
-
-def check_mode(mode: str, planned: Planned) -> None:
-    """HostError or DescriptionError when this system cannot be run that way here."""
-    from router.errors import DescriptionError, HostError
-    from router.machines.qemu.microkit import check_version
-    from router.machines.qemu.tool import find_qemu
-
-    board = planned.plan.board
-    if mode == "microkit":
-        try:
-            _common.require_sdk(planned)
-        except HostError as error:
-            error.hint = f"{error.hint}; --mode split runs the same guests and the same switch without seL4"
-            raise
-    if mode == "microkit":
-        check_version(planned.plan, find_qemu())
-    elif board.emulated is None or not board.emulated.same_hardware:
-        raise DescriptionError(
-            f"board '{board.name}' cannot be run apart: QEMU has no model of it with the same devices",
-            hint="router run qemu.yaml runs the same software on the board 'qemu'",
-        )

@@ -22,6 +22,7 @@ def run(args: argparse.Namespace) -> int:
 
     from router.deploy import job as jobs
     from router.deploy import runner
+    from router.deploy.bring_up import empty_job
     from router.deploy.events import Reporter
     from router.errors import HostError
     from router.lab import power
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
     _, plan = _deployments.find_build(args, _common.Progress())
     board = _deployments.find_board(args, plan.board)
-    job = _deployments.empty_job(board, jobs.DeployOptions(wait=args.wait, steal=args.steal), plan)
+    job = empty_job(board, jobs.DeployOptions(wait=args.wait, steal=args.steal), plan)
     can_switch = power.can(board.board, "off")
     if board.via is not None:
         from router.deploy.lab_connection import LabHost

@@ -104,3 +104,23 @@ def running() -> list[str]:
         finally:
             os.close(handle)
     return found
+
+
+def own_name(system: str) -> str:
+    """A name for a run of the system that no other process takes, so that several can run at once."""
+    return f"{system}.{os.getpid()}"
+
+
+def sweep() -> None:
+    """Remove the sockets and locks that killed processes have left under names of their own (`own_name`)."""
+    for path in folder().glob("[a-z]*.*.lock"):  # a board's name begins with @
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            continue
+        try:
+            if files.try_lock(handle):
+                path.with_suffix(".sock").unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(handle)

@@ -131,7 +131,7 @@ def unpack_module(path: str, data: bytes) -> bytes:
 
 
 def module_aliases(data: bytes) -> frozenset[str]:
-    """The aliases of a module (plain ELF). A kernel has thousands of modules: strings are searched, no section parsed."""
+    """The aliases of a module (plain ELF). Strings are searched: parsing thousands of modules is slow."""
     return frozenset(alias.decode("utf-8", "replace") for alias in _ALIAS.findall(data))
 
 
@@ -145,7 +145,7 @@ def alias_index(modules: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
 
 
 def driver_index(modules: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """`compatible` string of a device tree -> the module made for it, out of name -> aliases; of two the first by name."""
+    """`compatible` string of a device tree -> its module, out of name -> aliases; of two the first by name."""
     found: dict[str, str] = {}
     for name, aliases in sorted(modules.items()):
         for match in filter(None, map(_OF_ALIAS.fullmatch, aliases)):

@@ -23,6 +23,7 @@ from router.errors import DescriptionError, HostError
 from router.guests import kernel_dtbs
 from router.guests.drivers import cached_drivers
 from router.guests.lock import NAME as LOCK_NAME
+from router.microkit import sdk as sdks
 from router.microkit.sdk import Sdk, find_sdk
 from router.pipeline.drivers import driver_notes
 from router.plan.domains import own_payload_files
@@ -197,6 +198,13 @@ def unknown_controllers(loaded: LoadedDescription, owned: Mapping[str, Closure])
             f"the guest '{source}' does not own '{controller}'",
             f"its USB controllers are {listing(has)}" if has else "a controller on PCI is named by its PCI address",
         )
+
+
+def require_sdk(planned: Planned) -> None:
+    """HostError where no SDK that fits the system is installed; `router run --mode split` works without."""
+    if planned.sdk is None:
+        microkit = planned.loaded.description.microkit
+        sdks.require_sdk(microkit.sdk.value, planned.board.microkit, microkit.config)
 
 
 def own_sizes(loaded: LoadedDescription) -> dict[str, int]:

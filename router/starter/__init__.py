@@ -9,11 +9,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from router.errors import DescriptionError, HostError
+from router.requirements import DISTRIBUTION, packages
 from router.templates import template
 
 DESCRIPTION = "system.yaml"
-FILES: Mapping[str, str] = {DESCRIPTION: "system.yaml.j2", ".gitignore": "gitignore.j2"}
-"""File name → template. All of them get `system`, the system's name, and `description`, the description's file name."""
+FILES: Mapping[str, str] = {
+    DESCRIPTION: "system.yaml.j2",
+    "test_system.py": "test_system.py.j2",
+    ".gitignore": "gitignore.j2",
+}
+"""File name → template. All of them get the values of `_values`."""
+WORKFLOWS: Mapping[str, tuple[str, str]] = {
+    "github": (".github/workflows/system.yml", "github.yml.j2"),
+    "gitlab": (".gitlab-ci.yml", "gitlab-ci.yml.j2"),
+}
+"""Where the tests can run on each push → file name and template."""
+PYTEST_OPTIONS = "--router-logs logs --junitxml report.xml -o junit_logging=system-out"
 
 
 def system_name(folder: Path) -> str:
@@ -22,15 +33,29 @@ def system_name(folder: Path) -> str:
     return name if re.match(r"[a-z]", name) else "my-system"
 
 
-def write_project(folder: Path) -> list[Path]:
+def _values(folder: Path) -> dict[str, str]:
+    """What the templates fill in."""
+    return {
+        "system": system_name(folder),
+        "description": DESCRIPTION,
+        "distribution": DISTRIBUTION,
+        "packages": " ".join(packages(tests=False)),
+        "options": PYTEST_OPTIONS,
+    }
+
+
+def write_project(folder: Path, ci: str | None = None) -> list[Path]:
     """Write a project's first files into a folder, which is made if need be; their paths, the description first.
 
+    ci: also a workflow, a key of WORKFLOWS; a folder that has a description already gets the workflow alone.
     DescriptionError when any of the files exists: then none is written. HostError when the folder cannot be written.
     """
-    texts = {
-        folder / name: template("router.starter", source).render(system=system_name(folder), description=DESCRIPTION)
-        for name, source in FILES.items()
-    }
+    sources = {} if ci is not None and (folder / DESCRIPTION).is_file() else dict(FILES)
+    if ci is not None:
+        name, source = WORKFLOWS[ci]
+        sources[name] = source
+    values = _values(folder)
+    texts = {folder / name: template("router.starter", source).render(values) for name, source in sources.items()}
     there = [path for path in texts if os.path.lexists(path)]
     if there:
         names = ", ".join(map(str, there))
@@ -44,6 +69,7 @@ def write_project(folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("x") as file:  # "x": what another program made meanwhile stays as it is
                 written.append(path)
                 file.write(text)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from router.control.client import Connection, choose
-from router.control.place import Claim, folder, running, socket_path
+from router.control.place import Claim, folder, own_name, running, socket_path, sweep
 from router.errors import DescriptionError, HostError
 
 HOLD = (
@@ -111,3 +111,16 @@ def test_the_only_running_system_is_meant_when_none_is_named() -> None:
             with pytest.raises(DescriptionError) as caught:
                 choose(None)
     assert (caught.value.message, caught.value.hint) == ("2 systems run", "choose by --system: desk, shelf")
+
+
+def test_what_a_killed_process_leaves_under_a_name_of_its_own_is_swept_away(runtime_folder: Path) -> None:
+    for name in ("desk.4711", "desk", "@board.1"):
+        (runtime_folder / "router").mkdir(mode=0o700, exist_ok=True)
+        (runtime_folder / "router" / f"{name}.lock").touch()
+        (runtime_folder / "router" / f"{name}.sock").touch()
+    with Claim(own_name("desk")) as claim:
+        claim.socket.touch()
+        sweep()
+        left = {path.name for path in (runtime_folder / "router").iterdir()}
+    mine = {f"{own_name('desk')}.{kind}" for kind in ("lock", "sock")}
+    assert left == mine | {f"{name}.{kind}" for name in ("desk", "@board.1") for kind in ("lock", "sock")}

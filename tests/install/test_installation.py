@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from router import resources
-from router.doctor import DISTRIBUTION
+from router.requirements import DISTRIBUTION
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 300
@@ -74,10 +74,10 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(command: list[str], folder: Path, code: int = 0) -> str:
+def run(command: list[str], folder: Path, code: int = 0, seconds: float = TIMEOUT_S) -> str:
     """Run a command in an empty folder, without the checkout on its path; all that it printed."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=kept)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds, check=False, env=kept)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -92,6 +92,7 @@ def test_the_distribution_has_a_name_of_its_own() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["name"] == DISTRIBUTION != "router"
     assert project["scripts"] == {"router": "router.cli:main"}
+    assert project["entry-points"] == {"pytest11": {"router": "router.pytest_plugin"}}
 
 
 def test_the_wheel_holds_every_file_of_the_package_and_of_the_data_folders(wheel: Path) -> None:
@@ -197,3 +198,17 @@ def test_an_editable_installation_works_in_an_empty_folder(tmp_path: Path) -> No
     shown = run([*router, "run", "qemu.yaml", "--mode", "split", "--exec", "client: echo it $((40+2)) works"], tmp_path)
     assert "it 42 works" in shown
     assert [path.name for path in tmp_path.iterdir()] == ["build"]
+
+
+@pytest.mark.qemu
+@pytest.mark.packages
+def test_the_example_project_is_tested_by_the_installed_program(environment: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(ROOT / "examples/usb-in-the-right-guest", project)
+    pip = [str(environment / "bin/pip"), "install", "--quiet", "--disable-pip-version-check", "pytest"]
+    run(pip, tmp_path)
+    words = ["-v", "--router", "system.yaml", "--router-on", "split", "--router-boot-timeout", f"{TIMEOUT_S}"]
+    shown = run([str(environment / "bin/pytest"), *words], project, seconds=3 * TIMEOUT_S)
+    assert "3 passed" in shown
+    # The plugin comes with the wheel: nothing of the checkout is on the way.
+    assert f"plugins: {DISTRIBUTION}" in shown and str(ROOT) not in shown

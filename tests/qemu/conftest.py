@@ -5,20 +5,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from router.control.place import Claim
-from router.control.server import ControlServer
-from router.control.timeline import Timeline
-from router.machines.qemu.session import split_run
-from router.machines.qemu.usb import parse_plugs
 from router.pipeline.build import Built
-from tests.support.end_to_end import BOOT, THREE_GUESTS, Booted, MiB, Shared, build_text, own_place
+from router.testing import Router, Setup
+from router.testing.qemu import QemuMachine
+from tests.support.end_to_end import BOOT, THREE_GUESTS, Booted, MiB, Shared, build_text
 
-shared = Shared(Path(__file__).parent, "booted")
+shared = Shared(Path(__file__).parent, "router")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,28 +28,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="qemu-system-aarch64 is not installed"))
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item: pytest.Item) -> None:
-    shared.over(item)
-
-
 @pytest.fixture(scope="session")
-def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
+def router_setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     """Three guests; the server has a disk, a keyboard (socket 2, granted by path) and a mouse (not granted)."""
     folder = tmp_path_factory.mktemp("end-to-end")
     disk = folder / "disk.img"
     disk.write_bytes(os.urandom(16 * MiB))
-    built = build_text(THREE_GUESTS, folder)
-    plugs = parse_plugs([f"storage:{disk}", "keyboard", "mouse"])
-    try:
-        shared.enter_context(own_place())
-        claim = shared.enter_context(Claim(built.plan.name))
-        system = shared.enter_context(split_run(built, plugs, folder / "logs", Timeline()))
-        shared.enter_context(ControlServer(claim, system, "split"))
-        system.wait_ready(BOOT)
-        yield Booted(system, disk)
-    finally:
-        shared.close()
+    description = folder / "description.yaml"
+    description.write_text(THREE_GUESTS)
+    usb = (f"storage:{disk}", "keyboard", "mouse")
+    return Setup(description=description, on="split", usb=usb, boot_timeout=BOOT, build=folder / "build")
+
+
+@pytest.fixture(scope="session")
+def shared_place() -> Iterator[str]:
+    """Temporary files and control sockets of this folder's systems; its path is short, for unix sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="run") as folder:
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def _in_place(shared_place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run of another program's system is in the way, and each of ours is the only one."""
+    for name in ("TMPDIR", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, shared_place)
+
+
+@pytest.fixture
+def booted(router: Router, router_setup: Setup) -> Booted:
+    """The system of `router`, for tests that look at what only its machine has."""
+    assert isinstance(router.machine, QemuMachine)
+    return Booted(router.machine.system, Path(router_setup.usb[0].removeprefix("storage:")), name=router.name)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from tests.support.terminal_user import Terminal, use_a_shell
 
 
 def test_a_guest_of_a_running_system_has_a_console_that_can_be_left(booted: Booted, tmp_path: Path) -> None:
-    command = router("console", "--system", "end-to-end", "--guest", "stranger")
+    command = router("console", "--system", booted.name, "--guest", "stranger")
     with Terminal(command, tmp_path) as terminal:
         terminal.expect("console of stranger; Ctrl-\\] leaves it")
         use_a_shell(terminal)

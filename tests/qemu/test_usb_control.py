@@ -102,7 +102,7 @@ def test_a_watcher_sees_a_device_come_and_go(booted: Booted, says: Says) -> None
     watching = threading.Event()
 
     def watch() -> None:
-        with Connection("end-to-end") as connection:
+        with Connection(booted.name) as connection:
             for event in connection.watch():
                 watching.set()
                 if event.get("guest") == "stranger":
@@ -145,7 +145,7 @@ def test_a_command_in_a_guest_gives_its_output_and_its_code(says: Says) -> None:
 
 
 def test_a_command_that_nobody_waits_for_any_more_is_ended(booted: Booted) -> None:
-    with Connection("end-to-end") as connection:
+    with Connection(booted.name) as connection:
         began = threading.Event()
 
         def run() -> None:

@@ -274,7 +274,7 @@ def test_init_starts_a_project_that_checks_at_once(
     monkeypatch.chdir(tmp_path)
     shown = says("init", "My Project")
     assert "next:\n  cd 'My Project'\n  router check system.yaml\n  router run system.yaml" in shown
-    assert sorted(path.name for path in Path("My Project").iterdir()) == [".gitignore", "system.yaml"]
+    assert sorted(path.name for path in Path("My Project").iterdir()) == [".gitignore", "system.yaml", "test_system.py"]
     monkeypatch.chdir(tmp_path / "My Project")
     assert "2 guests, 2 USB rules" in says("check", "system.yaml")
     text = Path("system.yaml").read_text()
@@ -292,9 +292,10 @@ def test_what_a_run_makes_is_ignored_by_git(tmp_path: Path, says: Callable[..., 
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True, timeout=PATIENCE)
     (tmp_path / "build/x").mkdir(parents=True)
     (tmp_path / "build/x/plan.json").touch()
+    (tmp_path / "report.xml").touch()
     status = ["git", "-C", str(tmp_path), "status", "--porcelain", "-uall"]
     shown = subprocess.run(status, check=True, timeout=PATIENCE, capture_output=True, text=True).stdout
-    assert shown.splitlines() == ["?? .gitignore", "?? system.yaml"]
+    assert shown.splitlines() == ["?? .gitignore", "?? system.yaml", "?? test_system.py"]
 
 
 def test_init_never_overwrites_and_says_what_is_there(tmp_path: Path, says: Callable[..., str]) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -148,6 +148,8 @@ class Booted:
 
     system: Run
     disk: Path
+    name: str = field(default="", kw_only=True)
+    """What it is called among running systems, where it is served."""
 
     def run(self, guest: str, command: str, timeout: float = 3 * PATIENCE) -> str:
         """The output of a command that must succeed in a guest."""

@@ -114,6 +114,10 @@ class Run(LiveSystem[RunningGuest]):
             if guest is not None and not (plug.facts.superspeed and self.plan.guest(guest).usb_version < 3)
         ]
 
+    def log_files(self) -> list[Path]:
+        """The logs that have something in them, by name."""
+        return [path for path in sorted(self._logs.glob("*.log")) if path.stat().st_size]
+
     def _last_lines(self, guest: RunningGuest) -> str:
         shown = _indented("\n".join(guest.tail())) or "    (nothing)"
         said = guest.child.errors()

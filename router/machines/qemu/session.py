@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from router.control.server import ControlServer
 from router.control.timeline import Timeline
 from router.errors import DescriptionError, HostError, MachineError
 from router.machines.live import MAX_PUMPED
+from router.machines.qemu.junit import Case, JunitReport
 from router.machines.qemu.microkit import MicrokitRun
 from router.machines.qemu.running import Run
 from router.machines.qemu.spin_loops import yielding
@@ -50,9 +52,12 @@ class RunOptions:
     command_timeout: float = 300.0
     as_json: bool = False
     capture: Path | None = None
+    junit: Path | None = None
 
     def check(self, guests: Sequence[str]) -> None:
         """DescriptionError when a guest does not exist or the options contradict each other."""
+        if self.junit is not None and not self.commands:
+            raise DescriptionError("there are no commands to report on", hint="add --exec", where="--junit")
         if self.console is not None:
             check_guest(self.console, guests, "--console")
             if self.commands:
@@ -127,18 +132,24 @@ def run(running: Run, options: RunOptions) -> int:
 
     MachineError when the machine or a guest fails.
     """
-    with Claim(running.plan.name) as claim, running as system, ControlServer(claim, system, running.mode):
+    report = JunitReport(options.junit, running.plan.name)
+    with report.writing(running.timeline, running.log_files), ExitStack() as stack:
+        with report.case("boot"):
+            claim = stack.enter_context(Claim(running.plan.name))
+            system = stack.enter_context(running)
+            stack.enter_context(ControlServer(claim, system, running.mode))
+            if options.console is None:
+                system.wait_ready(options.timeout)
         if options.console is not None:
             return converse(system, options.console)
-        system.wait_ready(options.timeout)
         if options.commands:
-            return run_commands(system, options)
+            return run_commands(system, options, report)
         print("up; Ctrl-C stops it", file=sys.stderr)
         while True:
             system.poll(0.5)
 
 
-def run_commands(system: Run, options: RunOptions) -> int:
+def run_commands(system: Run, options: RunOptions, report: JunitReport) -> int:
     """Each command in turn, also after one failed."""
     first = 0
     for command in options.commands:
@@ -147,9 +158,18 @@ def run_commands(system: Run, options: RunOptions) -> int:
             display.styled(
                 f"{system.timeline.elapsed():7.2f} s  {command.guest:<10} $ {command.text}", stream=sys.stderr
             )
-        code, output = system.execute(
-            command.guest, command.text, options.command_timeout, None if options.as_json else terminal.show
-        )
+        with report.case(f"{command.guest}: {command.text}") as case:
+
+            def hear(data: bytes, case: Case = case) -> None:
+                case.hear(data)
+                terminal.show(data)
+
+            code, output = system.execute(
+                command.guest, command.text, options.command_timeout, None if options.as_json else hear
+            )
+            case.hear(output)
+            if code:
+                case.failure = f"exit code {code}\n{case.output}"
         if options.as_json:
             row = {
                 "event": "command",

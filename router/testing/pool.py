@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The system that the tests of one process use: booted when the first test wants it, anew when it has died.
+
+There is one at a time. A test that is about another system ends the one before.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from router import files
+from router.description.load import load
+from router.errors import MachineError, RouterError
+from router.machines.qemu.mode import choose_mode
+from router.pipeline.inputs import Planned, plan_loaded
+from router.testing.board import BoardMachine
+from router.testing.events import Events
+from router.testing.machine import Machine
+from router.testing.qemu import QemuMachine
+from router.testing.setup import BOARD, Setup
+
+
+class Live:
+    """A system that is up. fresh: no test has used it yet."""
+
+    def __init__(self, setup: Setup, machine: Machine) -> None:
+        self.setup = setup
+        self.machine = machine
+        self.fresh = True
+        self.events = Events(machine.connect)
+
+    def close(self) -> None:
+        """End it."""
+        self.events.close()
+        self.machine.stop()
+
+
+class Systems:
+    """Boots systems and ends them. folder: where each boot gets a folder for its logs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.live: Live | None = None
+        self._folder = folder
+        self._boots = itertools.count(1)
+        self._planned: dict[Setup, Planned] = {}
+        self._failed: dict[Setup, RouterError] = {}
+
+    def mode(self, setup: Setup) -> str:
+        """split, microkit or board: known without a boot. RouterError when the description is wrong."""
+        return BOARD if setup.on_board else choose_mode(setup.on, self._plan(setup))
+
+    def obtain(self, setup: Setup, *, fresh: bool = False) -> Live:
+        """The system, up. fresh: no test has used it.
+
+        RouterError when it does not come up: then and, without another boot, whenever it is wanted again.
+        """
+        if setup in self._failed:
+            error = self._failed[setup]
+            raise type(error)(f"{error.message} (it was tried once, and not again)", error.hint, error.where)
+        if self.live is not None and (self.live.setup != setup or (fresh and not self.live.fresh)):
+            self.close()
+        if self.live is None or self.ended() is not None:
+            self.close()
+            self._boot(setup)
+        assert self.live is not None, "booted, or an error"
+        return self.live
+
+    def restart(self) -> Live:
+        """End the system and boot it again."""
+        assert self.live is not None, "a test has it"
+        setup = self.live.setup
+        self.close()
+        self._boot(setup)
+        return self.live
+
+    def ended(self) -> RouterError | None:
+        """Why the system does not run any more, or None while it does."""
+        if self.live is None:
+            return MachineError("the system was stopped")
+        try:
+            self.live.machine.check()
+        except RouterError as error:
+            return error
+        return None
+
+    def close(self) -> None:
+        """End the system, if there is one."""
+        if self.live is not None:
+            live, self.live = self.live, None
+            live.close()
+
+    def _boot(self, setup: Setup) -> None:
+        logs = self._folder / f"boot-{next(self._boots)}"
+        try:
+            self.live = Live(setup, start(setup, self._plan(setup), self.mode(setup), logs))
+        except RouterError as error:
+            self._failed[setup] = error
+            raise
+
+    def _plan(self, setup: Setup) -> Planned:
+        if setup not in self._planned:
+            self._planned[setup] = plan(setup)
+        return self._planned[setup]
+
+
+def plan(setup: Setup) -> Planned:
+    """Read, plan and check the description."""
+    return plan_loaded(load(setup.description), files.cache_folder(), lambda _: None, emulated=not setup.on_board)
+
+
+def start(setup: Setup, planned: Planned, mode: str, logs: Path) -> Machine:
+    """Build and boot."""
+    if mode == BOARD:
+        return BoardMachine(setup, planned, logs)
+    return QemuMachine(setup, planned, mode, logs)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Tests on a board: its deployment is waited for, its one line is shared, and the board is free afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router.deploy import state
+from router.deploy.events import Reporter
+from router.deploy.job import Job
+from router.deploy.plan import read_plan
+from router.errors import DescriptionError, MachineError
+from router.lab.lock import holder_of
+from router.testing import board as boards
+from router.testing import pool
+from router.testing.board import BoardMachine
+from router.testing.setup import Setup
+from tests.deploy.lab import FACTS, LabOfOne, write_build
+from tests.deploy.running_board import RunningBoard
+from tests.support.patience import wait_until
+
+TEST = """
+import pytest
+def test_command(router):
+    assert router.mode == "board" and router.name == "desk"
+    assert router.guest("client").run("seq 3; exit 0").stdout == "1\\n2\\n3\\n"
+def test_again(router):
+    assert router.guest("server").run("exit 4", check=False).code == 4
+    assert router.milestones() == {"client up": 12.5}
+@pytest.mark.router_needs("disk")
+def test_disk(router): router.plug_disk()
+def test_freeze(router):
+    with router.freeze("client"): pass
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime_folder: None) -> Iterator[LabOfOne]:
+    """A lab with one board, on which what is deployed runs at once; the deployment itself is tests/deploy's."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("ROUTER_LOCK_DIR", str(tmp_path / "locks"))
+    monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
+
+    def make(planned: object, folder: Path, progress: object) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "loader.img").write_bytes(bytes(512))
+        write_build(folder, facts=FACTS)
+
+    def bring_up(via: str | None, job: Job, reporter: Reporter, log: Path) -> None:
+        assert via is None and job.plan.facts is not None and Path(job.files["loader.img"]).exists()
+        log.write_text("U-Boot 2023.01\n")
+        reporter.say("milestone", name="client up", seconds=12.5, line="")
+        state.remember(job.board.name, read_plan(Path(job.files["loader.img"]).parent))
+
+    monkeypatch.setattr(boards, "make", make)
+    monkeypatch.setattr(boards, "bring_up", bring_up)
+    with RunningBoard() as one:
+        found = LabOfOne(tmp_path, one)
+        monkeypatch.setenv("ROUTER_LAB", str(found.file))
+        yield found
+    assert wait_until(lambda: holder_of("desk") is None), "the process that served the board is still there"
+
+
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> BoardMachine:
+    setup = Setup(description=tmp_path / "x.yaml", on="desk", build=tmp_path / "build", **more)
+    return BoardMachine(setup, None, tmp_path / "logs")  # type: ignore[arg-type]
+
+
+def test_the_tests_of_qemu_run_on_a_board_and_what_it_cannot_do_skips(
+    pytester: pytest.Pytester, lab: LabOfOne, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(pool, "plan", lambda setup: None)
+    pytester.makeconftest(
+        f"""
+        import pytest
+        from pathlib import Path
+        from router.testing import Setup
+        @pytest.fixture(scope="session")
+        def router_setup():
+            return Setup(description=Path("x.yaml"), on="desk", build=Path({str(tmp_path / "build")!r}))
+        """
+    )
+    pytester.makepyfile(TEST)
+    result = pytester.runpytest_inprocess("-rs")
+    result.assert_outcomes(passed=2, skipped=2)
+    result.stdout.fnmatch_lines(["*disk: disks with an image behind them exist in QEMU only (this system: board)"])
+    board = lab.board
+    assert isinstance(board, RunningBoard) and board.openings == 1
+
+
+def test_the_board_is_ours_while_the_tests_run_and_consoles_are_kept(
+    lab: LabOfOne, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = pool.Live(Setup(description=tmp_path / "x.yaml", on="desk"), machine(tmp_path, monkeypatch))
+    try:
+        holder = holder_of("desk")
+        assert holder is not None and holder.doing == "serving demo"
+        live.machine.check()
+        with pytest.raises(MachineError, match="cannot be stopped from outside"):
+            live.machine.freeze("client")
+        assert "console-desk.log" in {path.name for path in live.machine.attachments}
+    finally:
+        live.close()
+
+
+def test_several_workers_do_not_share_a_board(lab: LabOfOne, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "4")
+    with pytest.raises(DescriptionError, match=r"a board runs one system, and 4 workers .* want one each"):
+        machine(tmp_path, monkeypatch)
