@@ -226,12 +226,7 @@ static void on_call(uint32_t vcpu, bool smc, uint32_t advance)
     }
 }
 
-/* Guests have no debug registers: they read as zero. Every kernel resets them at boot. */
-static bool is_debug_register(uint32_t sysreg)
-{
-    return sysreg >> 16 == 2;
-}
-
+/* Registers of debugging read as zero. Every kernel resets them at boot. */
 static void on_system_register(uint32_t vcpu, const struct trap *trap)
 {
     bool sgi =
@@ -330,8 +325,9 @@ seL4_Bool fault(microkit_child child, microkit_msginfo msginfo, microkit_msginfo
         gic_pulse(&vmm.gic, vcpu, (uint32_t)microkit_mr_get(seL4_VPPIEvent_IRQ));
         break;
     case seL4_Fault_UnknownSyscall:
-        /* seL4 reports a guest's HVC as an unknown system call; without advancing, the vCPU would repeat it.
-         */
+    case seL4_Fault_CapFault:
+        /* seL4 takes a guest's HVC for a system call: an unknown one, or, where x7 holds the number of one, a
+         * call on a capability that the guest does not have. Without advancing, the vCPU would repeat it. */
         on_call(vcpu, false, 4);
         break;
     default:

@@ -87,6 +87,13 @@ struct trap trap_decode(uint64_t syndrome)
     return trap;
 }
 
+bool is_debug_register(uint32_t sysreg)
+{
+    uint32_t op0 = sysreg >> 16, crn = (sysreg >> 8) & 0xf, crm = (sysreg >> 4) & 0xf;
+    bool monitors = op0 == 3 && ((crn == 9 && crm >= 12 && crm <= 14) || (crn == 14 && crm >= 8));
+    return op0 == 2 || monitors;
+}
+
 uint64_t exception_vector(uint64_t spsr)
 {
     enum { MODE = 0xf, EL1_SP0 = 0x4, EL1 = 0xc, AARCH32 = 0x10 };

@@ -47,6 +47,9 @@ struct trap {
 
 struct trap trap_decode(uint64_t syndrome);
 
+/* Whether a system register belongs to debugging or to the performance monitors, which guests do not have. */
+bool is_debug_register(uint32_t sysreg);
+
 /* Where the vector for a synchronous exception lies in the guest's table, from the state (SPSR) in which it
  * happens. */
 uint64_t exception_vector(uint64_t spsr);

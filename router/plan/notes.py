@@ -34,8 +34,8 @@ def kernel_notes(config: str, sdk: str) -> tuple[str, ...]:
         )
     if config.startswith(SMP):
         notes.append(
-            f"configuration '{config}': guests are kept from the debug registers on core 0 only; a guest on another"
-            " core can end a protection domain that runs there"
+            f"configuration '{config}' is not safe: guests are kept from the debug registers on core 0 only; a guest on"
+            " another core can end a protection domain that runs there; write 'config: release' to isolate guests"
         )
     features = sdk_features(sdk)
     if not features.par_el1:

@@ -47,6 +47,21 @@ usb:
   - {class: mass-storage, to: client}
 """
 
+SMALL = """
+system: hostile-small
+board: qemu
+microkit: {config: CONFIG}
+guests:
+  client:
+    image: usb-client
+    memory: 256 MiB
+  attacker:
+    image: {kernel: hostile.image, initramfs: nothing}
+    memory: 96 MiB
+network: {allow: [attacker -> client icmp]}
+"""
+"""One neighbour without devices: boots in a few seconds."""
+
 
 def macros(plan: SystemPlan, seed: int, seconds: int) -> dict[str, str]:
     """What the program is told of its machine."""
@@ -72,14 +87,14 @@ def macros(plan: SystemPlan, seed: int, seconds: int) -> dict[str, str]:
     }
 
 
-def build(folder: Path, *, seed: int, seconds: int, config: str = "debug") -> Built:
-    """The system of three guests in `folder`, with its loader image."""
+def build(folder: Path, *, seed: int, seconds: int, config: str = "debug", system: str = TEXT) -> Built:
+    """The system in `folder`, with its loader image. system: a description with CONFIG for the configuration."""
     image = folder / "hostile.image"
     # The plan says where the program goes, and asks for a kernel before it says anything.
     image.write_bytes(struct.pack("<2I6QII", 0, 0, 0, 4096, 0, 0, 0, 0, 0x644D5241, 0))
     (folder / "nothing").write_bytes(bytes(4))
     description = folder / "description.yaml"
-    text = TEXT.replace("CONFIG", config)
+    text = system.replace("CONFIG", config)
     description.write_text(text)
     plan = plan_loaded(load(description), files.cache_folder(), lambda _: None).plan
     compiler = find_toolchain().compiler

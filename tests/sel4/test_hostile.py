@@ -129,6 +129,11 @@ def test_the_attacker_is_refused_and_can_talk_afterwards(attack: Attack) -> None
     assert said.count("hostile: talks again") == 2
 
 
+def test_its_calls_to_the_kernel_forge_no_line(attack: Attack) -> None:
+    assert "kernel calls" in attack.said()
+    assert b"said by another" not in (attack.logs / "serial.log").read_bytes()
+
+
 def test_no_forged_offload_metadata_passes_the_switch(attack: Attack) -> None:
     """An allowed SYN whose checksum was to be written over its port, flags or address, or that was to be segmented."""
     found = re.search(r"hostile: forged offloads (\d+) answered (\d+) honest (\d+)", attack.said())

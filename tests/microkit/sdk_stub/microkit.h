@@ -22,6 +22,7 @@ typedef struct seL4_MessageInfo {
 enum { seL4_False, seL4_True };
 enum { seL4_NoError };
 enum {
+    seL4_Fault_CapFault,
     seL4_Fault_UnknownSyscall,
     seL4_Fault_VMFault,
     seL4_Fault_VGICMaintenance,

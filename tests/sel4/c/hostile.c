@@ -5,15 +5,16 @@
  * reaches everything that a guest's kernel can: every register at any width, queues anywhere, calls to
  * firmware, system registers, the CPU interface of the interrupt controller.
  *
- * It sets a watchpoint for everybody's memory, disturbs the alarm that the others' timers hang on for SECONDS
- * in each of two ways, attacks for SECONDS with each of two seeds, then sets its network up as a good driver
- * does and asks for its peer's hardware address. In its further lives it crashes, each time in another way,
- * until it has run out of ways. The count of lives is in RAM, which a restart leaves alone where no image
- * lies.
+ * It calls the kernel, runs programs of 32 bits, sets a watchpoint for everybody's memory, disturbs the alarm
+ * that the others' timers hang on for SECONDS in each of two ways, attacks for SECONDS with each of two
+ * seeds, then sets its network up as a good driver does and asks for its peer's hardware address. In its
+ * further lives it crashes, each time in another way, until it has run out of ways. The count of lives is in
+ * RAM, which a restart leaves alone where no image lies.
  *
  * The addresses of the machine come from the plan, as macros. What it says goes to the early console.
  */
 #include "hostile_driver.h"
+#include "hostile_kernel.h"
 #include "hostile_offload.h"
 #include "hostile_queues.h"
 
@@ -40,6 +41,10 @@ uint64_t on_exception(uint64_t syndrome, uint64_t pc, uint64_t link)
     if (class == 0x21) { /* an instruction abort: a call that led nowhere */
         aborts++;
         return link;
+    }
+    if (class == 0x11) { /* a program of 32 bits is over */
+        __asm__ volatile("msr spsr_el1, %0" ::"r"(0x3c5UL));
+        return back_from_32_bit;
     }
     if (class == 0x25 && (syndrome & 0x3f) == 0x10) {
         aborts++;
@@ -111,8 +116,7 @@ static void calls(void)
                             : below(2) ? 0x80000000u | (uint32_t)any()
                                        : any();
         if (!ends_us((uint32_t)function)) {
-            /* In x7 an HVC has the number of a system call for seL4; its own are negative. */
-            call(below(2), function, awkward(), any(), any(), any() & 0x7fffffff);
+            call(below(2), function, awkward(), any(), any(), any());
         }
     }
 }
@@ -270,7 +274,7 @@ static void attack(uint64_t seed)
     uint64_t rounds = 0;
     uint64_t end = now() + SECONDS * hertz();
     while (now() < end) {
-        switch (below(9)) {
+        switch (below(10)) {
         case 0:
             registers();
             break;
@@ -292,6 +296,11 @@ static void attack(uint64_t seed)
             break;
         case 7:
             stray();
+            break;
+        case 8:
+            for (uint32_t i = 0; i < 16; i++) {
+                try_kernel_call(below(4) ? -(int64_t)below(-LAST_CALL) : (int64_t)any());
+            }
             break;
         default:
             flood();
@@ -325,7 +334,17 @@ void main(void)
     say_number(" at ", now() / (hertz() / 1000), " ms\n");
     switch (life) {
     case 0:
-        await_key();
+        if (await_key() == 'd') {
+            /* For a kernel that has debug calls. */
+            forge_a_line();
+            say("hostile: halts the kernel\n");
+            halt_the_kernel();
+            say("hostile: the kernel goes on\n");
+            return;
+        }
+        make_kernel_calls();
+        count_cycles();
+        run_32_bit_programs();
         set_a_watchpoint();
         disturb_the_alarm();
         attack(SEED);

@@ -130,15 +130,19 @@ static inline bool talk(void)
     return false;
 }
 
-/* Sleeps for 50 ms, as an idle kernel does: until the virtual timer interrupts. */
-static inline void nap(void)
+/* Has the virtual timer interrupt in 50 ms, which ends a WFI, also where interrupts are masked. */
+static inline void set_alarm_clock(void)
 {
     set(GICD, 0x000, 1);
     set(GICD, 0x100, 1u << 27);
     set(GICC, 0x04, 0xff);
     set(GICC, 0x00, 1);
-    __asm__ volatile("msr cntv_cval_el0, %0\nmsr cntv_ctl_el0, %1\nisb\nwfi" ::"r"(now() + hertz() / 20),
+    __asm__ volatile("msr cntv_cval_el0, %0\nmsr cntv_ctl_el0, %1\nisb" ::"r"(now() + hertz() / 20),
                      "r"(1UL));
+}
+
+static inline void stop_alarm_clock(void)
+{
     uint32_t taken = get(GICC, 0x0c);
     __asm__ volatile("msr cntv_ctl_el0, xzr\nisb");
     if ((taken & 0x3ff) < 1020) {
@@ -146,16 +150,26 @@ static inline void nap(void)
     }
 }
 
-/* Waits until somebody types into the console, so that the attack begins when the test wants it. */
-static inline void await_key(void)
+/* Sleeps as an idle kernel does. */
+static inline void nap(void)
+{
+    set_alarm_clock();
+    __asm__ volatile("wfi");
+    stop_alarm_clock();
+}
+
+/* Waits for a key on the console, so that the attack begins when the test wants it. */
+static inline uint8_t await_key(void)
 {
     struct good good;
     const volatile uint16_t *used = (volatile uint16_t *)(QUEUE(0) + 0x2000);
+    const volatile uint32_t *entry = (volatile uint32_t *)(QUEUE(0) + 0x2004);
     while (!bring_up(NET + STRIDE, &good)) {
     }
     while (used[1] == 0) {
         nap();
     }
+    return *(const volatile uint8_t *)(BUFFERS + 0x1000ULL * (entry[0] % GOOD_SIZE));
 }
 
 #endif

@@ -267,6 +267,19 @@ CASE(traps_are_told_apart)
     EQUAL(trap.sysreg, SYSREG(3, 0, 12, 11, 5));
 }
 
+CASE(registers_of_debugging_and_of_the_counters_are_known)
+{
+    CHECK(is_debug_register(SYSREG(2, 0, 0, 2, 2)));   /* MDSCR_EL1 */
+    CHECK(is_debug_register(SYSREG(3, 3, 9, 12, 0)));  /* PMCR_EL0 */
+    CHECK(is_debug_register(SYSREG(3, 3, 9, 14, 0)));  /* PMUSERENR_EL0 */
+    CHECK(is_debug_register(SYSREG(3, 0, 9, 14, 1)));  /* PMINTENSET_EL1 */
+    CHECK(is_debug_register(SYSREG(3, 3, 14, 8, 0)));  /* PMEVCNTR0_EL0 */
+    CHECK(is_debug_register(SYSREG(3, 3, 14, 15, 7))); /* PMCCFILTR_EL0 */
+    CHECK(!is_debug_register(SYSREG(3, 3, 14, 3, 2))); /* CNTV_CVAL_EL0 */
+    CHECK(!is_debug_register(SYSREG(3, 0, 12, 11, 5)));
+    CHECK(!is_debug_register(SYSREG(3, 0, 9, 11, 0)));
+}
+
 CASE(the_early_console_takes_bytes_and_is_always_ready)
 {
     uint8_t byte = 0;
@@ -297,6 +310,7 @@ static const struct test_case cases[] = {
     NAMED(an_exception_goes_to_the_vector_of_where_it_comes_from),
     NAMED(narrow_loads_are_extended_as_the_instruction_says),
     NAMED(traps_are_told_apart),
+    NAMED(registers_of_debugging_and_of_the_counters_are_known),
     NAMED(the_early_console_takes_bytes_and_is_always_ready),
     {NULL, NULL},
 };
