@@ -85,7 +85,7 @@ class Lab:
         first = channel.recv(65536)
         if not first.startswith(b"\n"):
             with contextlib.closing(channel):
-                raise self.error_in((first + b"".join(iter(lambda: channel.recv(65536), b""))).decode())
+                raise self.error_in((first + self.host.receive_all(channel)).decode("utf-8", "replace"))
         near, far = socket.socketpair()
         far.sendall(first[1:])
 
