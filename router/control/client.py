@@ -93,7 +93,7 @@ class Connection:
         output = bytearray()
 
         def take(message: dict[str, Any]) -> None:
-            data = base64.b64decode(str(message.get("output", "")))
+            data = _output(message)
             if on_output is not None:
                 on_output(data)
             elif len(output) + len(data) > MAX_OUTPUT:
@@ -102,8 +102,10 @@ class Connection:
                 output.extend(data)
 
         request = {"op": "execute", "guest": guest, "command": command, "timeout": timeout}
-        result = self._request(request, timeout, take)
-        return int(result["code"]), bytes(output)
+        code = self._request(request, timeout, take).get("code")
+        if not isinstance(code, int):
+            raise MachineError(f"the system '{self.system}' tells no exit code")
+        return code, bytes(output)
 
     def console(self, guest: str, show: Callable[[bytes], None]) -> Typing:
         """Connect to a guest's console: `show` gets what it says, from another thread."""
@@ -143,6 +145,8 @@ class Connection:
                 raise MachineError(f"the system '{self.system}' has stopped")
             if "result" in message:
                 result: dict[str, Any] = message["result"]
+                if not isinstance(result, dict):
+                    raise MachineError(f"the system '{self.system}' answers with no object")
                 return result
             if take is not None:
                 take(message)
@@ -180,6 +184,14 @@ class Connection:
         return message
 
 
+def _output(message: dict[str, Any]) -> bytes:
+    """What a guest has said, of a message; MachineError when it is not base64."""
+    try:
+        return base64.b64decode(str(message.get("output", "")), validate=True)
+    except ValueError as error:
+        raise MachineError(f"an answer of the system cannot be read: {error}") from None
+
+
 class Typing(threading.Thread):
     """A guest's console, until it is closed or the system stops."""
 
@@ -197,7 +209,9 @@ class Typing(threading.Thread):
                 if "error" in message:
                     self._error = from_row(message["error"])
                     return
-                self._show(base64.b64decode(str(message.get("output", ""))))
+                self._show(_output(message))
+        except MachineError as error:
+            self._error = error
         except BrokenError as error:
             self._error = MachineError(f"the console does not answer: {error}")
 

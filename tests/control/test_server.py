@@ -13,9 +13,10 @@ import pytest
 
 from router.control import json_lines, server
 from router.control.client import Connection
+from router.control.json_lines import MAX_REQUEST_BYTES, VERSION, JsonLines
 from router.control.place import Claim, socket_path
 from router.control.server import ControlServer
-from router.errors import DescriptionError, HostError, MachineError
+from router.errors import DescriptionError, HostError, MachineError, RouterError
 from tests.control.running import FakeSystem
 from tests.support.patience import PATIENCE, wait_until
 
@@ -318,3 +319,26 @@ def test_what_is_no_input_ends_a_console_with_a_word(system: FakeSystem, text: s
         client.ask('{"id": 1, "op": "console", "guest": "client"}')
         assert client.ask(text)["error"]["kind"] == "DescriptionError"
     assert wait_until(lambda: not system.guests["client"].echoes)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"result": 7},
+        {"result": {}},
+        {"result": {"code": "0"}},
+        {"output": "not base64!", "id": 1},
+        {"error": 7},
+        {"error": {"kind": [], "message": {}}},
+        {"id": 2, "result": {}},
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_an_error_and_no_traceback(answer: dict[str, Any]) -> None:
+    """The other end may be a lab host."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        lines = JsonLines(theirs, MAX_REQUEST_BYTES)
+        lines.send({"router": VERSION})
+        lines.send({"id": 1, **answer})
+        with Connection("desk", ours) as connection, pytest.raises(RouterError):
+            connection.execute("client", "true")
