@@ -286,8 +286,9 @@ def test_the_console_of_an_unknown_guest_is_refused(connection: Connection) -> N
         connection.console("cliend", lambda _: None)
 
 
+@pytest.mark.parametrize("size", [2, 1000])
 def test_a_client_that_does_not_read_a_console_loses_it_and_delays_no_other(
-    system: FakeSystem, monkeypatch: pytest.MonkeyPatch
+    size: int, system: FakeSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         json_lines, "LINE_TIMEOUT_S", 10 * PATIENCE
@@ -298,9 +299,9 @@ def test_a_client_that_does_not_read_a_console_loses_it_and_delays_no_other(
         assert wait_until(lambda: bool(system.guests["client"].echoes))
         said = system.guests["client"].echoes[0]
         start = time.monotonic()
-        for _ in range(server.MAX_CONSOLE_BYTES // 1024 + 200):
-            said(b"x" * 1000)
-        assert time.monotonic() - start < 5
+        for _ in range(server.MAX_CONSOLE_BYTES // (size + server.PIECE_COST) + 20_000):
+            said(b"x" * size)
+        assert time.monotonic() - start < PATIENCE
         assert wait_until(lambda: not system.guests["client"].echoes)
 
 
