@@ -3,7 +3,8 @@
 
 A build folder or a description may come from anywhere, so nothing in it is run, booted or sent to a board because it is
 there. The record is one empty file for each, named by a hash, in a folder that only the user can write to
-($XDG_STATE_HOME/router/trusted). It holds hashes of contents: sizes and times of a file can be made to fit.
+($XDG_STATE_HOME/router/trusted). It holds hashes of contents, and contents are read each time: a file's size and times
+can be made to fit, and 100 MiB take 0.06 s to hash.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ MAX_COMMAND_TIMEOUT_S = 3600.0
 POLL_S = 0.2
 MAX_CONSOLE_BYTES = 4 << 20
 """Of a console's output that wait for a client; then it is disconnected."""
+PIECE_COST = 64
+"""Bytes that each piece takes beyond its own: a guest may print two bytes at a time."""
 log = logging.getLogger(__name__)
 
 Fields = dict[str, Any]
@@ -247,7 +249,7 @@ class ControlServer:
                 return pending
 
         def heard(data: bytes) -> None:
-            if count(len(data)) > MAX_CONSOLE_BYTES:  # a client that does not read delays no other
+            if count(len(data) + PIECE_COST) > MAX_CONSOLE_BYTES:  # a client that does not read delays no other
                 lines.end()
             else:
                 waiting.put(data)
@@ -256,7 +258,7 @@ class ControlServer:
             with contextlib.suppress(BrokenError):
                 while (data := waiting.get()) is not None:
                     lines.send({"id": number, "output": base64.b64encode(data).decode()})
-                    count(-len(data))
+                    count(-len(data) - PIECE_COST)
 
         lines.send({"id": number, "console": guest})
         teller = threading.Thread(target=tell, name="control-console", daemon=True)

@@ -19,6 +19,8 @@ from router.errors import HostError, MachineError
 
 FOLDER = ".cache/router/lab"  # below the home folder on the lab host
 CHUNK = 256 << 10
+MAX_ANSWER_BYTES = 4 << 20
+"""Of a command there: none of ours says more than some KiB."""
 SILENCE_TIMEOUT_S = 300.0
 """Longer than any verb is silent: `power cycle` has three commands of a minute each."""
 
@@ -81,7 +83,7 @@ class LabHost:
             if data:
                 channel.sendall(data)
             channel.shutdown_write()
-            out = b"".join(iter(lambda: channel.recv(65536), b""))
+            out = self.receive_all(channel)
             return int(channel.recv_exit_status()), out.decode("utf-8", "replace")
         except TimeoutError:
             raise MachineError(
@@ -89,6 +91,15 @@ class LabHost:
             ) from None
         finally:
             channel.close()
+
+    def receive_all(self, channel: Any) -> bytes:
+        """What comes until the end; MachineError for more than MAX_ANSWER_BYTES."""
+        out = bytearray()
+        while data := channel.recv(65536):
+            out += data
+            if len(out) > MAX_ANSWER_BYTES:
+                raise MachineError(f"{self.target} answers with over {MAX_ANSWER_BYTES >> 20} MiB and does not end")
+        return bytes(out)
 
     def channel(self, command: str) -> Any:
         """A paramiko channel with the command running; its standard error goes where its output goes."""

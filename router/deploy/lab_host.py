@@ -15,17 +15,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from router import files
 from router.deploy import remote
 from router.deploy.archive import make_archive
 from router.deploy.events import DeployEvent, Reporter, error_of
 from router.deploy.job import Job, to_text
-from router.deploy.lab_connection import FOLDER, LabHost
+from router.deploy.lab_connection import CHUNK, FOLDER, LabHost
 from router.errors import HostError, MachineError, RouterError
 from router.lab.lock import me
 from router.lab.probe import Probed
 from router.lab.records import from_json
 
 RECONNECT_TIMEOUT_S = 60.0
+MAX_EVENT_BYTES = 1 << 20
+"""Of one event's line; a console's line, the longest, has some KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ class Lab:
         host = self.host
         with reporter.step(f"upload to {host.target}") as said:
             self.install()
-            files, sent = {}, 0
+            places: dict[str, str] = {}
+            sent = 0
             status, home = host.run("pwd")
             for item in job.plan.payloads if job.files else ():
 
@@ -63,15 +67,15 @@ class Lab:
                     return status == 0
 
                 blob = host.upload(Path(job.files[item.file]), item.sha256, progress, admit)
-                files[item.file] = f"{home.strip()}/{blob}"
-            if not sent and files:
+                places[item.file] = f"{home.strip()}/{blob}"
+            if not sent and places:
                 said.append("everything was there already")
             run = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{job.board.name}-{secrets.token_hex(2)}"
             place = f"{home.strip()}/{FOLDER}/runs/{run}"
             status, text = host.run(f"mkdir -p {shlex.quote(place)}")
             if status != 0:
                 raise HostError(f"cannot write on {host.target}: {text.strip()}")
-            host.write(f"{place}/{remote.JOB}", to_text(_there(job, files, place)).encode())
+            host.write(f"{place}/{remote.JOB}", to_text(_there(job, places, place)).encode())
         return run
 
     def install(self) -> None:
@@ -90,7 +94,7 @@ class Lab:
         first = channel.recv(65536)
         if not first.startswith(b"\n"):
             with contextlib.closing(channel):
-                raise self.error_in((first + b"".join(iter(lambda: channel.recv(65536), b""))).decode())
+                raise self.error_in((first + self.host.receive_all(channel)).decode("utf-8", "replace"))
         near, far = socket.socketpair()
         far.sendall(first[1:])
 
@@ -145,10 +149,15 @@ class Lab:
             raise self.error_in(text) from None
 
     def fetch_log(self, run: str, into: Path) -> None:
-        """Append the run's console log to a file here; a run that never opened the line has none."""
+        """Append the run's console log (MAX_LOG_BYTES) to a log here; a run that never opened the line has none."""
         into.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError), into.open("ab") as out:
-            self.host.sftp.getfo(f"{FOLDER}/runs/{run}/{remote.CONSOLE}", out)
+        path = f"{FOLDER}/runs/{run}/{remote.CONSOLE}"
+        with contextlib.suppress(FileNotFoundError), self.host.sftp.open(path, "rb") as log, files.Log(into) as out:
+            left = min(log.stat().st_size or 0, files.MAX_LOG_BYTES)
+            log.prefetch(left)
+            while left and (data := log.read(min(left, CHUNK))):
+                out.write(data)
+                left -= len(data)
 
     def follow(self, run: str, reporter: Reporter) -> RouterError | None:
         """Stream a run's events until its result, over as many connections as it takes; the run's error, or None."""
@@ -170,6 +179,8 @@ class Lab:
         try:
             while data := channel.recv(65536):
                 *lines, rest = (rest + data).split(b"\n")
+                if len(rest) > MAX_EVENT_BYTES:
+                    raise HostError(f"{self.host.target} answered with a line of over {MAX_EVENT_BYTES} bytes")
                 for line in lines:
                     event = self._parse(line.decode("utf-8", "replace"))
                     yield event
@@ -215,9 +226,9 @@ class Lab:
                 time.sleep(1)
 
 
-def _there(job: Job, files: dict[str, str], place: str) -> Job:
+def _there(job: Job, places: dict[str, str], place: str) -> Job:
     options = dataclasses.replace(job.options, log=f"{place}/{remote.CONSOLE}", owner=me())
-    return dataclasses.replace(job, files=files, options=options)
+    return dataclasses.replace(job, files=places, options=options)
 
 
 def probe_via(host: LabHost, job: Job) -> Probed:

@@ -34,6 +34,9 @@ from router.lab.records import to_json
 EVENTS, JOB, PID, LOG, CONSOLE = "events.jsonl", "job.json", "pid", "runner.log", "console.log"
 NOT_ADMITTED = 5  # an exit code that no error of ours has
 MAX_RUNS = 20
+MAX_EVENTS_BYTES = 16 << 20
+"""Of a run's events; what comes beyond and depends on the board or its network is left out."""
+LIMITED = ("console", "note", "warning", "command", "progress")
 MAX_BLOB_AGE_S = 30 * 24 * 3600.0
 
 
@@ -82,7 +85,7 @@ def latest(runs: Path, arguments: list[str]) -> int:
 def start(folder: Path, _: list[str]) -> int:
     """Begin the job of a folder in the background."""
     _tidy(folder)
-    (folder / EVENTS).touch()
+    files.open_private(folder / EVENTS).close()
     with files.open_private(folder / LOG, append=True) as log:
         process = subprocess.Popen(
             [sys.executable, sys.argv[0], "work", str(folder)],
@@ -99,13 +102,18 @@ def start(folder: Path, _: list[str]) -> int:
 def work(folder: Path, _: list[str]) -> int:
     """The job itself, in the foreground; every event becomes a line of the file."""
     job = _job(folder)
-    with (folder / PID).open("w") as mine, (folder / EVENTS).open("a", buffering=1) as events:
-        mine.write(str(os.getpid()))
-        mine.flush()
+    with files.open_private(folder / PID) as mine, files.open_private(folder / EVENTS, append=True) as events:
+        mine.write(b"%d" % os.getpid())
         files.take_lock(mine.fileno())  # what `_alive` tests: the number alone may be another process's by now
+        size = 0
 
         def keep(event: DeployEvent) -> None:
-            events.write(event.to_line() + "\n")
+            nonlocal size
+            line = event.to_line().encode() + b"\n"
+            if event.kind in LIMITED and size + len(line) > MAX_EVENTS_BYTES:
+                return  # a board may print without end; its console's log rotates
+            size += len(line)
+            events.write(line)
 
         reporter = Reporter(keep)
         try:

@@ -105,11 +105,6 @@ class Closure:
         """Names of the members that read and write memory with no IOMMU in between."""
         return tuple(member.name for member in self.members if member.dma and not member.behind_iommu)
 
-    @property
-    def compatibles(self) -> tuple[str, ...]:
-        """Every compatible string of the members, sorted: what the guest's kernel needs drivers for."""
-        return tuple(sorted({name for member in self.members for name in member.compatible}))
-
     def member(self, path: str) -> Member | None:
         return next((member for member in self.members if member.path == path), None)
 

@@ -10,19 +10,25 @@ Text, one fact a line, sorted, to read well in a diff:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from router import files
 from router.description.guest_image import SHIPPED, Definition, image_names, load_definition
-from router.description.text import decode
 from router.errors import DescriptionError
 from router.guests.apt import Package
 from router.guests.resolution import RECORD, Packages, Resolution
 from router.guests.sources import Source, machine_sources
 
 NAME = "packages.lock"
+MAX_BYTES = 4 << 20
+PACKAGE = re.compile(
+    r"[a-z0-9][a-z0-9+.-]{0,199} [A-Za-z0-9][A-Za-z0-9.+~:-]{0,199} [a-z0-9][a-z0-9-]{0,31} [0-9a-f]{64} [0-9]{1,12}"
+    r" [a-z0-9][a-z0-9+.-]{0,199}"
+)
+"""Name, version, architecture, SHA-256, bytes and source package (Debian Policy 5.6.1, 5.6.7, 5.6.8, 5.6.12)."""
 _HEAD = f"# The packages of the guest images, as {RECORD} records them. Builds use these versions and no others.\n"
 
 
@@ -71,20 +77,28 @@ def render_lock(locked: Mapping[str, Locked]) -> str:
 
 
 def read_lock(path: Path) -> dict[str, Locked]:
-    """The lock file's content; DescriptionError with file and line where it is not one."""
+    """The lock file's content; DescriptionError with file and line where it is not one.
+
+    It may have come with a description from elsewhere, and its words go onto apt's command line and into file names.
+    """
     found: dict[str, tuple[tuple[str, ...], dict[str, list[Package]]]] = {}
     packages: dict[str, list[Package]] | None = None
-    for number, line in enumerate(decode(str(path), path.read_bytes()).splitlines(), start=1):
+    try:
+        text = files.read_regular(path, MAX_BYTES).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise DescriptionError(f"cannot read the lock file: {why}", _hint(path), str(path)) from None
+    for number, line in enumerate(text.splitlines(), start=1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
         if words[0] == "image" and len(words) > 1:
             packages = {"kernel": [], "userland": []}
             found[words[1]] = (tuple(words[2:]), packages)
-        elif packages is not None and words[0] in packages and len(words) == 7 and words[5].isdecimal():
+        elif packages is not None and words[0] in packages and PACKAGE.fullmatch(" ".join(words[1:])):
             packages[words[0]].append(Package(words[1], words[2], words[3], words[4], int(words[5]), words[6]))
         else:
-            raise DescriptionError(f"not a line of a lock file: {line!r}", _hint(path), f"{path}:{number}")
+            raise DescriptionError(f"not a line of a lock file: {line[:200]!r}", _hint(path), f"{path}:{number}")
     return {
         name: Locked(roots, Resolution(tuple(parts["kernel"]), tuple(parts["userland"])))
         for name, (roots, parts) in found.items()

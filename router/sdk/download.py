@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
+from router.display import safe
 from router.errors import DescriptionError, HostError
 
 CHUNK = 1 << 16
@@ -308,4 +309,4 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "it does not answer"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-    return "".join(c if c.isprintable() else "?" for c in text)[:120]
+    return safe(text[:120])

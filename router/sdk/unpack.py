@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from router.display import safe
 from router.errors import HostError
 from router.sdk.nar import MAX_DEPTH
 
@@ -241,4 +242,4 @@ def _refused(name: str, why: str) -> HostError:
 def _shown(error: BaseException) -> str:
     """What a library says of hostile bytes, on one printable line."""
     text = "headers nest too deep" if isinstance(error, RecursionError) else str(error)
-    return "".join(c if c.isprintable() else "?" for c in text)[:120] or type(error).__name__
+    return safe(text[:120]) or type(error).__name__

@@ -13,9 +13,10 @@ import pytest
 
 from router.control import json_lines, server
 from router.control.client import Connection
+from router.control.json_lines import MAX_REQUEST_BYTES, VERSION, JsonLines
 from router.control.place import Claim, socket_path
 from router.control.server import ControlServer
-from router.errors import DescriptionError, HostError, MachineError
+from router.errors import DescriptionError, HostError, MachineError, RouterError
 from tests.control.running import FakeSystem
 from tests.support.patience import PATIENCE, wait_until
 
@@ -285,8 +286,9 @@ def test_the_console_of_an_unknown_guest_is_refused(connection: Connection) -> N
         connection.console("cliend", lambda _: None)
 
 
+@pytest.mark.parametrize("size", [2, 1000])
 def test_a_client_that_does_not_read_a_console_loses_it_and_delays_no_other(
-    system: FakeSystem, monkeypatch: pytest.MonkeyPatch
+    size: int, system: FakeSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         json_lines, "LINE_TIMEOUT_S", 10 * PATIENCE
@@ -297,9 +299,9 @@ def test_a_client_that_does_not_read_a_console_loses_it_and_delays_no_other(
         assert wait_until(lambda: bool(system.guests["client"].echoes))
         said = system.guests["client"].echoes[0]
         start = time.monotonic()
-        for _ in range(server.MAX_CONSOLE_BYTES // 1024 + 200):
-            said(b"x" * 1000)
-        assert time.monotonic() - start < 5
+        for _ in range(server.MAX_CONSOLE_BYTES // (size + server.PIECE_COST) + 20_000):
+            said(b"x" * size)
+        assert time.monotonic() - start < PATIENCE
         assert wait_until(lambda: not system.guests["client"].echoes)
 
 
@@ -318,3 +320,26 @@ def test_what_is_no_input_ends_a_console_with_a_word(system: FakeSystem, text: s
         client.ask('{"id": 1, "op": "console", "guest": "client"}')
         assert client.ask(text)["error"]["kind"] == "DescriptionError"
     assert wait_until(lambda: not system.guests["client"].echoes)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"result": 7},
+        {"result": {}},
+        {"result": {"code": "0"}},
+        {"output": "not base64!", "id": 1},
+        {"error": 7},
+        {"error": {"kind": [], "message": {}}},
+        {"id": 2, "result": {}},
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_an_error_and_no_traceback(answer: dict[str, Any]) -> None:
+    """The other end may be a lab host."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        lines = JsonLines(theirs, MAX_REQUEST_BYTES)
+        lines.send({"router": VERSION})
+        lines.send({"id": 1, **answer})
+        with Connection("desk", ours) as connection, pytest.raises(RouterError):
+            connection.execute("client", "true")

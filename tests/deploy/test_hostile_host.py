@@ -3,17 +3,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from router import files
 from router.console.serial_port import SerialPort
-from router.deploy import script, uboot
+from router.deploy import remote, script, uboot
+from router.deploy.events import Reporter
 from router.deploy.job import Job, from_text, to_text
+from router.deploy.lab_connection import LabHost
+from router.deploy.lab_host import Lab
 from router.deploy.plan import parse_plan, read_plan
 from router.errors import DescriptionError, HostError, MachineError
 from router.lab import power
@@ -157,3 +164,64 @@ def test_the_last_words_of_a_power_command_are_shown_as_text() -> None:
     with pytest.raises(HostError) as caught:
         power.switch(board, "on")
     assert "power on failed with status 3: no relay \\x1b[2J" in str(caught.value)
+
+
+class EndlessHost(LabHost):
+    """A lab host that answers every command without end, and says of every file that it is 1 TB."""
+
+    def __init__(self) -> None:
+        super().__init__("lab@evil")
+        self.asked: list[int] = []
+
+    def channel(self, command: str) -> Any:
+        return self
+
+    settimeout = sendall = shutdown_write = close = prefetch = lambda *_: None
+
+    def recv(self, size: int) -> bytes:
+        return b"x" * size
+
+    @property
+    def sftp(self) -> Any:
+        return SimpleNamespace(open=lambda *_: contextlib.nullcontext(self))
+
+    def stat(self) -> Any:
+        return SimpleNamespace(st_size=1 << 40)
+
+    def read(self, size: int) -> bytes:
+        self.asked.append(size)
+        return b"y" * size
+
+
+def test_a_lab_host_that_answers_without_end_is_given_up_on(tmp_path: Path) -> None:
+    host = EndlessHost()
+    with pytest.raises(MachineError, match="answers with over 4 MiB and does not end"):
+        host.run("anything")
+    with pytest.raises(HostError, match="with a line of over 1048576 bytes"):
+        Lab(host).follow("run", Reporter(lambda _: None))
+    log = tmp_path / "console.log"
+    Lab(host).fetch_log("run", log)
+    assert sum(host.asked) == log.stat().st_size == files.MAX_LOG_BYTES
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_the_events_of_a_board_that_prints_without_end_are_bounded_and_private(
+    build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(plan=read_plan(build), board=Board(name="desk", kind="fake", serial="x"), files={})
+    (tmp_path / remote.JOB).write_text(to_text(job))
+
+    def print_on(job: Job, reporter: Reporter) -> None:
+        for _ in range(1000):
+            reporter.say("console", text="#" * 100)
+        reporter.say("result", ok=True)
+
+    monkeypatch.setattr("router.deploy.runner.deploy", print_on)
+    monkeypatch.setattr(remote, "MAX_EVENTS_BYTES", 2000)
+    assert remote.work(tmp_path, []) == 0
+    events = tmp_path / remote.EVENTS
+    lines = [json.loads(line) for line in events.read_text().splitlines()]
+    assert events.stat().st_size < 2500
+    assert [line["event"] for line in lines[:3]] == ["console"] * 3
+    assert lines[-1]["event"] == "result"
+    assert stat.S_IMODE(events.stat().st_mode) == 0o600

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +65,34 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
     with pytest.raises(DescriptionError) as caught:
         read_lock(path)
     assert caught.value.where == f"{path}:{len(path.read_text().splitlines())}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"-oDir::Bin::methods /tmp/evil arm64 {'0' * 64} 1 a",
+        f"a -oDir::Bin::methods=/tmp/evil arm64 {'0' * 64} 1 a",
+        "a 1 arm64 ../../../../tmp/evil 1 a",
+        f"a 1 arm64 {'0' * 64} {'9' * 5000} a",
+        f"a/../b 1 arm64 {'0' * 64} 1 a",
+    ],
+)
+def test_no_word_of_a_foreign_lock_is_an_option_of_apt_or_a_path(tmp_path: Path, words: str) -> None:
+    path = write(tmp_path / "packages.lock")
+    path.write_text(f"{path.read_text()}userland {words}\n")
+    with pytest.raises(DescriptionError, match="not a line of a lock file"):
+        read_lock(path)
+
+
+def test_a_lock_that_is_no_text_or_no_file_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "packages.lock"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(DescriptionError, match="not UTF-8 text"):
+        read_lock(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DescriptionError, match="a device or a pipe"):
+        read_lock(path)
 
 
 def test_a_package_line_before_any_image_is_an_error(tmp_path: Path) -> None:

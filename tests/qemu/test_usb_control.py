@@ -155,7 +155,7 @@ def test_a_command_that_nobody_waits_for_any_more_is_ended(booted: Booted) -> No
         thread = threading.Thread(target=run)
         thread.start()
         assert began.wait(PATIENCE)
-        connection.hang_up()
+        connection._lines.end()
         thread.join(PATIENCE)
     booted.wait("client", "! ps | grep '[s]leep 777'")
     assert booted.run("client", "echo still here") == "still here\n"

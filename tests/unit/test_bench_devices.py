@@ -61,7 +61,6 @@ def test_a_timeout_is_called_one() -> None:
     assert reason_of(MachineError("two\nlines")) == "two lines"
 
 
-WORSE = Outcome("used it", ("case 1 out: EIO",), "", {"1 out": {"engine usbfs": "EIO"}})
 TRIALS = (
     trial(THING, "kernel", SEEN, Outcome("used it", cases={"1 out": {NATIVE: "ok", "engine kernel": "ok"}}), "", 1.0),
     Trial("odd", "an odd one", "kernel", UNTRIED, "the guests' kernel has no module x|y"),

@@ -18,6 +18,7 @@ from router.errors import HostError, MachineError
 from router.vswitch import SwitchProcess
 from router.vswitch.process import parse_counters
 from tests.support.patience import PATIENCE, wait_until
+from tests.vswitch.cc import CORE_UNITS, HOST, SANITIZE, compile_c
 from tests.vswitch.frames import ACK, CLIENT, CONFIG, OTHER, SERVER, arp, ethernet, mac, tcp_frame
 from tests.vswitch.links import Link, links, wait_for
 
@@ -239,6 +240,32 @@ def test_a_capture_holds_every_frame_and_why_it_was_dropped(checked_program: Pat
     assert [b"dropped: not-allowed" in body for body in packets] == [True, False]
     written = [struct.unpack_from("=II", body, 4) for body in packets]
     assert all(abs((high << 32 | low) / 1e6 - time.time()) < 3600 for high, low in written)
+
+
+def test_a_capture_ends_at_its_largest_size_and_the_switch_goes_on(tmp_path: Path) -> None:
+    units = [*sorted(HOST.glob("*.c")), *CORE_UNITS]
+    program = compile_c(tmp_path / "vswitch", units, *SANITIZE, "-DCAPTURE_MAX=4000u")
+    capture = tmp_path / "frames.pcapng"
+    switch = SwitchProcess(program, CONFIG, tmp_path / "run", capture=capture)
+    with switch, links(switch, "server", "client") as (server, client):
+        for _ in range(100):
+            client.send(HELLO)
+            assert server.receive() == HELLO
+        assert ends_well(switch), switch.last_words()
+    assert 3000 < capture.stat().st_size <= 4000
+    assert blocks(capture.read_bytes())[-1][0] == 6
+    assert switch.last_words().count("the capture ends here: it has reached its largest size") == 1
+
+
+def test_a_peer_that_breaks_its_link_without_end_fills_no_log(switch: SwitchProcess) -> None:
+    with switch:
+        for _ in range(50):
+            with links(switch, "client") as (client,):
+                client.socket.sendall(b"\xff" * 8)
+                assert client.socket.recv(1) == b""
+        assert switch.counters()["client"].connections == 50
+        assert switch.log.read_text().count("a frame of 4294967295 bytes is announced") == 20
+        assert ends_well(switch)
 
 
 PORT = "port a 02:00:00:00:00:01 10.0.0.1\nport b 02:00:00:00:00:02 10.0.0.2\n"

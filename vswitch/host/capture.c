@@ -46,12 +46,17 @@ static uint32_t text_option_length(const char *text)
     return 4u + padded((uint32_t)strlen(text)) + 4u;
 }
 
+static void end(struct capture *capture, const char *why)
+{
+    fprintf(stderr, "vswitch: the capture ends here: %s\n", why);
+    fclose(capture->file);
+    capture->file = NULL;
+}
+
 static void check(struct capture *capture)
 {
     if (ferror(capture->file)) {
-        fprintf(stderr, "vswitch: the capture ends here: %s\n", strerror(errno));
-        fclose(capture->file);
-        capture->file = NULL;
+        end(capture, strerror(errno));
     }
 }
 
@@ -71,6 +76,7 @@ bool capture_open(struct capture *capture, const char *path, const struct vswitc
     put_word(file, UINT32_MAX); /* the section's length, 64 bits: not known */
     put_word(file, UINT32_MAX);
     put_word(file, 28);
+    capture->size = 28;
     for (uint32_t port = 0; port < config->port_count; port++) {
         uint32_t length = 20 + text_option_length(config->ports[port].name);
         put_word(file, BLOCK_INTERFACE);
@@ -79,6 +85,7 @@ bool capture_open(struct capture *capture, const char *path, const struct vswitc
         put_word(file, 0); /* no limit on a frame's length */
         put_text_option(file, OPTION_INTERFACE_NAME, config->ports[port].name);
         put_word(file, length);
+        capture->size += length;
     }
     capture_flush(capture);
     return true;
@@ -97,6 +104,11 @@ void capture_write(struct capture *capture, uint32_t in_port, const uint8_t *fra
         snprintf(comment, sizeof(comment), "dropped: %s", vswitch_reason_name(verdict.reason));
         block += text_option_length(comment);
     }
+    if (capture->size + block > CAPTURE_MAX) {
+        end(capture, "it has reached its largest size");
+        return;
+    }
+    capture->size += block;
     put_word(file, BLOCK_PACKET);
     put_word(file, block);
     put_word(file, in_port);

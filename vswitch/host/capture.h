@@ -7,12 +7,19 @@
 #ifndef VSWITCH_HOST_CAPTURE_H
 #define VSWITCH_HOST_CAPTURE_H
 
+#include <stdint.h>
 #include <stdio.h>
 
 #include "../core/vswitch.h"
 
+/* Bytes of a capture: guests choose how much they send. */
+#ifndef CAPTURE_MAX
+#define CAPTURE_MAX (1ull << 30)
+#endif
+
 struct capture {
     FILE *file; /* NULL: not capturing */
+    uint64_t size;
 };
 
 /* False after it has said on stderr why the file cannot be written. */
@@ -20,8 +27,8 @@ bool capture_open(struct capture *capture, const char *path, const struct vswitc
 void capture_flush(struct capture *capture);
 void capture_close(struct capture *capture);
 
-/* Writes one frame as captured on `in_port`. A file that cannot be written any more ends the capture with a
- * log line. */
+/* Writes one frame as captured on `in_port`. A file that cannot be written any more, or would have over
+ * CAPTURE_MAX bytes, ends the capture with a log line. */
 void capture_write(struct capture *capture, uint32_t in_port, const uint8_t *frame, uint32_t length,
                    struct vswitch_verdict verdict);
 

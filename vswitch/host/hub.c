@@ -8,6 +8,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* A port's log lines: whoever has the other end may connect and break the link again and again. */
+#define MAX_COMPLAINTS 20u
+
 static uint32_t frame_length(const uint8_t *prefix)
 {
     return (uint32_t)prefix[0] << 24 | (uint32_t)prefix[1] << 16 | (uint32_t)prefix[2] << 8 | prefix[3];
@@ -185,8 +188,10 @@ static bool forward(struct hub *hub, struct port *from)
         uint8_t *bytes = from->input + from->start;
         uint32_t length = frame_length(bytes);
         if (length > LINK_FRAME_MAX) {
-            fprintf(stderr, "vswitch: port %s: a frame of %u bytes is announced; closing the link\n",
-                    from->name, length);
+            if (from->connections <= MAX_COMPLAINTS) {
+                fprintf(stderr, "vswitch: port %s: a frame of %u bytes is announced; closing the link\n",
+                        from->name, length);
+            }
             sane = false;
             break;
         }
@@ -238,7 +243,7 @@ bool hub_receive(struct hub *hub, uint32_t number)
         if (forward(hub, port)) {
             return true;
         }
-    } else if (port->end > 0) {
+    } else if (port->end > 0 && port->connections <= MAX_COMPLAINTS) {
         fprintf(stderr, "vswitch: port %s: the link ended within a frame\n", port->name);
     }
     disconnect(hub, port);

@@ -75,9 +75,9 @@ class SplitRun(Run):
     def _stop_switch(self) -> None:
         counters = self.switch.stop()
         rows = {name: asdict(port) for name, port in counters.items()}
-        files.write(self._logs / "vswitch.json", json.dumps(rows, indent=2) + "\n")
+        files.write(self._logs / "vswitch.json", json.dumps(rows, indent=2) + "\n", mode=files.PRIVATE)
         if self.switch.log.exists():
-            files.copy(self.switch.log, self._logs / "vswitch.log")
+            files.write(self._logs / "vswitch.log", self.switch.log.read_bytes(), mode=files.PRIVATE)
 
     def _boot(self, guest: GuestPlan, folder: Path, plugs: tuple[UsbPlug, ...] | None) -> RunningGuest:
         booted = self._files[guest.name]

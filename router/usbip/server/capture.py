@@ -7,6 +7,8 @@ mon_bin_hdr` of the kernel's Documentation/usb/usbmon.rst).
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
 import sys
 import time
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 LINKTYPE_USB_LINUX_MMAPPED = 220
 SNAP_LENGTH = 1 << 18
+MAX_BYTES = 1 << 30
+"""Of a file: peers choose how much they transfer."""
 # id, type, transfer type, endpoint, device, bus, setup flag, data flag, seconds, microseconds, status, length,
 # captured, setup (or error and packet counts), interval, start frame, flags, packets
 _MON = struct.Struct("<QBBBBHBBqiiII8siiII")
@@ -42,8 +46,11 @@ class Capture:
 
     def __init__(self, path: str) -> None:
         self._ended = False
+        self._size = 0
         try:
-            self._file = open(path, "wb", buffering=1 << 16)  # noqa: SIM115  (it lives as long as the server)
+            # Only its owner may read what others transfer.
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            self._file = os.fdopen(handle, "wb", buffering=1 << 16)
         except OSError as error:
             raise HostError(f"cannot write the capture: {error.strerror}", None, path) from error
         self._write(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
@@ -55,6 +62,9 @@ class Capture:
     def _write(self, kind: int, body: bytes) -> None:
         body += bytes(-len(body) % 4)
         size = 12 + len(body)
+        self._size += size
+        if self._size > MAX_BYTES:
+            raise OSError(errno.EFBIG, "it has reached its largest size")
         self._file.write(_BLOCK.pack(kind, size) + body + struct.pack("<I", size))
 
     def packet(self, data: bytes, original: int, now: float) -> None:

@@ -150,10 +150,6 @@ class VirtualDevice:
         self._unfetched += ANSWER_COST + len(data)
         self._has_news(address)
 
-    def waiting_answers(self, address: int) -> int:
-        """How many answers the client has not fetched."""
-        return len(self._answers.get(address, ()))
-
     def halt(self, address: int) -> None:
         """Halts an endpoint: each transfer ends with a stall until the client clears it."""
         self.halted.add(address)
