@@ -19,7 +19,7 @@ from router.devicetree import Closure, Tree, base_tree, conflicts, dependency_cl
 from router.devicetree.closure import is_usb_controller
 from router.devicetree.memory import withheld
 from router.devicetree.power import switches
-from router.errors import DescriptionError, HostError
+from router.errors import DescriptionError, RouterError
 from router.guests import kernel_dtbs
 from router.guests.drivers import cached_drivers
 from router.guests.lock import NAME as LOCK_NAME
@@ -175,7 +175,7 @@ def with_drivers(loaded: LoadedDescription, guest: str, closure: Closure, cache:
     try:
         drivers = cached_drivers(image, cache=cache, lock=lock_file(loaded))
         notes = driver_notes(closure, image, drivers) if drivers is not None else None
-    except HostError:  # the build needs the same and says what is wrong
+    except RouterError:  # the build needs the same and says what is wrong
         notes = None
     if notes is None:
         unchecked = f"whether the image '{image}' has all drivers is not checked: `router build` fetches its kernel"

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from router import resources
 from router.control.place import Claim
+from router.devicetree.dtc import compile_source
 from tests.support.end_to_end import BOOT, MiB, describe_two, own_place, processes_in, router
 from tests.support.patience import PATIENCE
 
@@ -126,3 +128,42 @@ def test_a_system_runs_once_at_a_time(tmp_path: Path) -> None:
     assert run.returncode == 3
     assert f"the system 'only-once' runs already, in process {os.getpid()}" in run.stderr
     assert processes_in(tmp_path) == []
+
+
+def test_a_tree_of_ones_own_says_what_waits_and_a_port_by_its_controller_is_routed(tmp_path: Path) -> None:
+    """A device whose provider has no driver is named by check and by the guest; guests have seeds of their own."""
+    source = tmp_path / "own.dts"
+    source.write_text(
+        f'/include/ "{resources.folder("dts")}/qemu_virt_aarch64.dts"\n'
+        "/ {\n"
+        '\tregulator-waits { compatible = "regulator-fixed"; regulator-name = "waits"; vin-supply = <&never>; };\n'
+        '\tnever: regulator-never { compatible = "test,no-driver"; };\n'
+        "};\n"
+    )
+    (tmp_path / "own.dtb").write_bytes(compile_source(source))
+    path = tmp_path / "own-tree.yaml"
+    path.write_text(
+        "system: own-tree\nboard: qemu\ndevice_tree: own.dtb\nguests:\n"
+        "  server: {image: usb-server, memory: 256 MiB, passthrough: [pcie@3f000000, regulator-waits]}\n"
+        "  client: {image: usb-client, memory: 256 MiB}\n"
+        'usb: [{path: "00:01.0/1", to: client}]\n'
+    )
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(os.urandom(MiB))
+    attached = "for n in $(seq 60); do [ -b /dev/sda ] && break; sleep 1; done; sha256sum /dev/sda"
+    waits = "for n in $(seq 60); do dmesg | grep 'server: deferred' && break; sleep 1; done"
+    run = finished(
+        tmp_path,
+        path,
+        *("--usb", f"storage:{disk}"),
+        *("--exec", f"client: {attached}"),
+        *("--exec", f"server: {waits}"),
+        *("--exec", "client: dmesg | grep -E 'KASLR|crng'; od -An -tx1 /proc/device-tree/chosen/kaslr-seed"),
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert hashlib.sha256(disk.read_bytes()).hexdigest() in run.stdout
+    assert "server: deferred regulator-waits" in run.stdout
+    assert "KASLR enabled" in run.stdout and " 00 00 00 00 00 00 00 00" in run.stdout, "Linux wipes what it has used"
+    checked = subprocess.run(router("check", path), capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert "has no driver for regulator-never ('test,no-driver')" in checked.stdout + checked.stderr
+    assert "regulator-waits waits for it" in checked.stdout + checked.stderr

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from router.usbip.runtime.sysfs import read_device
+from router.usbip.commands.serve import warn_of_bus_numbers
+from router.usbip.policy.file import parse_policy
+from router.usbip.runtime.sysfs import controllers, read_device
 from tests.usbip.fakes import FakeKernel
 
 PLATFORM = "devices/platform/soc@0/38100000.usb/xhci-hcd.0.auto"
@@ -64,3 +66,31 @@ def test_both_names_of_a_connector_count_where_its_two_buses_number_it_different
 def test_a_controller_that_cannot_be_told_gives_no_name(kernel: FakeKernel) -> None:
     kernel.plug("1-1", where="devices/pci0000:00/usb1")
     assert sockets(kernel, "1-1") == ()
+
+
+def hub(kernel: FakeKernel, folder: str, bus: int) -> None:
+    (kernel.tree / folder / f"usb{bus}").mkdir(parents=True, exist_ok=True)
+    (kernel.tree / "bus/usb/devices" / f"usb{bus}").symlink_to(kernel.tree / folder / f"usb{bus}")
+
+
+def test_rules_by_bus_number_are_named_in_the_log_where_several_controllers_are_there(
+    kernel: FakeKernel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = parse_policy(
+        "allow any path 1-1.4\nallow any path usb@38100000/2\nallow any class hid\nallow any path 1-3 # at run time\n"
+    )
+    for bus in (1, 2):
+        hub(kernel, PLATFORM, bus)
+    link(kernel, f"{PLATFORM}/of_node", "firmware/devicetree/base/soc@0/usb@38100000")
+    hub(kernel, "devices/platform/vhci_hcd.0", 3)
+    warn_of_bus_numbers(kernel, policy)
+    assert capsys.readouterr().err == "", "the two buses of one controller are no choice"
+    other = PLATFORM.replace("381", "382")
+    hub(kernel, other, 4)
+    link(kernel, f"{other}/of_node", "firmware/devicetree/base/soc@0/usb@38200000")
+    assert controllers(kernel) == {"1": ["usb@38100000"], "2": ["usb@38100000"], "4": ["usb@38200000"]}
+    warn_of_bus_numbers(kernel, policy)
+    assert capsys.readouterr().err == (
+        "router-usbip: line 1: which controller has bus 1 depends on which one starts first; path 1-1.4 is"
+        " usb@38100000/1.4 this time\n"
+    )

@@ -24,6 +24,7 @@ from router.machines.qemu.command import GuestSockets, guest_command
 from router.machines.qemu.hotplug import UsbPorts
 from router.machines.qemu.qmp import Qmp
 from router.machines.qemu.running import Run, RunningGuest, accept, listen
+from router.machines.qemu.seeds import with_seeds
 from router.machines.qemu.stub import boot_stub
 from router.machines.qemu.usb import UsbPlug
 from router.pipeline.layout import GuestFiles
@@ -80,7 +81,7 @@ class SplitRun(Run):
             files.write(self._logs / "vswitch.log", self.switch.log.read_bytes(), mode=files.PRIVATE)
 
     def _boot(self, guest: GuestPlan, folder: Path, plugs: tuple[UsbPlug, ...] | None) -> RunningGuest:
-        booted = self._files[guest.name]
+        booted = with_seeds(self._files[guest.name], folder / f"{guest.name}.dtb")
         stub = folder / f"{guest.name}.stub"
         stub.write_bytes(boot_stub(booted.layout.kernel.start, booted.layout.tree.start))
         sockets = GuestSockets(

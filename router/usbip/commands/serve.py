@@ -6,12 +6,13 @@ from __future__ import annotations
 import signal
 
 from router.errors import RouterError
-from router.usbip.policy.file import load_policy
+from router.usbip.policy.file import MARK, load_policy
+from router.usbip.policy.rules import Policy
 from router.usbip.runtime import event_loop
 from router.usbip.runtime.log import log, milestone
 from router.usbip.runtime.net import parse_address
 from router.usbip.runtime.options import Options, UsageError
-from router.usbip.runtime.sysfs import Sysfs
+from router.usbip.runtime.sysfs import Sysfs, controllers
 from router.usbip.runtime.uevent import Uevents
 from router.usbip.server.server import Server
 
@@ -101,6 +102,7 @@ def run(_: str, argv: list[str]) -> int:
             server.rescan()
             # What is not needed to serve comes once the devices are out.
             control = start_control(loop, server, options, file, observers)
+        warn_of_bus_numbers(Sysfs(options.get("sysfs", "/sys")), policy)
         loop.run()
     finally:
         if control:
@@ -216,6 +218,22 @@ def reload(server: Server, file: str) -> None:
         log(f"{file}: {len(server.policy.rules)} rules")
     except RouterError as error:
         log(f"{error}; the policy stays as it was")
+
+
+def warn_of_bus_numbers(sysfs: Sysfs, policy: Policy) -> None:
+    """Says which rules name a port by a bus number though several controllers could have had that number."""
+    buses = controllers(sysfs)
+    if len({tuple(names) for names in buses.values()}) < 2:
+        return
+    for rule in policy.rules:
+        if rule.path is None or "/" in rule.path or rule.text.endswith(MARK):
+            continue
+        bus, _, chain = rule.path.partition("-")
+        now = [f"{name}/{chain}" for name in buses.get(bus, ())]
+        log(
+            f"line {rule.line}: which controller has bus {bus} depends on which one starts first;"
+            f" path {rule.path} is {' or '.join(now) or 'no port'} this time"
+        )
 
 
 def follow_devices(loop: event_loop.Loop, server: Server, confined: Confined | None) -> Uevents | None:

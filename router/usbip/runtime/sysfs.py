@@ -99,32 +99,47 @@ def peer_of_port(sysfs: Sysfs, base: str) -> str:
     return f"{hub[3:]}-{number}" if hub.startswith("usb") else f"{hub}.{number}"
 
 
+def controller_names(sysfs: Sysfs, hub: str) -> list[str]:
+    """What the controller of a root hub is called: by its address on PCI, by its node in the device tree.
+
+    hub: the root hub's real folder. It and the controller's folders above it link to the node (`of_node`); a controller
+    on PCI has a folder that is called by its address.
+    """
+    root = os.path.realpath(sysfs.root)
+    names: list[str] = []
+    node = ""
+    while len(hub) > len(root):
+        base = hub.removeprefix(root + "/")
+        node = node or sysfs.link(f"{base}/of_node")
+        if sysfs.link(f"{base}/subsystem") == "pci":
+            names.append(hub.rpartition("/")[2])
+            break
+        hub = hub.rpartition("/")[0]
+    return [*names, node] if node else names
+
+
 def sockets_of(sysfs: Sysfs, path: str, busid: str, peer: str) -> tuple[str, ...]:
     """The names of a device's port by its controller; none where the controller cannot be told.
 
-    path: the device's real folder. The root hub and the controller's folders above it link to the controller's node in
-    the device tree (`of_node`); a controller on PCI has a folder that is called by its address.
+    path: the device's real folder.
     """
-    root = sysfs.root if sysfs.root == "/" else os.path.realpath(sysfs.root)
-    bus = busid.partition("-")[0]
-    above, found, _ = path.partition(f"/usb{bus}/")
+    hub = f"/usb{busid.partition('-')[0]}"
+    above, found, _ = path.partition(f"{hub}/")
     if not found:
         return ()
-    names: list[str] = []
-    folder = f"{above}/usb{bus}"
-    node = ""
-    while len(folder) > len(root):
-        base = folder.removeprefix(root + "/")
-        node = node or sysfs.link(f"{base}/of_node")
-        name = folder.rsplit("/", 1)[-1]
-        if sysfs.link(f"{base}/subsystem") == "pci":
-            names.append(name)
-            break
-        folder = folder.rpartition("/")[0]
-    if node:
-        names.append(node)
     chains = dict.fromkeys(one.partition("-")[2] for one in (busid, peer) if one)
+    names = controller_names(sysfs, above + hub)
     return tuple(socket for name in names for chain in chains if (socket := port_name(f"{name}/{chain}")))
+
+
+def controllers(sysfs: Sysfs) -> dict[str, list[str]]:
+    """The buses' numbers and what the controller of each is called; the buses of a virtual controller are left out."""
+    found: dict[str, list[str]] = {}
+    for name in sysfs.names("bus/usb/devices"):
+        path = sysfs.real(f"bus/usb/devices/{name}")
+        if name.startswith("usb") and name[3:].isdecimal() and "/vhci_hcd" not in path:
+            found[name[3:]] = controller_names(sysfs, path)
+    return found
 
 
 def read_device(sysfs: Sysfs, busid: str) -> Device | None:
