@@ -40,12 +40,12 @@ def write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
         aside.write_bytes(raw)
 
 
-def copy(source: Path, path: Path) -> None:
+def copy(source: Path, path: Path, *, mode: int = 0o644) -> None:
     """Copy a file aside and rename it over `path`; nothing is done when `path` has the same age and size already."""
     status = source.stat()
     if path.is_file() and (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns):
         return
-    with written_aside(path) as aside:
+    with written_aside(path, mode) as aside:
         shutil.copyfile(source, aside)
         os.utime(aside, ns=(status.st_atime_ns, status.st_mtime_ns))
 
