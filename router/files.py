@@ -40,11 +40,11 @@ def write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
         aside.write_bytes(raw)
 
 
-def copy(source: Path, path: Path) -> None:
+def copy(source: Path, path: Path, *, mode: int = 0o644) -> None:
     """Copy a file aside and rename it over `path`; nothing is done when `path` has the same content already."""
     if path.is_file() and path.stat().st_size == source.stat().st_size and sha256(path) == sha256(source):
         return
-    with written_aside(path) as aside, open_regular(source) as reading, aside.open("wb") as writing:
+    with written_aside(path, mode) as aside, open_regular(source) as reading, aside.open("wb") as writing:
         shutil.copyfileobj(reading, writing, 1 << 20)
 
 

@@ -55,7 +55,7 @@ def save(live: Live, folder: Path) -> list[Path]:
     files.output_folder(folder)
     copies = []
     for path in live.machine.attachments:
-        files.copy(path, folder / path.name)
+        files.copy(path, folder / path.name, mode=files.PRIVATE)
         copies.append(folder / path.name)
     rows: Sequence[dict[str, object]] = [asdict(event) for event in live.events.so_far()]
     files.write(folder / TIMELINE, json.dumps(rows, indent=1) + "\n", mode=files.PRIVATE)

@@ -55,10 +55,16 @@ def _in_place(shared_place: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def booted(router: Router, router_setup: Setup) -> Booted:
+def disk(router_setup: Setup) -> Path:
+    """The image of the disk in the server."""
+    return Path(router_setup.usb[0].removeprefix("storage:"))
+
+
+@pytest.fixture
+def booted(router: Router, disk: Path) -> Booted:
     """The system of `router`, for tests that look at what only its machine has."""
     assert isinstance(router.machine, QemuMachine)
-    return Booted(router.machine.system, Path(router_setup.usb[0].removeprefix("storage:")), name=router.name)
+    return Booted(router.machine.system, disk, name=router.name)
 
 
 @pytest.fixture

@@ -5,100 +5,102 @@ from __future__ import annotations
 
 import hashlib
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.support.end_to_end import READ, Booted, MiB
+from router.testing import GuestFailure, Router
+from router.testing.qemu import QemuMachine
+from tests.support.end_to_end import READ, MiB
+
+KEYS = 'hexdump -v -e \'24/1 "%02x" "\\n"\' /tmp/keys'
+"""struct input_event, a line each: 24 bytes (linux/input.h)."""
 
 
-def test_the_disk_that_the_client_reads_is_the_one_in_the_server(booted: Booted) -> None:
-    shown = booted.run("client", "sha256sum /dev/sda", 120)
-    assert shown.split()[0] == hashlib.sha256(booted.disk.read_bytes()).hexdigest()
+def sha256(disk: Path) -> str:
+    return hashlib.sha256(disk.read_bytes()).hexdigest()
 
 
-def test_what_the_client_writes_is_in_the_image(booted: Booted) -> None:
-    booted.run("client", "yes routed | head -c 1048576 | dd of=/dev/sda bs=64k seek=32 conv=fsync,notrunc 2>/dev/null")
-    written = (b"routed\n" * MiB)[:MiB]
-    assert booted.disk.read_bytes()[2 * MiB : 3 * MiB] == written
+def attached(router: Router, busid: str) -> list[str]:
+    """What the client has said each time that it has attached the device."""
+    return [event.detail for event in router.events("attached", "client") if event.detail.startswith(f"{busid} ")]
 
 
-def test_the_keyboard_is_an_input_device_of_the_client(booted: Booted) -> None:
-    assert "QEMU USB Keyboard" in booted.run("client", "cat /proc/bus/input/devices")
-    assert "QEMU USB Mouse" not in booted.run("client", "cat /proc/bus/input/devices")
+def test_the_disk_that_the_client_reads_is_the_one_in_the_server(router: Router, disk: Path) -> None:
+    assert router.guest("client").sha256("/dev/sda") == sha256(disk)
 
 
-def test_a_rule_with_a_port_gets_that_port(booted: Booted) -> None:
-    assert [e.detail for e in booted.system.timeline.seen("client", "attached") if "1-2" in e.detail][:1] == [
-        "1-2 port 5"
-    ]
+def test_what_the_client_writes_is_in_the_image(router: Router, disk: Path) -> None:
+    write = "dd of=/dev/sda bs=64k seek=32 conv=fsync,notrunc 2>/dev/null"
+    router.guest("client").run(f"yes routed | head -c 1048576 | {write}")
+    assert disk.read_bytes()[2 * MiB : 3 * MiB] == (b"routed\n" * MiB)[:MiB]
 
 
-def test_keys_typed_in_the_server_arrive_in_the_client(booted: Booted) -> None:
-    booted.run("client", f"rm -f /tmp/keys; (timeout 120 cat /dev/input/event0 >/tmp/keys 2>/dev/null &); {READ}")
-    monitor = booted.system.guests["server"].qmp
+def test_the_keyboard_is_an_input_device_of_the_client(router: Router) -> None:
+    inputs = router.guest("client").run("cat /proc/bus/input/devices").stdout
+    assert "QEMU USB Keyboard" in inputs and "QEMU USB Mouse" not in inputs
+
+
+def test_a_rule_with_a_port_gets_that_port(router: Router) -> None:
+    assert attached(router, "1-2")[:1] == ["1-2 port 5"]
+
+
+def test_keys_typed_in_the_server_arrive_in_the_client(router: Router) -> None:
+    client = router.guest("client")
+    client.run(f"rm -f /tmp/keys; (timeout 120 cat /dev/input/event0 >/tmp/keys 2>/dev/null &); {READ}")
+    assert isinstance(router.machine, QemuMachine)
+    monitor = router.machine.system.guests["server"].qmp
     for key in ("a", "b"):
         monitor.execute("send-key", keys=[{"type": "qcode", "data": key}])
-    # struct input_event is 24 bytes; EV_KEY (1), KEY_A (30) and KEY_B (48): linux/input-event-codes.h
-    events = booted.wait(
-        "client",
-        "hexdump -v -e '24/1 \"%02x\" \"\\n\"' /tmp/keys | grep '010030000[01]'; "
-        'hexdump -v -e \'24/1 "%02x" "\\n"\' /tmp/keys | grep 01003000',
-    )
-    assert "01003000" in events
-    assert "01001e00" in booted.run("client", 'hexdump -v -e \'24/1 "%02x" "\\n"\' /tmp/keys')
+    # EV_KEY (1), KEY_A (30) and KEY_B (48): linux/input-event-codes.h
+    events = client.wait_for(f"{KEYS} | grep 01003000 && {KEYS} | grep 01001e00").stdout
+    assert "01003000" in events and "01001e00" in events
 
 
-def test_debians_usbip_lists_and_attaches_just_what_is_granted(booted: Booted) -> None:
-    ours = "$(pidof python3)"
-    booted.run("client", f"kill -STOP {ours}")
+def test_debians_usbip_lists_and_attaches_just_what_is_granted(router: Router) -> None:
+    client, ours = router.guest("client"), "$(pidof python3)"
+    ports = "usbip port | sed -n 's/^Port \\([0-9]*\\):.*/\\1/p'"
+    client.run(f"kill -STOP {ours}")
     try:
-        booted.run(
-            "client",
-            "for port in $(usbip port | sed -n 's/^Port \\([0-9]*\\):.*/\\1/p'); do usbip detach -p $port; done",
-        )
-        listed = booted.wait("client", "usbip list -r 10.77.0.2 | grep . && usbip list -r 10.77.0.2 | grep 46f4:0001")
-        assert "1-2:" in listed
-        assert "1-3:" not in listed
-        booted.fails("client", "usbip attach -r 10.77.0.2 -b 1-3")
-        booted.run("client", "usbip attach -r 10.77.0.2 -b 2-1")
-        assert "46f4:0001" in booted.wait("client", "usbip port | grep 46f4")
-        booted.wait("client", "ls /dev/sd?")
-        booted.run("client", "usbip detach -p $(usbip port | sed -n 's/^Port \\([0-9]*\\):.*/\\1/p')")
+        client.run(f"for port in $({ports}); do usbip detach -p $port; done")
+        listed = client.wait_for("usbip list -r 10.77.0.2 | grep . && usbip list -r 10.77.0.2 | grep 46f4:0001").stdout
+        assert "1-2:" in listed and "1-3:" not in listed
+        assert client.run("usbip attach -r 10.77.0.2 -b 1-3", check=False).code != 0
+        client.run("usbip attach -r 10.77.0.2 -b 2-1")
+        client.wait_for("usbip port | grep 46f4")
+        client.wait_for("ls /dev/sd?")
+        client.run(f"usbip detach -p $({ports})")
     finally:
-        booted.run("client", f"kill -CONT {ours}")
-    booted.wait("client", "ls /dev/sd? && grep 'USB Keyboard' /proc/bus/input/devices")
+        client.run(f"kill -CONT {ours}")
+    client.wait_for("ls /dev/sd? && grep 'USB Keyboard' /proc/bus/input/devices")
 
 
-def test_a_guest_without_grants_sees_and_gets_nothing(booted: Booted) -> None:
-    code, output = booted.system.execute("stranger", "usbip list -r 10.77.0.2", 60)
-    assert "46f4:0001" not in output.decode(), f"exit code {code}"
-    assert "0627:0001" not in output.decode()
-    booted.fails("stranger", "modprobe vhci-hcd; usbip attach -r 10.77.0.2 -b 1-3")
-    booted.fails("stranger", "ls /dev/sd*")
+def test_a_guest_without_grants_sees_and_gets_nothing(router: Router) -> None:
+    stranger = router.guest("stranger")
+    listed = stranger.run("usbip list -r 10.77.0.2", check=False).stdout
+    assert "46f4:0001" not in listed and "0627:0001" not in listed
+    for refused in ("modprobe vhci-hcd; usbip attach -r 10.77.0.2 -b 1-3", "ls /dev/sd*"):
+        with pytest.raises(GuestFailure, match="exit code"):
+            stranger.run(refused)
 
 
-def test_an_unplugged_disk_goes_and_comes_back_to_its_port(booted: Booted) -> None:
-    monitor = booted.system.guests["server"].qmp
-    before = booted.system.timeline.seen("client", "attached")
-    disk = next(event.detail for event in before if event.detail.startswith("2-1 "))
-    monitor.execute("device_del", id="plug1")
-    booted.wait("client", "! ls /dev/sda")
-    blockdev = {"driver": "raw", "file": {"driver": "file", "filename": str(booted.disk)}}
-    monitor.execute("blockdev-add", node_name="again", **blockdev)
-    monitor.execute("device_add", driver="usb-storage", bus="usb.0", port="1", id="plug1", drive="again")
-    booted.wait("client", "ls /dev/sd?")
-    attached = [e.detail for e in booted.system.timeline.seen("client", "attached") if e.detail.startswith("2-1 ")]
-    assert attached[-1] == disk
-    assert len(attached) > len([event for event in before if event.detail.startswith("2-1 ")])
-    shown = booted.run("client", "sha256sum /dev/sd?", 120)
-    assert shown.split()[0] == hashlib.sha256(booted.disk.read_bytes()).hexdigest()
+def test_an_unplugged_disk_goes_and_comes_back_to_its_port(router: Router, disk: Path) -> None:
+    client, before = router.guest("client"), attached(router, "2-1")
+    router.unplug(1)
+    client.wait_for("! ls /dev/sda")
+    with router.connect() as connection:  # it stays plugged in after this test
+        assert connection.plug(f"storage:{disk}")["port"] == 1
+    client.wait_for("ls /dev/sd? && true </dev/$(ls /sys/block | grep sd)")
+    assert len(attached(router, "2-1")) > len(before)
+    assert attached(router, "2-1")[-1] == before[0]
+    (found,) = client.disks()
+    assert client.sha256(found.path) == sha256(disk)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_a_disk_read_for_ten_minutes_is_the_same_each_time(booted: Booted) -> None:
-    wanted = hashlib.sha256(booted.disk.read_bytes()).hexdigest()
+def test_a_disk_read_for_ten_minutes_is_the_same_each_time(router: Router, disk: Path) -> None:
     end = time.monotonic() + 600
     while time.monotonic() < end:
-        read = booted.run("client", "echo 3 >/proc/sys/vm/drop_caches; sha256sum /dev/sda", 120)
-        assert read.split()[0] == wanted
+        router.guest("client").run("echo 3 >/proc/sys/vm/drop_caches")
+        assert router.guest("client").sha256("/dev/sda") == sha256(disk)

@@ -154,6 +154,7 @@ def test_a_failure_has_consoles_and_time_line_in_the_report_and_as_files(
     console = Path(str(properties["router.client.console"]))
     assert console.is_relative_to(pytester.path / "kept")
     assert "login:" in console.read_text()
+    assert console.stat().st_mode & 0o777 == 0o600, "what guests say is not for other users"
     timeline = json.loads(Path(str(properties["router.timeline"])).read_text())
     assert {row["name"] for row in timeline} >= {"userspace", "attached"}
     said = "".join(one.itertext())
