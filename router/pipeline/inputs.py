@@ -11,9 +11,9 @@ from router import resources
 from router.boards import board as find_board
 from router.boards.model import Board, EmulatedBoard
 from router.checks import Violation, check_plan
-from router.description.guest_image import load_definition
+from router.description.guest_image import Definition, OwnParts, load_definition
 from router.description.load import LoadedDescription
-from router.description.models import Description, ImageFiles
+from router.description.models import Description, ExtendedImage, ImageFiles, image_names_of
 from router.devicetree import Closure, Tree, base_tree, conflicts, dependency_closure, passthrough_device
 from router.errors import DescriptionError
 from router.guests import kernel_dtbs
@@ -44,9 +44,38 @@ class Planned:
 def roles(description: Description) -> dict[str, str]:
     """What each guest does for USB: its image says."""
     return {
-        name: guest.image.role if isinstance(guest.image, ImageFiles) else load_definition(guest.image).image.role
+        name: guest.image.role
+        if isinstance(guest.image, ImageFiles)
+        else load_definition(base_of(guest.image)).image.role
         for name, guest in description.guests.items()
     }
+
+
+def base_of(image: str | ExtendedImage) -> str:
+    """The image under guest-images/ that this is, or extends."""
+    return image.extends if isinstance(image, ExtendedImage) else image
+
+
+def image_definitions(loaded: LoadedDescription) -> dict[str, Definition]:
+    """The definition of each image that the guests have, by the build's names for them."""
+    found: dict[str, Definition] = {}
+    for guest, name in image_names_of(loaded.description).items():
+        image = loaded.description.guests[guest].image
+        if name in found or isinstance(image, ImageFiles):
+            continue
+        base = load_definition(base_of(image))
+        if not isinstance(image, ExtendedImage):
+            found[name] = base
+            continue
+        folder = loaded.path.parent
+        own = OwnParts(
+            packages=image.packages,
+            files=folder / image.files if image.files is not None else None,
+            run=folder / image.run if image.run is not None else None,
+            place=loaded.place(("guests", guest, "image")),
+        )
+        found[name] = base.extended(name, own, image.modules)
+    return found
 
 
 def board_tree(loaded: LoadedDescription, board: Board, cache: Path, progress: Progress) -> Tree:
