@@ -25,13 +25,15 @@ def run(args: argparse.Namespace) -> int:
     from router import files
     from router.guests import record_lock
     from router.guests.lock import NAME as LOCK_NAME
-    from router.pipeline.inputs import lock_folder
+    from router.pipeline.inputs import image_definitions, lock_folder
 
-    folder = lock_folder(_common.load(args.file)) if args.file else Path()
+    loaded = _common.load(args.file) if args.file else None
+    folder = lock_folder(loaded) if loaded else Path()
+    more = list(image_definitions(loaded).values()) if loaded else []
     path = Path(args.output) if args.output else folder / LOCK_NAME
     progress = _common.Progress()
     try:
-        locked = record_lock(path, cache=files.cache_folder(), progress=progress)
+        locked = record_lock(path, cache=files.cache_folder(), more=more, progress=progress)
     finally:
         progress.done()
     _common.say("lock", f"{path}: {len(locked)} packages")

@@ -80,6 +80,10 @@ class Connection:
     ) -> None:
         self.close()
 
+    def hang_up(self) -> None:
+        """End the conversation from another thread: a request that is under way fails there."""
+        self._lines.end()
+
     def close(self) -> None:
         """Close the connection."""
         self._stream.close()

@@ -32,6 +32,7 @@ GUEST = (
     Milestone("plugged", r"router: guest \S+: plugged (.+)", "device plugged in: {0}"),
     Milestone("unplugged", r"router: guest \S+: unplugged (.+)", "device unplugged: {0}"),
     Milestone("attached", r"router: guest \S+: attached (.+)", "device attached: {0}"),
+    Milestone("program", r"router: guest \S+: the image's program (failed .*)", "the image's program {0}"),
     Milestone("detached", r"router: guest \S+: detached (.+)", "device detached: {0}"),
     Milestone("deferred", r"router: guest \S+: deferred (.+)", "device waits for another one's driver: {0}"),
     Milestone("stopped", r"vmm \S+: the guest has (crashed|powered off|reset itself)", "has {0}"),

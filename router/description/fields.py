@@ -12,7 +12,17 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from router.description.models import Description, Guest, ImageFiles, Microkit, Network, Queue, UsbController, UsbRule
+from router.description.models import (
+    Description,
+    ExtendedImage,
+    Guest,
+    ImageFiles,
+    Microkit,
+    Network,
+    Queue,
+    UsbController,
+    UsbRule,
+)
 
 Path = Sequence[str | int]
 
@@ -59,6 +69,7 @@ PLACES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("'microkit'", Microkit),
     ("a guest", Guest),
     ("the 'image' of a guest", ImageFiles),
+    ("the 'image' of a guest", ExtendedImage),
     ("the 'usb' of a guest", UsbController),
     ("'network'", Network),
     ("'queue' of 'network'", Queue),
@@ -109,13 +120,11 @@ def allowed(path: Path) -> list[Any]:
     return found
 
 
-def model_at(path: Path) -> type[BaseModel] | None:
-    """The model of the mapping at a path."""
-    for annotation in allowed(path):
-        kind = bare(annotation)
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
-    return None
+def known(path: Path) -> list[str]:
+    """The fields of the mapping at a path, of all forms that it can have."""
+    kinds = [bare(annotation) for annotation in allowed(path)]
+    models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return list(dict.fromkeys(name for model in models for name in names(model)))
 
 
 def bounds(path: Path) -> tuple[Any, Any]:

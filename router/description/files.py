@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from router import files
-from router.description.models import Guest, ImageFiles
+from router.description.models import ExtendedImage, Guest, ImageFiles
+from router.description.own_files import wrong_folder, wrong_program
 from router.description.parts import Finding, Parts
 from router.linux_boot import HEADER_SIZE, NotAKernelImage, min_memory, read_kernel_header, too_little_memory
 from router.words import did_you_mean
@@ -30,6 +31,16 @@ def check(parts: Parts, device_tree: Path | None, base: Path) -> Iterator[Findin
     for name, guest in parts.guests.items():
         if guest is not None and isinstance(guest.image, ImageFiles):
             yield from own_image(("guests", name), base, guest, guest.image)
+        if guest is not None and isinstance(guest.image, ExtendedImage):
+            yield from extended_image(("guests", name, "image"), base, guest.image)
+
+
+def extended_image(path: ModelPath, base: Path, image: ExtendedImage) -> Iterator[Finding]:
+    """Findings about what an image of the user's own takes from the description's folder."""
+    if image.files is not None and (wrong := wrong_folder(base, image.files)):
+        yield Finding((*path, "files"), *wrong)
+    if image.run is not None and (wrong := wrong_program(base, image.run)):
+        yield Finding((*path, "run"), *wrong)
 
 
 def own_image(path: ModelPath, base: Path, guest: Guest, image: ImageFiles) -> Iterator[Finding]:

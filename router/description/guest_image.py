@@ -71,13 +71,37 @@ class ImageDefinition(_Strict):
     """Whether the kernel takes no more code once all modules are loaded; None: as the base says, and else not."""
 
 
+class OwnParts(_Strict):
+    """What a description adds to an image type. Paths are absolute or relative to the current folder.
+
+    packages: taken whole; files: a folder laid over the root; run: started once by the guest; place: where the
+    description names the image, for errors.
+    """
+
+    packages: tuple[str, ...] = ()
+    files: Path | None = None
+    run: Path | None = None
+    place: str
+
+
 class Definition(_Strict):
-    """A named image type and the files that it was read from."""
+    """A named image type and the files that it was read from; `own`: what a description adds to it."""
 
     name: str
     image: ImageDefinition
     folder: Path
     sources: tuple[Path, ...]
+    own: OwnParts | None = None
+
+    @property
+    def place(self) -> str:
+        """Where an error of the image is to be mended."""
+        return self.own.place if self.own else str(self.sources[-1])
+
+    def extended(self, name: str, own: OwnParts, modules: tuple[str, ...]) -> Definition:
+        """This image type with more packages, kernel modules that modprobe finds, and files."""
+        more = ImageDefinition(packages=own.packages, modules=ModuleLists(available=modules))
+        return self.model_copy(update={"name": name, "image": _merge(self.image, more), "own": own})
 
     def tree_files(self) -> Iterator[tuple[str, Path]]:
         """(guest path, file) of the trees that are copied as they are; a later tree replaces an earlier one's files."""
@@ -167,7 +191,7 @@ def _validated(data: Any) -> ImageDefinition:
 def _merge(base: ImageDefinition, top: ImageDefinition) -> ImageDefinition:
     return ImageDefinition(
         extends=top.extends,
-        summary=top.summary,
+        summary=top.summary or base.summary,
         role=base.role if top.role == "none" else top.role,
         packages=_joined(base.packages, top.packages),
         files=_joined(base.files, top.files),

@@ -25,7 +25,9 @@ from router.description.values import (
     GuestName,
     Mac,
     Microseconds,
+    ModuleName,
     Name,
+    PackageName,
     Serial,
     Subnet,
     UsbClass,
@@ -77,16 +79,36 @@ class ImageFiles(StrictModel):
     """What the guest does for USB: export devices, use them, or neither."""
 
 
+class ExtendedImage(StrictModel):
+    """An image under guest-images/ with more in it. Paths are relative to the description, and stay in its folder."""
+
+    extends: str
+    """The image to start from; what the guest does for USB comes with it."""
+    packages: tuple[PackageName, ...] = ()
+    """Debian packages, with all files but their documentation and the libraries that their programs need."""
+    modules: tuple[ModuleName, ...] = ()
+    """Kernel modules that modprobe finds, by modprobe's names or by an alias such as `fs-btrfs`."""
+    files: File | None = None
+    """A folder whose content is laid over the image's root."""
+    run: File | None = None
+    """A program for the guest's shell, started once when all drivers are loaded."""
+
+
 def kind_of_image(value: object) -> str:
-    """Which of the two forms an image is given in."""
+    """Which of the three forms an image is given in."""
+    if isinstance(value, ExtendedImage) or (isinstance(value, dict) and "extends" in value):
+        return IMAGE_EXTENDED
     return IMAGE_FILES if isinstance(value, dict | ImageFiles) else IMAGE_NAME
 
 
-IMAGE_NAME, IMAGE_FILES = "(name)", "(files)"
-"""How the two forms are called in the locations of Pydantic's errors; no field can be named so."""
+IMAGE_NAME, IMAGE_FILES, IMAGE_EXTENDED = IMAGE_FORMS = ("(name)", "(files)", "(extended)")
+"""How the forms are called in the locations of Pydantic's errors; no field can be named so."""
 
 Image = Annotated[
-    Annotated[str, Tag(IMAGE_NAME)] | Annotated[ImageFiles, Tag(IMAGE_FILES)], Discriminator(kind_of_image)
+    Annotated[str, Tag(IMAGE_NAME)]
+    | Annotated[ImageFiles, Tag(IMAGE_FILES)]
+    | Annotated[ExtendedImage, Tag(IMAGE_EXTENDED)],
+    Discriminator(kind_of_image),
 ]
 
 
@@ -101,7 +123,7 @@ class Guest(StrictModel):
     """One Linux guest."""
 
     image: Image
-    """The name of an image under guest-images/, or files of your own."""
+    """The name of an image under guest-images/, such an image with more in it, or files of your own."""
     memory: ByteSize = 512 << 20
     """RAM, such as `512 MiB`: a multiple of 2 MiB, enough for the kernel and the initramfs. Kept in bytes."""
     vcpus: Annotated[StrictInt, Field(ge=1, le=4)] = 1
@@ -198,3 +220,18 @@ class Description(StrictModel):
     """The virtual Ethernet between the guests: default deny."""
     usb: tuple[UsbRule, ...] = ()
     """Which USB device goes to which guest. What no rule names stays in the server."""
+
+
+def image_names_of(description: Description) -> dict[str, str]:
+    """How the build calls the image of each guest. Guests whose extended images are equal share one."""
+    first: dict[ExtendedImage, str] = {}
+    names = {}
+    for name, guest in description.guests.items():
+        match guest.image:
+            case str():
+                names[name] = guest.image
+            case ExtendedImage():
+                names[name] = f"own-{first.setdefault(guest.image, name)}"
+            case ImageFiles():
+                names[name] = f"files:{name}"
+    return names

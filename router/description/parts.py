@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from router.description.catalogue import Catalogue, Role
-from router.description.models import Description, Guest, ImageFiles, Microkit, Network, UsbRule
+from router.description.models import Description, ExtendedImage, Guest, ImageFiles, Microkit, Network, UsbRule
 from router.description.values import Allow, InvalidValue, parse_allow
 
 M = TypeVar("M", bound=BaseModel)
@@ -58,7 +58,11 @@ class Parts:
         guest = self.guests.get(name)
         if guest is None:
             return None
-        return guest.image.role if isinstance(guest.image, ImageFiles) else self.catalogue.images.get(guest.image)
+        match guest.image:
+            case ImageFiles(role=role):
+                return role
+            case ExtendedImage(extends=base) | base:
+                return self.catalogue.images.get(str(base))
 
     def with_role(self, role: Role) -> list[str]:
         """The guests of a role."""

@@ -28,9 +28,9 @@ def description_schema(catalogue: Catalogue) -> Schema:
     top["properties"]["board"] |= offered(catalogue.boards)
     top["properties"]["guests"]["additionalProperties"] = False
     guest, rule = definitions["Guest"], definitions["UsbRule"]
-    named, files = guest["properties"]["image"].pop("oneOf")
-    named.pop("type")
-    guest["properties"]["image"]["anyOf"] = [*offered(list(catalogue.images))["anyOf"], files]
+    _, *mappings = guest["properties"]["image"].pop("oneOf")
+    guest["properties"]["image"]["anyOf"] = [*offered(list(catalogue.images))["anyOf"], *mappings]
+    definitions["ExtendedImage"]["properties"]["extends"] |= offered(list(catalogue.images))
     guest["dependentRequired"] = {"budget": ["period"], "period": ["budget"]}
     rule["anyOf"] = [{"required": [name]} for name in ("device", "path", "serial", "class", "only")]
     head = {"$schema": DIALECT, "title": "router: description of a system"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.description.models import Guest, ImageFiles
+from router.description.models import ExtendedImage, Guest, ImageFiles
 from router.description.parts import Finding, Parts
 from router.description.sdk_versions import SdkFeatures, SdkVersion, oldest_with, sdk_features
 from router.linux_boot import MEMORY_STEP, too_little_memory
@@ -80,14 +80,27 @@ def names(parts: Parts) -> Iterator[Finding]:
             )
 
 
+def shipped_image(guest: Guest) -> str | None:
+    """The image under guest-images/ that a guest has or extends; None for files of the user's own."""
+    match guest.image:
+        case ImageFiles():
+            return None
+        case ExtendedImage(extends=base):
+            return base
+        case name:
+            return name
+
+
 def images(parts: Parts) -> Iterator[Finding]:
     """Each named image exists, and a guest that is to export devices owns some."""
     known = list(parts.catalogue.images)
     for name, guest in readable(parts):
-        if known and isinstance(guest.image, str) and guest.image not in known:
-            near = nearest(guest.image, known)
+        wanted, path = shipped_image(guest), ("guests", name, "image")
+        if known and wanted is not None and wanted not in known:
+            near = nearest(wanted, known)
             hint = f"did you mean '{near}'?" if near else f"images under guest-images/: {', '.join(known) or 'none'}"
-            yield Finding(("guests", name, "image"), f"unknown image '{guest.image}'", hint)
+            place = (*path, "extends") if isinstance(guest.image, ExtendedImage) else path
+            yield Finding(place, f"unknown image '{wanted}'", hint)
         if parts.role(name) == "server" and not guest.passthrough:
             shown = "passthrough" in guest.model_fields_set
             yield Finding(
@@ -102,7 +115,8 @@ def memory(parts: Parts) -> Iterator[Finding]:
     """RAM in large pages, and enough of it to boot a shipped image (`files` knows the sizes of the others)."""
     for name, guest in readable(parts):
         path = ("guests", name, "memory")
-        least = parts.catalogue.boot_memory(guest.image) if isinstance(guest.image, str) else None
+        shipped = shipped_image(guest)
+        least = parts.catalogue.boot_memory(shipped) if shipped is not None else None
         if least is not None and guest.memory < least:
             yield Finding(path, *too_little_memory(guest.memory, least))
         elif guest.memory % MEMORY_STEP or not guest.memory:
@@ -173,7 +187,7 @@ def usb_controllers(parts: Parts) -> Iterator[Finding]:
     for name, guest in readable(parts):
         role = parts.role(name)
         if "usb" in guest.model_fields_set and role in ("server", "none"):
-            what = f"'{guest.image}'" if not isinstance(guest.image, ImageFiles) else f"with role: {role}"
+            what = f"'{shipped_image(guest)}'" if not isinstance(guest.image, ImageFiles) else f"with role: {role}"
             yield Finding(
                 ("guests", name, "usb"),
                 f"the image {what} has no virtual USB controller",

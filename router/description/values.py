@@ -284,6 +284,20 @@ def check_bootargs(value: str) -> str:
     return value
 
 
+def check_package(value: str) -> str:
+    """The name of a Debian package (Debian Policy, section 5.6.1)."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", value, re.ASCII):
+        raise InvalidValue(f"invalid package name {shown(value)}", "write a Debian package's name, such as alsa-utils")
+    return value
+
+
+def check_module(value: str) -> str:
+    """The name or an alias of a kernel module."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w,.()-]*", value, re.ASCII):
+        raise InvalidValue(f"invalid module name {shown(value)}", "write a name as modprobe takes it, such as dm-crypt")
+    return value
+
+
 SIZE_PATTERN = "^[0-9]+ ?(B|KiB|MiB|GiB)$"
 NAME_PATTERN = "^[a-z][a-z0-9_-]*$"
 ADDRESS_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}"
@@ -333,6 +347,8 @@ Name = Annotated[str, Field(max_length=40, json_schema_extra={"pattern": NAME_PA
 GuestName = Annotated[
     str, Field(max_length=32, json_schema_extra={"pattern": NAME_PATTERN}), AfterValidator(check_name)
 ]
+PackageName = Annotated[str, AfterValidator(check_package)]
+ModuleName = Annotated[str, AfterValidator(check_module)]
 DeviceName = Annotated[str, AfterValidator(check_device_name)]
 Address = Annotated[IPv4Address, BeforeValidator(parse_address), text_schema(f"{ADDRESS_PATTERN}$", "10.77.0.2")]
 Subnet = Annotated[

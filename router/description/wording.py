@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from router.description import fields
 from router.description.diagnostics import Diagnostic
-from router.description.models import IMAGE_FILES, IMAGE_NAME
+from router.description.models import IMAGE_FORMS
 from router.description.source import Scalar, SourceText
 from router.description.values import InvalidValue, shown
 from router.words import listing, nearest
@@ -37,7 +37,7 @@ def translate(source: SourceText, error: ValidationError, bad: set[Path]) -> lis
     """Diagnostics for everything that Pydantic found, but for what lies at or below a path reported already."""
     found = []
     for detail in error.errors(include_url=False):
-        path: Path = tuple(step for step in detail["loc"] if step not in (IMAGE_NAME, IMAGE_FILES, "[key]"))
+        path: Path = tuple(step for step in detail["loc"] if step not in (*IMAGE_FORMS, "[key]"))
         if not any(path[: len(known)] == known for known in bad):
             found.append(word(source, detail, path))
     return found
@@ -155,8 +155,7 @@ def kind_of(value: object) -> str:
 def unknown(source: SourceText, path: Path) -> Diagnostic:
     """A field that its mapping does not have: a slip of the pen, another tool's word, or the wrong place."""
     name = str(path[-1])
-    model = fields.model_at(path[:-1])
-    known = list(fields.names(model)) if model else []
+    known = fields.known(path[:-1])
     other = fields.OTHER_WORDS.get(name.lower())
     near = nearest(name, known) or (other if other in known else None)
     place = fields.home(name) or (fields.home(other) if other else None)

@@ -138,6 +138,10 @@ class PrivateApt:
                 found.append(f"{name}={version.replace('%3a', ':').replace('%3A', ':')}")
         return found
 
+    def names(self) -> set[str]:
+        """The names of all packages that the sources have."""
+        return set(self._run("apt-cache", "pkgnames").stdout.split())
+
     def show(self, names: Iterable[str]) -> list[dict[str, str]]:
         """The package records (field -> value) of `name` or `name=version` items: the candidate version of each."""
         return _records(self._run("apt-cache", "show", "--no-all-versions", *names).stdout)

@@ -56,14 +56,14 @@ class Drivers:
 
 
 def cached_drivers(
-    name: str,
+    definition: Definition,
     *,
     cache: Path | None = None,
     sources: Sequence[Source] | None = None,
     folder: Path = SHIPPED,
     lock: Path | None = None,
 ) -> Drivers | None:
-    """The drivers of the image type `name`; None when its kernel is not in the cache yet. Fetches nothing."""
+    """The drivers of an image type; None when its kernel is not in the cache yet. Fetches nothing."""
     cache = cache or files.cache_folder()
     packages = Packages(cache, machine_sources() if sources is None else sources, lambda _: None)
     shared = load_definition(image_names(folder)[0], folder)
@@ -72,4 +72,4 @@ def cached_drivers(
     if resolution is None:
         return None
     kernel = cached_kernel([deb_path(packages.store, package) for package in resolution.kernel], cache)
-    return Drivers(load_definition(name, folder), kernel) if kernel is not None else None
+    return Drivers(definition, kernel) if kernel is not None else None

@@ -18,6 +18,7 @@ from router.guests.kernel import Kernel, load_kernel
 from router.guests.layers import pack
 from router.guests.lock import default_lock, enforce_lock
 from router.guests.modules import Module, ModuleSet, modules_alias, modules_dep, modules_softdep, resolve
+from router.guests.own import own_files
 from router.guests.python import program_sources
 from router.guests.resolution import Packages, Resolution
 from router.guests.sbom import spdx_document
@@ -49,7 +50,7 @@ class GuestImage:
 
 
 def build_image(
-    name: str,
+    wanted: str | Definition,
     *,
     cache: Path | None = None,
     sources: Sequence[Source] | None = None,
@@ -58,7 +59,7 @@ def build_image(
     refresh: bool = False,
     progress: Progress = lambda line: None,
 ) -> GuestImage:
-    """The image type `name` of `folder`, from the cache when nothing that goes into it has changed.
+    """The image type `wanted` (of `folder`, if it is a name), from the cache when nothing in it has changed.
 
     cache: default $XDG_CACHE_HOME/router. sources: default the machine's apt configuration. refresh: ask the package
     sources for newer versions; otherwise those first chosen stand. lock: a lock file to follow, default packages.lock
@@ -66,7 +67,8 @@ def build_image(
     Raises DescriptionError for an unknown image or module, HostError for what this computer lacks.
     """
     cache = cache or files.cache_folder()
-    definition = load_definition(name, folder)
+    definition = load_definition(wanted, folder) if isinstance(wanted, str) else wanted
+    name = definition.name
     packages = Packages(cache, machine_sources() if sources is None else sources, progress)
     lock = lock or default_lock(folder)
     resolution = enforce_lock(lock, definition) if lock else packages.resolve(definition, refresh)
@@ -110,7 +112,7 @@ def _shipped_kernel(
     definition = load_definition(image_names(folder)[0], folder)
     lock = lock or default_lock(folder)
     resolution = enforce_lock(lock, definition) if lock else packages.resolve(definition)
-    return _load_kernel(packages, resolution, cache, folder)
+    return _load_kernel(packages, resolution, cache, definition)
 
 
 def _key(definition: Definition, resolution: Resolution) -> str:
@@ -121,6 +123,10 @@ def _key(definition: Definition, resolution: Resolution) -> str:
         parts.append(f"{path.name} {files.sha256_of(path.read_bytes())}")
     for guest_path, path in definition.tree_files():
         parts.append(f"{guest_path} {path.stat().st_mode & 0o100} {files.sha256_of(path.read_bytes())}")
+    if definition.own:
+        parts.append(f"own {definition.image.packages} {definition.own.packages} {definition.image.modules.available}")
+        for guest_path, spec in sorted(own_files(definition.own).items()):
+            parts.append(f"{guest_path} {spec.mode} {files.sha256_of(spec.data)}")
     for module, text in sorted(program_sources().items()):
         parts.append(f"{module} {files.sha256_of(text.encode())}")
     return files.sha256_of("\n".join(parts).encode())
@@ -145,10 +151,11 @@ def _read(root: Path) -> GuestImage | None:
     return image if whole else None
 
 
-def _load_kernel(packages: Packages, resolution: Resolution, cache: Path, folder: Path) -> Kernel:
+def _load_kernel(packages: Packages, resolution: Resolution, cache: Path, definition: Definition) -> Kernel:
     debs = packages.fetch(resolution.kernel)
     # All image types share a kernel: with every type's modules at once the package is read once.
-    definitions = [load_definition(name, folder) for name in image_names(folder)]
+    folder = definition.folder
+    definitions = [definition, *(load_definition(name, folder) for name in image_names(folder))]
     wanted = [module for each in definitions for module in [*each.modules(), *each.image.modules.optional]]
     return load_kernel(list(debs.values()), cache, wanted)
 
@@ -159,23 +166,26 @@ def _build(
     name = definition.name
     debs = packages.fetch(resolution.packages)
     progress(f"{name}  reading the kernel package")
-    kernel = _load_kernel(packages, resolution, cache, definition.folder)
+    kernel = _load_kernel(packages, resolution, cache, definition)
     modules = resolve(
         definition.modules(),
         kernel.available,
         kernel.builtin,
         kernel.module,
-        str(definition.sources[-1]),
+        definition.place,
         kernel.aliases,
         definition.image.modules.optional,
     )
     progress(f"{name}  unpacking {len(resolution.userland)} packages")
     userland = build_userland(definition, {p.name: debs[p.name] for p in resolution.userland}, packages.host_python)
-    debian = {path: spec for path, spec in userland.files.items() if path not in userland.own}
+    debian = {path: spec for path, spec in userland.files.items() if path not in userland.own | userland.added}
     own = {**_skeleton(name, max(kernel.date, userland.date)), **{path: userland.files[path] for path in userland.own}}
     own["usr/lib/router/programs"] = regular(shadowed_programs(userland.files).encode())
     own |= hardening_files(definition.image)
     layers = [debian, _module_files(kernel, modules), {**own, **_load_lists(definition, kernel, modules)}]
+    if definition.own:
+        # In layers of their own, so that the image that is extended is not compressed again.
+        layers += [{path: userland.files[path] for path in userland.added}, own_files(definition.own)]
     size = sum(len(spec.data) for layer in layers for spec in layer.values())
     progress(f"{name}  compressing {size / 1e6:.1f} MB")
     packed = pack(layers, cache)

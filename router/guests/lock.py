@@ -52,13 +52,18 @@ def record_lock(
     cache: Path | None = None,
     sources: Sequence[Source] | None = None,
     folder: Path = SHIPPED,
+    more: Sequence[Definition] = (),
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Locked]:
-    """Asks the package sources for what every image type of `folder` would get now, and writes that to `path`."""
+    """Asks the package sources for what every image type of `folder` would get now, and writes that to `path`.
+
+    more: image types of a description.
+    """
     packages = Packages(cache or files.cache_folder(), machine_sources() if sources is None else sources, progress)
     locked = {}
-    for index, name in enumerate(image_names(folder)):
-        definition = load_definition(name, folder)
+    definitions = {name: load_definition(name, folder) for name in image_names(folder)}
+    definitions |= {definition.name: definition for definition in more}
+    for index, (name, definition) in enumerate(definitions.items()):
         resolution = packages.resolve(definition, refresh=True, lists=index == 0)
         locked[name] = Locked(definition.image.packages, resolution)
     files.write(path, render_lock(locked).encode())

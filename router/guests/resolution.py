@@ -12,10 +12,11 @@ from pathlib import Path
 
 from router import files, requirements
 from router.description.guest_image import Definition
-from router.errors import HostError
+from router.errors import DescriptionError, HostError
 from router.guests.apt import Package, PrivateApt, deb_path
 from router.guests.sources import Source
 from router.guests.userland import relevant
+from router.words import did_you_mean
 
 RECORD = "`router lock`"  # the command that records a lock
 KERNEL = "linux-image-arm64"
@@ -59,6 +60,7 @@ class Packages:
         if kept.is_file() and not refresh:
             return read_resolution(json.loads(kept.read_bytes()))
         self._apt.refresh(force=refresh and lists)
+        self._check_known(definition)
         chosen = relevant(self._apt.closure(roots), roots)
         resolution = Resolution(tuple(self._kernel_packages()), tuple(self._apt.packages(chosen)))
         files.write(kept, json.dumps(asdict(resolution), indent=1).encode())
@@ -72,6 +74,14 @@ class Packages:
     def _record(self, definition: Definition) -> Path:
         key = files.sha256_of("\n".join([self._apt.digest, *definition.image.packages]).encode())[:24]
         return self._cache / "resolutions" / f"{key}.json"
+
+    def _check_known(self, definition: Definition) -> None:
+        """DescriptionError when the package sources do not have a package that the image wants."""
+        known = self._apt.names()
+        for name in definition.image.packages:
+            if name not in known:
+                hint = did_you_mean(name, sorted(known)) or "`apt-cache search WORD` finds packages of Debian by topic"
+                raise DescriptionError(f"the package sources have no package '{name}'", hint, definition.place)
 
     def fetch(self, packages: Sequence[Package]) -> dict[str, Path]:
         """Package name -> .deb file in the store, downloaded where it is missing."""

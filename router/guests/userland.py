@@ -15,6 +15,7 @@ from router.elf import check_machine, is_elf, needed_libraries
 from router.errors import DescriptionError, HostError
 from router.guests import debs
 from router.guests.cpio import FileSpec, regular, symlink
+from router.guests.own import in_the_guest, whole_packages
 from router.guests.python import (
     OPTIMISED,
     Compiler,
@@ -37,7 +38,8 @@ class Userland:
     """The files of the root file system, and what the SBOM wants to know about them.
 
     owners: guest path -> name of the package that the file came from; copyrights: package name -> the text.
-    own: the paths of our own programs and scripts. date: of the newest file, in seconds since 1970.
+    own: the paths of our own programs and scripts. added: those that only a description asks for.
+    date: of the newest file, in seconds since 1970.
     """
 
     files: dict[str, FileSpec]
@@ -45,6 +47,7 @@ class Userland:
     copyrights: dict[str, str]
     python_version: str | None
     own: frozenset[str]
+    added: frozenset[str]
     date: int
 
 
@@ -97,13 +100,19 @@ def build_userland(
         paths = [p for p in unpacked.members if fnmatchcase(p, pattern) and unpacked.members[p].link is None]
         if not paths:
             raise DescriptionError(
-                f"no package of the image '{definition.name}' holds {pattern}", None, str(definition.sources[-1])
+                f"no package of the image '{definition.name}' holds {pattern}", None, definition.place
             )
         for path in paths:
             _take(path, unpacked, files, owners)
             if match := re.fullmatch(r"usr/bin/python(3\.\d+)", path):
                 interpreter = match[1]
     _add_libraries(unpacked, files, owners)
+    before = set(files)
+    if definition.own:
+        for path in whole_packages(definition.own.packages, unpacked.members, unpacked.owners):
+            _take_as_it_is(path, unpacked, files, owners)
+        _add_libraries(unpacked, files, owners)
+    added = frozenset(files) - before
     _add_applets(files, owners)
     if interpreter:
         compiler = compiler_for(interpreter, debian_python)
@@ -119,7 +128,7 @@ def build_userland(
         if (match := _COPYRIGHT.match(path)) and match[1] in used and not member.link:
             copyrights[match[1]] = member.data.decode("utf-8", "replace")
     date = max((member.date for member in unpacked.members.values()), default=0)
-    return Userland(files, owners, copyrights, interpreter, frozenset(own), date)
+    return Userland(files, owners, copyrights, interpreter, frozenset(own), added, date)
 
 
 def applet_names(busybox: bytes) -> list[str]:
@@ -158,15 +167,27 @@ def shadowed_programs(files: Mapping[str, FileSpec]) -> str:
 
 def _take(path: str, unpacked: Unpacked, files: dict[str, FileSpec], owners: dict[str, str]) -> None:
     member = unpacked.content(path)
-    # The guests' /sbin is a link to /bin.
-    target = f"bin/{path.removeprefix('sbin/')}" if path.startswith("sbin/") else path
+    target = in_the_guest(path)
     files[target] = FileSpec(member.data, stat.S_IFREG | (member.mode & 0o755))
     owners[target] = unpacked.owners[member.path]
+
+
+def _take_as_it_is(path: str, unpacked: Unpacked, files: dict[str, FileSpec], owners: dict[str, str]) -> None:
+    """A file, or a symbolic link as one; a hard link becomes a file of its own."""
+    member = unpacked.members[path]
+    if path in files or in_the_guest(path) in files:
+        return
+    if member.link is None or (member.link.startswith("/") and member.link.lstrip("/") in unpacked.members):
+        _take(path, unpacked, files, owners)
+        return
+    files[in_the_guest(path)] = symlink(member.link)
+    owners[in_the_guest(path)] = unpacked.owners[path]
 
 
 def _add_libraries(unpacked: Unpacked, files: dict[str, FileSpec], owners: dict[str, str]) -> None:
     """Adds, under its soname in /lib, each library that some file needs, until nothing is missing."""
     where = {match[1]: path for path in unpacked.members if (match := _LIBRARY.match(path))}
+    there = {PurePosixPath(path).name for path in files}
     queue = [spec.data for spec in files.values() if is_elf(spec.data)]
     done: set[str] = set()
     while queue:
@@ -175,6 +196,8 @@ def _add_libraries(unpacked: Unpacked, files: dict[str, FileSpec], owners: dict[
                 continue
             done.add(soname)
             if soname not in where:
+                if soname in there:  # a library of one package alone, in a folder that its programs know
+                    continue
                 raise HostError(f"no package of the image holds {soname}", "add the package that holds it to the image")
             member = unpacked.content(where[soname])
             check_machine(member.data, member.path)
@@ -249,10 +272,11 @@ def _normal(path: PurePosixPath) -> str:
 def relevant(names: Iterable[str], roots: Sequence[str]) -> list[str]:
     """Of a resolver's `name=version` items those that can hold something for an image.
 
-    These are the roots, the libraries and the Python interpreter; the rest (dpkg, tar, …) serves maintainer scripts.
+    These are the roots, libraries, their data, and the Python interpreter; the rest (dpkg, tar, …) serves maintainer
+    scripts.
     """
     return [
         item
         for item in names
-        if (name := item.split("=")[0]) in roots or re.match(r"lib|zlib|python3\.\d+-minimal$", name)
+        if (name := item.split("=")[0]) in roots or re.match(r"lib|zlib|python3\.\d+-minimal$|.*-(data|common)$", name)
     ]

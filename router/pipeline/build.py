@@ -31,7 +31,7 @@ from router.microkit.loader_image import LoaderImage, build_loader_image, discar
 from router.microkit.sdk import Sdk
 from router.microkit.system import render_system
 from router.pipeline.folder import prepare_folder
-from router.pipeline.inputs import Planned, Progress, lock_file, report
+from router.pipeline.inputs import Planned, Progress, image_definitions, lock_file, report
 from router.pipeline.layout import GuestFiles, GuestLayout, place
 from router.pipeline.manifest import manifest
 from router.pipeline.overlay import overlay
@@ -97,9 +97,11 @@ def own_files(planned: Planned, guest: GuestPlan) -> tuple[Path, Path] | None:
 
 def collect_images(planned: Planned, cache: Path, progress: Progress, refresh: bool) -> dict[str, GuestImage]:
     """Build (or take from the cache) every image that a guest names."""
-    names = dict.fromkeys(guest.image for guest in planned.plan.guests if own_files(planned, guest) is None)
     lock = lock_file(planned.loaded)
-    return {name: build_image(name, cache=cache, progress=progress, refresh=refresh, lock=lock) for name in names}
+    return {
+        name: build_image(definition, cache=cache, progress=progress, refresh=refresh, lock=lock)
+        for name, definition in image_definitions(planned.loaded).items()
+    }
 
 
 def place_guest(

@@ -12,9 +12,9 @@ from router.boards import board as find_board
 from router.boards.model import Board, EmulatedBoard
 from router.checks import Violation, check_plan
 from router.description.diagnostics import Diagnostic
-from router.description.guest_image import load_definition
+from router.description.guest_image import Definition, OwnParts, load_definition
 from router.description.load import LoadedDescription
-from router.description.models import Description, ImageFiles
+from router.description.models import Description, ExtendedImage, ImageFiles, image_names_of
 from router.devicetree import Closure, Tree, base_tree, conflicts, dependency_closure, passthrough_device
 from router.devicetree.closure import is_usb_controller
 from router.devicetree.memory import withheld
@@ -53,9 +53,38 @@ class Planned:
 def roles(description: Description) -> dict[str, str]:
     """What each guest does for USB: its image says."""
     return {
-        name: guest.image.role if isinstance(guest.image, ImageFiles) else load_definition(guest.image).image.role
+        name: guest.image.role
+        if isinstance(guest.image, ImageFiles)
+        else load_definition(base_of(guest.image)).image.role
         for name, guest in description.guests.items()
     }
+
+
+def base_of(image: str | ExtendedImage) -> str:
+    """The image under guest-images/ that this is, or extends."""
+    return image.extends if isinstance(image, ExtendedImage) else image
+
+
+def image_definitions(loaded: LoadedDescription) -> dict[str, Definition]:
+    """The definition of each image that the guests have, by the build's names for them."""
+    found: dict[str, Definition] = {}
+    for guest, name in image_names_of(loaded.description).items():
+        image = loaded.description.guests[guest].image
+        if name in found or isinstance(image, ImageFiles):
+            continue
+        base = load_definition(base_of(image))
+        if not isinstance(image, ExtendedImage):
+            found[name] = base
+            continue
+        folder = loaded.path.parent
+        own = OwnParts(
+            packages=image.packages,
+            files=folder / image.files if image.files is not None else None,
+            run=folder / image.run if image.run is not None else None,
+            place=loaded.place(("guests", guest, "image")),
+        )
+        found[name] = base.extended(name, own, image.modules)
+    return found
 
 
 def board_tree(loaded: LoadedDescription, board: Board, cache: Path, progress: Progress) -> Tree:
@@ -173,12 +202,15 @@ def with_drivers(loaded: LoadedDescription, guest: str, closure: Closure, cache:
     if isinstance(image, ImageFiles):
         return owned
     try:
-        drivers = cached_drivers(image, cache=cache, lock=lock_file(loaded))
-        notes = driver_notes(closure, image, drivers) if drivers is not None else None
+        name = image_names_of(loaded.description)[guest]
+        drivers = cached_drivers(image_definitions(loaded)[name], cache=cache, lock=lock_file(loaded))
+        notes = driver_notes(closure, name, drivers) if drivers is not None else None
     except RouterError:  # the build needs the same and says what is wrong
         notes = None
     if notes is None:
-        unchecked = f"whether the image '{image}' has all drivers is not checked: `router build` fetches its kernel"
+        unchecked = (
+            f"whether the image '{base_of(image)}' has all drivers is not checked: `router build` fetches its kernel"
+        )
         notes = (unchecked,) if loaded.description.device_tree is not None else ()
     return replace(owned, notes=(*owned.notes, *notes))
 

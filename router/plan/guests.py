@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address
 
 from router.boards.model import Board, Range
-from router.description.models import USBIP_PORT, Description, Guest, OnExit
+from router.description.models import USBIP_PORT, Description, Guest, OnExit, image_names_of
 from router.description.values import Allow
 from router.plan.models import (
     LARGE_PAGE,
@@ -109,11 +109,12 @@ def plan_guests(
 ) -> tuple[GuestPlan, ...]:
     """All guests. `passthrough` and `roles` are by guest name."""
     ip, ram, virtio = addresses(description), ram_ranges(description, board), virtio_devices(board)
+    images = image_names_of(description)
     return tuple(
         GuestPlan(
             name=name,
             index=index,
-            image=guest.image if isinstance(guest.image, str) else f"files:{name}",
+            image=images[name],
             role=roles[name],
             ram=ram[name],
             vcpus=guest.vcpus,

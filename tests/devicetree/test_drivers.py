@@ -11,6 +11,7 @@ from router import files
 from router.description.load import load
 from router.devicetree import Tree, dependency_closure
 from router.devicetree.dtc import compile_source
+from router.description.guest_image import load_definition
 from router.guests.drivers import cached_drivers
 from router.guests.modules import driver_index, module_aliases
 from router.pipeline.drivers import driver_notes
@@ -65,7 +66,7 @@ def test_modules_are_found_by_the_aliases_of_their_device_tables() -> None:
 def test_the_shipped_server_image_drives_the_maaxboard_and_lacks_an_id_pins_driver(
     maaxboard: Tree, tmp_path: Path
 ) -> None:
-    drivers = cached_drivers("usb-server")
+    drivers = cached_drivers(load_definition("usb-server"))
     assert drivers is not None
     closure = dependency_closure(maaxboard, ["usb@38100000", "usb@38200000"], "server")
     assert driver_notes(closure, "usb-server", drivers) == ()

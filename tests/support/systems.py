@@ -11,7 +11,8 @@ import yaml
 
 from router.boards import board
 from router.boards.model import Range
-from router.description.models import Description
+from router.description.models import Description, ImageFiles
+from router.pipeline.inputs import base_of
 from router.plan.models import DeviceIrq, DeviceRegion, Passthrough, SystemPlan
 from router.plan.system import plan_system
 
@@ -65,7 +66,7 @@ IMAGE_ROLES = {"usb-server": "server", "usb-client": "client"}
 
 def roles(description: Description) -> dict[str, str]:
     return {
-        name: IMAGE_ROLES[guest.image] if isinstance(guest.image, str) else guest.image.role
+        name: guest.image.role if isinstance(guest.image, ImageFiles) else IMAGE_ROLES[base_of(guest.image)]
         for name, guest in description.guests.items()
     }
 
