@@ -7,6 +7,7 @@ usbip    the USB/IP engines compared with Debian's C usbipd, latency with TCP; h
 sel4     the same system on seL4 and as a split run: boot, TCP with and without offloads, the disk, idle guests, sizes
 vswitch  the switch's core and its host process
 tftp     the deployment's TFTP server compared with others that are installed
+floods   what a guest that floods the host costs it in memory, processor and disk (--seconds)
 devices  no figures: uses every emulated USB device over the route in two guests, and judges it for each engine
 
 Progress goes to standard error. The exit code is 4 when a figure misses its goal.
@@ -38,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--rounds", type=int, default=5, help="route, usbip, sel4: measurements of each kind (default: 5)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=600.0, help="floods: how long each of them lasts (default: 600)"
     )
     parser.add_argument("--config", default="debug", help="sel4: the SDK's configuration (default: debug)")
     parser.add_argument(
@@ -145,6 +149,16 @@ def tftp(args: argparse.Namespace, progress: _common.Progress) -> bool:
     return show(args, Measurement("tftp", conditions, bench.as_rows(report)), progress, bench.render(report))
 
 
+def floods(args: argparse.Namespace, progress: _common.Progress) -> bool:
+    """A guest that floods."""
+    from bench import floods as bench
+    from bench.report import Measurement, computer
+
+    conditions = (computer(), f"split run of two guests, QEMU TCG; {args.seconds:g} s of each flood")
+    rows = tuple(bench.measure(args.seconds, progress))
+    return show(args, Measurement("floods", conditions, rows), progress)
+
+
 def devices(args: argparse.Namespace, progress: _common.Progress) -> bool:
     """Every device over the route."""
     from bench.devices.catalogue import INTERMITTENT, LEFT_OUT
@@ -183,5 +197,6 @@ MEASUREMENTS: dict[str, Callable[[argparse.Namespace, _common.Progress], bool]] 
     "sel4": sel4,
     "vswitch": vswitch,
     "tftp": tftp,
+    "floods": floods,
     "devices": devices,
 }

@@ -13,10 +13,13 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from router.display import safe
 from router.errors import DescriptionError
 
 EXCERPT = 160
 """Characters of a source line that are shown; longer lines are cut around the span."""
+MAX_SENTENCE = 1000
+"""Characters of a message: it may quote a value of any length."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -60,7 +63,7 @@ class Diagnostic:
         labels = sorted([*self.related, Label(self.span, self.remark)], key=lambda label: label.span)
         shown = [label for label in labels if label.span.line <= len(self.lines)]
         width = max((len(str(label.span.line)) for label in shown), default=1)
-        text = [f"{self.where}: error: {printable(self.message)}"]
+        text = [f"{self.where}: error: {sentence(self.message)}"]
         printed = 0
         for label in shown:
             source, carets = excerpt(self.lines[label.span.line - 1], label.span)
@@ -68,7 +71,7 @@ class Diagnostic:
                 text.append(f"  {label.span.line:>{width}} | {source}".rstrip())
             printed = label.span.line
             text.append(f"  {'':>{width}} | {carets} {label.text}".rstrip())
-        text += [f"  {printable(line)}" for line in (self.hint or "").split("\n") if line]
+        text += [f"  {sentence(line)}" for line in (self.hint or "").split("\n") if line]
         return "\n".join(text)
 
     def as_dict(self) -> dict[str, object]:
@@ -119,8 +122,13 @@ def excerpt(line: str, span: Span) -> tuple[str, str]:
     return line, pad + "^" * max(1, sum(map(cells, line[first:last])))
 
 
+def sentence(text: str) -> str:
+    """A message or a hint, which may quote the file: as text, and not without end."""
+    return safe(text if len(text) <= MAX_SENTENCE else f"{text[:MAX_SENTENCE]}…")
+
+
 def printable(line: str) -> str:
-    """A line without characters that could move a terminal's cursor or change its colours."""
+    """A line of the file for an excerpt: what `router.display` escapes is one character, since the carets count it."""
     return "".join(char if char == "\t" or char.isprintable() else "�" for char in line)
 
 

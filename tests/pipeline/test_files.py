@@ -96,3 +96,12 @@ def test_a_description_that_names_a_pipe_or_a_device_is_refused_at_once(tmp_path
     with pytest.raises(DescriptionErrors) as caught:
         load(description)
     assert str(caught.value).count("not a file, but a device or a pipe") == 3
+
+
+def test_an_error_quotes_no_value_without_end_and_no_escape_sequence(tmp_path: Path) -> None:
+    description = tmp_path / "evil.yaml"
+    description.write_text(f'system: "a\\e[2J"\nboard: qemu\nguests: {{a: {{image: x, memory: {"9" * 100_000}}}}}\n')
+    with pytest.raises(DescriptionErrors) as caught:
+        load(description)
+    assert len(str(caught.value)) < 5000
+    assert "\x1b" not in str(caught.value) and "\\x1b[2J" in str(caught.value)

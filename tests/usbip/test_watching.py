@@ -368,6 +368,20 @@ def test_a_capture_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         Capture(str(tmp_path / "none" / "capture"))
 
 
+def test_a_capture_is_private_and_ends_at_its_largest_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("router.usbip.server.capture.MAX_BYTES", 5000)
+    path = tmp_path / "capture"
+    capture = Capture(str(path))
+    for _ in range(100):
+        capture.packet(bytes(200), 200, 0.0)
+    capture.close()
+    assert 4700 < path.stat().st_size <= 5000
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert capsys.readouterr().err.count("the capture ends: it has reached its largest size") == 1
+
+
 def test_the_capture_begins_with_a_section_that_names_its_byte_order(tmp_path: Path) -> None:
     Capture(str(tmp_path / "capture")).close()
     data = (tmp_path / "capture").read_bytes()
