@@ -93,6 +93,7 @@ static uint16_t deliver(struct virtio_net *net, struct header h, const struct co
     bool completes = (h.flags & HDR_NEEDS_CSUM) != 0 && !has(net, F_GUEST_CSUM);
     uint8_t sum[2] = {0};
     do {
+        /* cppcheck-suppress uninitvar; virtq_peek_at() fills it */
         struct virtq_chain *now = used == 0 ? &first : &chain;
         uint32_t skip = used == 0 ? VIRTIO_NET_HEADER : 0;
         if (used == q->size || (used != 0 && !merge) || virtq_peek_at(q, used, now) != VIRTQ_CHAIN) {
