@@ -69,6 +69,18 @@ static uint32_t checksum(const struct content *of, uint32_t start)
     return sum == 0xffff ? 0xffff : ~sum;
 }
 
+/* Writes what of the checksum lies in the `n` bytes of the frame from `done` on, which are `skip` bytes into
+ * a chain. Mergeable buffers may be as short as a header (5.1.6.3.1), so that its place is in a later one. */
+static void copy_checksum(const struct virtq_chain *chain, uint32_t skip, uint32_t done, uint32_t n,
+                          uint32_t place, const uint8_t sum[2])
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        if (place + i >= done && place + i - done < n) {
+            virtq_copy_in(chain, skip + place + i - done, &sum[i], 1);
+        }
+    }
+}
+
 /* Writes a frame into the guest's buffers: as many as it takes with mergeable buffers, else one. Returns how
  * many chains were used, 0 when the guest has not given enough. Nothing is shown to the guest yet. */
 static uint16_t deliver(struct virtio_net *net, struct header h, const struct content *content)
@@ -78,7 +90,10 @@ static uint16_t deliver(struct virtio_net *net, struct header h, const struct co
     struct virtq_chain first = {0}, chain UNINITIALIZED; /* 1 KiB that virtq_peek_at() fills */
     uint32_t length = content->head_length + content->body_length, done = 0;
     uint16_t used = 0;
+    bool completes = (h.flags & HDR_NEEDS_CSUM) != 0 && !has(net, F_GUEST_CSUM);
+    uint8_t sum[2] = {0};
     do {
+        /* cppcheck-suppress uninitvar; virtq_peek_at() fills it */
         struct virtq_chain *now = used == 0 ? &first : &chain;
         uint32_t skip = used == 0 ? VIRTIO_NET_HEADER : 0;
         if (used == q->size || (used != 0 && !merge) || virtq_peek_at(q, used, now) != VIRTQ_CHAIN) {
@@ -89,14 +104,19 @@ static uint16_t deliver(struct virtio_net *net, struct header h, const struct co
             return 0;
         }
         uint32_t n = copy_in(now, skip, content, done);
+        if (completes && used == 0) {
+            uint32_t finished = checksum(content, h.csum_start);
+            sum[0] = (uint8_t)(finished >> 8);
+            sum[1] = (uint8_t)finished;
+        }
+        if (completes) {
+            copy_checksum(now, skip, done, n, (uint32_t)h.csum_start + h.csum_offset, sum);
+        }
         virtq_put_used(q, used, now->head, skip + n);
         done += n;
         used++;
     } while (done < length);
-    if ((h.flags & HDR_NEEDS_CSUM) != 0 && !has(net, F_GUEST_CSUM)) {
-        uint32_t sum = checksum(content, h.csum_start);
-        uint8_t bytes[2] = {(uint8_t)(sum >> 8), (uint8_t)sum};
-        virtq_copy_in(&first, VIRTIO_NET_HEADER + (uint32_t)h.csum_start + h.csum_offset, bytes, 2);
+    if (completes) {
         h = (struct header){0};
     }
     h.num_buffers = used;

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from router import files
+from router.description.guest_image import load_definition
 from router.description.load import load
 from router.devicetree import Tree, dependency_closure
 from router.devicetree.dtc import compile_source
-from router.description.guest_image import load_definition
 from router.guests.drivers import cached_drivers
 from router.guests.modules import driver_index, module_aliases
 from router.pipeline.drivers import driver_notes

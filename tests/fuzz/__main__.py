@@ -80,6 +80,8 @@ def search(name: str, corpus: Path, new: Path, seconds: int) -> int:
     except ImportError:
         print("atheris is not installed: inputs are changed at random, without coverage", flush=True)
         return at_random(load(name).one_input, corpus, seconds)
+    early = [module for module in sys.modules if module.startswith("router.")]
+    assert not early, f"imported before it is instrumented: {early}"
     with atheris.instrument_imports(include=["router"]):
         target = load(name)
     words = [sys.argv[0], f"-max_len={MAX_INPUT}", f"-rss_limit_mb={MAX_MEMORY_MB}", f"-artifact_prefix={new}/"]

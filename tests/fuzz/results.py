@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tests.fuzz import CORPUS, TARGETS
-from tests.support.long import commit
 
 RESULTS = Path(__file__).parent / "results.json"
 PAGE = Path(__file__).parents[2] / "docs/why/fuzzing.md"
@@ -44,6 +43,9 @@ def added(before: Result, seconds: int, inputs: int, *, found: bool) -> Result:
 
 def note(name: str, seconds: int, inputs: int, *, found: bool, path: Path = RESULTS, page: Path = PAGE) -> None:
     """Add a search to the results, and to the page."""
+    # Late: it imports parts of router, which a search must import itself, instrumented.
+    from tests.support.long import commit
+
     known = read(path)
     today = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
     known[name] = replace(added(known.get(name, Result()), seconds, inputs, found=found), date=today, commit=commit())

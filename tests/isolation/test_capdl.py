@@ -14,21 +14,9 @@ import pytest
 from router.errors import HostError
 from router.isolation.image import image_facts
 from router.microkit.capdl import parse_specification
+from tests.isolation.judged import Path_, judged
 from tests.isolation.planted import fields
 from tests.isolation.small import wanted, write
-
-Path_ = tuple[str | int, ...]
-
-NOT_JUDGED = {
-    "guard": "where a program finds its capabilities, not which",
-    "guard_size": "as guard",
-    "ip": "where a thread starts in its own program",
-    "x86_ept": "of another architecture",
-    "is_root": "a root is what a thread is bound to",
-    "log_level": "what the initialiser prints",
-    "cached_orig_cap_slots": "slots of the initialiser",
-}
-"""Fields that give no right to anything, with the reason."""
 
 
 def leaves(value: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
@@ -60,26 +48,6 @@ def changed(spec: dict[str, Any], path: Path_) -> dict[str, Any]:
         place = place[step]
     place[path[-1]] = other(place[path[-1]])
     return copied
-
-
-def judged(spec: dict[str, Any], path: Path_) -> bool:
-    """Whether a change there must be found."""
-    if path[-1] in NOT_JUDGED:
-        return False
-    if path[0] != "objects" or not isinstance(path[1], int):
-        return True
-    entry = spec["objects"][path[1]]
-    kind = entry["object"] if isinstance(entry["object"], str) else next(iter(entry["object"]))
-    if path[-1] == "name":
-        # Threads have the names of their domains and frames those of their regions; other names are for people.
-        return kind == "Tcb" or entry["name"].startswith("frame_mr_")
-    # The place of a thread in the Monitor's table is for its name, and a monitor sets its guest's registers.
-    # The room of a table or a scheduling context is nothing to reach, nor is the mark that a timeout would carry.
-    if entry["name"] == "cnode_monitor" and path[-1] == "slot":
-        return "Tcb" not in spec["objects"][path[1]]["object"]["CNode"]["slots"][path[-2]]["cap"]
-    if entry["name"] == "tcb_linux_0" and path[-1] in ("sp", "ipc_buffer_addr"):
-        return False
-    return not (kind in ("CNode", "SchedContext") and path[-1] in ("size_bits", "badge") and "slots" not in path)
 
 
 def test_every_change_of_one_value_is_found_or_refused() -> None:

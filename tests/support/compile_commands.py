@@ -31,7 +31,9 @@ STUB = TESTS / "microkit" / "sdk_stub"
 PROGRAMS = ("timer", "ticker", "console", "images", "vswitch", "guest")
 """Names of protection domains that stand for all: any that is not a driver's or the switch's is a guest's VMM."""
 CHECKER = ("assume(it)", "assert(it,text)", "havoc_object(it)")
-"""What the harnesses of the model checker use that only it has."""
+"""What the harnesses of the model checker use that only it has, as statements."""
+CHECKER_VALUES = ("r_ok(it,size)", "same_object(it,other)")
+"""The same, as values."""
 PLAN = {
     "NAME": "guest",
     **dict.fromkeys(("NET", "GICD", "GICC", "UART", "RAM_BASE", "RAM_SIZE"), "0x1000UL"),
@@ -80,6 +82,7 @@ def test_programs() -> Iterator[tuple[Path, tuple[str, ...]]]:
     for path in sorted(vmm_cc.PROGRAMS.glob("*.c")):
         includes = (f"-I{folder}" for folder in (*vmm_cc.FOLDERS, vmm_cc.PROGRAMS))
         checker = [f"-D__CPROVER_{each}=((void)(it))" for each in CHECKER]
+        checker += [f"-D__CPROVER_{each}=((it) != (void *)0)" for each in CHECKER_VALUES]
         use = checker if "__CPROVER_" in path.read_text() else []
         yield path, (*_fuzzer(path, compiler), *vmm_cc.WARNINGS, *includes, *use)
     for path in sorted(vswitch_cc.PROGRAMS.glob("*.c")):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cbmc import Proof, check_found, check_proved
+from tests.support.cbmc import ARRAYS, Proof, check_found, check_proved
 from tests.vswitch.cc import CORE, CORE_UNITS, PROGRAMS, SANITIZE, compile_c
 from tests.vswitch.frames import (
     CLIENT,
@@ -104,7 +104,7 @@ PROOF = Proof(
     "harness",
     (PROGRAMS / "check_decide.c", *CORE_UNITS),
     (CORE, PROGRAMS),
-    ("-DVSWITCH_MAX_PORTS=3", "--unwind", "5", "--unwindset", UNWIND),
+    (ARRAYS, "-DVSWITCH_MAX_PORTS=3", "--unwind", "5", "--unwindset", UNWIND),
 )
 
 

@@ -18,7 +18,7 @@ from ._reader import Reader
 
 CONTENT = bytes(range(251)) * 17
 SIZES = (0, 1, 7, 8, 511, 512, 513, 1024, len(CONTENT))
-PACKET_S = 0.001
+PACKET_S = 0.02
 """Between two packets of a client that floods."""
 
 

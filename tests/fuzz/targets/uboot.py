@@ -16,7 +16,7 @@ from unittest import mock
 from router.deploy import advice, boot, events, script, uboot, ymodem
 from router.deploy.boot import Watcher
 from router.deploy.plan import DeployPlan, Payload
-from router.deploy.uboot import ECHO_TIMEOUT_S, MAX_OUTPUT, UBoot
+from router.deploy.uboot import ECHO_TIMEOUT_S, UBoot
 from router.errors import MachineError
 
 from ._clock import FakeTime, fake_time
@@ -24,7 +24,19 @@ from ._reader import Reader
 
 SECONDS = 10.0
 PAYLOAD = Payload(file="loader.img", address=0x40480000, size=1 << 20, crc32=0, sha256="0" * 64)
-PLAN = DeployPlan(system="s", board="qemu", payloads=(PAYLOAD,), start="go 0x40480000", failures=("panic",))
+PLAN = DeployPlan(
+    system="s",
+    board="qemu",
+    payloads=(PAYLOAD,),
+    start="go 0x40480000",
+    failures=("panic",),
+    boot_seconds=20.0,
+    quiet_seconds=5.0,
+)
+READ_S = 0.05
+"""From one piece of what the board says to the next."""
+MAX_OUTPUT = 1 << 14
+"""In the place of router.deploy.uboot's, so that an input reaches it soon."""
 PHRASES = (
     *(b"=> ", b"\r\n=> ", b"u-boot=> ", b"\r\n", b"U-Boot 2024.01\r\n", b"\nU-Boot SPL 2024.01\n"),
     *(b"Hit any key to stop autoboot:  3 ", b"Starting kernel ...\r\n", b"\x08\x08 1 ", b"login: "),
@@ -59,7 +71,7 @@ class Board:
 
     def read(self, seconds: float) -> bytes:
         data = self.waiting.pop(0) if self.waiting else self.speak()
-        self.clock.now += 0.01 if data else max(seconds, 0.001)
+        self.clock.now += READ_S if data else max(seconds, 0.001)
         self.total_received += len(data)
         self.said.append(data)
         return data
@@ -134,6 +146,7 @@ def one_input(data: bytes) -> None:
     marks = itertools.count()
     with (
         fake_time(uboot, boot, ymodem, events) as clock,
+        mock.patch.object(uboot, "MAX_OUTPUT", MAX_OUTPUT),
         mock.patch.object(secrets, "token_hex", lambda size: f"{next(marks):06}"),
     ):
         line: Any = Board(Reader(data[1:]), clock)

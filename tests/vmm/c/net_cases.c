@@ -128,6 +128,27 @@ CASE(a_checksum_is_finished_for_a_guest_that_wants_none_unfinished)
     EQUAL(*at(DATA + 12 + 41), 0xaa);
 }
 
+CASE(a_checksum_is_finished_in_whichever_buffers_its_place_is)
+{
+    /* Buffers that follow one another: up to byte 29 of the frame in the first one, or up to half of the sum.
+     */
+    static const uint32_t sizes[] = {41, 53};
+    for (uint32_t i = 0; i < 2; i++) {
+        start(F_MRG);
+        give_buffers(2, sizes[i]);
+        memset(other_pool, 0, 64);
+        memset(at(DATA), 0xee, 128);
+        memcpy(other_pool + 34, "\x12\x34\x43\x21", 4);
+        arrive((struct netq_frame){.length = 64, .flags = 1, .csum_start = 34, .csum_offset = 6});
+        virtio_net_run(&net);
+        EQUAL(get16(DATA + 10), 2);
+        EQUAL(*at(DATA), 0);
+        EQUAL(get16(DATA + 12 + 40), 0xaaaa);
+        EQUAL(*at(DATA + 12 + 39), 0);
+        EQUAL(*at(DATA + 12 + 42), 0);
+    }
+}
+
 CASE(a_finished_checksum_is_never_zero)
 {
     start(0);
@@ -440,6 +461,7 @@ static const struct test_case cases[] = {
     NAMED(frames_above_the_mtu_are_refused_and_counted),
     NAMED(a_segmented_frame_of_64_kib_passes_in_both_directions),
     NAMED(a_checksum_is_finished_for_a_guest_that_wants_none_unfinished),
+    NAMED(a_checksum_is_finished_in_whichever_buffers_its_place_is),
     NAMED(a_finished_checksum_is_never_zero),
     NAMED(a_checksum_is_written_nowhere_but_into_a_tcp_or_udp_header),
     NAMED(a_guest_that_takes_no_unfinished_checksums_gets_no_segmented_frame_either),
