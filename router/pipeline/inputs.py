@@ -13,12 +13,13 @@ from router.boards.model import Board, EmulatedBoard
 from router.checks import Violation, check_plan
 from router.description.guest_image import Definition, OwnParts, load_definition
 from router.description.load import LoadedDescription
-from router.description.models import Description, ExtendedImage, ImageFiles, image_names_of
+from router.description.models import OWN_FILES, Description, ExtendedImage, ImageFiles, image_names_of
 from router.devicetree import Closure, Tree, base_tree, conflicts, dependency_closure, passthrough_device
 from router.errors import DescriptionError
 from router.guests import kernel_dtbs
 from router.guests.lock import NAME as LOCK_NAME
 from router.microkit.sdk import Sdk, find_sdk
+from router.own_kernel import own_kernel
 from router.plan.domains import own_payload_files
 from router.plan.models import SystemPlan
 from router.plan.ownership import passthrough
@@ -174,10 +175,11 @@ def plan_loaded(loaded: LoadedDescription, cache: Path, progress: Progress, *, e
 def own_sizes(loaded: LoadedDescription) -> dict[str, int]:
     """Bytes of the kernels and initramfs archives that the user names, by their names in the build folder."""
     sizes = {}
+    image_names = image_names_of(loaded.description)
     for name, guest in loaded.description.guests.items():
         if isinstance(guest.image, ImageFiles):
-            names = own_payload_files(name)
-            sizes[names["kernel"]] = (loaded.path.parent / guest.image.kernel).stat().st_size
+            names = own_payload_files(image_names[name].removeprefix(OWN_FILES))
+            _, sizes[names["kernel"]] = own_kernel(loaded.path.parent / guest.image.kernel)
             sizes[names["initramfs"]] = (loaded.path.parent / guest.image.initramfs).stat().st_size
     return sizes
 
