@@ -25,6 +25,9 @@ MAX_TREE = 2 << 20
 INITRD_ALIGN = 4096
 ARCHIVE_ALIGN = 4
 """A newc archive that follows another one starts at a multiple of 4 bytes (Linux, initramfs buffer format)."""
+ARCHIVE_GAP = 8
+"""Zeros between them at least. The format of `lz4 -l` has no end: only a length of zero ends it (Linux,
+lib/decompress_unlz4.c). To all other formats zeros are padding."""
 WORKING_MEMORY = 64 << 20
 """What Linux needs to unpack the initramfs and start user space, on top of both images (measured: 41 MiB)."""
 MEMORY_STEP = 2 << 20
@@ -86,7 +89,7 @@ def read_kernel_header(data: bytes, file_size: int) -> KernelHeader:
 
 def initrd_size(initramfs: int, overlay: int) -> int:
     """Bytes from the start of the initramfs to the end of the guest's own archive behind it."""
-    return -(-initramfs // ARCHIVE_ALIGN) * ARCHIVE_ALIGN + overlay
+    return -(-(initramfs + ARCHIVE_GAP) // ARCHIVE_ALIGN) * ARCHIVE_ALIGN + overlay
 
 
 def needed_memory(kernel: int, initramfs: int, overlay: int = MAX_OVERLAY) -> int:

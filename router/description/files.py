@@ -12,10 +12,13 @@ from router import files
 from router.description.models import ExtendedImage, Guest, ImageFiles
 from router.description.own_files import wrong_folder, wrong_program
 from router.description.parts import Finding, Parts
-from router.linux_boot import HEADER_SIZE, NotAKernelImage, min_memory, read_kernel_header, too_little_memory
+from router.linux_boot import HEADER_SIZE, NotAKernelImage, min_memory, too_little_memory
+from router.own_kernel import own_kernel
 from router.words import did_you_mean
 
 ModelPath = tuple[str | int, ...]
+LZ4_FRAME = b"\x04\x22\x4d\x18"
+"""What `lz4` writes without -l. Linux knows the older format only (lib/decompress_unlz4.c, ARCHIVE_MAGICNUMBER)."""
 DTB_MAGIC = b"\xd0\x0d\xfe\xed"
 """The first word of a flattened device tree (Devicetree Specification 0.4, section 5.2)."""
 
@@ -46,11 +49,17 @@ def extended_image(path: ModelPath, base: Path, image: ExtendedImage) -> Iterato
 def own_image(path: ModelPath, base: Path, guest: Guest, image: ImageFiles) -> Iterator[Finding]:
     """Findings about the kernel and the initramfs that the user names for one guest, and the memory they need."""
     initramfs = yield from opened((*path, "image", "initramfs"), base, image.initramfs)
+    if initramfs is not None and initramfs.head.startswith(LZ4_FRAME):
+        yield Finding(
+            (*path, "image", "initramfs"),
+            f"'{image.initramfs}' is an lz4 frame, which Linux does not unpack",
+            f"pack it as the kernel's build does: lz4 -d <{image.initramfs} | lz4 -l >initramfs.lz4",
+        )
     kernel = yield from opened((*path, "image", "kernel"), base, image.kernel)
     if kernel is None:
         return
     try:
-        header = read_kernel_header(kernel.head, kernel.size)
+        header, _ = own_kernel(base / image.kernel)
     except NotAKernelImage as error:
         yield Finding((*path, "image", "kernel"), f"'{image.kernel}': {error}", error.hint)
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, StrictInt, Tag
@@ -222,9 +223,15 @@ class Description(StrictModel):
     """Which USB device goes to which guest. What no rule names stays in the server."""
 
 
+OWN_FILES = "files:"
+
+
 def image_names_of(description: Description) -> dict[str, str]:
-    """How the build calls the image of each guest. Guests whose extended images are equal share one."""
-    first: dict[ExtendedImage, str] = {}
+    """How the build calls the image of each guest. Guests whose images are equal share one.
+
+    Files of the user's own are `files:GUEST`, with the first guest that names these files.
+    """
+    first: dict[ExtendedImage | tuple[Path, Path], str] = {}
     names = {}
     for name, guest in description.guests.items():
         match guest.image:
@@ -232,6 +239,6 @@ def image_names_of(description: Description) -> dict[str, str]:
                 names[name] = guest.image
             case ExtendedImage():
                 names[name] = f"own-{first.setdefault(guest.image, name)}"
-            case ImageFiles():
-                names[name] = f"files:{name}"
+            case ImageFiles(kernel=kernel, initramfs=initramfs):
+                names[name] = f"{OWN_FILES}{first.setdefault((kernel, initramfs), name)}"
     return names

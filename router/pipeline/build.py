@@ -30,6 +30,7 @@ from router.microkit.configuration import Loaded
 from router.microkit.loader_image import LoaderImage, build_loader_image, discard
 from router.microkit.sdk import Sdk
 from router.microkit.system import render_system
+from router.own_kernel import plain_kernel
 from router.pipeline.folder import prepare_folder
 from router.pipeline.inputs import Planned, Progress, image_definitions, lock_file, report
 from router.pipeline.layout import GuestFiles, GuestLayout, place
@@ -112,11 +113,15 @@ def place_guest(
     paths = {kind: folder / name for kind, name in names.items()}
     own = own_files(planned, guest)
     kernel, base = own if own else (images[guest.image].kernel, images[guest.image].initramfs)
-    for source, kind in ((kernel, "kernel"), (base, "initramfs")):
-        files.copy(source, paths[kind])
-    with paths["kernel"].open("rb") as file:
-        head = file.read(HEADER_SIZE)
+    files.copy(base, paths["initramfs"])
     try:
+        plain = plain_kernel(kernel) if own else None
+        if plain is None:
+            files.copy(kernel, paths["kernel"])
+        else:
+            files.write(paths["kernel"], plain)
+        with paths["kernel"].open("rb") as file:
+            head = file.read(HEADER_SIZE)
         header = read_kernel_header(head, paths["kernel"].stat().st_size)
     except NotAKernelImage as error:
         raise DescriptionError(str(error), error.hint, str(kernel)) from error

@@ -14,7 +14,7 @@ from router.checks import Violation, check_plan
 from router.description.diagnostics import Diagnostic
 from router.description.guest_image import Definition, OwnParts, load_definition
 from router.description.load import LoadedDescription
-from router.description.models import Description, ExtendedImage, ImageFiles, image_names_of
+from router.description.models import OWN_FILES, Description, ExtendedImage, ImageFiles, image_names_of
 from router.devicetree import Closure, Tree, base_tree, conflicts, dependency_closure, passthrough_device
 from router.devicetree.closure import is_usb_controller
 from router.devicetree.memory import withheld
@@ -25,6 +25,7 @@ from router.guests.drivers import cached_drivers
 from router.guests.lock import NAME as LOCK_NAME
 from router.microkit import sdk as sdks
 from router.microkit.sdk import Sdk, find_sdk
+from router.own_kernel import own_kernel
 from router.pipeline.drivers import driver_notes
 from router.plan.domains import own_payload_files
 from router.plan.models import Passthrough, SystemPlan
@@ -242,10 +243,11 @@ def require_sdk(planned: Planned) -> None:
 def own_sizes(loaded: LoadedDescription) -> dict[str, int]:
     """Bytes of the kernels and initramfs archives that the user names, by their names in the build folder."""
     sizes = {}
+    image_names = image_names_of(loaded.description)
     for name, guest in loaded.description.guests.items():
         if isinstance(guest.image, ImageFiles):
-            names = own_payload_files(name)
-            sizes[names["kernel"]] = (loaded.path.parent / guest.image.kernel).stat().st_size
+            names = own_payload_files(image_names[name].removeprefix(OWN_FILES))
+            _, sizes[names["kernel"]] = own_kernel(loaded.path.parent / guest.image.kernel)
             sizes[names["initramfs"]] = (loaded.path.parent / guest.image.initramfs).stat().st_size
     return sizes
 

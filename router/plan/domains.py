@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from router.boards.model import Board, TimerKind
-from router.description.models import Description
+from router.description.models import OWN_FILES, Description
 from router.description.sdk_versions import SdkFeatures
 from router.plan import names
 from router.plan.guests import round_up
@@ -128,14 +128,14 @@ def payload_files(guest: GuestPlan) -> dict[str, str]:
     """
     shared = {"kernel": "images/Image", "initramfs": f"images/{guest.image}.initramfs"}
     return {
-        **(own_payload_files(guest.name) if guest.image.startswith("files:") else shared),
+        **(own_payload_files(guest.image.removeprefix(OWN_FILES)) if guest.image.startswith(OWN_FILES) else shared),
         "overlay": f"guests/{guest.name}/overlay.initramfs",
         "dtb": f"guests/{guest.name}/guest.dtb",
     }
 
 
 def own_payload_files(guest: str) -> dict[str, str]:
-    """The same for the two files that the user of a guest can name."""
+    """The same for the two files that a user can name. guest: the first one that has them."""
     return {"kernel": f"guests/{guest}/Image", "initramfs": f"guests/{guest}/own.initramfs"}
 
 

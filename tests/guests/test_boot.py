@@ -302,6 +302,6 @@ def test_a_guest_without_its_configuration_still_gives_a_shell(
     guest_image: Callable[[str], GuestImage], tmp_path: Path
 ) -> None:
     with running(guest_image("usb-server"), {}, tmp_path, []) as guest:
-        guest.console.expect("userspace up")
+        guest.console.expect("came up without its settings")
         guest.console.send("echo $((40 + 2))-shell\n")
         guest.console.expect("42-shell", PATIENCE)
