@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import time
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,8 +49,13 @@ def test_exec_is_a_complete_test(tmp_path: Path, place: Path) -> None:
         *("--exec", "client: dd if=/dev/sda bs=1M count=4 2>/dev/null | sha256sum"),
         *("--exec", "client: echo trouble >&2; exit 7"),
         *("--exec", "server: exit 9"),
+        *("--junit", "reports/junit.xml"),
     )
     assert run.returncode == 7, run.stderr
+    boot, good, seven, nine = ElementTree.parse(tmp_path / "reports/junit.xml").iter("testcase")
+    assert [case.find("failure") is None for case in (boot, good, seven, nine)] == [True, True, False, False]
+    assert str(seven.findtext("failure")) == "exit code 7\ntrouble\n"
+    assert "logs/client.console.log]]" in str(nine.findtext("system-out"))
     assert run.stdout.split()[0] == hashlib.sha256(disk.read_bytes()).hexdigest()
     assert "trouble" in run.stdout
     assert "device attached: 2-1 port 1" in run.stderr
