@@ -72,8 +72,8 @@ def macros(plan: SystemPlan, seed: int, seconds: int) -> dict[str, str]:
     }
 
 
-def build(folder: Path, *, seed: int, seconds: int, config: str = "debug") -> Built:
-    """The system of three guests in `folder`, with its loader image."""
+def build(folder: Path, *, seed: int, seconds: int, config: str = "debug", source: Path = SOURCE) -> Built:
+    """The system of three guests in `folder`, with its loader image. `source`: the attacker's program."""
     image = folder / "hostile.image"
     # The plan says where the program goes, and asks for a kernel before it says anything.
     image.write_bytes(struct.pack("<2I6QII", 0, 0, 0, 4096, 0, 0, 0, 0, 0x644D5241, 0))
@@ -86,6 +86,6 @@ def build(folder: Path, *, seed: int, seconds: int, config: str = "debug") -> Bu
     program = folder / "hostile.elf"
     words = [f"-D{name}={value}" for name, value in macros(plan, seed, seconds).items()]
     script = f"-Wl,-T,{SOURCE.with_suffix('.ld')}"
-    subprocess.run([*compiler, *FLAGS, *words, script, str(SOURCE), str(START), "-o", str(program)], check=True)
+    subprocess.run([*compiler, *FLAGS, *words, script, str(source), str(START), "-o", str(program)], check=True)
     subprocess.run(["aarch64-linux-gnu-objcopy", "-O", "binary", str(program), str(image)], check=True)
     return build_text(text, folder, loader_image=True)
