@@ -2,7 +2,7 @@
 #include "forward.h"
 
 /* docs/why/hostile-guests.md has the measurements behind these numbers. */
-#define RECEIVER 48u /* a receiver spends so many times what the switch does on a frame */
+#define RECEIVER 32u /* a receiver spends so many times what the switch does on a frame */
 #define LIMIT_MS 8u  /* a port may owe */
 #define PART 2u      /* in the long run, half of the time */
 #define SCALE 16u    /* of the average: one tick may be more than a frame takes */

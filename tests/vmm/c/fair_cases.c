@@ -239,8 +239,8 @@ static struct flood flood(uint32_t milliseconds, uint64_t cost, int to, bool ans
 CASE(a_flood_of_frames_gets_a_part_of_the_time_that_it_costs_everybody)
 {
     struct flood of = flood(10000, 2, 1, true);
-    /* Each takes the switch 2 us, its receiver 48 times as long, and its answer the same again. */
-    uint32_t fair = 10000000 / 2 / (2 * 2 * 49);
+    /* Each takes the switch 2 us, its receiver 32 times as long, and its answer the same again. */
+    uint32_t fair = 10000000 / 2 / (2 * 2 * 33);
     CHECK(of.asked > fair / 2 && of.asked < fair * 3 / 2);
     EQUAL(forward.paused[1], false);
 }
