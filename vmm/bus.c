@@ -56,10 +56,13 @@ void bus_run_net(void)
 {
     const struct vmm_net *net = &vmm_config.net;
     uint64_t start = timer_now();
-    if (virtio_net_run(&vmm.net)) {
+    virtio_net_send(&vmm.net);
+    uint64_t sent = timer_now();
+    if (virtio_net_finish(&vmm.net)) {
         microkit_notify(net->channel);
     }
     uint64_t now = timer_now();
+    vmm.receiving += now - sent;
     virtio_net_took(&vmm.net, now - start);
     vmm.net_due = virtio_net_deadline(&vmm.net, now);
     gic_set_line(&vmm.gic, 0, net->intid, virtio_line(&vmm.net.dev));

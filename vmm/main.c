@@ -92,7 +92,9 @@ static uint64_t owed_for_trust(void)
 static void charge(uint64_t start)
 {
     bool was = vmm.behind;
-    account_charge(&vmm.traps, start, timer_now());
+    uint64_t end = timer_now();
+    account_charge(&vmm.traps, start, end - min_u64(end, vmm.receiving));
+    vmm.receiving = 0;
     vmm.behind = vmm.traps.owed > (was ? owed_for_trust() : vmm.traps.limit);
     for (uint32_t v = 0; vmm.behind != was && v < vmm_config.vcpus; v++) {
         vcpu_set_priority(v, vmm.behind ? MIN_PRIORITY : vmm_config.priority);

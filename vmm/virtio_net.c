@@ -127,11 +127,21 @@ static void run_tx(struct virtio_net *net)
     }
 }
 
-bool virtio_net_run(struct virtio_net *net)
+void virtio_net_send(struct virtio_net *net)
 {
     reclaim(net);
     net->starved = false;
     run_tx(net);
+}
+
+bool virtio_net_run(struct virtio_net *net)
+{
+    virtio_net_send(net);
+    return virtio_net_finish(net);
+}
+
+bool virtio_net_finish(struct virtio_net *net)
+{
     virtio_net_receive(net);
     if (net->dev.interrupt != 0) {
         signal_sent(net); /* in the same interrupt */

@@ -84,8 +84,11 @@ struct virtio_net {
 void virtio_net_init(struct virtio_net *net, const struct guest_ram *ram, const uint8_t mac[6], uint16_t mtu,
                      struct netq_port *port, uint8_t *pool, uint32_t pool_size, uint64_t frequency);
 
-/* Moves frames in both directions. True if the switch must be notified. */
+/* Moves frames in both directions. True if the switch must be notified. The same in two steps: what the guest
+ * sends, then what it receives and who has to know. */
 bool virtio_net_run(struct virtio_net *net);
+void virtio_net_send(struct virtio_net *net);
+bool virtio_net_finish(struct virtio_net *net);
 
 /* Whether the guest has queued frames without a doorbell, while polling. */
 bool virtio_net_pending(struct virtio_net *net);

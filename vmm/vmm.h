@@ -34,6 +34,7 @@ struct vmm {
     uint64_t next_report; /* number of breaches that triggers the next report */
     struct backoff backoff;
     struct account traps;   /* VMM time spent on the guest's traps */
+    uint64_t receiving;     /* ticks of the current event that the senders of frames pay, in the switch */
     uint32_t consoles_wait; /* consoles (bit set) deferred while the account is overdrawn */
     uint64_t early_due;     /* when the console is notified of an unfinished line, or TIMER_NEVER */
     bool behind;            /* overdrawn: its vCPUs run at the lowest priority */

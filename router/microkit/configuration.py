@@ -23,6 +23,7 @@ from router.plan.domains import (
     TO_TIMER,
     TO_TIMER_OF_TICKER,
     TO_VSWITCH,
+    VSWITCH_DEADLINE,
     config_spaces,
     has_ticker,
     payload_files,
@@ -230,7 +231,8 @@ def console_source(plan: SystemPlan) -> str:
 def timer_source(plan: SystemPlan) -> str:
     """`timer_config`."""
     pd = pd_of(plan, "timer")
-    clients = sum(1 << (guest.index + DRIVER_GUESTS) for guest in plan.guests) | 1 << CONSOLE_DEADLINE
+    clients = sum(1 << (guest.index + DRIVER_GUESTS) for guest in plan.guests)
+    clients |= 1 << CONSOLE_DEADLINE | 1 << VSWITCH_DEADLINE
     fields = {
         "registers": pointer(map_of(pd, names.TIMER).vaddr) if plan.board.timer.registers else "0",
         "irq_channel": str(DRIVER_IRQ),
@@ -246,7 +248,7 @@ def ticker_source() -> str:
 
 
 def vswitch_source(plan: SystemPlan) -> str:
-    """`vswitch_config` and `vswitch_ports`."""
+    """`vswitch_config`, `vswitch_ports` and `vswitch_timer_channel`."""
     pd = pd_of(plan, "vswitch")
     config = switch_config(plan.vswitch)
     ports, rules = port_rows(config), rule_rows(config)
@@ -269,6 +271,7 @@ def vswitch_source(plan: SystemPlan) -> str:
         array("struct vswitch_rule", "rule", rules),
         f"const struct vswitch_config vswitch_config = {struct(fields, '')};\n",
         array("struct forward_port", "vswitch_ports", queues).removeprefix("static "),
+        f"const uint8_t vswitch_timer_channel = {VSWITCH_DEADLINE};\n",
     )
 
 

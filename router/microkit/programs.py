@@ -19,6 +19,7 @@ ROOT = resources.root()
 UART_DRIVERS = {UartKind.PL011: "drivers/pl011.c", UartKind.IMX: "drivers/imx_uart.c"}
 ALARMS = {TimerKind.ARM_PHYSICAL: "drivers/alarm_arm.c", TimerKind.IMX_GPT: "drivers/alarm_gpt.c"}
 MULTIPLEXER = ("drivers/mux.c", "drivers/mux_input.c", "drivers/mux_frame.c")
+ACCOUNT = "common/account.c"
 MEMORY = "common/memory.c"
 """memcpy and its kin, which the compiler calls even in freestanding programs (gcc manual, 2.1)."""
 
@@ -64,10 +65,10 @@ def program_of(name: str, board: Board) -> Program:
             return Program(name, drivers, ("drivers/images.c", MEMORY))
         case "vswitch":
             core = ("vswitch/core/vswitch.c", "vswitch/core/init.c")
-            switch = ("vswitch/pd/main.c", "vswitch/pd/forward.c", *core, "common/netq.c", MEMORY)
+            switch = ("vswitch/pd/main.c", "vswitch/pd/forward.c", *core, "common/netq.c", ACCOUNT, MEMORY)
             return Program(name, ("vswitch/pd", "vswitch/core", "common"), switch)
         case _:
-            return Program(name, ("vmm", "common"), (*vmm_sources(), "common/netq.c", MEMORY))
+            return Program(name, ("vmm", "common"), (*vmm_sources(), "common/netq.c", ACCOUNT, MEMORY))
 
 
 def programs(plan: SystemPlan) -> tuple[Program, ...]:

@@ -45,8 +45,9 @@ GUEST_PRIORITY = 100
 TO_VSWITCH, TO_CONSOLE, TO_TIMER, FIRST_IRQ = 0, 1, 2, 8
 # In the drivers: the interrupt is 0, the guest with index i is i + 1. In the switch the guest with index i is i.
 DRIVER_IRQ, DRIVER_GUESTS = 0, 1
-# Between the console and the timer, in both: the last one that there is. From the ticker, in the timer.
-CONSOLE_DEADLINE, TICKS = 61, 60
+# Between the console and the timer, in both: the last one that there is. From the ticker, in the timer. Between the
+# switch and the timer, in both: so there may be 58 guests.
+CONSOLE_DEADLINE, TICKS, VSWITCH_DEADLINE = 61, 60, 59
 TO_TIMER_OF_TICKER = 0
 TICK_BUDGET, TICK_PERIOD = 1000, 10_000
 """Microseconds. The period is how late others' deadlines may be while a guest disturbs the alarm."""
@@ -311,13 +312,18 @@ def drivers(board: Board, guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -
 
 
 def channels(board: Board, guests: tuple[GuestPlan, ...]) -> tuple[Channel, ...]:
-    """Each VMM's channels to the switch, the console and the timer, and the console's and ticker's to the timer."""
+    """Each VMM's channels to the switch, the console and the timer, and those of the drivers to the timer."""
     planned = [
         Channel(
             End("console", CONSOLE_DEADLINE, pp=True),
             End("timer", CONSOLE_DEADLINE),
             "how long input waits for a guest that does not read",
-        )
+        ),
+        Channel(
+            End("vswitch", VSWITCH_DEADLINE, pp=True),
+            End("timer", VSWITCH_DEADLINE),
+            "how long frames wait of a guest that sends too many",
+        ),
     ]
     if has_ticker(board):
         planned.append(

@@ -30,9 +30,9 @@ def with_pd(plan: SystemPlan, name: str, /, **changes: Any) -> SystemPlan:
     return plan.but(pds=tuple(replace(each, **changes) if each.name == name else each for each in plan.pds))
 
 
-def with_spare(plan: SystemPlan) -> SystemPlan:
+def with_spare(plan: SystemPlan, name: str = "spare") -> SystemPlan:
     """One more protection domain, which does nothing."""
-    return plan.but(pds=(*plan.pds, ProtectionDomain("spare", "spare.elf", 1)))
+    return plan.but(pds=(*plan.pds, ProtectionDomain(name, f"{name}.elf", 1)))
 
 
 def pd_of(plan: SystemPlan, name: str) -> ProtectionDomain:

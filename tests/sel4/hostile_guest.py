@@ -87,8 +87,18 @@ def macros(plan: SystemPlan, seed: int, seconds: int) -> dict[str, str]:
     }
 
 
-def build(folder: Path, *, seed: int, seconds: int, config: str = "debug", system: str = TEXT) -> Built:
-    """The system in `folder`, with its loader image. system: a description with CONFIG for the configuration."""
+def build(
+    folder: Path,
+    *,
+    seed: int,
+    seconds: int,
+    config: str = "debug",
+    system: str = TEXT,
+    source: Path = SOURCE,
+) -> Built:
+    """The system in `folder`, with its loader image. system: a description with CONFIG for the configuration;
+    source: the attacker's program.
+    """
     image = folder / "hostile.image"
     # The plan says where the program goes, and asks for a kernel before it says anything.
     image.write_bytes(struct.pack("<2I6QII", 0, 0, 0, 4096, 0, 0, 0, 0, 0x644D5241, 0))
@@ -101,6 +111,6 @@ def build(folder: Path, *, seed: int, seconds: int, config: str = "debug", syste
     program = folder / "hostile.elf"
     words = [f"-D{name}={value}" for name, value in macros(plan, seed, seconds).items()]
     script = f"-Wl,-T,{SOURCE.with_suffix('.ld')}"
-    subprocess.run([*compiler, *FLAGS, *words, script, str(SOURCE), str(START), "-o", str(program)], check=True)
+    subprocess.run([*compiler, *FLAGS, *words, script, str(source), str(START), "-o", str(program)], check=True)
     subprocess.run(["aarch64-linux-gnu-objcopy", "-O", "binary", str(program), str(image)], check=True)
     return build_text(text, folder, loader_image=True)

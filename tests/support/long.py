@@ -57,7 +57,11 @@ STEPS = {
         ("-m", "long", "--ignore=tests/microkit/test_contents.py", "--ignore=tests/qemu/test_floods.py"), {}, 3600
     ),
     "fuzzing": Step(("tests/vswitch/test_fuzz.py",), {"ROUTER_FUZZ_SECONDS": "1800"}, 4000),
-    "hostile": Step(("tests/sel4/test_hostile.py",), {"ROUTER_HOSTILE_SECONDS": "120"}, 1800),
+    "hostile": Step(
+        ("tests/sel4/test_hostile.py", "tests/sel4/test_fairness.py"),
+        {"ROUTER_HOSTILE_SECONDS": "120", "ROUTER_FAIRNESS_READS": "30"},
+        5400,
+    ),
     "kernel": Step(("tests/qemu", "tests/usbip/test_guest.py", "tests/sel4/test_run.py"), {"KERNEL": NEXT_SUITE}, 3000),
     "contents": Step(("-m", "long", "tests/microkit/test_contents.py"), {}, 1200),
     "floods": Step(("tests/qemu/test_floods.py", "-m", "long"), {"ROUTER_FLOOD_SECONDS": "600"}, 8000),

@@ -13,8 +13,8 @@ from tests.vmm.cc import PROGRAMS, ROOT
 VMM, COMMON = ROOT / "vmm", ROOT / "common"
 OFFLOAD = (
     PROGRAMS / "prove_offload.c",
-    *(VMM / f"{name}.c" for name in ("segment", "virtqueue", "account")),
-    COMMON / "netq.c",
+    *(VMM / f"{name}.c" for name in ("segment", "virtqueue")),
+    *(COMMON / f"{name}.c" for name in ("netq", "account")),
 )
 SOURCES = (PROGRAMS / "prove.c", VMM / "virtqueue.c", VMM / "mmio.c", COMMON / "netq.c")
 TIMEOUT_S = 1200.0

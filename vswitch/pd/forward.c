@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "forward.h"
 
+/* docs/why/hostile-guests.md has the measurements behind these numbers. */
+#define RECEIVER 32u /* a receiver spends so many times what the switch does on a frame */
+#define LIMIT_MS 8u  /* a port may owe */
+#define PART 2u      /* in the long run, half of the time */
+#define SCALE 16u    /* of the average: one tick may be more than a frame takes */
+
 const char *forward_init(struct forward *f, const struct vswitch_config *config,
-                         const struct forward_port *ports)
+                         const struct forward_port *ports, uint64_t frequency)
 {
     memset(f, 0, sizeof(*f));
+    f->millisecond = frequency / 1000;
     f->config = config;
     f->ports = ports;
     const char *fault = vswitch_init(&f->state, config);
@@ -16,8 +23,51 @@ const char *forward_init(struct forward *f, const struct vswitch_config *config,
         netq_attach(&f->tx_done[p], &ports[p].rings->tx_done);
         netq_attach(&f->rx[p], &ports[p].rings->rx);
         netq_attach(&f->rx_done[p], &ports[p].rings->rx_done);
+        account_init(&f->account[p], LIMIT_MS * f->millisecond, PART);
     }
     return NULL;
+}
+
+/* What a port may owe when frames are taken from it again. */
+static uint64_t owed_for_trust(const struct forward *f)
+{
+    return LIMIT_MS * f->millisecond / 4;
+}
+
+/* Charges a port so many times what the switch spends on a frame. */
+static void charge(struct forward *f, uint32_t port, uint64_t now, uint32_t times)
+{
+    struct account *account = &f->account[port];
+    uint64_t price = times * f->cost / SCALE;
+    account_charge(account, now - min_u64(now, price), now);
+    f->paused[port] = f->paused[port] || account->owed > account->limit;
+}
+
+/* The same for a frame that was judged and goes to these ports: its receivers' work as well. */
+static void charge_for(struct forward *f, uint32_t from, uint64_t now, uint64_t to)
+{
+    f->judged++;
+    charge(f, from, now, 1);
+    for (; to != 0; to &= to - 1) {
+        uint32_t receiver = (uint32_t)__builtin_ctzll(to);
+        if (f->asked[receiver][from] != 0) {
+            f->asked[receiver][from]--;
+            charge(f, receiver, now, RECEIVER);
+        } else {
+            if (f->asked[from][receiver] < NETQ_ENTRIES) {
+                f->asked[from][receiver]++;
+            }
+            charge(f, from, now, RECEIVER);
+        }
+    }
+}
+
+static bool may_send(struct forward *f, uint32_t port, uint64_t now)
+{
+    if (f->paused[port] && account_due(&f->account[port], owed_for_trust(f)) <= now) {
+        f->paused[port] = false;
+    }
+    return !f->paused[port];
 }
 
 /* Returns a frame to its owner. There is room: the ring has as many entries as there are tickets.
@@ -118,20 +168,22 @@ static uint64_t unready(struct forward *f, uint64_t ports)
 
 /* Judges the frame at the front of a port's ring, once. False when there is none that may be passed on, or
  * none within the budget of frames that are still to be taken from the ring. */
-static bool judge_front(struct forward *f, uint32_t port, uint32_t *budget)
+static bool judge_front(struct forward *f, uint32_t port, uint64_t now, uint32_t *budget)
 {
     struct forward_front *front = &f->front[port];
     while (front->to == 0) {
-        if (*budget == 0 || !netq_look(&f->tx[port], &front->frame)) {
+        if (*budget == 0 || !may_send(f, port, now) || !netq_look(&f->tx[port], &front->frame)) {
             return false;
         }
         (*budget)--;
         netq_take(&f->tx[port]);
         if (!valid(f, port, &front->frame)) {
             f->breaches[port]++;
+            charge_for(f, port, now, 0);
             continue;
         }
         front->to = judge(f, port, &front->frame);
+        charge_for(f, port, now, front->to);
         if (front->to == 0) {
             give_back(f, port, front->frame.ticket);
         }
@@ -140,12 +192,13 @@ static bool judge_front(struct forward *f, uint32_t port, uint32_t *budget)
 }
 
 /* Forwards from one port until its ring is empty, a receiver of its next frame is full, or a ring full of
- * frames is taken: a VMM on another core may fill its ring as fast as we empty it. */
-static bool forward_from(struct forward *f, uint32_t port)
+ * frames is taken: a VMM on another core may fill its ring as fast as we empty it. Or until the port owes
+ * too much. */
+static bool forward_from(struct forward *f, uint32_t port, uint64_t now)
 {
     uint32_t budget = NETQ_ENTRIES;
     bool any = false;
-    while (judge_front(f, port, &budget)) {
+    while (judge_front(f, port, now, &budget)) {
         if (unready(f, f->front[port].to) != 0) {
             break;
         }
@@ -166,15 +219,16 @@ static bool returns_matter(const struct forward *f)
     return false;
 }
 
-bool forward_pass(struct forward *f, uint64_t *wake)
+bool forward_pass(struct forward *f, uint64_t now, uint64_t *wake)
 {
     bool again = false;
     *wake = 0;
+    f->judged = 0;
     for (uint32_t p = 0; p < f->config->port_count; p++) {
         again = collect_returns(f, p) || again;
     }
     for (uint32_t p = 0; p < f->config->port_count; p++) {
-        again = forward_from(f, p) || again;
+        again = forward_from(f, p, now) || again;
     }
     for (uint32_t p = 0; p < f->config->port_count; p++) {
         bool peer = netq_show(&f->rx[p]);
@@ -188,8 +242,28 @@ bool forward_pass(struct forward *f, uint64_t *wake)
      */
     bool returns = returns_matter(f);
     for (uint32_t p = 0; p < f->config->port_count && !again; p++) {
-        bool blocked = f->front[p].to != 0;
+        bool blocked = f->front[p].to != 0 || f->paused[p];
         again = (netq_sleep(&f->tx[p]) && !blocked) || (returns && netq_sleep(&f->rx_done[p]));
     }
     return again;
+}
+
+void forward_took(struct forward *f, uint64_t ticks)
+{
+    if (f->judged != 0) {
+        /* A pass may have been preempted, so a sample is capped: no frame takes a tenth of a millisecond. */
+        uint64_t each = min_u64(SCALE * ticks / f->judged, SCALE * f->millisecond / 10);
+        f->cost = (7 * f->cost + each) / 8;
+    }
+}
+
+uint64_t forward_deadline(const struct forward *f)
+{
+    uint64_t next = FORWARD_NEVER;
+    for (uint32_t p = 0; p < f->config->port_count; p++) {
+        if (f->paused[p]) {
+            next = min_u64(next, account_due(&f->account[p], owed_for_trust(f)));
+        }
+    }
+    return next;
 }

@@ -11,8 +11,14 @@
  *
  * Everything that a VMM writes into its rings is checked. A place outside its pool, a ticket in use, or the
  * return of a frame that it does not hold is counted as a breach and ignored.
+ *
+ * Each port has an account of the time that its frames take: the switch's own, which is measured, and as a
+ * multiple of it the time of the receivers' VMMs and guests. No more frames are taken from a port that owes
+ * too much until it has paid: they wait in its own ring, then in its guest's queue. An answer, one frame for
+ * each that came, is charged to the port that asked, so that a flood costs its receiver nothing.
  */
 
+#include "account.h"
 #include "netq.h"
 #include "vswitch.h"
 
@@ -29,6 +35,8 @@ struct forward_front {
     uint64_t to;
 };
 
+#define FORWARD_NEVER UINT64_MAX
+
 struct forward {
     const struct vswitch_config *config;
     struct vswitch_state state;
@@ -42,12 +50,25 @@ struct forward {
     uint32_t held[VSWITCH_MAX_PORTS];              /* frames that a port has and has not returned */
     struct forward_front front[VSWITCH_MAX_PORTS]; /* each port's next frame */
     uint64_t breaches[VSWITCH_MAX_PORTS];
+    struct account account[VSWITCH_MAX_PORTS];
+    bool paused[VSWITCH_MAX_PORTS]; /* owes too much */
+    /* Frames from the first port to the second one that have had no answer. */
+    uint16_t asked[VSWITCH_MAX_PORTS][VSWITCH_MAX_PORTS];
+    uint64_t millisecond; /* counter ticks */
+    uint64_t cost;        /* scaled ticks that a frame takes, a running average */
+    uint32_t judged;      /* frames in the last pass */
 };
 
-/* NULL, or what is wrong with the configuration. */
+/* frequency: counter ticks a second. NULL, or what is wrong with the configuration. */
 const char *forward_init(struct forward *f, const struct vswitch_config *config,
-                         const struct forward_port *ports);
+                         const struct forward_port *ports, uint64_t frequency);
 
-/* Moves frames, at most one ring full per port. wake: ports (bit set) whose VMMs must be notified. Returns
- * false if the switch may sleep. */
-bool forward_pass(struct forward *f, uint64_t *wake);
+/* Moves frames, at most one ring full per port, at this counter value. wake: ports (bit set) whose VMMs must
+ * be notified. Returns false if the switch may sleep until it is notified, or until forward_deadline(). */
+bool forward_pass(struct forward *f, uint64_t now, uint64_t *wake);
+
+/* The last pass took so many ticks. */
+void forward_took(struct forward *f, uint64_t ticks);
+
+/* When the first of the ports that owe too much has paid, or FORWARD_NEVER. */
+uint64_t forward_deadline(const struct forward *f);

@@ -5,26 +5,42 @@
 #include <microkit.h>
 
 #include "config.h"
+#include "timer.h"
 
 static struct forward forward;
 static bool ready;
+static uint64_t armed = TIMER_NEVER; /* the deadline that the timer knows */
+
+/* As in the VMM: a deadline that has passed without a notification is armed again. */
+static void arm(uint64_t deadline)
+{
+    if (deadline < armed || armed <= timer_now()) {
+        armed = min_u64(deadline, armed);
+        if (armed != TIMER_NEVER) {
+            microkit_mr_set(0, armed);
+            microkit_ppcall(vswitch_timer_channel, microkit_msginfo_new(TIMER_SET, 1));
+        }
+    }
+}
 
 static void run(void)
 {
     bool again;
     do {
-        uint64_t wake;
-        again = forward_pass(&forward, &wake);
+        uint64_t wake, start = timer_now();
+        again = forward_pass(&forward, start, &wake);
+        forward_took(&forward, timer_now() - start);
         /* Before the next pass: senders on other cores may always have more. */
         for (; wake != 0; wake &= wake - 1) {
             microkit_notify(vswitch_ports[(uint32_t)__builtin_ctzll(wake)].channel);
         }
     } while (again);
+    arm(forward_deadline(&forward));
 }
 
 void init(void)
 {
-    const char *fault = forward_init(&forward, &vswitch_config, vswitch_ports);
+    const char *fault = forward_init(&forward, &vswitch_config, vswitch_ports, timer_frequency());
     if (fault != NULL) {
         /* The plan's checks allow no such configuration; without a valid one nothing is forwarded. */
         microkit_dbg_puts("vswitch: ");
@@ -38,8 +54,10 @@ void init(void)
 
 void notified(microkit_channel channel)
 {
-    (void)channel; /* every pass looks at all ports */
+    if (channel == vswitch_timer_channel) {
+        armed = TIMER_NEVER;
+    }
     if (ready) {
-        run();
+        run(); /* every pass looks at all ports */
     }
 }

@@ -93,7 +93,7 @@ static struct outcome simulate(uint32_t period, uint32_t milliseconds)
     netq_attach(&tx_done, &shared[0].tx_done);
     netq_attach(&rx, &shared[2].rx);
     netq_attach(&rx_done, &shared[2].rx_done);
-    CHECK(forward_init(&forward, &config, wires) == NULL);
+    CHECK(forward_init(&forward, &config, wires, 1000000) == NULL);
     virtio_net_init(&lazy, &ram, ports[1].mac, 1500, &shared[1], pools[1], NETQ_MIN_POOL_BYTES, SECOND);
     lazy.source[0] = (struct virtio_net_source){pools[0], NETQ_MIN_POOL_BYTES};
     bring_up(&lazy.dev, 0, QUEUE_SIZE);
@@ -173,6 +173,110 @@ CASE(a_receiver_that_is_slow_but_busy_loses_nothing)
     CHECK(lazy.counters.rx_frames > 9900);
 }
 
+/* Frames of port 0 that the receiver gets in this time, and of the receiver that port 0 gets, when a frame
+ * takes the switch `cost` ticks. Every millisecond both send as much as their rings take; `answers`: or only
+ * as many as came. */
+struct flood {
+    uint32_t asked;
+    uint32_t answered;
+};
+
+static struct flood flood(uint32_t milliseconds, uint64_t cost, int to, bool answers)
+{
+    struct flood flood = {0};
+    struct netq_end tx[2], tx_done[2], rx[2], rx_done[2];
+    struct netq_frame frame;
+    memset(shared, 0, sizeof(shared));
+    for (uint32_t p = 0; p < 2; p++) {
+        netq_attach(&tx[p], &shared[p].tx);
+        netq_attach(&tx_done[p], &shared[p].tx_done);
+        netq_attach(&rx[p], &shared[p].rx);
+        netq_attach(&rx_done[p], &shared[p].rx_done);
+    }
+    CHECK(forward_init(&forward, &config, wires, SECOND) == NULL);
+    compose(0, to);
+    memcpy(pools[1], pools[0], 60);
+    memcpy(pools[1], ports[0].mac, 6);
+    memcpy(pools[1] + 6, ports[1].mac, 6);
+    memcpy(pools[1] + 26, "\x0a\x4d\x00\x03\x0a\x4d\x00\x02\x00\x07\x30\x39", 12);
+    uint32_t free[2] = {NETQ_ENTRIES, NETQ_ENTRIES}, owed = 0;
+    uint16_t next[2] = {0, 0};
+    for (uint32_t ms = 1; ms <= milliseconds; ms++) {
+        for (uint32_t p = 0; p < 2; p++) {
+            while (free[p] != 0 && netq_room(&tx[p]) != 0 && (p == 0 || !answers || owed != 0)) {
+                netq_put(&tx[p], &(struct netq_frame){.length = 60, .ticket = next[p]++ % NETQ_ENTRIES});
+                free[p]--;
+                owed -= p == 1 && answers;
+            }
+            netq_show(&tx[p]);
+        }
+        uint64_t wake;
+        bool again;
+        do {
+            again = forward_pass(&forward, (uint64_t)ms * MS, &wake);
+            forward_took(&forward, forward.judged * cost);
+        } while (again);
+        for (uint32_t p = 0; p < 2; p++) {
+            while (netq_look(&rx[p], &frame)) {
+                netq_take(&rx[p]);
+                netq_put(&rx_done[p], &frame);
+                flood.asked += p == 1;
+                flood.answered += p == 0;
+                owed += p == 1 && answers;
+            }
+            netq_release(&rx[p]);
+            netq_show(&rx_done[p]);
+            while (netq_look(&tx_done[p], &frame)) {
+                netq_take(&tx_done[p]);
+                free[p]++;
+            }
+            netq_release(&tx_done[p]);
+        }
+    }
+    return flood;
+}
+
+CASE(a_flood_of_frames_gets_a_part_of_the_time_that_it_costs_everybody)
+{
+    struct flood of = flood(10000, 2, 1, true);
+    /* Each takes the switch 2 us, its receiver 32 times as long, and its answer the same again. */
+    uint32_t fair = 10000000 / 2 / (2 * 2 * 33);
+    CHECK(of.asked > fair / 2 && of.asked < fair * 3 / 2);
+    EQUAL(forward.paused[1], false);
+}
+
+CASE(who_only_answers_owes_nothing)
+{
+    struct flood of = flood(10000, 2, 1, true);
+    CHECK(of.answered + NETQ_ENTRIES >= of.asked);
+    CHECK(forward.account[1].owed < forward.account[1].limit / 4);
+}
+
+CASE(a_port_that_owes_nothing_has_no_deadline)
+{
+    flood(10, 0, 1, false);
+    EQUAL(forward_deadline(&forward), FORWARD_NEVER);
+    EQUAL(forward.paused[0] || forward.paused[1], false);
+}
+
+CASE(a_port_that_waits_goes_on_at_its_deadline)
+{
+    uint64_t wake;
+    flood(100, 2, 1, true);
+    for (uint64_t now = 101 * MS; !forward.paused[0]; now += MS) {
+        forward_pass(&forward, now, &wake);
+        CHECK(now < 200 * MS);
+    }
+    uint64_t due = forward_deadline(&forward);
+    CHECK(due != FORWARD_NEVER);
+    forward_pass(&forward, due - 1, &wake);
+    EQUAL(forward.paused[0], true);
+    EQUAL(forward.judged, 0);
+    shared[0].tx.head = shared[0].tx.tail; /* nothing more to send */
+    forward_pass(&forward, due, &wake);
+    EQUAL(forward_deadline(&forward) > due, true);
+}
+
 #define NAMED(name)                                                                                          \
     {                                                                                                        \
 #name, name                                                                                          \
@@ -185,6 +289,10 @@ static const struct test_case cases[] = {
     NAMED(a_receiver_that_takes_nothing_holds_up_the_others_for_a_tenth_of_a_second_at_most),
     NAMED(a_receiver_that_takes_a_frame_now_and_then_holds_up_the_others_for_a_part_of_the_time),
     NAMED(a_receiver_that_is_slow_but_busy_loses_nothing),
+    NAMED(a_flood_of_frames_gets_a_part_of_the_time_that_it_costs_everybody),
+    NAMED(who_only_answers_owes_nothing),
+    NAMED(a_port_that_owes_nothing_has_no_deadline),
+    NAMED(a_port_that_waits_goes_on_at_its_deadline),
     {NULL, NULL},
 };
 

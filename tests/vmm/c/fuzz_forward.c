@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
     memset(pools, 0, sizeof(pools));
     /* So that something passes: broadcast to all that port 0 may talk to. */
     compose(0, -1);
-    require(forward_init(&forward, &config, wires) == NULL);
+    require(forward_init(&forward, &config, wires, 1000000) == NULL);
     while (left > 0) {
         uint8_t op = (uint8_t)take(&data, &left, 1);
         struct netq_port *port = &shared[(op >> 4) % PORTS];

@@ -135,7 +135,7 @@ CASE(a_receiver_sees_no_field_that_the_sender_left_over)
     offer(&guests[1], VIRTIO_NET_TX, 0);
     uint64_t wake;
     virtio_net_run(&guests[1].net);
-    forward_pass(&forward, &wake);
+    forward_pass(&forward, 0, &wake);
     CHECK(netq_look(&guests[0].net.rx, &frame));
     EQUAL(frame.hdr_len | frame.gso_size | frame.csum_start | frame.csum_offset, 0);
     settle();

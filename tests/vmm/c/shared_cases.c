@@ -133,7 +133,7 @@ static void start_switch(void)
         netq_attach(&rx[p], &shared[p].rx);
         netq_attach(&rx_done[p], &shared[p].rx_done);
     }
-    CHECK(forward_init(&forward, &config, wires) == NULL);
+    CHECK(forward_init(&forward, &config, wires, 1000000) == NULL);
 }
 
 static void submit(uint32_t offset, uint16_t ticket)
@@ -225,13 +225,13 @@ CASE(a_pass_takes_a_ring_full_from_each_port_at_most_and_wakes_before_the_next)
     for (uint16_t ticket = 0; ticket < NETQ_ENTRIES; ticket++) {
         submit(0, ticket);
     }
-    CHECK(forward_pass(&forward, &wake)); /* the sender may have more meanwhile */
+    CHECK(forward_pass(&forward, 0, &wake)); /* the sender may have more meanwhile */
     EQUAL(wake, 1u << 1);
     for (uint16_t ticket = 0; ticket < NETQ_ENTRIES; ticket++) {
         CHECK(netq_look(&rx[1], &frame));
         netq_take(&rx[1]);
     }
-    CHECK(!forward_pass(&forward, &wake));
+    CHECK(!forward_pass(&forward, 0, &wake));
     EQUAL(wake, 0);
 }
 

@@ -251,7 +251,7 @@ static void *run_switch(void *unused)
         bool again;
         do {
             uint64_t wake;
-            again = forward_pass(&forward, &wake);
+            again = forward_pass(&forward, 0, &wake);
             for (; wake != 0; wake &= wake - 1) {
                 notify(&vmms[__builtin_ctzll(wake)]);
             }
@@ -265,7 +265,7 @@ CASE(frames_cross_the_switch_between_four_threads)
 {
     static const uint32_t receivers[2] = {1, 2};
     pthread_t threads[4];
-    CHECK(forward_init(&forward, &config, wires) == NULL);
+    CHECK(forward_init(&forward, &config, wires, 1000000) == NULL);
     start(&threads[0], run_switch, NULL);
     start(&threads[1], send_frames, NULL);
     for (uint32_t i = 0; i < 2; i++) {

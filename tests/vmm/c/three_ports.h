@@ -33,7 +33,7 @@ static inline uint64_t forward_run(struct forward *f)
     uint64_t all = 0, wake;
     bool again;
     do {
-        again = forward_pass(f, &wake);
+        again = forward_pass(f, 0, &wake);
         all |= wake;
     } while (again);
     return all;

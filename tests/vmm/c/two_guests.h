@@ -153,7 +153,7 @@ static inline void bring_up(struct guest *guest, uint32_t features)
 static inline void start_guests(uint32_t features0, uint32_t features1)
 {
     memset(rings, 0, sizeof(rings));
-    forward_init(&forward, &switch_config, wires);
+    forward_init(&forward, &switch_config, wires, 1000000);
     for (uint32_t i = 0; i < GUESTS; i++) {
         struct guest *guest = &guests[i];
         guest->ram = (struct guest_ram){MEMORY_BASE, MEMORY_BYTES, guest->memory};
@@ -267,7 +267,7 @@ static inline void settle(void)
         for (uint32_t i = 0; i < GUESTS; i++) {
             virtio_net_run(&guests[i].net);
         }
-        again = forward_pass(&forward, &wake);
+        again = forward_pass(&forward, 0, &wake);
         for (uint32_t i = 0; i < GUESTS; i++) {
             virtio_net_run(&guests[i].net);
             while (receive_one(i)) {

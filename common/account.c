@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "account.h"
 
-#include "mem.h"
+#include "freestanding.h"
 
 void account_init(struct account *account, uint64_t limit, uint32_t part)
 {
