@@ -47,6 +47,8 @@ TO_VSWITCH, TO_CONSOLE, TO_TIMER, FIRST_IRQ = 0, 1, 2, 8
 DRIVER_IRQ, DRIVER_GUESTS = 0, 1
 # Between the console and the timer, in both: the last one that there is. From the ticker, in the timer.
 CONSOLE_DEADLINE, TICKS = 61, 60
+# Between the console and the switch: the console asks whether the switch still works.
+SWITCH_WATCH, WATCHED_SWITCH = 60, 61
 TO_TIMER_OF_TICKER = 0
 TICK_BUDGET, TICK_PERIOD = 1000, 10_000
 """Microseconds. The period is how late others' deadlines may be while a guest disturbs the alarm."""
@@ -316,8 +318,13 @@ def channels(board: Board, guests: tuple[GuestPlan, ...]) -> tuple[Channel, ...]
         Channel(
             End("console", CONSOLE_DEADLINE, pp=True),
             End("timer", CONSOLE_DEADLINE),
-            "how long input waits for a guest that does not read",
-        )
+            "deadlines of the console",
+        ),
+        Channel(
+            End("console", SWITCH_WATCH),
+            End("vswitch", WATCHED_SWITCH),
+            "whether the switch still works",
+        ),
     ]
     if has_ticker(board):
         planned.append(

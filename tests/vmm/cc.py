@@ -23,7 +23,7 @@ CORES = [
     *(ROOT / "vmm" / f"{name}.c" for name in ("psci", "mmio", "guest_image", "pl011_early")),
     *(ROOT / "vmm" / f"{name}.c" for name in ("account", "backoff", "pci")),
     ROOT / "common" / "netq.c",
-    *(ROOT / "drivers" / f"{name}.c" for name in ("mux", "mux_input", "mux_frame", "deadlines")),
+    *(ROOT / "drivers" / f"{name}.c" for name in ("mux", "mux_input", "mux_frame", "deadlines", "watch")),
     *(ROOT / "vswitch" / "core" / f"{name}.c" for name in ("vswitch", "init")),
     ROOT / "vswitch" / "pd" / "forward.c",
 ]

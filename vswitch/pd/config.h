@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* The switch's configuration; the build generates both constants. They number the ports alike. */
+/* The switch's configuration; the build generates these constants. The first two number the ports alike. */
 
 #include "forward.h"
 
 extern const struct vswitch_config vswitch_config;
 extern const struct forward_port vswitch_ports[];
+extern const uint8_t vswitch_watch; /* channel to the console, which asks whether the switch still works */

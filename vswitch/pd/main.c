@@ -38,8 +38,9 @@ void init(void)
 
 void notified(microkit_channel channel)
 {
-    (void)channel; /* every pass looks at all ports */
-    if (ready) {
+    if (channel == vswitch_watch) {
+        microkit_notify(channel); /* the console asks whether we still work */
+    } else if (ready) {           /* every pass looks at all ports */
         run();
     }
 }
