@@ -6,7 +6,7 @@
  * its own index in private memory, and uses the peer's only for a distance that it checks.
  */
 
-#include "freestanding.h"
+#include "pulse.h"
 
 #define CHARQ_OUT_BYTES 4096u /* towards the console */
 #define CHARQ_IN_BYTES 1024u  /* towards the guest */
@@ -25,6 +25,7 @@ struct charq_port {
     struct charq_ring in;
     uint8_t out_bytes[CHARQ_OUT_BYTES];
     uint8_t in_bytes[CHARQ_IN_BYTES];
+    struct pulse pulse; /* the console asks, the VMM answers */
 };
 
 _Static_assert(sizeof(struct charq_port) <= CHARQ_REGION_BYTES, "a console port fits its region");

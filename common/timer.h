@@ -8,7 +8,9 @@
 
 #include <stdint.h>
 
-#define TIMER_SET 1u /* label; message register 0: the deadline, replaces the one before */
+/* Label; message register 0: the deadline, replaces the one before. Of the answer: how often the ticker has
+ * ticked. */
+#define TIMER_SET 1u
 #define TIMER_NEVER UINT64_MAX
 
 static inline uint64_t timer_now(void)

@@ -9,11 +9,14 @@
 #include "mux.h"
 #include "timer.h"
 #include "uart.h"
+#include "watch.h"
 
 #define PATIENCE 5u /* seconds that what is typed waits for a guest that does not read */
 #define SLICE 256u  /* bytes written before input is looked at again, where the device takes all at once */
 
 static struct mux mux;
+static struct watch watch;
+static uint64_t ticks;    /* of the ticker, as the timer knew them last */
 static int held_out = -1; /* a byte that the transmitter did not take */
 static int held_in = -1;  /* a byte that the guest's ring did not take */
 static bool awaits_input, awaits_room;
@@ -26,6 +29,37 @@ static void arm(uint64_t deadline)
         alarm = deadline;
         microkit_mr_set(0, deadline);
         microkit_ppcall(console_config.timer_channel, microkit_msginfo_new(TIMER_SET, 1));
+        if (console_config.ticker != NULL && microkit_mr_get(0) != ticks) {
+            ticks = microkit_mr_get(0);
+            watch_answered(&watch, console_config.watched);
+        }
+    }
+}
+
+/* Asks all protection domains whether they still work, when it is time, and says who does not. */
+static void look_after_others(uint64_t now)
+{
+    if (watch_is_due(&watch, now)) {
+        for (uint32_t i = 0; i < console_config.watched; i++) {
+            const struct pulse *pulse = console_config.watch[i].pulse;
+            if (pulse != NULL && pulse_is_answered(pulse)) {
+                watch_answered(&watch, i);
+            }
+        }
+        uint64_t ask = watch_ask(&watch, now);
+        for (uint32_t i = 0; i < console_config.watched; i++) {
+            if ((ask >> i) & 1) {
+                if (console_config.watch[i].pulse != NULL) {
+                    pulse_ask(console_config.watch[i].pulse);
+                }
+                microkit_notify(console_config.watch[i].channel);
+            }
+        }
+    }
+    const struct watched *news = mux.remark[0] == 0 ? watch_news(&watch) : NULL;
+    if (news != NULL) {
+        mux_remark(&mux, "protection domain '", news->name,
+                   news->late ? "' does not answer" : "' answers again");
     }
 }
 
@@ -66,10 +100,11 @@ static bool give_output(bool *full)
 static void pump(void)
 {
     bool full = false;
+    look_after_others(timer_now());
     do {
         take_input();
     } while (give_output(&full));
-    arm(mux_deadline(&mux));
+    arm(min_u64(mux_deadline(&mux), watch.next));
     if (awaits_input != (held_in < 0)) {
         awaits_input = held_in < 0;
         uart_await_input(awaits_input);
@@ -93,6 +128,13 @@ void init(void)
         const struct console_port *port = &console_config.port[i];
         mux_add(&mux, port->name, port->programs, port->ring);
     }
+    watch_init(&watch, timer_now(), timer_frequency());
+    for (uint32_t i = 0; i < console_config.watched; i++) {
+        watch_add(&watch, console_config.watch[i].name);
+    }
+    if (console_config.ticker != NULL) {
+        watch_add(&watch, console_config.ticker);
+    }
     uart_start(console_config.uart);
     microkit_irq_ack(console_config.irq_channel);
     pump();
@@ -107,6 +149,11 @@ void notified(microkit_channel channel)
     } else {
         if (channel == console_config.timer_channel) {
             alarm = TIMER_NEVER;
+        }
+        for (uint32_t i = 0; i < console_config.watched; i++) {
+            if (channel == console_config.watch[i].channel && console_config.watch[i].pulse == NULL) {
+                watch_answered(&watch, i);
+            }
         }
         pump();
     }

@@ -12,12 +12,22 @@ struct console_port {
     struct charq_port *ring;
 };
 
+/* A protection domain that the console asks whether it still works. */
+struct console_watched {
+    const char *name;
+    uint8_t channel;     /* it is notified */
+    struct pulse *pulse; /* where it answers; NULL: by a notification */
+};
+
 struct console_config {
     void *uart;            /* the device's registers, mapped uncached */
     uint8_t irq_channel;   /* its interrupt */
     uint8_t timer_channel; /* protected calls to the timer */
     uint32_t ports;
     const struct console_port *port; /* the first has the keyboard at the start */
+    uint32_t watched;
+    const struct console_watched *watch;
+    const char *ticker; /* its name; the timer counts its ticks; NULL: there is none */
 };
 
 extern const struct console_config console_config;

@@ -73,13 +73,18 @@ static void emit(struct mux *mux, const void *bytes, uint32_t n)
     mux->pending_end += n;
 }
 
-static void emit_head(struct mux *mux, const struct mux_port *port, char mark)
+static uint32_t length_of(const char *text)
 {
     uint32_t n = 0;
-    while (port->name[n] != 0) {
+    while (text[n] != 0) {
         n++;
     }
-    emit(mux, port->name, n);
+    return n;
+}
+
+static void emit_head(struct mux *mux, const char *name, char mark)
+{
+    emit(mux, name, length_of(name));
     emit(mux, (const char[]){mark, ' '}, 2);
 }
 
@@ -125,7 +130,7 @@ static void emit_rest(struct mux *mux, uint32_t index, bool hidden)
     }
     uint32_t start = mux->pending_end;
     if (!same_line) {
-        emit_head(mux, port, mark_of(port, port->shown));
+        emit_head(mux, port->name, mark_of(port, port->shown));
     }
     emit(mux, port->line + port->shown, tail.length);
     emit_tail(mux, start, &tail, hidden);
@@ -138,7 +143,7 @@ static void emit_rest(struct mux *mux, uint32_t index, bool hidden)
 static void emit_again(struct mux *mux, uint32_t index)
 {
     const struct mux_port *port = &mux->port[index];
-    emit_head(mux, port, mark_of(port, 0));
+    emit_head(mux, port->name, mark_of(port, 0));
     emit(mux, port->line, port->shown);
     emit(mux, MUX_HIDE "`-----------", sizeof(MUX_HIDE) - 1 + FRAME_TAIL);
     emit(mux, (const char[]){MUX_SHOW}, 1);
@@ -173,22 +178,28 @@ static bool write_port(struct mux *mux, uint32_t index)
     return true;
 }
 
+/* A line of the multiplexer's own. */
+static void emit_own(struct mux *mux, const char *name, const char *text, struct frame_tail tail)
+{
+    bool again = shows_again(mux);
+    break_line(mux);
+    uint32_t start = mux->pending_end;
+    tail.length = length_of(text);
+    emit_head(mux, name, '<');
+    emit(mux, text, tail.length);
+    emit_tail(mux, start, &tail, false);
+    if (again) {
+        emit_again(mux, mux->focus);
+    }
+}
+
 /* What the multiplexer says itself about a port: an answer to a frame, a notice to a person. */
 static void say(struct mux *mux, uint32_t index)
 {
     struct mux_port *port = &mux->port[index];
     bool answers = port->answer != MUX_NO_ANSWER;
     const char *text = !answers ? MUX_NOTICE : port->answer == MUX_SAY_TAKEN ? MUX_TAKEN : MUX_FULL;
-    struct frame_tail tail = {index, 0, answers ? port->answered : 0, answers};
-    bool again = shows_again(mux);
-    while (text[tail.length] != 0) {
-        tail.length++;
-    }
-    break_line(mux);
-    uint32_t start = mux->pending_end;
-    emit_head(mux, port, '<');
-    emit(mux, text, tail.length);
-    emit_tail(mux, start, &tail, false);
+    emit_own(mux, port->name, text, (struct frame_tail){index, 0, answers ? port->answered : 0, answers});
     if (answers) {
         port->answer = MUX_NO_ANSWER;
     } else {
@@ -197,9 +208,25 @@ static void say(struct mux *mux, uint32_t index)
     if (!port->notice) {
         mux->to_say &= ~(1ULL << index);
     }
-    if (again) {
-        emit_again(mux, mux->focus);
+}
+
+static void append(struct mux *mux, const char *text)
+{
+    uint32_t at = length_of(mux->remark);
+    uint32_t n = (uint32_t)min_u64(length_of(text), MUX_REMARK - at);
+    memcpy(mux->remark + at, text, n);
+    mux->remark[at + n] = 0;
+}
+
+bool mux_remark(struct mux *mux, const char *before, const char *name, const char *after)
+{
+    if (mux->remark[0] != 0 || mux->ports == MUX_MAX_PORTS) {
+        return false;
     }
+    append(mux, before);
+    append(mux, name);
+    append(mux, after);
+    return true;
 }
 
 /* Lets the next port that goes first, or the next of all others, write one frame. False when none has one. */
@@ -241,7 +268,10 @@ int mux_next(struct mux *mux, uint64_t now)
 {
     if (mux->pending_at == mux->pending_end) {
         mux->pending_at = mux->pending_end = 0;
-        if (mux->to_say != 0) {
+        if (mux->remark[0] != 0) {
+            emit_own(mux, MUX_SYSTEM, mux->remark, (struct frame_tail){mux->ports, 0, 0, false});
+            mux->remark[0] = 0;
+        } else if (mux->to_say != 0) {
             say(mux, (uint32_t)__builtin_ctzll(mux->to_say));
         } else if (mux->ahead >= MUX_AHEAD || !write_turn(mux, true)) {
             if (!write_paced(mux, now)) {

@@ -37,6 +37,7 @@
 #define MUX_KEYS "keys" /* body of the frame that lets a person type again */
 #define MUX_TAKEN "taken"
 #define MUX_FULL "full"
+#define MUX_SYSTEM "system" /* who speaks of the protection domains, as the port behind the last one */
 #define MUX_NOTICE "console: the guest does not read its input; keys are dropped until it does"
 #define MUX_NEVER UINT64_MAX
 
@@ -56,6 +57,7 @@
  * never ends its line must not double what others write. */
 #define MUX_AGAIN 100u
 
+#define MUX_REMARK 120u /* bytes of the longest remark of the system */
 #define MUX_HEAD (MUX_NAME + 2u)
 /* Tail of an unfinished line: an operating system command that terminals ignore, so that it is not seen. */
 #define MUX_HIDE "\x1b]77;"
@@ -108,9 +110,10 @@ struct mux {
     bool in_frame;  /* a frame has begun */
     uint32_t frame_length;
     uint8_t frame[FRAME_BODY + FRAME_TAIL];
-    uint64_t to_say;      /* ports (bit set) with an answer or a notice */
-    uint64_t to_wake_out; /* ports whose producer waits for room that there is now */
-    uint64_t to_wake_in;  /* ports for whose guest there is new input */
+    uint64_t to_say;             /* ports (bit set) with an answer or a notice */
+    char remark[MUX_REMARK + 1]; /* of the system, waits to be written; empty: none */
+    uint64_t to_wake_out;        /* ports whose producer waits for room that there is now */
+    uint64_t to_wake_in;         /* ports for whose guest there is new input */
 };
 
 /* patience: counter ticks that a key may wait for a guest. second: counter ticks in a second. */
@@ -127,6 +130,10 @@ int mux_next(struct mux *mux, uint64_t now);
 /* Takes a byte from the serial line at this counter value. False when the console that has the keyboard has
  * no room: offer it again, at the deadline at the latest. */
 bool mux_input(struct mux *mux, uint8_t byte, uint64_t now);
+
+/* Has the line `system< TEXT` written, of up to MUX_REMARK printable bytes without the mark and backslash.
+ * False while there is another one to be written, or when all keys of ports are taken. */
+bool mux_remark(struct mux *mux, const char *before, const char *name, const char *after);
 
 /* When the key that was refused will be dropped, or more may be written; or MUX_NEVER. */
 uint64_t mux_deadline(const struct mux *mux);

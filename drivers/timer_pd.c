@@ -12,6 +12,7 @@
 #include "timer.h"
 
 static struct deadlines deadlines;
+static uint64_t ticks;
 static bool held; /* the interrupt waits for the next tick to be acknowledged */
 
 /* Notifies who is due and sets the alarm to the next deadline. False: nobody is. */
@@ -43,6 +44,7 @@ void notified(microkit_channel channel)
         }
     } else if (channel == timer_config.tick_channel) {
         deadlines_tick(&deadlines);
+        ticks++;
         if (held || !alarm_is_set()) {
             run();
         }
@@ -59,5 +61,6 @@ microkit_msginfo protected(microkit_channel channel, microkit_msginfo msginfo)
         deadlines_set(&deadlines, channel, microkit_mr_get(0));
         run();
     }
-    return microkit_msginfo_new(0, 0);
+    microkit_mr_set(0, ticks);
+    return microkit_msginfo_new(0, 1);
 }

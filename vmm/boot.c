@@ -39,6 +39,7 @@ static bool place(const struct vmm_blob *blob, uint64_t gpa)
     if (to == NULL) {
         return false;
     }
+    console_answer(); /* loading takes long under an emulator */
     memcpy(to, blob->vaddr, blob->size);
     clean(to, blob->size, blob == &vmm_config.kernel);
     return true;
@@ -50,6 +51,7 @@ void guest_boot(void)
     struct image_header image;
     uint64_t entry = 0;
     vmm.state = GUEST_DOWN;
+    log_line("loading the guest");
     if (c->kernel.size < IMAGE_HEADER_BYTES || !image_parse(c->kernel.vaddr, &image)) {
         log_line("the kernel is not an arm64 Image; the guest stays down");
         return;
@@ -85,6 +87,7 @@ void guest_boot(void)
     vmm.state = GUEST_UP;
     vmm.started_at = timer_now();
     vcpu_start(0, entry, c->dtb.gpa);
+    log_line("the guest starts");
 }
 
 /* drain.S */

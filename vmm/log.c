@@ -10,6 +10,13 @@ void console_notify(void)
     microkit_notify(vmm_config.console[0].channel);
 }
 
+void console_answer(void)
+{
+    if (vmm_config.console[0].present) {
+        pulse_answer(&vmm_config.console[0].ring->pulse);
+    }
+}
+
 void console_early(uint8_t byte)
 {
     /* Bytes that find the ring full are lost: the VMM must not wait for the console. A notification per byte

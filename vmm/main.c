@@ -348,6 +348,7 @@ void notified(microkit_channel channel)
 {
     const struct vmm_config *c = &vmm_config;
     uint64_t start = TIMER_NEVER;
+    console_answer();
     if (channel == c->timer_channel) {
         start = on_timer();
     } else if (c->net.present && channel == c->net.channel) {

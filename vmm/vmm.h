@@ -78,3 +78,5 @@ void log_breaches(void);
 /* A byte of the guest's early console. The console is notified at the end of the line, or after 10 ms. */
 void console_early(uint8_t byte);
 void console_notify(void);
+/* Answers the console's question whether this VMM still works, if it has asked. */
+void console_answer(void);

@@ -34,6 +34,10 @@ class PortInput:
         self._sequence = secrets.randbelow(SEQUENCES)
         self._waiting = b""
         self._keyboard = False
+        self._asked = False
+        """A frame without data is to be sent, for its answer."""
+        self.unanswered = 0
+        """How often the frame on its way has been sent without an answer."""
         self._opened = False
         """The multiplexer knows our sequence, so it does not take our first frame for its last one."""
         self._frame: bytes | None = None
@@ -61,6 +65,16 @@ class PortInput:
         """Give the port the keyboard before anything else."""
         self._keyboard = True
 
+    def ask(self) -> None:
+        """Send something that is answered, whatever the guest does."""
+        self._asked = True
+
+    def forget(self) -> None:
+        """Send no more what `ask` has asked for."""
+        self._asked = False
+        if self._frame is not None and not self._waiting and not self._gives_keyboard:
+            self._frame = None
+
     def take(self, now: float) -> bytes:
         """The frame that is to be sent now; empty when there is none."""
         if self._frame is None:
@@ -70,13 +84,14 @@ class PortInput:
         if self._frame is None:
             return b""
         self._due = now + ANSWER_TIMEOUT_S
+        self.unanswered += 1
         return self._frame
 
     def due(self) -> float | None:
         """When `take` has something next, unless an answer comes."""
         if self._frame is not None:
             return self._due
-        return 0.0 if self._waiting or self._keyboard else None
+        return 0.0 if self._waiting or self._keyboard or self._asked else None
 
     def _refuse(self, now: float) -> None:
         if self._refused is None:
@@ -95,7 +110,8 @@ class PortInput:
         if self._keyboard:
             self._keyboard = False
             self._frame = give_keyboard(self._index, self._sequence)
-        elif self._waiting and not self._opened:
+        elif self._asked or (self._waiting and not self._opened):
+            self._asked = False
             self._frame, _ = to_port(self._index, self._sequence, b"")
         elif self._waiting:
             self._frame, rest = to_port(self._index, self._sequence, self._waiting)
@@ -105,6 +121,7 @@ class PortInput:
         """An answer to a frame of ours, or to an older one. True when the port has got the keyboard by it."""
         if self._frame is None or sequence != self._sequence:
             return False
+        self.unanswered = 0
         if not taken:
             self._refuse(now)
             return False

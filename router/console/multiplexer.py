@@ -31,6 +31,8 @@ _MAX_HEAD = 44
 _ENDS = re.compile(rb"[\n\a]")
 _MAX_TEXT = _MAX_HEAD + MAX_BODY + len(HIDE)
 TAKEN, FULL = b"taken", b"full"
+SYSTEM = "system"
+"""Who speaks of the protection domains (`MUX_SYSTEM`), in frames of the port behind the last one."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Demultiplexer:
     def __init__(self, ports: Sequence[str], whole: Collection[str] = ()) -> None:
         self._ports = [_Port(name, name in whole) for name in ports]
         self._by_name = {port.name: port for port in self._ports}
-        self._heads = tuple(f"{name}{mark} ".encode() for name in ports for mark in "|+<")
+        self._heads = (*(f"{name}{mark} ".encode() for name in ports for mark in "|+<"), f"{SYSTEM}< ".encode())
+        self._system = _Port(SYSTEM, whole=False)
         self._text = b""
         """The line since the last frame on it, as far as it has come."""
         self._fresh = True
@@ -161,12 +164,13 @@ class Demultiplexer:
             head = next((head for head in self._heads if text.startswith(head)), b"")
             start = len(head)
         frame = unseal(text, start, end) if MARK not in text[:end] and (start or not self._fresh) else None
-        if frame is None or frame.port >= len(self._ports):
+        if frame is None or frame.port > len(self._ports):
             self.damaged += 1
             return
-        port = self._ports[frame.port]
+        of_system = frame.port == len(self._ports)
+        port = self._system if of_system else self._ports[frame.port]
         mark = text[len(port.name) : len(port.name) + 1] if start else b"+"
-        if start and text[:start] != port.name.encode() + mark + b" ":
+        if (start and text[:start] != port.name.encode() + mark + b" ") or (of_system and mark != b"<"):
             self.damaged += 1
         elif mark == b"<":
             yield from self._said(port, frame.body, frame.sequence, frame.flag)

@@ -35,6 +35,8 @@ GUEST = (
     Milestone("program", r"router: guest \S+: the image's program (failed .*)", "the image's program {0}"),
     Milestone("detached", r"router: guest \S+: detached (.+)", "device detached: {0}"),
     Milestone("deferred", r"router: guest \S+: deferred (.+)", "device waits for another one's driver: {0}"),
+    Milestone("loading", r"vmm \S+: loading the guest", "its VMM loads it"),
+    Milestone("started", r"vmm \S+: the guest starts", "its kernel starts"),
     Milestone("stopped", r"vmm \S+: the guest has (crashed|powered off|reset itself)", "has {0}"),
     Milestone("delayed", r"vmm \S+: the guest is started again in (\d{1,9}) s", "is started again in {0} s"),
     Milestone("restarting", r"vmm \S+: restarting the guest", "is started again"),
@@ -53,9 +55,10 @@ SYSTEM = (
 
 SYSTEM_FAILURE = (
     r"(?:LDR|MON)\|ERROR|seL4 (?:failed assertion|called fail)|KERNEL (?:DATA|PREFETCH|ABORT)|Caught cap fault"
-    r"|^halting\.\.\."
+    r"|^halting\.\.\.|^system: protection domain '\S+' does not answer"
 )
-"""What the loader, the kernel or Microkit's monitor prints of a fault."""
+"""What the loader, the kernel or Microkit's monitor prints of a fault, and what the console multiplexer says of a
+protection domain that it has asked for 10 s, which needs no debug kernel (drivers/watch.h)."""
 LINUX_FAILURE = r"Kernel panic - not syncing|Unable to mount root fs|router: guest \S+: came up without its settings"
 BOOT_LOADER_FAILURE = r"Synchronous Abort|Please RESET the board|### ERROR ### Please RESET"
 """U-Boot stopped, and only a reset helps."""

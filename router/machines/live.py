@@ -210,8 +210,26 @@ class LiveSystem(ABC, Generic[G]):
             self._fault_seen = self._fault_seen or time.monotonic()
             self._fault = [*self._fault, line][:MAX_FAULT_LINES]
 
+    def stage(self, guest: str) -> str:
+        """How far a guest has come, for an error."""
+        seen = [event for event in self.timeline.events if event.guest == guest]
+        if seen:
+            return f"the last that was seen of it: {seen[-1].text}"
+        if self._line is not None and not self._line.heard:
+            return "not even the console multiplexer has said anything: the loader or the kernel hangs, or its domain"
+        return "nothing was seen of it"
+
     def _check_fault(self) -> None:
-        """MachineError with what the kernel or the monitor has said of a fault."""
+        """MachineError with what the kernel, the monitor or the console multiplexer has said of a fault.
+
+        Also when the multiplexer itself answers no more, after it has.
+        """
+        if self._line is not None and self._line.heard and self._line.dead:
+            raise MachineError(
+                "the console multiplexer does not answer any more: the kernel, the protection domain 'console' or the"
+                " timer's, which it calls, has stopped",
+                hint=f"with 'config: debug' a fault is printed; logs: {self._logs}",
+            )
         if self._fault and time.monotonic() > self._fault_seen + FAULT_TIMEOUT_S:
             shown = "\n".join(f"    {line}" for line in self._fault)
             raise MachineError(

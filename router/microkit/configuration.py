@@ -18,12 +18,14 @@ from router.plan.domains import (
     CONSOLE_DEADLINE,
     DRIVER_GUESTS,
     DRIVER_IRQ,
+    SWITCH_WATCH,
     TICKS,
     TO_CONSOLE,
     TO_TIMER,
     TO_TIMER_OF_TICKER,
     TO_VSWITCH,
     VSWITCH_DEADLINE,
+    WATCHED_SWITCH,
     config_spaces,
     has_ticker,
     payload_files,
@@ -214,16 +216,27 @@ def console_source(plan: SystemPlan) -> str:
         for guest in plan.guests
         for n, (_, suffix, programs) in enumerate(CONSOLES)
     ]
+    # The switch first: while it hangs, VMMs do not run either, since their priority is lower.
+    asked = [f'{{"vswitch", {SWITCH_WATCH}, 0}}']
+    asked += [
+        f'{{"{names.vmm(guest.name)}", {guest.index + DRIVER_GUESTS}, '
+        f"&((struct charq_port *){pointer(map_of(pd, names.console_rings(guest.name)).vaddr)})->pulse}}"
+        for guest in plan.guests
+    ]
     fields = {
         "uart": pointer(map_of(pd, names.UART).vaddr),
         "irq_channel": str(DRIVER_IRQ),
         "timer_channel": str(CONSOLE_DEADLINE),
         "ports": str(len(ports)),
         "port": "port",
+        "watched": str(len(asked)),
+        "watch": "watch",
+        **({"ticker": text("ticker")} if has_ticker(plan.board) else {}),
     }
     return source(
         '#include "console.h"\n',
         array("struct console_port", "port", ports),
+        array("struct console_watched", "watch", asked),
         f"const struct console_config console_config = {struct(fields, '')};\n",
     )
 
@@ -272,6 +285,7 @@ def vswitch_source(plan: SystemPlan) -> str:
         f"const struct vswitch_config vswitch_config = {struct(fields, '')};\n",
         array("struct forward_port", "vswitch_ports", queues).removeprefix("static "),
         f"const uint8_t vswitch_timer_channel = {VSWITCH_DEADLINE};\n",
+        f"const uint8_t vswitch_watch = {WATCHED_SWITCH};\n",
     )
 
 

@@ -16,7 +16,7 @@ FLAGS = (
     *("-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-ffreestanding"),
     # Protection domains share the FPU with the guests by the kernel's lazy switching: they leave it alone.
     *("-mcpu=cortex-a53", "-mgeneral-regs-only", "-mstrict-align", "-mno-outline-atomics"),
-    *("-fno-pic", "-fno-stack-protector", "-ffunction-sections", "-fdata-sections"),
+    *("-fno-pic", "-fstack-protector-strong", "-ffunction-sections", "-fdata-sections"),
 )
 HARDENING = (ZERO_AUTOS,)
 """Options for compilers that know them."""

@@ -48,6 +48,8 @@ DRIVER_IRQ, DRIVER_GUESTS = 0, 1
 # Between the console and the timer, in both: the last one that there is. From the ticker, in the timer. Between the
 # switch and the timer, in both: so there may be 58 guests.
 CONSOLE_DEADLINE, TICKS, VSWITCH_DEADLINE = 61, 60, 59
+# Between the console and the switch: the console asks whether the switch still works.
+SWITCH_WATCH, WATCHED_SWITCH = 60, 61
 TO_TIMER_OF_TICKER = 0
 TICK_BUDGET, TICK_PERIOD = 1000, 10_000
 """Microseconds. The period is how late others' deadlines may be while a guest disturbs the alarm."""
@@ -317,12 +319,17 @@ def channels(board: Board, guests: tuple[GuestPlan, ...]) -> tuple[Channel, ...]
         Channel(
             End("console", CONSOLE_DEADLINE, pp=True),
             End("timer", CONSOLE_DEADLINE),
-            "how long input waits for a guest that does not read",
+            "deadlines of the console",
         ),
         Channel(
             End("vswitch", VSWITCH_DEADLINE, pp=True),
             End("timer", VSWITCH_DEADLINE),
             "how long frames wait of a guest that sends too many",
+        ),
+        Channel(
+            End("console", SWITCH_WATCH),
+            End("vswitch", WATCHED_SWITCH),
+            "whether the switch still works",
         ),
     ]
     if has_ticker(board):

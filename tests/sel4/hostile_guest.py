@@ -7,8 +7,11 @@ import struct
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from router import files
 from router.description.load import load
+from router.microkit import toolchain
 from router.microkit.toolchain import find_toolchain
 from router.pipeline.build import Built
 from router.pipeline.inputs import plan_loaded
@@ -23,6 +26,9 @@ FLAGS = (
     *("-mgeneral-regs-only", "-mstrict-align", "-fno-pic", "-fno-stack-protector", "-fno-jump-tables"),
     *("-fno-tree-loop-distribute-patterns", "-Wl,--build-id=none", "-Wl,--no-warn-rwx-segments"),
 )
+TRAPPING = ("-fsanitize=undefined", "-fsanitize-trap=undefined", "-fsanitize-undefined-trap-on-error")
+"""For the protection domains: what C leaves undefined ends a domain, which the console multiplexer notices. One of
+the last two words is known to each compiler."""
 TEXT = """
 system: hostile
 board: qemu
@@ -96,8 +102,9 @@ def build(
     system: str = TEXT,
     source: Path = SOURCE,
 ) -> Built:
-    """The system in `folder`, with its loader image. system: a description with CONFIG for the configuration;
-    source: the attacker's program.
+    """The system in `folder`, with its loader image, its protection domains compiled with TRAPPING.
+
+    system: a description with CONFIG for the configuration; source: the attacker's program.
     """
     image = folder / "hostile.image"
     # The plan says where the program goes, and asks for a kernel before it says anything.
@@ -113,4 +120,6 @@ def build(
     script = f"-Wl,-T,{SOURCE.with_suffix('.ld')}"
     subprocess.run([*compiler, *FLAGS, *words, script, str(source), str(START), "-o", str(program)], check=True)
     subprocess.run(["aarch64-linux-gnu-objcopy", "-O", "binary", str(program), str(image)], check=True)
-    return build_text(text, folder, loader_image=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(toolchain, "HARDENING", (*toolchain.HARDENING, *TRAPPING))
+        return build_text(text, folder, loader_image=True)

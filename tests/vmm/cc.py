@@ -21,7 +21,7 @@ CORES = [
     *(ROOT / "vmm" / f"{name}.c" for name in ("psci", "mmio", "guest_image", "pl011_early")),
     *(ROOT / "vmm" / f"{name}.c" for name in ("backoff", "pci")),
     *(ROOT / "common" / f"{name}.c" for name in ("netq", "account")),
-    *(ROOT / "drivers" / f"{name}.c" for name in ("mux", "mux_input", "mux_frame", "deadlines")),
+    *(ROOT / "drivers" / f"{name}.c" for name in ("mux", "mux_input", "mux_frame", "deadlines", "watch")),
     *(ROOT / "vswitch" / "core" / f"{name}.c" for name in ("vswitch", "init")),
     ROOT / "vswitch" / "pd" / "forward.c",
 ]

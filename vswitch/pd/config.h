@@ -8,3 +8,4 @@
 extern const struct vswitch_config vswitch_config;
 extern const struct forward_port vswitch_ports[];
 extern const uint8_t vswitch_timer_channel; /* protected calls to the timer */
+extern const uint8_t vswitch_watch; /* channel to the console, which asks whether the switch still works */

@@ -166,7 +166,8 @@ class Run(LiveSystem[RunningGuest]):
                 silence = f"no sign of life from guest '{name}' for {quiet_timeout:.0f} s"
                 what = silence if quiet else f"not up after {timeout:.0f} s"
                 what = f"guest '{name}' is down" if gone else what
-                raise MachineError(f"{what}: {'; '.join(missing)}", hint=self._last_lines(guest))
+                hint = f"{self.stage(name)}; {self._last_lines(guest)}"
+                raise MachineError(f"{what}: {'; '.join(missing)}", hint=hint)
         disks: dict[str, int] = {}
         for plug, to in self.routed():
             if 8 in plug.facts.classes:

@@ -194,6 +194,20 @@ CASE(what_the_multiplexer_says_itself_tears_no_line)
     CHECK(strcmp(shown(), "\r\nserver< " MUX_NOTICE "\r\nserver| half line\r\n") == 0);
 }
 
+CASE(a_remark_about_a_protection_domain_is_a_line_of_its_own)
+{
+    start_mux();
+    print(0, "half");
+    CHECK(strcmp(shown(), "server| half") == 0);
+    CHECK(mux_remark(&mux, "protection domain '", "vmm_client", "' does not answer"));
+    CHECK(!mux_remark(&mux, "", "another", ""));
+    print(0, " line\n");
+    CHECK(strcmp(shown(),
+                 "\r\nsystem< protection domain 'vmm_client' does not answer\r\nserver| half line\r\n") == 0);
+    CHECK(mux_remark(&mux, "protection domain '", "vmm_client", "' answers again"));
+    CHECK(strncmp(raw_line(), "system< protection domain 'vmm_client' answers again `3", 55) == 0);
+}
+
 CASE(a_producer_that_waits_for_room_is_woken)
 {
     static uint8_t text[CHARQ_OUT_BYTES];
@@ -257,6 +271,7 @@ static const struct test_case cases[] = {
     NAMED(a_control_channel_that_was_asked_nothing_takes_turns),
     NAMED(control_channels_that_go_first_leave_consoles_their_share),
     NAMED(what_the_multiplexer_says_itself_tears_no_line),
+    NAMED(a_remark_about_a_protection_domain_is_a_line_of_its_own),
     NAMED(a_producer_that_waits_for_room_is_woken),
     NAMED(a_console_ring_with_a_senseless_index_is_empty_or_full),
     NAMED(all_but_the_answers_keep_to_a_pace),
