@@ -18,6 +18,8 @@ from router.machines.agent import AgentChannel
 
 from ._reader import Reader
 
+MAX_CODE = 255
+"""Of an exit: the agent is a shell script."""
 NUMBER = 7
 
 
@@ -58,8 +60,8 @@ def expected(lines: list[bytes]) -> tuple[int | None, bytes]:
         try:
             if words[1] == b"o":
                 output += base64.b64decode(words[2], validate=True)
-            elif words[1] == b"x":
-                return int(words[2]), output
+            elif words[1] == b"x" and 0 <= (code := int(words[2])) <= MAX_CODE:
+                return code, output
         except (ValueError, binascii.Error):
             continue
     return None, output
