@@ -44,9 +44,9 @@ struct ring {
     uint16_t seen;
 };
 
-static volatile struct descriptor *descriptors(const struct ring *ring)
+static void set_descriptor(const struct ring *ring, uint32_t index, struct descriptor descriptor)
 {
-    return (volatile struct descriptor *)ring->at;
+    ((volatile struct descriptor *)ring->at)[index] = descriptor;
 }
 
 static void give(struct ring *ring, uint16_t head)
@@ -57,7 +57,7 @@ static void give(struct ring *ring, uint16_t head)
     avail[1] = ++ring->given;
 }
 
-static uint16_t used(const struct ring *ring)
+static uint16_t used_by_device(const struct ring *ring)
 {
     return ((const volatile uint16_t *)(ring->at + 0x2000))[1];
 }
@@ -100,7 +100,7 @@ static void start_console(void)
 {
     start_device(CONSOLE, CONSOLE_RINGS, console);
     for (uint16_t i = 0; i < GOOD_SIZE; i++) {
-        descriptors(&console[0])[i] = (struct descriptor){CONSOLE_BUFFERS + 64ULL * i, 64, 2, 0};
+        set_descriptor(&console[0], i, (struct descriptor){CONSOLE_BUFFERS + 64ULL * i, 64, 2, 0});
         give(&console[0], i);
     }
     ring_the_doorbell(&console[0]);
@@ -111,7 +111,7 @@ static uint8_t key(void)
 {
     uint8_t byte = 0;
     const volatile uint32_t *entry = (const volatile uint32_t *)(console[0].at + 0x2004);
-    while (console[0].seen != used(&console[0])) {
+    while (console[0].seen != used_by_device(&console[0])) {
         uint32_t id = entry[2 * (console[0].seen % ENTRIES)] % GOOD_SIZE;
         uint32_t length = entry[2 * (console[0].seen % ENTRIES) + 1];
         console[0].seen++;
@@ -134,7 +134,7 @@ static void start_net(void)
     start_device(NET, NET_RINGS, net);
     for (uint16_t i = 0; i < ENTRIES; i++) {
         compose(FRAMES + FRAME_BYTES * i);
-        descriptors(&net[1])[i] = (struct descriptor){FRAMES + FRAME_BYTES * i, 12 + 60, 0, 0};
+        set_descriptor(&net[1], i, (struct descriptor){FRAMES + FRAME_BYTES * i, 12 + 60, 0, 0});
     }
 }
 
@@ -142,7 +142,7 @@ static void start_net(void)
 static void send_frames(void)
 {
     bool any_new = false;
-    while ((uint16_t)(net[1].given - used(&net[1])) < ENTRIES) {
+    while ((uint16_t)(net[1].given - used_by_device(&net[1])) < ENTRIES) {
         give(&net[1], net[1].given % ENTRIES);
         any_new = true;
     }
@@ -153,8 +153,8 @@ static void send_frames(void)
 
 static void print(void)
 {
-    if (console[1].given == used(&console[1])) {
-        descriptors(&console[1])[0] = (struct descriptor){TEXT, TEXT_BYTES, 0, 0};
+    if (console[1].given == used_by_device(&console[1])) {
+        set_descriptor(&console[1], 0, (struct descriptor){TEXT, TEXT_BYTES, 0, 0});
         give(&console[1], 0);
         ring_the_doorbell(&console[1]);
     }
