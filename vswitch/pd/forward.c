@@ -261,7 +261,8 @@ uint64_t forward_deadline(const struct forward *f)
 {
     uint64_t next = FORWARD_NEVER;
     for (uint32_t p = 0; p < f->config->port_count; p++) {
-        if (f->paused[p]) {
+        /* A port whose next frame waits for a receiver goes on when that frame is delivered. */
+        if (f->paused[p] && f->front[p].to == 0) {
             next = min_u64(next, account_due(&f->account[p], owed_for_trust(f)));
         }
     }
