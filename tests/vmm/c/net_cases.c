@@ -246,24 +246,6 @@ CASE(a_guest_that_gives_no_buffers_loses_frames_once_it_is_given_up)
     CHECK(waits()); /* it gave buffers: it is waited for again */
 }
 
-CASE(senders_pay_for_the_frames_that_are_taken_and_the_guest_for_what_else_receiving_takes)
-{
-    start(0);
-    arrive((struct netq_frame){.length = 60});
-    virtio_net_run(&net); /* there are no buffers: the frame waits, however often the guest asks */
-    EQUAL(virtio_net_paid(&net, 100), 0);
-    give_buffers(1, 2048);
-    virtio_net_run(&net);
-    uint64_t most = net.millisecond / 20;
-    EQUAL(virtio_net_paid(&net, 10 * most), most);
-    EQUAL(virtio_net_paid(&net, 10 * most), 0);
-    net.rx.at += 3;
-    EQUAL(virtio_net_paid(&net, most / 2), most / 2);
-    net.rx_counted = UINT32_MAX - 1;
-    net.rx.at = 2;
-    EQUAL(virtio_net_paid(&net, 10 * most), 4 * most);
-}
-
 CASE(frames_for_a_guest_whose_driver_is_not_up_are_dropped)
 {
     struct netq_frame back;
@@ -486,7 +468,6 @@ static const struct test_case cases[] = {
     NAMED(a_frame_waits_for_buffers_and_is_not_lost),
     NAMED(a_frame_that_needs_several_buffers_waits_for_all_of_them),
     NAMED(a_guest_that_gives_no_buffers_loses_frames_once_it_is_given_up),
-    NAMED(senders_pay_for_the_frames_that_are_taken_and_the_guest_for_what_else_receiving_takes),
     NAMED(frames_for_a_guest_whose_driver_is_not_up_are_dropped),
     NAMED(impossible_entries_from_the_switch_are_counted_and_returned),
     NAMED(a_ticket_that_is_not_out_cannot_be_returned),
