@@ -22,12 +22,13 @@ static int held_in = -1;  /* a byte that the guest's ring did not take */
 static bool awaits_input, awaits_room;
 static uint64_t alarm = TIMER_NEVER; /* the deadline that the timer knows */
 
-/* As in the VMM: stale deadlines stay armed, since a spurious wake-up is cheaper than a cancel call. */
+/* As in the VMM: stale deadlines stay armed, since a spurious wake-up is cheaper than a cancel call, and one
+ * that has passed without a notification is armed again. */
 static void arm(uint64_t deadline)
 {
-    if (deadline < alarm) {
-        alarm = deadline;
-        microkit_mr_set(0, deadline);
+    if (deadline < alarm || alarm <= timer_now()) {
+        alarm = min_u64(deadline, alarm);
+        microkit_mr_set(0, alarm);
         microkit_ppcall(console_config.timer_channel, microkit_msginfo_new(TIMER_SET, 1));
         if (console_config.ticker != NULL && microkit_mr_get(0) != ticks) {
             ticks = microkit_mr_get(0);

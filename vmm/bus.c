@@ -52,20 +52,23 @@ void bus_reset(void)
     vmm.irq_busy = 0;
 }
 
-void bus_run_net(void)
+uint64_t bus_run_net(void)
 {
     const struct vmm_net *net = &vmm_config.net;
     uint64_t start = timer_now();
     virtio_net_send(&vmm.net);
     uint64_t sent = timer_now();
-    if (virtio_net_finish(&vmm.net)) {
-        microkit_notify(net->channel);
+    bool wake = virtio_net_finish(&vmm.net);
+    uint64_t receiving = timer_now() - sent, paid = virtio_net_paid(&vmm.net, receiving);
+    vmm.receiving += paid;
+    if (wake) {
+        microkit_notify(net->channel); /* on the same core, the switch runs now */
     }
     uint64_t now = timer_now();
-    vmm.receiving += now - sent;
     virtio_net_took(&vmm.net, now - start);
     vmm.net_due = virtio_net_deadline(&vmm.net, now);
     gic_set_line(&vmm.gic, 0, net->intid, virtio_line(&vmm.net.dev));
+    return receiving - paid;
 }
 
 void bus_run_console(uint32_t index)

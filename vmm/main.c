@@ -348,11 +348,14 @@ void notified(microkit_channel channel)
 {
     const struct vmm_config *c = &vmm_config;
     uint64_t start = TIMER_NEVER;
+    vmm.receiving = 0; /* while the guest drains, nothing is charged */
     console_answer();
     if (channel == c->timer_channel) {
         start = on_timer();
     } else if (c->net.present && channel == c->net.channel) {
-        bus_run_net();
+        uint64_t unpaid = bus_run_net();
+        vmm.receiving = 0;
+        charge(timer_now() - unpaid);
     } else {
         for (uint32_t i = 0; i < VMM_CONSOLES; i++) {
             if (c->console[i].present && channel == c->console[i].channel) {

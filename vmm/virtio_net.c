@@ -4,6 +4,7 @@
 #define WAIT_PART 10u /* tenths: 0.1 s in a burst, 10 % of the time in the long run */
 #define POLL_RUNS 128u
 #define MAX_POLL_MS 20u /* ms */
+#define PAID_PART 20u   /* of a millisecond, for each frame */
 
 /* Whether the guest's header asks only for what it negotiated, and lies within its frame of `length` bytes.
  * What the packet in the frame allows is for the switch to judge. */
@@ -149,6 +150,13 @@ bool virtio_net_finish(struct virtio_net *net)
     bool wake = netq_show(&net->tx) || net->starved;
     wake = netq_release(&net->rx) || wake;
     return netq_show(&net->rx_done) || wake;
+}
+
+uint64_t virtio_net_paid(struct virtio_net *net, uint64_t ticks)
+{
+    uint32_t taken = net->rx.at - net->rx_counted; /* may wrap */
+    net->rx_counted = net->rx.at;
+    return min_u64(ticks, taken * net->millisecond / PAID_PART);
 }
 
 static bool stuck(struct virtio_net *net)

@@ -73,6 +73,7 @@ struct virtio_net {
     uint64_t poll_until;     /* when polling ends if the guest sends nothing */
     uint64_t cost;           /* average duration of a run, in ticks */
     bool starved;            /* the last run had no room for a frame from the guest */
+    uint32_t rx_counted;     /* frames taken from rx when virtio_net_paid() was last called */
     uint32_t segment;        /* first segment of the front frame that is not delivered yet */
     struct virtio_net_counters counters;
 };
@@ -89,6 +90,11 @@ void virtio_net_init(struct virtio_net *net, const struct guest_ram *ram, const 
 bool virtio_net_run(struct virtio_net *net);
 void virtio_net_send(struct virtio_net *net);
 bool virtio_net_finish(struct virtio_net *net);
+
+/* How much of the ticks that receiving took since the last call the frames' senders have paid, in the switch:
+ * at most 50 us for each frame that was taken. The rest is the guest's: its buffers may be thousands of
+ * pieces that hold nothing, or too few for the frame that is looked at again and again. */
+uint64_t virtio_net_paid(struct virtio_net *net, uint64_t ticks);
 
 /* Whether the guest has queued frames without a doorbell, while polling. */
 bool virtio_net_pending(struct virtio_net *net);

@@ -61,8 +61,9 @@ void bus_reset(void);
 /* Emulates a guest's load or store at a guest-physical address. False if nothing is mapped there. */
 bool bus_read(uint32_t vcpu, uint64_t gpa, uint32_t size, uint64_t *value);
 bool bus_write(uint32_t vcpu, uint64_t gpa, uint32_t size, uint64_t value);
-/* Let a device move data, and update its interrupt line. */
-void bus_run_net(void);
+/* Let a device move data, and update its interrupt line. The network's returns the ticks that receiving took
+ * and the frames' senders do not pay. */
+uint64_t bus_run_net(void);
 void bus_run_console(uint32_t index);
 
 /* firmware.c */

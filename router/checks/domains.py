@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from router.checks.model import Problem, View, guest_path, invariant
+from router.plan.domains import LINE_PORTS, LINE_PORTS_OF_GUEST, MAX_GUESTS
 from router.plan.models import PAGE, ProtectionDomain
 from router.words import quoted
 
@@ -70,6 +71,18 @@ def pd_count(view: View) -> Iterator[Problem]:
             f"{len(view.plan.guests)} guests need {count} protection domains, and Microkit has at most {MAX_PDS}",
             ("guests",),
             f"take {count - MAX_PDS} guests out",
+        )
+
+
+@invariant("line-ports", f"the serial line has keys for {MAX_GUESTS} guests and for the system's own messages")
+def line_ports(view: View) -> Iterator[Problem]:
+    count = len(view.plan.guests)
+    if count > MAX_GUESTS:
+        yield Problem(
+            f"{count} guests and the system need {count * LINE_PORTS_OF_GUEST + 1} keys of the serial line,"
+            f" which has {LINE_PORTS}",
+            ("guests",),
+            f"have at most {MAX_GUESTS} guests",
         )
 
 

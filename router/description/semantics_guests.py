@@ -11,8 +11,10 @@ from router.description.sdk_versions import SdkFeatures, SdkVersion, oldest_with
 from router.linux_boot import MEMORY_STEP, too_little_memory
 from router.words import listing, nearest, size_text
 
-RESERVED = ("monitor", "vswitch", "console", "timer", "ticker", "images")
-"""Names of protection domains of ours, Microkit's own (`monitor`), and of folders in the build output."""
+RESERVED = ("monitor", "vswitch", "console", "timer", "ticker", "images", "system", "serial", "qemu")
+"""Names of protection domains of ours, Microkit's own (`monitor`), and of folders in the build output; the name under
+which the console multiplexer speaks of the protection domains (`system`); and logs of `router run` that are no guest's.
+"""
 MONITOR = "vmm_"
 """What the name of a guest's monitor, a protection domain, begins with; the guest's own name follows."""
 

@@ -46,7 +46,7 @@ TO_VSWITCH, TO_CONSOLE, TO_TIMER, FIRST_IRQ = 0, 1, 2, 8
 # In the drivers: the interrupt is 0, the guest with index i is i + 1. In the switch the guest with index i is i.
 DRIVER_IRQ, DRIVER_GUESTS = 0, 1
 # Between the console and the timer, in both: the last one that there is. From the ticker, in the timer. Between the
-# switch and the timer, in both: so there may be 58 guests.
+# switch and the timer, in both. Guests come first: there are identifiers for 58, and keys for fewer (LINE_PORTS).
 CONSOLE_DEADLINE, TICKS, VSWITCH_DEADLINE = 61, 60, 59
 # Between the console and the switch: the console asks whether the switch still works.
 SWITCH_WATCH, WATCHED_SWITCH = 60, 61
@@ -61,6 +61,11 @@ PAYLOAD_VADDR = 0x2_0000_0000
 FRAMES_VADDR = 0x10_0000_0000
 WINDOW = 0x1000_0000
 RINGS_STRIDE = 0x10_0000
+
+LINE_PORTS, LINE_PORTS_OF_GUEST = 62, 2
+"""Keys of the serial line: `FRAME_MAX_PORTS` of drivers/mux_frame.h. A guest has its console and its control channel;
+the key behind the last guest's is the system's, which says that a protection domain does not answer."""
+MAX_GUESTS = (LINE_PORTS - 1) // LINE_PORTS_OF_GUEST
 
 CONSOLE_QUEUE = 0x4000
 """Both directions of one guest's console and control channel."""

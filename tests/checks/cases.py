@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import reduce
 from ipaddress import IPv4Address
 
 from router.boards.model import Range
@@ -155,7 +156,8 @@ CASES = (
     Case("dma-is-said", "two", lambda plan: plan.but(notes=())),
     Case("names-unique", "two", lambda plan: with_pd(plan, "timer", program="console.elf")),
     Case("names-legal", "old", lambda plan: with_pd(plan, "images", name="monitor")),
-    Case("pd-count", "two", lambda _: with_spare(with_spare(plan_of(many(58, memory="2 MiB")), "other"))),
+    Case("pd-count", "two", lambda plan: reduce(with_spare, (f"spare{n}" for n in range(58)), plan)),
+    Case("line-ports", "two", lambda _: plan_of(many(31, memory="2 MiB"))),
     Case("channel-ends", "two", lambda plan: with_channel(plan, "console of client", b={"pd": "nobody"})),
     Case("ids-in-range", "two", lambda plan: with_channel(plan, "console of client", b={"id": 62})),
     Case("ids-unique", "two", lambda plan: with_channel(plan, "console of client", a={"id": 0})),

@@ -42,6 +42,22 @@ class Model:
             return set(), str(objection)
         return wanted - self.down, "pass"
 
+    def asks(self, source: int, frame: bytes) -> bool:
+        """Whether a frame that passes does so in its sender's own right, and may expect an answer."""
+        if frame[12:14] == b"\x08\x06":
+            return frame[21] == 1 and frame[38:42] != self._address(source).packed
+        target, first = self._unicast(source, frame[:6]), frame[34:38]
+        match frame[23]:
+            case 1:
+                return first[0] == 8
+            case 6:
+                return self._asked(source, target, "tcp", first) and not frame[47] & 4
+            case _:
+                return self._asked(source, target, "udp", first)
+
+    def _asked(self, source: int, target: int, protocol: str, ports: bytes) -> bool:
+        return self._rule(source, target, protocol, int.from_bytes(ports[2:4], "big"))
+
     def _offload(self, frame: bytes, offload: Offload) -> None:
         """A receiver completes only the checksum of the packet, and cuts only TCP into frames within the limit."""
         internet = frame[12:14] == b"\x08\x00"
@@ -58,6 +74,8 @@ class Model:
             object_if(not headers <= offload.hdr_len <= len(frame), "segmentation-offload")
             fits = headers + offload.gso_size <= self.config.frame_max
             object_if(offload.gso_size < 8 or not fits, "segmentation-offload")
+            segments = -(-(len(frame) - headers) // offload.gso_size)
+            object_if(segments > 133, "segmentation-offload")
 
     def _mac(self, port: int) -> bytes:
         return bytes(int(pair, 16) for pair in self.config.ports[port].mac.split(":"))

@@ -49,9 +49,16 @@ class Runner:
 
     def deliver(self, port: int, frame: bytes, offload: Offload) -> tuple[set[int], str, Offload]:
         """The same, and the metadata as receivers get it."""
-        answer = self.ask(f"frame {port} {frame.hex() or '-'} {' '.join(map(str, offload))}").split()
+        answer = self._frame(port, frame, offload)
         ports = {number for number in range(64) if int(answer[0], 16) >> number & 1}
-        return ports, answer[1], Offload(*map(int, answer[2:]))
+        return ports, answer[1], Offload(*map(int, answer[3:]))
+
+    def asks(self, port: int, frame: bytes, offload: Offload = NO_OFFLOAD) -> bool:
+        """Whether the frame passes in its sender's own right, and may expect an answer."""
+        return self._frame(port, frame, offload)[2] == "1"
+
+    def _frame(self, port: int, frame: bytes, offload: Offload) -> list[str]:
+        return self.ask(f"frame {port} {frame.hex() or '-'} {' '.join(map(str, offload))}").split()
 
     def link(self, port: int, up: bool) -> None:
         assert self.ask(f"link {port} {int(up)}") == "ok"

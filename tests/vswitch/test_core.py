@@ -370,3 +370,27 @@ def test_the_core_needs_no_library(tmp_path: Path) -> None:
             missing = set(listed.split()) - {"U", "memcpy", "memmove", "memset", "memcmp"}
             own = {"vswitch_init", "vswitch_decide"}
             assert not missing - own, f"{unit.name} needs {missing}"
+
+
+def test_only_what_a_port_may_send_on_its_own_asks_for_an_answer(runner: Runner) -> None:
+    for asking in (
+        arp(CLIENT, SERVER),
+        arp(SERVER, CLIENT, to=mac(CLIENT)),
+        icmp_frame(CLIENT, SERVER, ECHO_REQUEST),
+        tcp_frame(CLIENT, SERVER, 40000, 3240, SYN),
+        tcp_frame(CLIENT, SERVER, 40000, 3240, ACK),
+    ):
+        port = CLIENT if asking[6:12] == mac(CLIENT) else SERVER
+        assert runner.asks(port, asking), asking.hex()
+    for silent in (
+        arp(CLIENT, CLIENT),
+        arp(SERVER, CLIENT, operation=2, to=mac(CLIENT)),
+        icmp_frame(SERVER, CLIENT, ECHO_REPLY),
+        tcp_frame(SERVER, CLIENT, 3240, 40000, SYN | ACK),
+        tcp_frame(CLIENT, SERVER, 40000, 3240, RST),
+        unreachable(SERVER, CLIENT, 6, tcp(40000, 3240)),
+    ):
+        port = CLIENT if silent[6:12] == mac(CLIENT) else SERVER
+        assert runner.judge(port, silent)[1] == PASSED
+        assert not runner.asks(port, silent), silent.hex()
+    assert not runner.asks(CLIENT, tcp_frame(CLIENT, SERVER, 40000, 81, SYN))

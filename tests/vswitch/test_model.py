@@ -157,6 +157,7 @@ def core(runner_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def test_the_core_agrees_with_the_model(core: Runner) -> None:
     """Same ports, same reason; over the run, most reasons and many passing frames must have come up."""
     seen: Counter[str] = Counter()
+    questions: Counter[bool] = Counter()
 
     @settings(max_examples=1200, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(configs(), st.data())
@@ -173,7 +174,11 @@ def test_the_core_agrees_with_the_model(core: Runner) -> None:
             expected = model.judge(port, frame, offload)
             seen[expected[1]] += 1
             assert core.judge(port, frame, offload) == expected, (port, frame[:90].hex(), len(frame), offload)
+            asks = expected[1] == "pass" and model.asks(port, frame)
+            assert core.asks(port, frame, offload) == asks, (port, frame[:90].hex(), len(frame), offload)
+            questions[asks] += expected[1] == "pass"
 
     agree()
     assert seen["pass"] > 500, seen
+    assert min(questions[True], questions[False]) > 100, questions
     assert len(seen) >= 30, seen

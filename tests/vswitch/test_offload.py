@@ -155,10 +155,23 @@ def test_the_headers_length_is_delivered_exact(switch: Runner) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "passes"), [(0, False), (7, False), (8, True), (1460, True), (1461, False), (65535, False)]
+    ("size", "passes"), [(0, False), (8, False), (150, False), (151, True), (1460, True), (1461, False), (65535, False)]
 )
-def test_segments_are_neither_tiny_nor_above_the_mtu(switch: Runner, size: int, passes: bool) -> None:
+def test_segments_are_neither_too_many_nor_above_the_mtu(switch: Runner, size: int, passes: bool) -> None:
+    """20,000 bytes of payload are 133 segments of 151 bytes."""
     assert switch.judge(CLIENT, LONG, SEGMENTED._replace(gso_size=size)) == (PASSED if passes else SEGMENTATION)
+
+
+@pytest.mark.parametrize(("size", "passes"), [(0, False), (7, False), (8, True)])
+def test_segments_are_not_tiny(switch: Runner, size: int, passes: bool) -> None:
+    frame = packet(CLIENT, SERVER, 6, tcp(40000, 3240, ACK, bytes(800)))
+    assert switch.judge(CLIENT, frame, SEGMENTED._replace(gso_size=size)) == (PASSED if passes else SEGMENTATION)
+
+
+def test_the_largest_frame_passes_at_the_smallest_mss_of_every_host(switch: Runner) -> None:
+    frame = packet(CLIENT, SERVER, 6, tcp(40000, 3240, ACK, bytes(65496)), total=0)
+    assert len(frame) == 14 + 65536
+    assert switch.judge(CLIENT, frame, SEGMENTED._replace(gso_size=536 - 40)) == PASSED
 
 
 def test_a_frame_above_the_mtu_needs_segmentation(switch: Runner) -> None:

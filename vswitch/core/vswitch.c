@@ -62,6 +62,7 @@ enum {
 };
 
 #define TCP_SYN 0x02u
+#define TCP_RST 0x04u
 #define TCP_ACK 0x10u
 #define FRAGMENT_RESERVED 0x8000u
 #define FRAGMENT_MORE_OR_OFFSET 0x3fffu
@@ -79,6 +80,7 @@ struct judged {
     struct vswitch_offload offload; /* a copy */
     uint32_t checksum;              /* offset of the checksum in the judged TCP or UDP header, or 0 */
     size_t headers;                 /* of an unpadded TCP packet: bytes up to its payload, else 0 */
+    bool asks;
     uint8_t head[VSWITCH_HEAD];
 };
 
@@ -153,6 +155,7 @@ static enum vswitch_reason judge_arp(struct judged *judged, uint64_t *ports)
         for (uint32_t port = 0; port < config->port_count; port++) {
             if ((peers & bit(port)) && config->ports[port].ipv4 == target) {
                 *ports = bit(port);
+                judged->asks = operation == 1;
                 return VSWITCH_PASS;
             }
         }
@@ -168,6 +171,7 @@ static enum vswitch_reason judge_arp(struct judged *judged, uint64_t *ports)
         return VSWITCH_ARP_TARGET;
     }
     *ports = bit(judged->out);
+    judged->asks = operation == 1;
     return VSWITCH_PASS;
 }
 
@@ -185,6 +189,7 @@ static enum vswitch_reason judge_tcp(struct judged *judged, size_t payload)
     judged->checksum = TCP_CHECKSUM;
     judged->headers = PAYLOAD + payload == judged->length ? PAYLOAD + header : 0;
     if (may_open(judged, judged->in, judged->out, VSWITCH_TCP, be16(head + PAYLOAD + 2))) {
+        judged->asks = (head[TCP_FLAGS] & TCP_RST) == 0;
         return VSWITCH_PASS;
     }
     if (may_open(judged, judged->out, judged->in, VSWITCH_TCP, be16(head + PAYLOAD))) {
@@ -205,6 +210,7 @@ static enum vswitch_reason judge_udp(struct judged *judged, size_t payload)
         return VSWITCH_UDP_HEADER;
     }
     judged->checksum = UDP_CHECKSUM;
+    judged->asks = may_open(judged, judged->in, judged->out, VSWITCH_UDP, be16(judged->head + PAYLOAD + 2));
     return udp_allowed(judged, judged->in, judged->out, judged->head + PAYLOAD) ? VSWITCH_PASS
                                                                                 : VSWITCH_NOT_ALLOWED;
 }
@@ -246,7 +252,7 @@ static enum vswitch_reason judge_quote(const struct judged *judged, size_t paylo
     return allowed ? VSWITCH_PASS : VSWITCH_ICMP_QUOTE;
 }
 
-static enum vswitch_reason judge_icmp(const struct judged *judged, size_t payload)
+static enum vswitch_reason judge_icmp(struct judged *judged, size_t payload)
 {
     if (payload < ICMP_HEADER_LENGTH) {
         return VSWITCH_ICMP_HEADER;
@@ -254,6 +260,7 @@ static enum vswitch_reason judge_icmp(const struct judged *judged, size_t payloa
     uint8_t type = judged->head[PAYLOAD];
     uint8_t code = judged->head[PAYLOAD + 1];
     if ((type == ICMP_ECHO_REQUEST || type == ICMP_ECHO_REPLY) && code == 0) {
+        judged->asks = type == ICMP_ECHO_REQUEST;
         return echo_allowed(judged, judged->in, judged->out, type) ? VSWITCH_PASS : VSWITCH_NOT_ALLOWED;
     }
     if (type == ICMP_UNREACHABLE && code < ICMP_UNREACHABLE_CODES) {
@@ -355,6 +362,7 @@ static enum vswitch_reason judge_offload(struct judged *judged)
     if (offload->gso_type != VSWITCH_GSO_TCPV4 || !checksum || judged->headers == 0 ||
         offload->hdr_len < judged->headers || offload->hdr_len > judged->length ||
         offload->gso_size < VSWITCH_MIN_GSO_SIZE ||
+        judged->length - judged->headers > (size_t)offload->gso_size * VSWITCH_MAX_SEGMENTS ||
         judged->headers + offload->gso_size > judged->config->frame_max) {
         return VSWITCH_SEGMENTATION;
     }
@@ -411,7 +419,7 @@ struct vswitch_verdict vswitch_decide(const struct vswitch_config *config, struc
                                       uint32_t in_port, const uint8_t *frame, size_t length,
                                       struct vswitch_offload *offload)
 {
-    struct vswitch_verdict verdict = {0, VSWITCH_NO_PORT};
+    struct vswitch_verdict verdict = {0, VSWITCH_NO_PORT, false};
     if (in_port >= config->port_count || in_port >= VSWITCH_MAX_PORTS) {
         return verdict;
     }
@@ -424,6 +432,7 @@ struct vswitch_verdict vswitch_decide(const struct vswitch_config *config, struc
     judged.offload = offload != NULL ? *offload : (struct vswitch_offload){0};
     judged.checksum = 0;
     judged.headers = 0;
+    judged.asks = false;
     copy_head(judged.head, frame, length);
     /* The compiler must not read the frame again where it finds no register for a copied byte. */
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -442,6 +451,7 @@ struct vswitch_verdict vswitch_decide(const struct vswitch_config *config, struc
             verdict.reason = VSWITCH_PORT_DOWN;
         }
     }
+    verdict.asks = judged.asks && verdict.reason == VSWITCH_PASS;
     if (offload != NULL) {
         *offload = judged.offload;
     }

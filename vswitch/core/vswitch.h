@@ -59,6 +59,9 @@ struct vswitch_offload {
 
 /* Linux sends no shorter segments: 48 bytes of TCP, of which options may take 40. */
 #define VSWITCH_MIN_GSO_SIZE 8u
+/* A receiver without segmentation offload takes each segment as a frame. 64 KiB in segments for the smallest
+ * MSS that every host takes (RFC 9293: 536 bytes), of which options take 40. */
+#define VSWITCH_MAX_SEGMENTS 133u
 
 enum vswitch_protocol {
     VSWITCH_ICMP_ECHO,
@@ -157,10 +160,12 @@ struct vswitch_state {
 };
 
 /* Deliver to every port in `ports` (bit n is port n). It is empty if and only if `reason` is not
- * VSWITCH_PASS. */
+ * VSWITCH_PASS. `asks`: the frame passes in the sender's own right, not as an answer, and its receiver may be
+ * expected to answer: an ARP request, an echo request, or TCP (without RST) or UDP in a rule's direction. */
 struct vswitch_verdict {
     uint64_t ports;
     enum vswitch_reason reason;
+    bool asks;
 };
 
 /* Checks the configuration and prepares the state, with every port up. NULL, or what is wrong with the

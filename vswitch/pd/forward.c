@@ -2,10 +2,13 @@
 #include "forward.h"
 
 /* docs/why/hostile-guests.md has the measurements behind these numbers. */
-#define RECEIVER 32u /* a receiver spends so many times what the switch does on a frame */
-#define LIMIT_MS 8u  /* a port may owe */
-#define PART 2u      /* in the long run, half of the time */
-#define SCALE 16u    /* of the average: one tick may be more than a frame takes */
+#define RECEIVER 32u             /* a receiver spends so many times what the switch does on a frame */
+#define MORE_BYTES (32u * 1024u) /* as much again for so many bytes, */
+#define MORE_SEGMENTS 64u        /* and for so many segments */
+#define LIMIT_MS 8u              /* a port may owe */
+#define PART 2u                  /* in the long run, half of the time */
+#define SCALE 16u                /* of the average: one tick may be more than a frame takes */
+#define SAMPLE 64u               /* frames */
 
 const char *forward_init(struct forward *f, const struct vswitch_config *config,
                          const struct forward_port *ports, uint64_t frequency)
@@ -43,23 +46,32 @@ static void charge(struct forward *f, uint32_t port, uint64_t now, uint32_t time
     f->paused[port] = f->paused[port] || account->owed > account->limit;
 }
 
-/* The same for a frame that was judged and goes to these ports: its receivers' work as well. */
-static void charge_for(struct forward *f, uint32_t from, uint64_t now, uint64_t to)
+/* How many small frames a frame that was judged counts as for a receiver. */
+static uint32_t weight(const struct netq_frame *frame)
 {
-    f->judged++;
-    charge(f, from, now, 1);
-    for (; to != 0; to &= to - 1) {
+    uint32_t segments = frame->gso_size != 0 ? frame->length / frame->gso_size : 0;
+    return 1 + frame->length / MORE_BYTES + segments / MORE_SEGMENTS;
+}
+
+/* The same for a frame that goes to these ports: its receivers' work as well, and for a question that of an
+ * answer in advance, which is free of charge then. */
+static void charge_for(struct forward *f, uint32_t from, uint64_t now, struct vswitch_verdict verdict,
+                       const struct netq_frame *frame)
+{
+    uint32_t times = 1;
+    bool one = (verdict.ports & (verdict.ports - 1)) == 0; /* an announcement to all answers none */
+    for (uint64_t to = verdict.ports; to != 0; to &= to - 1) {
         uint32_t receiver = (uint32_t)__builtin_ctzll(to);
-        if (f->asked[receiver][from] != 0) {
-            f->asked[receiver][from]--;
-            charge(f, receiver, now, RECEIVER);
-        } else {
-            if (f->asked[from][receiver] < NETQ_ENTRIES) {
-                f->asked[from][receiver]++;
-            }
-            charge(f, from, now, RECEIVER);
+        times += RECEIVER * weight(frame);
+        if (verdict.asks && f->prepaid[from][receiver] < NETQ_ENTRIES) {
+            f->prepaid[from][receiver]++;
+            times += 1 + RECEIVER;
+        } else if (!verdict.asks && one && f->prepaid[receiver][from] != 0) {
+            f->prepaid[receiver][from]--;
+            times -= 1 + RECEIVER;
         }
     }
+    charge(f, from, now, times);
 }
 
 static bool may_send(struct forward *f, uint32_t port, uint64_t now)
@@ -119,7 +131,7 @@ static bool valid(const struct forward *f, uint32_t port, const struct netq_fram
 }
 
 /* Judges a frame with its offload metadata, and reduces the metadata to what was judged. */
-static uint64_t judge(struct forward *f, uint32_t port, struct netq_frame *frame)
+static struct vswitch_verdict judge(struct forward *f, uint32_t port, struct netq_frame *frame)
 {
     struct vswitch_offload offload = {.flags = frame->flags,
                                       .gso_type = frame->gso_type,
@@ -128,7 +140,8 @@ static uint64_t judge(struct forward *f, uint32_t port, struct netq_frame *frame
                                       .csum_start = frame->csum_start,
                                       .csum_offset = frame->csum_offset};
     const uint8_t *bytes = f->ports[port].pool + frame->offset;
-    uint64_t to = vswitch_decide(f->config, &f->state, port, bytes, frame->length, &offload).ports;
+    struct vswitch_verdict verdict =
+        vswitch_decide(f->config, &f->state, port, bytes, frame->length, &offload);
     *frame = (struct netq_frame){.offset = frame->offset,
                                  .length = frame->length,
                                  .owner = (uint16_t)port,
@@ -139,7 +152,7 @@ static uint64_t judge(struct forward *f, uint32_t port, struct netq_frame *frame
                                  .gso_size = offload.gso_size,
                                  .csum_start = offload.csum_start,
                                  .csum_offset = offload.csum_offset};
-    return to;
+    return verdict;
 }
 
 static void deliver(struct forward *f, uint32_t from, uint64_t to, const struct netq_frame *frame)
@@ -177,14 +190,18 @@ static bool judge_front(struct forward *f, uint32_t port, uint64_t now, uint32_t
         }
         (*budget)--;
         netq_take(&f->tx[port]);
+        f->judged++;
         if (!valid(f, port, &front->frame)) {
             f->breaches[port]++;
-            charge_for(f, port, now, 0);
+            f->dropped++;
+            charge(f, port, now, 1);
             continue;
         }
-        front->to = judge(f, port, &front->frame);
-        charge_for(f, port, now, front->to);
+        struct vswitch_verdict verdict = judge(f, port, &front->frame);
+        front->to = verdict.ports;
+        charge_for(f, port, now, verdict, &front->frame);
         if (front->to == 0) {
+            f->dropped++;
             give_back(f, port, front->frame.ticket);
         }
     }
@@ -223,7 +240,7 @@ bool forward_pass(struct forward *f, uint64_t now, uint64_t *wake)
 {
     bool again = false;
     *wake = 0;
-    f->judged = 0;
+    f->judged = f->dropped = 0;
     for (uint32_t p = 0; p < f->config->port_count; p++) {
         again = collect_returns(f, p) || again;
     }
@@ -250,18 +267,30 @@ bool forward_pass(struct forward *f, uint64_t now, uint64_t *wake)
 
 void forward_took(struct forward *f, uint64_t ticks)
 {
-    if (f->judged != 0) {
-        /* A pass may have been preempted, so a sample is capped: no frame takes a tenth of a millisecond. */
-        uint64_t each = min_u64(SCALE * ticks / f->judged, SCALE * f->millisecond / 10);
+    struct forward_sample *sample = &f->sample;
+    /* A pass may have been preempted, so it is capped: no frame takes a tenth of a millisecond. */
+    sample->ticks += min_u64(ticks, f->judged * (f->millisecond / 10));
+    sample->judged += f->judged;
+    sample->dropped += f->dropped;
+    if (sample->judged < SAMPLE) {
+        return;
+    }
+    uint64_t each = SCALE * sample->ticks / sample->judged;
+    /* Dropped frames take less than others: they must not make those cheap. */
+    if (f->cost == 0) {
+        f->cost = each;
+    } else if (sample->dropped == 0 || each > f->cost) {
         f->cost = (7 * f->cost + each) / 8;
     }
+    *sample = (struct forward_sample){0};
 }
 
 uint64_t forward_deadline(const struct forward *f)
 {
     uint64_t next = FORWARD_NEVER;
     for (uint32_t p = 0; p < f->config->port_count; p++) {
-        if (f->paused[p]) {
+        /* A port whose next frame waits for a receiver goes on when that frame is delivered. */
+        if (f->paused[p] && f->front[p].to == 0) {
             next = min_u64(next, account_due(&f->account[p], owed_for_trust(f)));
         }
     }

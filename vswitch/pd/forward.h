@@ -14,8 +14,14 @@
  *
  * Each port has an account of the time that its frames take: the switch's own, which is measured, and as a
  * multiple of it the time of the receivers' VMMs and guests. No more frames are taken from a port that owes
- * too much until it has paid: they wait in its own ring, then in its guest's queue. An answer, one frame for
- * each that came, is charged to the port that asked, so that a flood costs its receiver nothing.
+ * too much until it has paid: they wait in its own ring, then in its guest's queue.
+ *
+ * Only the sender of a frame is ever charged for it, so that no port can spend what belongs to another one. A
+ * flood must still cost its receiver nothing, which often answers it. So a frame that asks (see
+ * vswitch_verdict) costs as much again, and pays in advance for one answer of a small frame's price from that
+ * receiver to this sender. A frame that asks is never paid by its receiver: else a guest that once sent a
+ * frame without an answer would pay for its flooder's questions. Up to NETQ_ENTRIES answers are paid in
+ * advance between two ports: that is how many frames may be on the way, and what can be saved for a burst.
  */
 
 #include "account.h"
@@ -35,6 +41,13 @@ struct forward_front {
     uint64_t to;
 };
 
+/* Passes since the average was last updated. */
+struct forward_sample {
+    uint64_t ticks;
+    uint32_t judged;
+    uint32_t dropped;
+};
+
 #define FORWARD_NEVER UINT64_MAX
 
 struct forward {
@@ -52,11 +65,13 @@ struct forward {
     uint64_t breaches[VSWITCH_MAX_PORTS];
     struct account account[VSWITCH_MAX_PORTS];
     bool paused[VSWITCH_MAX_PORTS]; /* owes too much */
-    /* Frames from the first port to the second one that have had no answer. */
-    uint16_t asked[VSWITCH_MAX_PORTS][VSWITCH_MAX_PORTS];
+    /* Answers from the second port to the first one that the first has paid for. */
+    uint16_t prepaid[VSWITCH_MAX_PORTS][VSWITCH_MAX_PORTS];
     uint64_t millisecond; /* counter ticks */
     uint64_t cost;        /* scaled ticks that a frame takes, a running average */
-    uint32_t judged;      /* frames in the last pass */
+    uint32_t judged;      /* frames in the last pass, */
+    uint32_t dropped;     /* and those of them that went nowhere */
+    struct forward_sample sample;
 };
 
 /* frequency: counter ticks a second. NULL, or what is wrong with the configuration. */

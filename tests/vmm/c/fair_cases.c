@@ -173,6 +173,30 @@ CASE(a_receiver_that_is_slow_but_busy_loses_nothing)
     CHECK(lazy.counters.rx_frames > 9900);
 }
 
+CASE(senders_pay_for_the_frames_that_are_taken_and_the_guest_for_what_else_receiving_takes)
+{
+    struct netq_end rx;
+    memset(shared, 0, sizeof(shared));
+    netq_attach(&rx, &shared[1].rx);
+    virtio_net_init(&lazy, &ram, ports[1].mac, 1500, &shared[1], pools[1], NETQ_MIN_POOL_BYTES, SECOND);
+    lazy.source[0] = (struct virtio_net_source){pools[0], NETQ_MIN_POOL_BYTES};
+    bring_up(&lazy.dev, 0, QUEUE_SIZE);
+    netq_put(&rx, &(struct netq_frame){.length = 60});
+    netq_show(&rx);
+    virtio_net_run(&lazy); /* there are no buffers: the frame waits, however often the guest asks */
+    EQUAL(virtio_net_paid(&lazy, 100), 0);
+    describe(VIRTIO_NET_RX, 0, DATA, 2048, WRITE, 0);
+    offer(VIRTIO_NET_RX, QUEUE_SIZE, 0);
+    virtio_net_run(&lazy);
+    EQUAL(virtio_net_paid(&lazy, 1000), MS / 20);
+    EQUAL(virtio_net_paid(&lazy, 1000), 0);
+    lazy.rx.at += 3;
+    EQUAL(virtio_net_paid(&lazy, 20), 20);
+    lazy.rx_counted = UINT32_MAX - 1;
+    lazy.rx.at = 2;
+    EQUAL(virtio_net_paid(&lazy, 1000), 4 * MS / 20);
+}
+
 /* Frames of port 0 that the receiver gets in this time, and of the receiver that port 0 gets, when a frame
  * takes the switch `cost` ticks. Every millisecond both send as much as their rings take; `answers`: or only
  * as many as came. */
@@ -289,6 +313,7 @@ static const struct test_case cases[] = {
     NAMED(a_receiver_that_takes_nothing_holds_up_the_others_for_a_tenth_of_a_second_at_most),
     NAMED(a_receiver_that_takes_a_frame_now_and_then_holds_up_the_others_for_a_part_of_the_time),
     NAMED(a_receiver_that_is_slow_but_busy_loses_nothing),
+    NAMED(senders_pay_for_the_frames_that_are_taken_and_the_guest_for_what_else_receiving_takes),
     NAMED(a_flood_of_frames_gets_a_part_of_the_time_that_it_costs_everybody),
     NAMED(who_only_answers_owes_nothing),
     NAMED(a_port_that_owes_nothing_has_no_deadline),

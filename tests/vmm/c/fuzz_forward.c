@@ -3,7 +3,7 @@
 /*
  * Fuzzer of the switch behind its shared rings: VMMs that write anything into rings and pools. The switch
  * must keep count of who holds which frame, never hand out a frame twice under one ticket, and never stop for
- * good.
+ * good. It sleeps until a time that is still to come, or it would be woken again and again.
  */
 #include "fuzz.h"
 #define POOL_BYTES 4096u
@@ -32,6 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
     /* So that something passes: broadcast to all that port 0 may talk to. */
     compose(0, -1);
     require(forward_init(&forward, &config, wires, 1000000) == NULL);
+    uint64_t now = 0, each = 0; /* ticks, and what a frame takes the switch */
     while (left > 0) {
         uint8_t op = (uint8_t)take(&data, &left, 1);
         struct netq_port *port = &shared[(op >> 4) % PORTS];
@@ -67,10 +68,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
         case 7:
             pools[(op >> 4) % PORTS][take(&data, &left, 2) % POOL_BYTES] = (uint8_t)take(&data, &left, 1);
             break;
+        case 8:
+            now += take(&data, &left, 2);
+            break;
+        case 9:
+            each = take(&data, &left, 1);
+            break;
         default:
             break;
         }
-        forward_run(&forward);
+        forward_run_at(&forward, now, each);
         check();
     }
     return 0;

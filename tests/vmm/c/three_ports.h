@@ -6,6 +6,7 @@
 #ifndef THREE_PORTS_H
 #define THREE_PORTS_H
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "forward.h"
@@ -27,16 +28,26 @@ static const struct forward_port wires[PORTS] = {{&shared[0], pools[0], POOL_BYT
                                                  {&shared[2], pools[2], POOL_BYTES, 2}};
 static struct forward forward;
 
-/* The switch until it would sleep; the ports (bit set) that it notifies meanwhile. */
-static inline uint64_t forward_run(struct forward *f)
+/* The switch at this time until it would sleep, with so many ticks for each frame; the ports (bit set) that
+ * it notifies meanwhile. It sleeps until a time that is still to come. */
+static inline uint64_t forward_run_at(struct forward *f, uint64_t now, uint64_t each)
 {
     uint64_t all = 0, wake;
     bool again;
     do {
-        again = forward_pass(f, 0, &wake);
+        again = forward_pass(f, now, &wake);
+        forward_took(f, f->judged * each);
         all |= wake;
     } while (again);
+    if (forward_deadline(f) <= now) {
+        abort();
+    }
     return all;
+}
+
+static inline uint64_t forward_run(struct forward *f)
+{
+    return forward_run_at(f, 0, 0);
 }
 
 /* Puts a frame of port 0 into its pool: 60 bytes, UDP to port 7 of `to`, or with -1 an ARP request to all. */

@@ -50,8 +50,8 @@ static const char *broken_offload(const struct vswitch_config *config, const uin
         return "only TCP over IPv4 is segmented";
     }
     if (offload->hdr_len != headers || headers > length || offload->gso_size < 8 ||
-        headers + offload->gso_size > config->frame_max) {
-        return "segments have the frame's own headers, and stay within the limit";
+        headers + offload->gso_size > config->frame_max || length - headers > 133u * offload->gso_size) {
+        return "segments have the frame's own headers, and stay within the limits";
     }
     return 0;
 }
@@ -64,6 +64,9 @@ static const char *broken_promise(const struct vswitch_config *config, const str
 {
     if ((verdict.ports == 0) == (verdict.reason == VSWITCH_PASS)) {
         return "a frame is delivered if and only if there is no reason against it";
+    }
+    if (verdict.asks && verdict.ports == 0) {
+        return "what is dropped asks nothing";
     }
     if (in_port >= config->port_count) {
         return verdict.reason == VSWITCH_NO_PORT ? 0 : "a port that does not exist sends nothing";

@@ -55,9 +55,9 @@ static void judge(uint32_t port, const char *hex, struct vswitch_offload offload
     }
     struct vswitch_verdict verdict = vswitch_decide(&host.config, &state, port, frame, length, &offload);
     free(frame);
-    printf("%" PRIx64 " %s %u %u %u %u %u %u\n", verdict.ports, vswitch_reason_name(verdict.reason),
-           offload.flags, offload.gso_type, offload.hdr_len, offload.gso_size, offload.csum_start,
-           offload.csum_offset);
+    printf("%" PRIx64 " %s %d %u %u %u %u %u %u\n", verdict.ports, vswitch_reason_name(verdict.reason),
+           verdict.asks, offload.flags, offload.gso_type, offload.hdr_len, offload.gso_size,
+           offload.csum_start, offload.csum_offset);
 }
 
 static void print_counters(uint32_t port)
