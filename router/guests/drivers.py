@@ -32,7 +32,8 @@ class Drivers:
     def _modules(self) -> dict[str, bytes]:
         kernel = self._kernel
         where = str(self._definition.sources[-1])
-        chosen = resolve(self._definition.modules(), kernel.available, kernel.builtin, kernel.module, where)
+        wanted = self._definition.modules()
+        chosen = resolve(wanted, kernel.available, kernel.builtin, kernel.module, where, kernel.aliases)
         return {module.name: kernel.module(kernel.available[module.name]) for module in chosen.modules}
 
     @cached_property

@@ -124,7 +124,7 @@ def _key(definition: Definition, resolution: Resolution) -> str:
     for guest_path, path in definition.tree_files():
         parts.append(f"{guest_path} {path.stat().st_mode & 0o100} {files.sha256_of(path.read_bytes())}")
     if definition.own:
-        parts.append(f"own {definition.image.packages} {definition.own.packages} {definition.image.modules.available}")
+        parts.append(f"own {definition.image.packages} {definition.own.packages} {definition.image.modules}")
         for guest_path, spec in sorted(own_files(definition.own).items()):
             parts.append(f"{guest_path} {spec.mode} {files.sha256_of(spec.data)}")
     for module, text in sorted(program_sources().items()):

@@ -73,6 +73,15 @@ def test_an_extended_image_keeps_its_role_and_has_the_new_modules_for_modprobe()
     assert extended.place == "here.yaml:3:5"
 
 
+def test_the_modules_of_an_extended_image_are_loaded_before_its_kernel_is_locked() -> None:
+    own = OwnParts(place="here.yaml:3:5")
+    for base in map(load_definition, ("usb-server", "usb-server-tools", "usb-client")):
+        lists = base.extended("own-x", own, ("fs-btrfs",)).image.modules
+        assert ("fs-btrfs" in lists.late) == bool(base.image.lock_kernel)
+        assert ("fs-btrfs" in lists.available) != bool(base.image.lock_kernel)
+        assert lists.boot == base.image.modules.boot
+
+
 @pytest.mark.parametrize("name", ["../elsewhere", "/etc"])
 def test_a_folder_outside_that_of_the_description_is_refused(tmp_path: Path, name: str) -> None:
     base = tmp_path / "system"
