@@ -47,7 +47,7 @@ ETHERNET_HEADER = 14
 class StrictModel(BaseModel):
     """Frozen; unknown fields are errors; no silent conversions beyond those that a field's type names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
 
 class Microkit(StrictModel):
@@ -73,7 +73,7 @@ class ImageFiles(StrictModel):
     """A guest image of the user's own, instead of one from guest-images/. Paths are relative to the description."""
 
     kernel: File
-    """An uncompressed arm64 Linux `Image`."""
+    """An arm64 Linux `Image`, also packed (gzip, xz, bzip2, lzma, zstd), as an EFI zboot image or as a uImage."""
     initramfs: File
     """An initramfs that Linux unpacks; the guest's own settings are appended to it as a second archive."""
     role: Literal["server", "client", "none"] = "none"

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from router.description.guest_image import extend_definitions
 from router.errors import MachineError
-from router.guests import GuestImage, build_image, build_overlay, extend_definitions
+from router.guests.cpio import build_overlay
+from router.guests.image import GuestImage, build_image
 from router.machines.agent import AgentChannel
 from tests.support.closed_guest import Ask, check_confined, check_kernel, check_root
 from tests.support.patience import PATIENCE, wait_until

@@ -13,7 +13,7 @@ import pytest
 from router import files
 from router.description.guest_image import load_definition
 from router.errors import HostError
-from router.guests import GuestImage, build_image, kernel_dtbs
+from router.guests.image import GuestImage, build_image, kernel_dtbs
 from router.guests.lock import Locked, record_lock
 from router.guests.python import OPTIMISED, compiler_for
 from router.guests.resolution import Packages
