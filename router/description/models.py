@@ -88,7 +88,8 @@ class ExtendedImage(StrictModel):
     packages: tuple[PackageName, ...] = ()
     """Debian packages, with all files but their documentation and the libraries that their programs need."""
     modules: tuple[ModuleName, ...] = ()
-    """Kernel modules that modprobe finds, by modprobe's names or by an alias such as `fs-btrfs`."""
+    """Kernel modules that modprobe finds, by modprobe's names or by an alias such as `fs-btrfs`. In an image that locks
+    its kernel (`usb-server`) they are loaded before that."""
     files: File | None = None
     """A folder whose content is laid over the image's root."""
     run: File | None = None
