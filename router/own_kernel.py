@@ -15,13 +15,14 @@ import tempfile
 import zlib
 from functools import lru_cache
 from pathlib import Path
+from shlex import quote
 from typing import Protocol
 
 from router import requirements
 from router.linux_boot import HEADER_SIZE, MAGIC, MAGIC_OFFSET, KernelHeader, NotAKernelImage, read_kernel_header
 
 MAX_KERNEL = 256 << 20
-"""Bytes of an unpacked kernel; a larger one is refused before it fills the memory."""
+"""Bytes of a kernel, packed or unpacked; a larger one is refused before it fills the memory."""
 MAX_WRAPPINGS = 4
 """A compressed uImage of a compressed image, and no more than one finds in practice."""
 UIMAGE_MAGIC, UIMAGE_HEADER = b"\x27\x05\x19\x56", 64
@@ -58,7 +59,9 @@ def plain_kernel(path: Path) -> bytes | None:
         if not _wrapped(file.read(HEADER_SIZE)):
             return None
         file.seek(0)
-        data = file.read()
+        data = file.read(MAX_KERNEL + 1)
+    if len(data) > MAX_KERNEL:
+        raise NotAKernelImage(f"the file has more than {MAX_KERNEL >> 20} MiB", "is it a kernel?")
     for _ in range(MAX_WRAPPINGS):
         if not _wrapped(data):
             return data
@@ -102,17 +105,17 @@ def _unwrap(data: bytes, name: str) -> bytes:
             raise NotAKernelImage("a uImage that is cut off", "copy it again")
         (size,) = struct.unpack_from(">I", data, 12)
         kind = UIMAGE_PACKINGS.get(data[31], f"number {data[31]}")
-        cut = f"tail -c +{UIMAGE_HEADER + 1} {name} | head -c {size} >Image.{kind}"
+        cut = f"tail -c +{UIMAGE_HEADER + 1} {quote(name)} | head -c {size} >{quote(f'Image.{kind}')}"
         return _unpack(_part(data, UIMAGE_HEADER, size, "uImage"), kind, cut)
     if _is_zboot(data):
         offset, size = struct.unpack_from("<II", data, 8)
         word = data[ZBOOT_TYPE_OFFSET:MAGIC_OFFSET].split(b"\0")[0].decode("ascii", "replace")
         kind = ZBOOT_PACKINGS.get(word, word)
-        cut = f"tail -c +{offset + 1} {name} | head -c {size} >Image.{kind}"
+        cut = f"tail -c +{offset + 1} {quote(name)} | head -c {size} >{quote(f'Image.{kind}')}"
         return _unpack(_part(data, offset, size, "EFI zboot image"), kind, cut)
     packing = _packing(data)
     assert packing is not None, "a wrapping"
-    return _unpack(data, packing, f"cp {name} Image.{packing}")
+    return _unpack(data, packing, f"cp {quote(name)} Image.{packing}")
 
 
 def _part(data: bytes, offset: int, size: int, what: str) -> bytes:
@@ -137,7 +140,7 @@ def _unpack(data: bytes, kind: str, first: str) -> bytes:
         return _unzstd(data)
     if kind not in unpackers:
         tool = COMMANDS.get(kind)
-        command = f"{tool} Image.{kind} >Image" if tool else f"then unpack Image.{kind}"
+        command = f"{tool} Image.{kind} >Image" if tool else f"then unpack {quote(f'Image.{kind}')}"
         raise NotAKernelImage(f"a kernel packed by {kind}", f"unpack it first: {first}; {command}")
     unpacker = unpackers[kind]
     try:

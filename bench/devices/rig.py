@@ -20,8 +20,9 @@ from bench.guest import usb_device
 from bench.systems import Progress, build_system
 from router import files
 from router.control.timeline import Timeline
+from router.description.guest_image import extend_definitions
 from router.errors import MachineError
-from router.guests import build_image, extend_definitions, kernel_modules
+from router.guests.image import build_image, kernel_modules
 from router.guests.modules import canonical
 from router.machines.qemu.qmp import Qmp
 from router.machines.qemu.session import split_run

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Read a description, plan the system and prove the plan's invariants. Writes nothing, except with --from-image.
+"""Read a description, plan the system and prove the plan's invariants. Writes caches only, except with --from-image.
 
 Exit code 0 when the system can be built, 2 when the description is wrong, 1 when an image gives other rights than its
 description says.

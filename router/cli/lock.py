@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from router import files
-    from router.guests import record_lock
     from router.guests.lock import NAME as LOCK_NAME
+    from router.guests.lock import record_lock
     from router.pipeline.inputs import image_definitions, lock_folder
 
     loaded = _common.load(args.file) if args.file else None

@@ -19,6 +19,8 @@ class Milestone:
     name: str
     pattern: str
     text: str
+    warning: bool = False
+    """The guest runs on, but not as its description asks: `router deploy` reports it too, and waits for others."""
 
 
 GUEST = (
@@ -32,9 +34,14 @@ GUEST = (
     Milestone("plugged", r"router: guest \S+: plugged (.+)", "device plugged in: {0}"),
     Milestone("unplugged", r"router: guest \S+: unplugged (.+)", "device unplugged: {0}"),
     Milestone("attached", r"router: guest \S+: attached (.+)", "device attached: {0}"),
-    Milestone("program", r"router: guest \S+: the image's program (failed .*)", "the image's program {0}"),
+    Milestone(
+        "program", r"router: guest \S+: the image's program (failed .*)", "the image's program {0}", warning=True
+    ),
     Milestone("detached", r"router: guest \S+: detached (.+)", "device detached: {0}"),
-    Milestone("deferred", r"router: guest \S+: deferred (.+)", "device waits for another one's driver: {0}"),
+    Milestone(
+        "deferred", r"router: guest \S+: deferred (.+)", "device waits for another one's driver: {0}", warning=True
+    ),
+    Milestone("unhardened", r"router: guest \S+: unhardened: (.+)", "not hardened: {0}", warning=True),
     Milestone("loading", r"vmm \S+: loading the guest", "its VMM loads it"),
     Milestone("started", r"vmm \S+: the guest starts", "its kernel starts"),
     Milestone("stopped", r"vmm \S+: the guest has (crashed|powered off|reset itself)", "has {0}"),

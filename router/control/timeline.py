@@ -101,7 +101,8 @@ class Timeline:
         if found is None:
             return None
         milestone, detail = found
-        return self.add(guest, milestone.name, detail, milestone.text.format(detail).strip())
+        text = milestone.text.format(detail).strip()
+        return self.add(guest, milestone.name, detail, f"warning: {text}" if milestone.warning else text)
 
     def seen(self, guest: str, name: str) -> list[Event]:
         """All events of that name of one guest."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from router.console.multiplexer import Demultiplexer
 from router.console.serial_line import ports
 from router.console.serial_port import SerialPort
-from router.control.milestones import BOOT_FAILURES, LINUX_FAILURE, MAX_LINE
+from router.control.milestones import BOOT_FAILURES, LINUX_FAILURE, MAX_LINE, match
 from router.deploy.advice import SIGN_ON, explain
 from router.deploy.events import Reporter
 from router.deploy.plan import ANY_PORT, DeployPlan
@@ -22,6 +22,7 @@ PARTIAL_LINE_TIMEOUT_S = 0.5  # after which an unfinished line counts as one: a 
 SETTLE_S = 3.0  # how long a start without milestones is watched for an immediate failure
 OPTIONAL_TIMEOUT_S = 5.0  # how long what need not come is waited for, after what has to
 KEPT_LINES = 12
+MAX_WARNINGS = 20  # of guests' own, which can print any number
 MAX_REST = 2 * MAX_LINE  # of a line without an end, which a board may print for ever
 
 
@@ -94,6 +95,7 @@ class Watcher:
         self._console = ConsoleLines([guest.name for guest in plan.facts.guests] if plan.facts is not None else [])
         self._started = time.monotonic()
         self._kept: list[str] = []
+        self._warned: set[str] = set()
 
     def follow(self, line: SerialPort) -> list[Seen]:
         """Read until every milestone was seen; MachineError on failure, silence, or when the time is up."""
@@ -150,7 +152,19 @@ class Watcher:
             raise MachineError(
                 "the board reset while booting: its boot loader is back", hint=self._where() + "; last words above"
             )
+        if line.port is not None:
+            self._warn(line.port, line.text)
         self._search(line)
+
+    def _warn(self, guest: str, text: str) -> None:
+        """Reports, once, what a guest says of itself that is no failure and not as the description asks."""
+        found = match(text)
+        if found is None or not found[0].warning:
+            return
+        said = f"{guest}: {found[0].text.format(found[1]).strip()}"
+        if said not in self._warned and len(self._warned) < MAX_WARNINGS:
+            self._warned.add(said)
+            self._reporter.say("warning", text=said)
 
     def _is_failure(self, line: Line) -> bool:
         """Guests fail by words of Linux only: a guest that prints words of the kernel or of U-Boot fails nothing."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from router import files
 from router.description.models import ExtendedImage, Guest, ImageFiles
@@ -53,7 +54,7 @@ def own_image(path: ModelPath, base: Path, guest: Guest, image: ImageFiles) -> I
         yield Finding(
             (*path, "image", "initramfs"),
             f"'{image.initramfs}' is an lz4 frame, which Linux does not unpack",
-            f"pack it as the kernel's build does: lz4 -d <{image.initramfs} | lz4 -l >initramfs.lz4",
+            f"pack it as the kernel's build does: lz4 -d <{quote(str(image.initramfs))} | lz4 -l >initramfs.lz4",
         )
     kernel = yield from opened((*path, "image", "kernel"), base, image.kernel)
     if kernel is None:

@@ -99,8 +99,13 @@ class Definition(_Strict):
         return self.own.place if self.own else str(self.sources[-1])
 
     def extended(self, name: str, own: OwnParts, modules: tuple[str, ...]) -> Definition:
-        """This image type with more packages, kernel modules that modprobe finds, and files."""
-        more = ImageDefinition(packages=own.packages, modules=ModuleLists(available=modules))
+        """This image type with more packages, kernel modules and files.
+
+        modprobe finds the modules. Where the kernel is locked once `late` is loaded nothing could load them later, so
+        there they are loaded with `late`.
+        """
+        lists = ModuleLists(late=modules) if self.image.lock_kernel else ModuleLists(available=modules)
+        more = ImageDefinition(packages=own.packages, modules=lists)
         return self.model_copy(update={"name": name, "image": _merge(self.image, more), "own": own})
 
     def tree_files(self) -> Iterator[tuple[str, Path]]:

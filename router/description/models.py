@@ -47,7 +47,7 @@ ETHERNET_HEADER = 14
 class StrictModel(BaseModel):
     """Frozen; unknown fields are errors; no silent conversions beyond those that a field's type names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
 
 class Microkit(StrictModel):
@@ -73,7 +73,7 @@ class ImageFiles(StrictModel):
     """A guest image of the user's own, instead of one from guest-images/. Paths are relative to the description."""
 
     kernel: File
-    """An uncompressed arm64 Linux `Image`."""
+    """An arm64 Linux `Image`, also packed (gzip, xz, bzip2, lzma, zstd), as an EFI zboot image or as a uImage."""
     initramfs: File
     """An initramfs that Linux unpacks; the guest's own settings are appended to it as a second archive."""
     role: Literal["server", "client", "none"] = "none"
@@ -88,7 +88,8 @@ class ExtendedImage(StrictModel):
     packages: tuple[PackageName, ...] = ()
     """Debian packages, with all files but their documentation and the libraries that their programs need."""
     modules: tuple[ModuleName, ...] = ()
-    """Kernel modules that modprobe finds, by modprobe's names or by an alias such as `fs-btrfs`."""
+    """Kernel modules that modprobe finds, by modprobe's names or by an alias such as `fs-btrfs`. In an image that locks
+    its kernel (`usb-server`) they are loaded before that."""
     files: File | None = None
     """A folder whose content is laid over the image's root."""
     run: File | None = None

@@ -7,7 +7,9 @@ driver looks for by name, leaves no alias: the string itself, with its end, is i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -20,19 +22,37 @@ from router.guests.modules import resolve
 from router.guests.resolution import Packages
 from router.guests.sources import Source, machine_sources
 
+_FORMAT = 1
+"""Of the kept answers; raise it when `_search` or the closure of modules changes."""
+
 
 class Drivers:
-    """The drivers of one image. `kernel_version`: of the kernel that it runs."""
+    """The drivers of one image. `kernel_version`: of the kernel that it runs.
+
+    What they drive follows from the kernel and the image's modules, and finding it out means reading all of these:
+    the answers are kept with the cached kernel.
+    """
 
     def __init__(self, definition: Definition, kernel: Kernel) -> None:
         self.kernel_version = kernel.version
         self._definition, self._kernel = definition, kernel
+        names = " ".join([str(_FORMAT), *sorted(definition.modules())])
+        self._kept = kernel.root / f"driven-{files.sha256_of(names.encode())[:16]}.json"
+
+    @cached_property
+    def _answers(self) -> dict[str, bool]:
+        try:
+            answers = json.loads(self._kept.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return answers if isinstance(answers, dict) else {}
 
     @cached_property
     def _modules(self) -> dict[str, bytes]:
         kernel = self._kernel
         where = str(self._definition.sources[-1])
-        chosen = resolve(self._definition.modules(), kernel.available, kernel.builtin, kernel.module, where)
+        wanted = self._definition.modules()
+        chosen = resolve(wanted, kernel.available, kernel.builtin, kernel.module, where, kernel.aliases)
         return {module.name: kernel.module(kernel.available[module.name]) for module in chosen.modules}
 
     @cached_property
@@ -46,6 +66,14 @@ class Drivers:
     def have(self, compatible: Iterable[str]) -> bool:
         """Whether the image drives a node with one of these `compatible` strings."""
         wanted = tuple(compatible)
+        key = "\0".join(wanted)
+        if not isinstance(self._answers.get(key), bool):
+            self._answers[key] = self._search(wanted)
+            with suppress(OSError):  # a cache that cannot be written costs time only
+                files.write(self._kept, json.dumps(self._answers))
+        return self._answers[key]
+
+    def _search(self, wanted: tuple[str, ...]) -> bool:
         if any(self._aliases.get(name) in self._modules for name in wanted):
             return True
         return any(name.encode() + b"\0" in code for name in wanted for code in self._code)

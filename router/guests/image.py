@@ -11,6 +11,7 @@ from pathlib import Path
 from router import __version__, files
 from router.description import guest_image
 from router.description.guest_image import SHIPPED, Definition, image_names, load_definition
+from router.errors import DescriptionError
 from router.guests.apt import Package
 from router.guests.cpio import FileSpec, character_device, directory, regular, symlink
 from router.guests.hardening import hardening_files
@@ -18,9 +19,9 @@ from router.guests.kernel import Kernel, load_kernel
 from router.guests.layers import pack
 from router.guests.lock import default_lock, enforce_lock
 from router.guests.modules import Module, ModuleSet, modules_alias, modules_dep, modules_softdep, resolve
-from router.guests.own import own_files
+from router.guests.own import laid_over, own_files
 from router.guests.python import program_sources
-from router.guests.resolution import Packages, Resolution
+from router.guests.resolution import RECORD, Packages, Resolution
 from router.guests.sbom import spdx_document
 from router.guests.sources import Source, machine_sources
 from router.guests.userland import Userland, build_userland, shadowed_programs
@@ -64,13 +65,20 @@ def build_image(
     cache: default $XDG_CACHE_HOME/router. sources: default the machine's apt configuration. refresh: ask the package
     sources for newer versions; otherwise those first chosen stand. lock: a lock file to follow, default packages.lock
     in `folder`, if any; the sources are then asked only for what the cache lacks. progress: one line per step.
-    Raises DescriptionError for an unknown image or module, HostError for what this computer lacks.
+    Raises DescriptionError for an unknown image or module and for refresh with a lock, HostError for what this
+    computer lacks.
     """
     cache = cache or files.cache_folder()
     definition = load_definition(wanted, folder) if isinstance(wanted, str) else wanted
     name = definition.name
-    packages = Packages(cache, machine_sources() if sources is None else sources, progress)
     lock = lock or default_lock(folder)
+    if lock and refresh:
+        raise DescriptionError(
+            "the lock fixes the packages, so there are no newer ones to ask for",
+            f"record it anew with {RECORD}, or leave --refresh out",
+            str(lock),
+        )
+    packages = Packages(cache, machine_sources() if sources is None else sources, progress, lock is not None)
     resolution = enforce_lock(lock, definition) if lock else packages.resolve(definition, refresh)
     root = cache / "images" / f"{name}-{_key(definition, resolution)[:20]}"
     cached = _read(root)
@@ -108,9 +116,9 @@ def _shipped_kernel(
     cache: Path | None, sources: Sequence[Source] | None, folder: Path, lock: Path | None, progress: Progress
 ) -> Kernel:
     cache = cache or files.cache_folder()
-    packages = Packages(cache, machine_sources() if sources is None else sources, progress)
     definition = load_definition(image_names(folder)[0], folder)
     lock = lock or default_lock(folder)
+    packages = Packages(cache, machine_sources() if sources is None else sources, progress, lock is not None)
     resolution = enforce_lock(lock, definition) if lock else packages.resolve(definition)
     return _load_kernel(packages, resolution, cache, definition)
 
@@ -124,7 +132,7 @@ def _key(definition: Definition, resolution: Resolution) -> str:
     for guest_path, path in definition.tree_files():
         parts.append(f"{guest_path} {path.stat().st_mode & 0o100} {files.sha256_of(path.read_bytes())}")
     if definition.own:
-        parts.append(f"own {definition.image.packages} {definition.own.packages} {definition.image.modules.available}")
+        parts.append(f"own {definition.image.packages} {definition.own.packages} {definition.image.modules}")
         for guest_path, spec in sorted(own_files(definition.own).items()):
             parts.append(f"{guest_path} {spec.mode} {files.sha256_of(spec.data)}")
     for module, text in sorted(program_sources().items()):
@@ -185,7 +193,8 @@ def _build(
     layers = [debian, _module_files(kernel, modules), {**own, **_load_lists(definition, kernel, modules)}]
     if definition.own:
         # In layers of their own, so that the image that is extended is not compressed again.
-        layers += [{path: userland.files[path] for path in userland.added}, own_files(definition.own)]
+        layers.append({path: userland.files[path] for path in userland.added})
+        layers.append(laid_over(own_files(definition.own), layers, definition.place))
     size = sum(len(spec.data) for layer in layers for spec in layer.values())
     progress(f"{name}  compressing {size / 1e6:.1f} MB")
     packed = pack(layers, cache)

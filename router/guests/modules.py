@@ -69,13 +69,20 @@ class ModuleSet:
     absent_soft: tuple[str, ...] = field(default=())
 
     def order(self, names: Iterable[str]) -> list[Module]:
-        """The modules to load, in order, so that `names` and all they depend on are there."""
+        """The modules to load, in order, so that `names` (or aliases) and all they depend on are there."""
         by_name = {module.name: module for module in self.modules}
+        by_alias: dict[str, list[str]] = {}
+        for module in self.modules:
+            for alias in module.aliases:
+                by_alias.setdefault(canonical(alias), []).append(module.name)
         wanted: set[str] = set()
         queue = [canonical(name) for name in names]
         while queue:
             name = queue.pop()
-            if name in wanted or name not in by_name:
+            if name not in by_name:
+                queue += [other for other in by_alias.get(name, ()) if other in by_name and other not in wanted]
+                continue
+            if name in wanted:
                 continue
             wanted.add(name)
             queue += [*by_name[name].depends, *by_name[name].pre, *by_name[name].post]

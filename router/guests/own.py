@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 
 from router.description.guest_image import OwnParts
-from router.description.own_files import entries
+from router.description.own_files import entries, in_the_guest
+from router.errors import DescriptionError
 from router.guests.cpio import FileSpec, directory, regular
 from router.guests.debs import PackageFile
 
@@ -41,19 +42,17 @@ def whole_packages(
     return wanted
 
 
-def in_the_guest(path: str) -> str:
-    """Where a path of a package or folder lies in a guest, whose /sbin is a link to /bin."""
-    return f"bin/{path.removeprefix('sbin/')}" if path.startswith("sbin/") else path
-
-
 def own_files(own: OwnParts) -> dict[str, FileSpec]:
-    """The files that a description adds, by their paths in the guest. Symbolic links stay what they are."""
+    """The files that a description adds, by their paths in the guest: modes and symbolic links as they are.
+
+    Of folders the setgid bit, which their parents hand on where people share them, stays out.
+    """
     found: dict[str, FileSpec] = {}
     if own.files is not None:
         for path in entries(own.files):
-            if str(path.relative_to(own.files)) == "sbin" and path.is_dir():
-                continue
-            found[in_the_guest(str(path.relative_to(own.files)))] = _spec(path)
+            inside = str(path.relative_to(own.files))
+            if inside != "sbin":
+                found[in_the_guest(inside)] = _spec(path)
     if own.run is not None:
         found[RUN] = regular(own.run.read_bytes(), 0o755)
     return found
@@ -62,6 +61,33 @@ def own_files(own: OwnParts) -> dict[str, FileSpec]:
 def _spec(path: Path) -> FileSpec:
     if path.is_symlink():
         return FileSpec(os.fsencode(path.readlink()), stat.S_IFLNK | 0o777)
-    if path.is_dir():
-        return directory()
-    return regular(path.read_bytes(), 0o755 if path.stat().st_mode & 0o100 else 0o644)
+    mode = stat.S_IMODE(path.stat().st_mode) & ~(stat.S_ISUID | stat.S_ISGID)
+    return directory(mode) if path.is_dir() else regular(path.read_bytes(), mode)
+
+
+def laid_over(
+    added: Mapping[str, FileSpec], image: Iterable[Mapping[str, FileSpec]], place: str
+) -> dict[str, FileSpec]:
+    """`added` as it can follow the layers of an image: folders that the image has keep its modes.
+
+    DescriptionError at `place` when a folder would replace a file or link of the image, or the other way round: the
+    kernel would drop one of them without a word.
+    """
+    folders: dict[str, FileSpec] = {}
+    others: set[str] = set()
+    for layer in image:
+        for path, spec in layer.items():
+            for parent in PurePosixPath(path).parents:
+                folders.setdefault(str(parent), directory())
+            if stat.S_ISDIR(spec.mode):
+                folders[path] = spec
+            else:
+                others.add(path)
+    found = {}
+    for path, spec in added.items():
+        if stat.S_ISDIR(spec.mode) and path in others:
+            raise DescriptionError(f"'{path}' of the image is not a folder", "put nothing in its place", place)
+        if not stat.S_ISDIR(spec.mode) and path in folders:
+            raise DescriptionError(f"'{path}' of the image is a folder", "put nothing else in its place", place)
+        found[path] = folders.get(path, spec)
+    return found

@@ -43,9 +43,12 @@ class Resolution:
 
 
 class Packages:
-    """The packages for images, from `sources` through a private apt below `cache`."""
+    """The packages for images, from `sources` through a private apt below `cache`. locked: a lock fixes them."""
 
-    def __init__(self, cache: Path, sources: Sequence[Source], progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, cache: Path, sources: Sequence[Source], progress: Callable[[str], None], locked: bool = False
+    ) -> None:
+        self._locked = locked
         self._cache = cache
         self._sources = sources
         self._progress = progress
@@ -107,7 +110,8 @@ class Packages:
         if gone:
             raise HostError(
                 f"the package sources no longer have {'; '.join(gone)}",
-                f"choose from what they have now: record the lock anew with {RECORD}, or build with --refresh",
+                "choose from what they have now: "
+                + (f"record the lock anew with {RECORD}" if self._locked else "router build --refresh"),
             )
 
     def host_python(self, version: str) -> list[str]:

@@ -11,11 +11,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from router.description.guest_image import Definition
+from router.description.own_files import in_the_guest
 from router.elf import check_machine, is_elf, needed_libraries
 from router.errors import DescriptionError, HostError
 from router.guests import debs
 from router.guests.cpio import FileSpec, regular, symlink
-from router.guests.own import in_the_guest, whole_packages
+from router.guests.own import whole_packages
 from router.guests.python import (
     OPTIMISED,
     Compiler,

@@ -22,7 +22,7 @@ from router.description.models import ImageFiles
 from router.description.sdk_versions import sdk_features
 from router.devicetree import AddressRange, GuestGic, GuestTreeSpec, Tree, VirtioSlot, client_tree, server_tree
 from router.errors import DescriptionError
-from router.guests import GuestImage, build_image
+from router.guests.image import GuestImage, build_image
 from router.isolation.compare import IsolationError
 from router.isolation.proof import prove
 from router.linux_boot import HEADER_SIZE, NotAKernelImage, read_kernel_header

@@ -20,7 +20,6 @@ from router.devicetree.closure import is_usb_controller
 from router.devicetree.memory import withheld
 from router.devicetree.power import switches
 from router.errors import DescriptionError, RouterError
-from router.guests import kernel_dtbs
 from router.guests.drivers import cached_drivers
 from router.guests.lock import NAME as LOCK_NAME
 from router.microkit import sdk as sdks
@@ -115,6 +114,8 @@ def base_device_tree(
     """The board's device tree; one that comes with the guests' kernel is fetched if need be."""
 
     def fetch(name: str) -> Path:
+        from router.guests.image import kernel_dtbs  # all that builds images comes with it
+
         return kernel_dtbs(cache=cache, progress=progress, lock=lock) / name
 
     return base_tree(board.tree, fetch, override)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from router import __version__, files
-from router.guests import GuestImage
+from router.guests.image import GuestImage
 from router.plan.models import SystemPlan
 
 if TYPE_CHECKING:

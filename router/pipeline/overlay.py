@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from router.description.models import USBIP_PORT
-from router.guests import build_overlay
+from router.guests.cpio import build_overlay
 from router.plan.models import Grant, GuestPlan, SystemPlan
 from router.usbip.commands.keep_attached import render_attach
 from router.usbip.policy.file import render_policy

@@ -7,7 +7,7 @@ import pytest
 
 from router.console.serial_line import ports
 from router.control import milestones
-from router.deploy.boot import ConsoleLines, Line, Watcher
+from router.deploy.boot import MAX_WARNINGS, ConsoleLines, Line, Watcher
 from router.deploy.events import DeployEvent, Reporter
 from router.deploy.plan import AwaitedMilestone, DeployPlan
 from router.errors import MachineError
@@ -81,3 +81,15 @@ def test_a_guest_whose_kernel_panics_fails_the_boot() -> None:
 
 def test_lines_of_control_channels_are_left_out() -> None:
     assert ConsoleLines(GUESTS).feed(framed(("client.control", b"router-agent 1 client"))) == []
+
+
+def test_a_guest_that_keeps_what_it_should_give_up_is_a_warning_once_and_at_most_so_many() -> None:
+    watching, seen = watcher()
+    text = b"router: guest server: unhardened: the kernel goes on taking modules"
+    many = [("client", b"router: guest client: deferred %d" % number) for number in range(2 * MAX_WARNINGS)]
+    for line in ConsoleLines(GUESTS).feed(text + b"\r\n" + framed(("server", text), ("server", text), *many)):
+        watching._line(line)
+    warnings = [event.data["text"] for event in seen if event.kind == "warning"]
+    assert warnings[0] == "server: not hardened: the kernel goes on taking modules"
+    assert warnings[1] == "client: device waits for another one's driver: 0"
+    assert len(warnings) == MAX_WARNINGS

@@ -46,7 +46,8 @@ def deploy(net: Namespace, folder: Path, lab: Path, *arguments: str) -> subproce
 
 @pytest.mark.packages
 def test_a_kernel_of_40_mb_is_loaded_in_time_and_its_guest_comes_up(net: Namespace, tmp_path: Path) -> None:
-    from router.guests import build_image, build_overlay
+    from router.guests.cpio import build_overlay
+    from router.guests.image import build_image
 
     image = build_image("usb-client")
     conf = b"GUEST=client\nROLE=client\nIP=10.77.0.3\nPREFIX=24\nSERVER=10.77.0.2\n"

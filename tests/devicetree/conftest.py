@@ -84,10 +84,10 @@ def fdtget(tmp_path: Path) -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def kernel_dtbs() -> Path:
     """The device trees of the guests' kernel package; the machine's apt fetches it once."""
-    from router import guests
+    from router.guests import image
 
     try:
-        return guests.kernel_dtbs()
+        return image.kernel_dtbs()
     except HostError as error:
         pytest.skip(f"no kernel package: {error.message}")
 

@@ -45,7 +45,7 @@ STUB_AT = 0x4800_0000
 def kernel() -> Path:
     if shutil.which("qemu-system-aarch64") is None:
         pytest.skip("qemu-system-aarch64 is missing (package qemu-system-arm)")
-    from router.guests import build_image
+    from router.guests.image import build_image
 
     try:
         return build_image("usb-server").kernel

@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from router import files
-from router.description.guest_image import load_definition
+from router.description.guest_image import Definition, ImageDefinition, ModuleLists, load_definition
 from router.description.load import load
 from router.devicetree import Tree, dependency_closure
 from router.devicetree.dtc import compile_source
-from router.guests.drivers import cached_drivers
+from router.guests.drivers import Drivers, cached_drivers
+from router.guests.kernel import Kernel
 from router.guests.modules import driver_index, module_aliases
 from router.pipeline.drivers import driver_notes
 from router.pipeline.inputs import plan_loaded
+from tests.guests.crafted import make_module
 
 VENDOR = Path(__file__).parent / "vendor"
 
@@ -60,6 +62,30 @@ def test_modules_are_found_by_the_aliases_of_their_device_tables() -> None:
     info = b"license=GPL\0alias=of:N*T*Ctest,oneC*\0alias=of:N*T*Ctest,one\0alias=of:N*T*Ctest,two\0alias=usb:v1\0"
     listed = {"a": module_aliases(b"\0" + info), "b": module_aliases(b"\0alias=of:NxTyCtest,two\0")}
     assert driver_index(listed) == {"test,one": "a", "test,two": "a"}
+
+
+def test_what_an_image_drives_is_found_out_once_and_a_damaged_answer_is_found_out_again(tmp_path: Path) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/one.ko").write_bytes(make_module(alias=["of:N*T*Ctest,one", "fs-one"]))
+    (tmp_path / "drivers.json").write_text('{"test,one": "one"}')
+    (tmp_path / "Image").write_bytes(b"..built-in,two\0..")
+    kernel = Kernel(tmp_path, "6.1.0", {"one": "one.ko"}, frozenset(), {"fs-one": ["one"]}, 0)
+    # By an alias, as a description may name a module.
+    image = ImageDefinition(modules=ModuleLists(late=("fs-one",)))
+    definition = Definition(name="own", image=image, folder=tmp_path, sources=(tmp_path / "own.yaml",))
+
+    def answers() -> list[bool]:
+        drivers = Drivers(definition, kernel)
+        return [drivers.have([name, "else"]) for name in ("test,one", "built-in,two", "nobody,three")]
+
+    assert answers() == [True, True, False]
+    (kept,) = tmp_path.glob("driven-*.json")
+    (tmp_path / "Image").rename(tmp_path / "Image.away")
+    assert answers() == [True, True, False]
+    (tmp_path / "Image.away").rename(tmp_path / "Image")
+    for damage in (b"", b"[]", b"\xff", b'{"test,one\\u0000else": 0}'):
+        kept.write_bytes(damage)
+        assert answers() == [True, True, False]
 
 
 @pytest.mark.packages

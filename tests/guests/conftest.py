@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import HostError
-from router.guests import GuestImage, build_image
+from router.guests.image import GuestImage, build_image
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from router.description.guest_image import OwnParts, extend_definitions, load_definition
 from router.errors import MachineError
-from router.guests import GuestImage, build_image, build_overlay, extend_definitions
+from router.guests.cpio import build_overlay
+from router.guests.image import GuestImage, build_image
 from router.machines.agent import AgentChannel
 from tests.support.closed_guest import Ask, check_confined, check_kernel, check_root
 from tests.support.patience import PATIENCE, wait_until
@@ -199,6 +201,32 @@ def test_a_class_driver_can_be_loaded_to_measure_in_the_image_for_that(
         check_root(asking(guest), read_only=True)
         load = "modprobe usb-storage && lsmod | grep -c '^usb_storage'"
         assert guest.agent.run(load, PATIENCE) == (0, b"1\n")
+
+
+OWN_PROGRAM = """#!/bin/sh
+grep -q vfat /proc/filesystems && lsmod | grep -q ^xfs || exit 9
+head -c 5000 /dev/zero | tr '\\0' x
+exit 7
+"""
+
+
+def test_an_extended_server_has_its_modules_loaded_before_the_lock_and_a_failed_program_is_said(
+    guest_image: Callable[[str], GuestImage], tmp_path: Path
+) -> None:
+    guest_image("usb-server")
+    (tmp_path / "over/etc").mkdir(parents=True)
+    (tmp_path / "over/etc/secret").touch(0o600)
+    (tmp_path / "start.sh").write_text(OWN_PROGRAM)
+    own = OwnParts(files=tmp_path / "over", run=tmp_path / "start.sh", place="here")
+    image = build_image(load_definition("usb-server").extended("own-server", own, ("fs-xfs", "vfat")))
+    files = {"etc/router/guest.conf": config("server"), "etc/router/usb-policy": b""}
+    with running(image, files, tmp_path, []) as guest:
+        guest.console.expect(r"router: guest server: the image's program failed with 7: x{200}\r?\n")
+        ask = asking(guest)
+        check_root(ask, read_only=True)
+        check_kernel(ask, locked=True)
+        check_confined(ask, "serve")
+        assert ask("stat -c %a /etc/secret; wc -c </run/router/run.log") == (0, "600\n5000\n")
 
 
 def test_the_daemon_comes_back_when_it_dies(server: Guest) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from router.errors import DescriptionError
-from router.guests import FileSpec, build_overlay, character_device, directory, regular, symlink, write_cpio
+from router.guests.cpio import FileSpec, build_overlay, character_device, directory, regular, symlink, write_cpio
 
 
 def entries(archive: bytes) -> dict[str, tuple[int, bytes, tuple[int, int], int]]:

@@ -12,8 +12,8 @@ import pytest
 
 from router import files
 from router.description.guest_image import load_definition
-from router.errors import HostError
-from router.guests import GuestImage, build_image, kernel_dtbs
+from router.errors import DescriptionError, HostError
+from router.guests.image import GuestImage, build_image, kernel_dtbs
 from router.guests.lock import Locked, record_lock
 from router.guests.python import OPTIMISED, compiler_for
 from router.guests.resolution import Packages
@@ -140,6 +140,17 @@ def test_a_locked_version_that_the_sources_dropped_is_named_with_what_they_have(
     with pytest.raises(HostError, match=r"no longer have busybox-static 0\.1 \(they have 1:") as caught:
         build_image("usb-server", lock=lock)
     assert "record the lock anew" in str(caught.value.hint)
+    # A lock goes before it.
+    assert "--refresh" not in str(caught.value.hint)
+
+
+def test_asking_for_newer_packages_against_a_lock_is_refused_and_not_ignored(tmp_path: Path) -> None:
+    lock = tmp_path / "packages.lock"
+    lock.touch()
+    with pytest.raises(DescriptionError, match="the lock fixes the packages") as caught:
+        build_image("usb-server", lock=lock, sources=[], cache=tmp_path, refresh=True)
+    assert "record it anew" in str(caught.value.hint)
+    assert caught.value.where == str(lock)
 
 
 def test_debians_own_python_runs_on_this_computer_and_compiles_for_the_guests(guest_image: Build) -> None:

@@ -136,6 +136,7 @@ def test_a_dependency_that_the_package_lacks_is_named_with_its_dependent() -> No
 def test_the_loading_order_of_a_part_leaves_the_rest_out() -> None:
     everything = closure("vhci-hcd", "fat")
     assert [module.name for module in everything.order(["fat"])] == ["fat"]
+    assert [module.name for module in everything.order(["fs-fat"])] == ["fat"]
     assert [module.name for module in everything.order(["usbip-core"])] == ["usb_common", "usbcore", "usbip_core"]
 
 

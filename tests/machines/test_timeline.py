@@ -21,6 +21,11 @@ from router.control.timeline import Timeline
         ("[    3.5] router: guest server: usbipd listening 10.77.0.2:3240", "listening", "10.77.0.2:3240"),
         ("[    3.5] router: guest client: attached 2-1 port 1", "attached", "2-1 port 1"),
         ("[    9.9] Kernel panic - not syncing: VFS: no root", "panic", "VFS: no root"),
+        (
+            "[    4.1] router: guest server: unhardened: the root stays writable",
+            "unhardened",
+            "the root stays writable",
+        ),
         ("vmm client: the guest is started again in 4 s", "delayed", "4"),
     ],
 )
@@ -42,6 +47,13 @@ def test_the_time_line_counts_from_the_start() -> None:
     assert out.getvalue() == "   2.50 s  client     user space up\n"
     assert [event.name for event in timeline.seen("client", "userspace")] == ["userspace"]
     assert timeline.seen("server", "userspace") == []
+
+
+def test_a_guest_that_is_not_as_its_description_asks_is_a_warning() -> None:
+    times = iter([0.0, 1.0])
+    out = io.StringIO()
+    Timeline(out=out, clock=lambda: next(times)).line("a", "router: guest a: unhardened: the root stays writable")
+    assert out.getvalue() == "   1.00 s  a          warning: not hardened: the root stays writable\n"
 
 
 def test_events_are_json_for_programs() -> None:

@@ -16,7 +16,8 @@ import pytest
 from router import files
 from router.control.timeline import Timeline
 from router.errors import MachineError
-from router.guests import build_image, write_cpio
+from router.guests.cpio import write_cpio
+from router.guests.image import build_image
 from router.machines.qemu.session import split_run
 from tests.support.end_to_end import BOOT, Booted, build_text, own_place
 

@@ -94,15 +94,26 @@ def test_the_command_for_a_packing_that_is_not_known_here_unpacks_the_kernel(tmp
     if shutil.which("lz4") is None:
         pytest.skip("lz4 is not installed")
     packed = subprocess.run(["lz4", "-lc"], input=KERNEL, capture_output=True, check=True).stdout
+    name = "my kernel; $(touch gone)"
     for number, data in enumerate((packed, zboot(packed, "lz4"), uimage(packed, 5))):
         folder = tmp_path / str(number)
         folder.mkdir()
-        (folder / "mine").write_bytes(data)
+        (folder / name).write_bytes(data)
         with pytest.raises(NotAKernelImage, match="a kernel packed by lz4") as caught:
-            plain_kernel(folder / "mine")
+            plain_kernel(folder / name)
         command = caught.value.hint.removeprefix("unpack it first: ")
         subprocess.run(["sh", "-ec", command], cwd=folder, check=True, capture_output=True)
         assert (folder / "Image").read_bytes() == KERNEL
+        assert not (folder / "gone").exists()
+
+
+def test_what_an_image_calls_its_packing_is_no_command(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(zboot(b"..", "$(touch gone)"))
+    with pytest.raises(NotAKernelImage) as caught:
+        plain_kernel(tmp_path / "mine")
+    command = caught.value.hint.removeprefix("unpack it first: ").partition("; then")[0]
+    subprocess.run(["sh", "-ec", command], cwd=tmp_path, check=True, capture_output=True)
+    assert not (tmp_path / "gone").exists()
 
 
 def test_a_plain_image_is_left_alone_and_another_file_is_refused_by_what_it_is(tmp_path: Path) -> None:
@@ -121,6 +132,9 @@ def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch:
         path.write_bytes(pack(KERNEL))
         with pytest.raises(NotAKernelImage, match="unpacks to more than"):
             plain_kernel(path)
+    path.write_bytes(gzip.compress(bytes(5000), 0))
+    with pytest.raises(NotAKernelImage, match="the file has more than"):
+        plain_kernel(path)
     path = tmp_path / "again"
     data = KERNEL[:HEADER_SIZE]
     for _ in range(5):

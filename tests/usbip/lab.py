@@ -15,7 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from router.guests import build_image, build_overlay, extend_definitions, regular
+from router.description.guest_image import extend_definitions
+from router.guests.cpio import build_overlay, regular
+from router.guests.image import build_image
 from router.machines.agent import AgentChannel
 from tests.support.patience import PATIENCE
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from router.usbip.confinement import Needs, root_hubs, seccomp
+from router.usbip.confinement import Needs, landlock, root_hubs, seccomp
 from router.usbip.policy import edit
 from router.usbip.protocol.device import Device
 from router.usbip.runtime.event_loop import Loop
@@ -110,6 +110,43 @@ def test_a_user_that_is_not_there_is_an_error_before_anything_is_given_up(verb: 
     kernel.close()
     assert done.returncode == 3
     assert "there is no user 'no-such-user'" in done.stderr
+    # Nothing that a reader could take for a daemon that is up.
+    assert done.stdout == ""
+
+
+@ROOT
+def test_a_daemon_says_that_it_listens_only_once_it_is_confined_and_what_it_keeps_in_milestones(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "policy").write_text("allow any all\n")
+    program = (
+        "import os, signal, sys\n"
+        "from router.usbip import __main__, confinement\n"
+        "def confine(needs):\n"
+        "    print('confined', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return ['no Landlock: files are not confined']\n"
+        "confinement.confine = confine\n"
+        "sys.exit(__main__.main())\n"
+    )
+    words = ["serve", "--engine", "none", "--policy", f"{tmp_path}/policy", "--listen", f"unix:{tmp_path}/socket"]
+    command = [sys.executable, "-c", program, *words, "--control", "", "--confine", "root"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.splitlines() == [
+        "confined",
+        "router-usbip: unhardened: no Landlock: files are not confined",
+        f"router-usbip: listening unix:{tmp_path}/socket",
+    ], done.stderr
+
+
+def test_a_path_through_a_file_is_left_out_like_one_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "archive.zip").touch()
+    # -1 is no ruleset: whatever is there would be an error.
+    for name in ("archive.zip/inside", "nowhere"):
+        landlock._allow(-1, str(tmp_path / name), 0)
+    with pytest.raises(OSError, match=r".") as caught:
+        landlock._allow(-1, str(tmp_path / "archive.zip"), 0)
+    assert not isinstance(caught.value, (FileNotFoundError, NotADirectoryError))
 
 
 def run_filter(text: bytes, architecture: int, number: int, third: int = 0) -> int:

@@ -11,7 +11,7 @@ from router.usbip.client.disks import follow_disks
 from router.usbip.client.keep_attached import KeepAttached
 from router.usbip.client.vhci import STATE_DIR, Vhci
 from router.usbip.runtime import event_loop
-from router.usbip.runtime.log import log
+from router.usbip.runtime.log import log, milestone
 from router.usbip.runtime.net import parse_address
 from router.usbip.runtime.options import Options, UsageError
 from router.usbip.runtime.sysfs import Sysfs
@@ -94,7 +94,7 @@ def confine_keeper(vhci: Vhci, user: str) -> None:
 
     os.makedirs(vhci.state_dir, mode=0o700, exist_ok=True)
     for missing in confine(Needs(user, [vhci.state_dir, *vhci.folders()], CONNECT)):
-        log(missing)
+        milestone(f"unhardened: {missing}")
 
 
 def run(_: str, argv: list[str]) -> int:

@@ -91,15 +91,16 @@ def run(_: str, argv: list[str]) -> int:
             sock = server.listen(address)
             if address.kind == "tcp" and not address.port:
                 address.port = sock.getsockname()[1]
-            milestone(f"listening {address}")
         follow_devices(loop, server, confined)
         if confined:
             # Root makes the control socket, and no device is looked at before the confinement.
             control = start_control(loop, server, options, file, observers)
             confined.enter(options.get("confine"), options.get("engine", "kernel"), file)
-            server.rescan()
-        else:
-            server.rescan()
+        # A server that cannot be confined ends: it must not have looked as if it were up.
+        for address in addresses:
+            milestone(f"listening {address}")
+        server.rescan()
+        if not confined:
             # What is not needed to serve comes once the devices are out.
             control = start_control(loop, server, options, file, observers)
         warn_of_bus_numbers(Sysfs(options.get("sysfs", "/sys")), policy)

@@ -48,7 +48,7 @@ def prepare(read: Iterable[str], write: Iterable[str]) -> int | None:
 def _allow(ruleset: int, path: str, rights: int) -> None:
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     try:
         if not os.path.isdir(path):

@@ -7,7 +7,7 @@ import os
 
 from router.usbip.confinement import Needs, confine, root_hubs
 from router.usbip.runtime.event_loop import Loop
-from router.usbip.runtime.log import log
+from router.usbip.runtime.log import log, milestone
 from router.usbip.runtime.sysfs import Sysfs
 
 
@@ -32,7 +32,7 @@ class Confined:
         elif engine == "usbfs":
             write.append("/dev/bus/usb")
         for missing in confine(Needs(user, write, ())):
-            log(missing)
+            milestone(f"unhardened: {missing}")
 
     def look(self) -> None:
         """Ends the server when a controller has come that its confinement does not include: it can have no more."""

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The guests' own scripts `late` and `harden` under a real busybox shell, with the guest's places in a folder."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from router.control.milestones import match
+from router.description.guest_image import SHIPPED
+from tests.support.patience import PATIENCE
+
+SCRIPTS = SHIPPED / "common/usr/lib/router"
+MAX_RECORD = 992
+"""Bytes of a record that /dev/kmsg takes (Linux kernel/printk/printk.c: LOG_LINE_MAX)."""
+BUSYBOX = pytest.mark.skipif(shutil.which("busybox") is None, reason="busybox is not installed")
+
+
+def run_script(folder: Path, name: str, *words: str, fakes: str = "") -> list[str]:
+    """What the script writes to the kernel log. fakes: shell functions in place of programs."""
+    for path in ("run/router", "etc/router", "lib"):
+        (folder / path).mkdir(parents=True, exist_ok=True)
+    log = folder / "kmsg"
+    log.touch()
+
+    def moved(text: str) -> str:
+        text = re.sub(r"(?<=[ =\"<])/(run|etc|sys|proc|tmp|root|mnt|var)(?=[/ ])", rf"{folder}/\1", text)
+        return text.replace("/usr/lib/router/", f"{folder}/lib/").replace(">/dev/kmsg", f">>{log}")
+
+    for script in ("lib", "late", "harden"):
+        (folder / "lib" / script).write_text(moved((SCRIPTS / script).read_text()))
+    (folder / "lib/lib").write_text(f"{(folder / 'lib/lib').read_text()}\n{fakes}\n")
+    command = ["busybox", "sh", f"{folder}/lib/{name}", *words]
+    # No pipe to this process: what a program leaves behind would keep it open.
+    null = subprocess.DEVNULL
+    subprocess.run(command, timeout=PATIENCE, check=False, stdin=null, stdout=null, stderr=null)
+    return log.read_text(errors="replace").splitlines()
+
+
+LATE = "renice() { :; }; mount() { return 1; }; dmesg() { :; }; load_modules() { :; }"
+
+
+def late(folder: Path, program: str) -> list[str]:
+    (folder / "etc/router").mkdir(parents=True)
+    run = folder / "etc/router/run"
+    run.write_text(f"#!/bin/sh\n{program}\n")
+    run.chmod(0o755)
+    return [line for line in run_script(folder, "late", fakes=LATE) if "image's program" in line]
+
+
+@BUSYBOX
+def test_a_failed_program_is_a_milestone_however_long_its_last_line_is(tmp_path: Path) -> None:
+    (line,) = late(tmp_path, "echo first; head -c 5000 /dev/zero | tr '\\0' x; exit 7")
+    found = match(line)
+    assert found is not None
+    assert found[0].name == "program"
+    assert found[1].startswith("failed with 7: xxx")
+    assert len(line) < 300
+
+
+@BUSYBOX
+def test_the_log_of_a_program_that_prints_without_end_is_bounded_and_its_last_words_are_kept(tmp_path: Path) -> None:
+    (line,) = late(tmp_path, "head -c 3000000 /dev/zero | tr '\\0' '\\n'; echo the last word; exit 3")
+    assert line.endswith("failed with 3: the last word")
+    assert (tmp_path / "run/router/run.log").stat().st_size <= 1 << 20
+    assert (tmp_path / "run/router/run.log.end").stat().st_size <= 4096
+
+
+@BUSYBOX
+def test_a_program_that_leaves_a_service_behind_has_ended_all_the_same(tmp_path: Path) -> None:
+    (line,) = late(tmp_path, "sleep 5 & echo started; exit 0")
+    assert line.endswith("the image's program has ended well")
+
+
+@BUSYBOX
+def test_no_record_is_longer_than_the_kernel_takes(tmp_path: Path) -> None:
+    program = "; ".join(f"{kind} {'x' * 3000}" for kind in ("milestone", "note"))
+    lines = run_script(tmp_path, "late", fakes=f"{program}; exit 0")
+    assert len(lines) == 2
+    assert all(800 < len(line) <= MAX_RECORD for line in lines)
+
+
+MOUNTS = """
+mount() { echo "<7>mount $*" >>{log}; }
+umount() { echo "<7>umount $*" >>{log}; }
+"""
+
+
+@BUSYBOX
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_folder_that_cannot_be_copied_whole_is_not_put_in_place(tmp_path: Path, whole: bool) -> None:
+    (tmp_path / "etc/router").mkdir(parents=True)
+    (tmp_path / "etc/router/image.conf").write_text("READ_ONLY=yes\n")
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp/file").touch()
+    fakes = MOUNTS.replace("{log}", str(tmp_path / "kmsg")) + ("cp() { :; }" if whole else "cp() { return 1; }")
+    lines = run_script(tmp_path, "harden", "root", fakes=fakes)
+    moves = [line for line in lines if "mount -o move" in line]
+    said = [line for line in lines if match(line)]
+    if whole:
+        assert len(moves) == 4
+        assert said == []
+        return
+    assert moves == []
+    assert f"<7>umount {tmp_path}/run/router/new" in lines
+    (milestone,) = map(match, said)
+    assert milestone is not None
+    assert (milestone[0].name, milestone[1]) == ("unhardened", "the root stays writable")
+
+
+@BUSYBOX
+def test_a_kernel_that_cannot_be_locked_is_said_in_milestones(tmp_path: Path) -> None:
+    (tmp_path / "etc/router").mkdir(parents=True)
+    (tmp_path / "etc/router/image.conf").write_text("LOCK_KERNEL=yes\n")
+    found = [match(line) for line in run_script(tmp_path, "harden", "kernel", fakes="mount() { return 1; }")]
+    assert [(each[0].name, each[1]) for each in found if each] == [
+        ("unhardened", "this kernel has no lockdown"),
+        ("unhardened", "the kernel goes on taking modules"),
+    ]
+
+
+@BUSYBOX
+def test_what_a_daemon_says_that_it_keeps_becomes_a_milestone(tmp_path: Path) -> None:
+    line = "router-usbip: unhardened: no Landlock: files are not confined"
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/usbip.pyz").touch()
+    (tmp_path / "router-usbip").write_text(f"#!/bin/sh\necho '{line}' >&2\n")
+    (tmp_path / "router-usbip").chmod(0o755)
+    fakes = f"PATH={tmp_path}:$PATH\nrun_usbip serve; exit 0"
+    (found,) = map(match, run_script(tmp_path, "late", fakes=fakes))
+    assert found is not None
+    assert (found[0].name, found[1], found[0].warning) == ("unhardened", "no Landlock: files are not confined", True)
