@@ -114,6 +114,15 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+def has_content(path: Path) -> bool:
+    """Whether it is a file with something in it. A log that is rotated meanwhile may be gone."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
+
+
 def sha256_of(data: bytes) -> str:
     """The SHA-256 of some bytes in hexadecimal."""
     return hashlib.sha256(data).hexdigest()

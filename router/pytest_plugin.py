@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--router-logs", metavar="DIR", help="keep consoles and the files of failed tests here")
     group.addoption("--router-capture", action="store_true", help="record what crosses the switch (split)")
     group.addoption("--router-boot-timeout", metavar="SECONDS", type=float, help="for the system to come up (300)")
-    group.addoption("--interactive", action="store_true", help="a person is there to plug devices into a board")
+    group.addoption("--router-interactive", action="store_true", help="a person is there to plug devices into a board")
     parser.addini("router", "the description, as --router; relative to the folder of this file")
     parser.addini("router_on", "as --router-on")
 

@@ -54,7 +54,7 @@ class Claim:
         while True:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, files.PRIVATE)
             if not files.try_lock(handle):
-                # A shared lock can be had: the other lock is shared too, of a process that looks (`running`).
+                # A shared lock can be had: the other one is shared too, of a process in `running` or `sweep`.
                 if files.try_lock(handle, shared=True):
                     os.close(handle)
                     time.sleep(0.01)
@@ -66,7 +66,7 @@ class Claim:
                     hint=f"talk to it (router usb list --system {self.system}), or stop it: kill -INT {owner}",
                 )
             # The one that had it before may have removed the file between our opening and our locking it.
-            if self._is_there(handle):
+            if _is_at(handle, self._path):
                 break
             os.close(handle)
         os.ftruncate(handle, 0)
@@ -82,12 +82,6 @@ class Claim:
         self.socket.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
         os.close(self._file)
-
-    def _is_there(self, handle: int) -> bool:
-        try:
-            return os.path.samestat(os.fstat(handle), self._path.stat())
-        except FileNotFoundError:
-            return False
 
 
 def running() -> list[str]:
@@ -112,15 +106,37 @@ def own_name(system: str) -> str:
 
 
 def sweep() -> None:
-    """Remove the sockets and locks that killed processes have left under names of their own (`own_name`)."""
-    for path in folder().glob("[a-z]*.*.lock"):  # a board's name begins with @
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            continue
-        try:
-            if files.try_lock(handle):
-                path.with_suffix(".sock").unlink(missing_ok=True)
-                path.unlink(missing_ok=True)
-        finally:
-            os.close(handle)
+    """Remove the sockets and locks that killed processes have left under names of their own (`own_name`).
+
+    A process may be about to take a lock that is free still. So the locks are shared ones, for which `Claim` waits; and
+    one process sweeps at a time, so that a file is still the one that was locked when it is removed.
+    """
+    place = folder()
+    sweeping = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if files.try_lock(sweeping):
+            for path in place.glob("[a-z]*.*.lock"):  # a board's name begins with @
+                _sweep_one(path)
+    finally:
+        os.close(sweeping)
+
+
+def _sweep_one(path: Path) -> None:
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    try:
+        if files.try_lock(handle, shared=True) and _is_at(handle, path):
+            path.with_suffix(".sock").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether the open file is still the one at this path."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False

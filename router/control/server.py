@@ -61,7 +61,6 @@ class ControlServer:
         except BaseException:
             self._listener.close()
             raise
-        self._listener.settimeout(POLL_S)
         self._thread.start()
         return self
 
@@ -98,9 +97,10 @@ class ControlServer:
     def _accept(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._system.pump()
+                # While lines wait, nothing else may: they have room for some thousand only.
+                self._listener.settimeout(0 if self._system.pump() else POLL_S)
                 stream, _ = self._listener.accept()
-            except TimeoutError:
+            except (TimeoutError, BlockingIOError):
                 continue
             except OSError as error:
                 log.warning("control socket: %s", error.strerror)
@@ -166,6 +166,7 @@ class ControlServer:
         return operations[name](number, request, lines)
 
     def _state(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
+        self._system.pump()
         return state(self._system, self._mode, os.getpid())
 
     def _guest(self, request: Fields) -> str:

@@ -77,8 +77,8 @@ class RunningSystem(Protocol):
         """Where emulated devices can be plugged in, or None."""
         ...
 
-    def pump(self) -> None:
-        """Bring the time line up to date without waiting."""
+    def pump(self) -> bool:
+        """Bring the time line up to date without waiting; True when there may be more for it."""
         ...
 
     def execute(
@@ -122,6 +122,7 @@ def state(system: RunningSystem, mode: str, pid: int) -> dict[str, Any]:
         "mode": mode,
         "pid": pid,
         "seconds": round(timeline.elapsed(), 2),
+        "events": len(timeline.events),
         "guests": [
             {
                 "name": guest.name,

@@ -176,15 +176,22 @@ class LiveSystem(ABC, Generic[G]):
             self._check_alive()
         return taken
 
-    def pump(self) -> None:
-        """Take the console lines that have come (MAX_PUMPED), unless another thread does. Any thread may call it."""
-        if self._reading.acquire(blocking=False):
-            try:
-                for _ in range(MAX_PUMPED):
-                    if not self._take(0):
-                        break
-            finally:
-                self._reading.release()
+    def pump(self) -> bool:
+        """Take the console lines that have come, at most MAX_PUMPED: whether there may be more.
+
+        Nothing is done, and False given, while another thread takes them. Any thread may call it.
+        """
+        if not self._reading.acquire(blocking=False):
+            return False
+        try:
+            return all(self._take(0) for _ in range(MAX_PUMPED))
+        finally:
+            self._reading.release()
+
+    def check(self) -> None:
+        """Take the lines that have come, as `pump`. MachineError when a guest has ended. Any thread may call it."""
+        self.pump()
+        self._check_alive()
 
     def _take(self, seconds: float) -> bool:
         found = self._lines.take(seconds)
@@ -262,6 +269,5 @@ class LiveSystem(ABC, Generic[G]):
         finally:
             running.turn.release()
         # Not `poll`: the main thread spends its time there and holds the lock.
-        self.pump()
-        self._check_alive()
+        self.check()
         return result

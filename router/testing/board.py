@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from router import files
 from router.control.client import Connection
 from router.deploy.bring_up import bring_up, connections, empty_job
 from router.deploy.events import DeployEvent, Reporter
@@ -70,7 +71,7 @@ class BoardMachine:
     def attachments(self) -> tuple[Path, ...]:
         # The process that serves the board writes the consoles, on the computer that the board is wired to.
         logs = sorted((state_folder(self.name) / "logs").glob("*.log")) if self._local else []
-        return tuple(path for path in (self._log, *logs) if path.is_file() and path.stat().st_size)
+        return tuple(path for path in (self._log, *logs) if files.has_content(path))
 
     def connect(self) -> Connection:
         return self._connect()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import threading
 import time
@@ -35,13 +36,15 @@ class GuestConsole:
         self.guest = guest
         self.typing: Typing | None = None
         self._text = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        """A character may come in two pieces."""
         self._read = 0
         self._news = threading.Condition()
 
     def take(self, data: bytes) -> None:
         """More that the guest has said."""
         with self._news:
-            self._text += data.decode(errors="replace")
+            self._text += self._decoder.decode(data)
             over = len(self._text) - MAX_TEXT
             if over > 0:
                 self._text, self._read = self._text[over:], max(0, self._read - over)

@@ -73,6 +73,12 @@ class Events(threading.Thread):
         with self._news:
             return tuple(self._seen)
 
+    def catch_up(self, count: int, timeout: float) -> int:
+        """Wait until that many have come, for up to `timeout` seconds: how many there are then."""
+        with self._news:
+            self._news.wait_for(lambda: len(self._seen) >= count, timeout)
+            return len(self._seen)
+
     def wait(self, wanted: Callable[[Event], bool], since: int, timeout: float) -> Event | None:
         """The first wanted one from the event of number `since` on; None when none comes within `timeout` seconds."""
         end = time.monotonic() + timeout

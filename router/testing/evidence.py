@@ -5,25 +5,30 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from router import files
-from router.display import safe_lines
+from router.display import safe, safe_lines
+from router.errors import reason
 from router.testing.pool import Live
 
 LINES = 30
 """Of each console, and of the time line, in the report."""
 MAX_TAIL_BYTES = 64 << 10
 MAX_NAME = 100
-"""Characters of a folder's name."""
+"""Characters of a test's id in a folder's name."""
+HASH_DIGITS = 12
+"""Hexadecimal digits in a folder's name that tell ids apart which would be called the same."""
 TIMELINE = "timeline.json"
 
 
 def folder_name(test: str) -> str:
-    """A folder name for a test's id."""
-    return re.sub(r"[^\w.-]+", "-", test).strip("-.")[-MAX_NAME:]
+    """A folder name for a test's id: no two ids have the same."""
+    name = re.sub(r"[^\w.-]+", "-", test).strip("-.")[-MAX_NAME:]
+    return name if name == test else f"{name}-{files.sha256_of(test.encode())[:HASH_DIGITS]}"
 
 
 def tail(path: Path) -> str:
@@ -42,7 +47,11 @@ def sections(live: Live) -> list[tuple[str, str]]:
         # The first lines of a boot matter until the guest's console works.
         if path.stem.endswith(".early") and path.stem.replace(".early", ".console") in logs:
             continue
-        if text := tail(path):
+        try:
+            text = tail(path)
+        except OSError as error:
+            text = f"not read: {reason(error)}"
+        if text:
             found.append((f"{path.stem}, the last lines", text))
     events = live.events.so_far()[-LINES:]
     if events:
@@ -50,13 +59,19 @@ def sections(live: Live) -> list[tuple[str, str]]:
     return found
 
 
-def save(live: Live, folder: Path) -> list[Path]:
-    """Copy what the machine has into a folder; the copies, and the time line as JSON."""
-    files.output_folder(folder)
-    copies = []
-    for path in live.machine.attachments:
-        files.copy(path, folder / path.name, mode=files.PRIVATE)
-        copies.append(folder / path.name)
+def save(live: Live, folder: Path) -> tuple[list[Path], list[str]]:
+    """Copy what the machine has, and the time line as JSON, into a folder: the files, and what could not be saved."""
     rows: Sequence[dict[str, object]] = [asdict(event) for event in live.events.so_far()]
-    files.write(folder / TIMELINE, json.dumps(rows, indent=1) + "\n", mode=files.PRIVATE)
-    return [*copies, folder / TIMELINE]
+    timeline = json.dumps(rows, indent=1) + "\n"
+    tasks: dict[str, Callable[[Path], None]] = {
+        path.name: partial(files.copy, path, mode=files.PRIVATE) for path in live.machine.attachments
+    }
+    tasks[TIMELINE] = lambda target: files.write(target, timeline, mode=files.PRIVATE)
+    saved, troubles = [], []
+    for name, task in tasks.items():
+        try:
+            task(folder / name)
+            saved.append(folder / name)
+        except OSError as error:
+            troubles.append(f"not saved: {safe(str(folder / name))}: {reason(error)}")
+    return saved, troubles

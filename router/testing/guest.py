@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import shlex
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,13 +27,22 @@ if TYPE_CHECKING:
 
 COMMAND_TIMEOUT_S = 120.0
 """For a command: an emulated guest on a busy computer takes long for little."""
-WAIT_TIMEOUT_S = 60.0
-"""For what a test waits for in a guest."""
+WAIT_TIMEOUT_S = 120.0
+"""For what a test waits for in a guest: the same."""
+MAX_LOOP_S = 600.0
+"""For the loop of a wait in a guest; a longer wait takes several."""
 MAX_SHOWN = 4000
 """Characters of a command's output in a failure: its end."""
 CHUNK_BYTES = 12 << 10
 """Of a file that is copied into a guest: as base64, twice, it fits into a request (64 KiB)."""
-WAIT = "n=0; until ({command}) >/tmp/.wait 2>&1; do n=$((n+1)); [ $n -lt {tries} ] || exit 99; sleep 0.25; done"
+WAIT = """\
+now() {{ read -r t _ </proc/uptime; echo "${{t%.*}}"; }}
+code=0; end=$(($(now) + {seconds}))
+until ({command}
+) >{file} 2>&1; do [ "$(now)" -lt $end ] || {{ code=99; break; }}; sleep 0.25; done
+cat {file}; rm -f {file}; exit $code
+"""
+"""Prints what the last try said. The time is the guest's own, since its boot (proc_uptime(5))."""
 DEVICES = """
 for d in /sys/bus/usb/devices/[0-9]*-*; do
   case $d in *:*) continue;; esac
@@ -118,13 +128,16 @@ class Guest:
     def wait_for(self, command: str, timeout: float = WAIT_TIMEOUT_S) -> Result:
         """Repeat a shell command, a few times a second, until its exit code is 0: that time's result."""
         __tracebackhide__ = True
-        loop = WAIT.format(command=command, tries=max(1, int(timeout * 4)))
-        # The tries themselves take time as well: the guest counts them, so a slow guest gets all of them.
-        done = self.run(loop, 5 * timeout + COMMAND_TIMEOUT_S, check=False)
-        said = self.run("cat /tmp/.wait", check=False)
-        if done.code:
-            raise GuestFailure(f"{self.name}: not within {timeout:g} s: {safe(command)}\n{shown(said.stdout)}")
-        return Result(0, said.output)
+        file = f"/tmp/.wait-{uuid.uuid4().hex}"
+        end = time.monotonic() + timeout
+        while True:
+            seconds = min(max(0.0, end - time.monotonic()), MAX_LOOP_S)
+            loop = WAIT.format(command=command, seconds=int(seconds), file=file)
+            done = self.run(loop, seconds + COMMAND_TIMEOUT_S, check=False)
+            if done.code == 0:
+                return done
+            if time.monotonic() >= end:
+                raise GuestFailure(f"{self.name}: not within {timeout:g} s: {safe(command)}\n{shown(done.stdout)}")
 
     def usb_devices(self) -> tuple[UsbDevice, ...]:
         """The USB devices that the guest's Linux sees, without root hubs."""

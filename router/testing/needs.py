@@ -11,7 +11,7 @@ _ONE_MACHINE = "all guests are in one QEMU, which stops as a whole"
 _ON_A_BOARD = "a board cannot be stopped from outside"
 _INSIDE = "the switch is a protection domain, whose counters and frames stay inside"
 _NO_IMAGE = "disks with an image behind them exist in QEMU only"
-PERSON = "a person has to plug devices into a board: give --interactive"
+PERSON = "a person has to plug devices into a board: give --router-interactive"
 
 NEEDS: Mapping[str, Mapping[str, str]] = {
     SPLIT: dict.fromkeys((MICROKIT, BOARD), "the test is for split runs"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The person who plugs devices into a board for a test, where `--interactive` says that one is there."""
+"""The person who plugs devices into a board for a test, where `--router-interactive` says that one is there."""
 
 from __future__ import annotations
 

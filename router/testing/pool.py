@@ -7,6 +7,8 @@ There is one at a time. A test that is about another system ends the one before.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from router import files
@@ -20,14 +22,17 @@ from router.testing.machine import Machine
 from router.testing.qemu import QemuMachine
 from router.testing.setup import BOARD, Setup
 
+AGAIN = "(it was tried once, and not again)"
+
 
 class Live:
-    """A system that is up. fresh: no test has used it yet."""
+    """A system that is up. fresh: no test has used it yet. spoiled: no further test may use it."""
 
     def __init__(self, setup: Setup, machine: Machine) -> None:
         self.setup = setup
         self.machine = machine
         self.fresh = True
+        self.spoiled = False
         self.events = Events(machine.connect)
 
     def close(self) -> None:
@@ -55,10 +60,9 @@ class Systems:
 
         RouterError when it does not come up: then and, without another boot, whenever it is wanted again.
         """
-        if setup in self._failed:
-            error = self._failed[setup]
-            raise type(error)(f"{error.message} (it was tried once, and not again)", error.hint, error.where)
-        if self.live is not None and (self.live.setup != setup or (fresh and not self.live.fresh)):
+        self._fail_again(setup)
+        live = self.live
+        if live is not None and (live.setup != setup or live.spoiled or (fresh and not live.fresh)):
             self.close()
         if self.live is None or self.ended() is not None:
             self.close()
@@ -92,16 +96,32 @@ class Systems:
 
     def _boot(self, setup: Setup) -> None:
         logs = self._folder / f"boot-{next(self._boots)}"
-        try:
+        with self._remembering(setup):
             self.live = Live(setup, start(setup, self._plan(setup), self.mode(setup), logs))
+
+    def _plan(self, setup: Setup) -> Planned:
+        self._fail_again(setup)
+        if setup not in self._planned:
+            with self._remembering(setup):
+                self._planned[setup] = plan(setup)
+        return self._planned[setup]
+
+    @contextmanager
+    def _remembering(self, setup: Setup) -> Iterator[None]:
+        """A RouterError within is what every later test of the setup gets."""
+        try:
+            yield
         except RouterError as error:
             self._failed[setup] = error
             raise
 
-    def _plan(self, setup: Setup) -> Planned:
-        if setup not in self._planned:
-            self._planned[setup] = plan(setup)
-        return self._planned[setup]
+    def _fail_again(self, setup: Setup) -> None:
+        """Raise the error of before, the same object: its kind may have more in it than a message."""
+        error = self._failed.get(setup)
+        if error is not None:
+            if AGAIN not in getattr(error, "__notes__", ()):
+                error.add_note(AGAIN)
+            raise error.with_traceback(None)
 
 
 def plan(setup: Setup) -> Planned:

@@ -75,8 +75,7 @@ class QemuMachine:
         return Connection(self.name)
 
     def check(self) -> None:
-        while self.system.poll(0):
-            pass
+        self.system.check()
 
     def freeze(self, guest: str) -> None:
         self._own_machine(guest)("stop")

@@ -50,9 +50,14 @@ class Session:
         try:
             yield router
         finally:
-            router.tidy()
+            left = router.tidy() if self.systems.ended() is None else []
             if fresh:
                 self.systems.close()
+            if left:
+                if self.systems.live is not None:
+                    self.systems.live.spoiled = True
+                listed = "\n  ".join(left)
+                raise MachineError("what the test plugged in is not out; the next test gets a new system", listed)
 
     def _note_boot(self, item: pytest.Item) -> None:
         """The boot's durations are properties of the test that waited for it."""
@@ -78,19 +83,19 @@ class Session:
         if live is None:
             return
         folder = self._folder / evidence.folder_name(item.nodeid)
-        saved = evidence.save(live, folder)
+        saved, troubles = evidence.save(live, folder)
         for path in saved:
             item.user_properties.append((f"router.{path.stem}", str(path.absolute())))
         listed = "\n".join(f"[[ATTACHMENT|{path.absolute()}]]" for path in saved)
-        for title, text in (*evidence.sections(live), ("files", listed)):
+        for title, text in (*evidence.sections(live), ("files", "\n".join([*filter(None, [listed]), *troubles]))):
             report.sections.append((f"router: {title}", text))
             # The JUnit report takes what was captured until the end of the test.
             item.add_report_section(report.when or "call", f"stdout (router: {title})", f"--- {title} ---\n{text}\n")
 
 
 def _say_on(config: pytest.Config) -> Callable[[str], None] | None:
-    """Shows a line to the person at the terminal, where `--interactive` says that there is one; None elsewhere."""
-    if not config.getoption("interactive") or hasattr(config, "workerinput"):
+    """Shows a line to the person at the terminal; None without `--router-interactive`."""
+    if not config.getoption("router_interactive") or hasattr(config, "workerinput"):
         return None
     capture = config.pluginmanager.getplugin("capturemanager")
 

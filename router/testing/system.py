@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from router.words import did_you_mean
 
 EVENT_TIMEOUT_S = 60.0
 GONE_TIMEOUT_S = 60.0
+SETTLE_TIMEOUT_S = 10.0
+"""For an event of something that was seen to have happened: it comes by the guest's console, which may be late."""
 DISK_BYTES = 4 << 20
 
 
@@ -65,8 +67,8 @@ class Router:
         self._live = live
         self._folder = folder
         self._person = person
-        self._first = len(live.events.so_far())
         self._plugged: list[Plugged] = []
+        self._first = self._caught_up()
 
     # The system
 
@@ -112,9 +114,15 @@ class Router:
         """Stop the whole system and boot it again: a board is deployed again."""
         self._plugged = []
         self._live = self._systems.restart()
-        self._first = len(self._live.events.so_far())
+        self._first = self._caught_up()
 
     # What has happened
+
+    def _caught_up(self) -> int:
+        """The number of the next event, once all of before have come: else the test could take one for its own."""
+        with self.connect() as connection:
+            count = int(connection.state().get("events", 0))
+        return self._live.events.catch_up(count, SETTLE_TIMEOUT_S)
 
     @property
     def next_event(self) -> int:
@@ -163,7 +171,7 @@ class Router:
     def plug(self, device: str) -> Plugged:
         """Plug a device into the server guest: `KIND[:ARGUMENT]` as for `router run --usb`.
 
-        On a board a person is asked to do it (--interactive), and what appears there then is the device.
+        On a board a person is asked to do it (--router-interactive), and what appears there then is the device.
         """
         self.needs("plug")
         if self.mode == BOARD:
@@ -193,20 +201,31 @@ class Router:
             if isinstance(plugged, int):
                 raise DescriptionError("a board has no port numbers", hint="give `unplug` what `plug` gave")
             self._person.unplug(plugged.kind, plugged.busid, self._busids)
+            busid = plugged.busid
         else:
             with self.connect() as connection:
                 row = connection.unplug(plugged if isinstance(plugged, int) else plugged.port)
-            self._wait_until_gone(row["path"])
+            busid = row["path"]
+            self._wait_until_gone(busid)
+        self._wait_until_told(busid)
         for one in mine:
             self._plugged.remove(one)
 
     def attach(self, guest: str, device: str, port: int = 0) -> Port:
         """Give a device (its busid, id or part of its name) to a client guest and wait until it is there: its port."""
-        return actions.attach(self.connect, guest, device, port)
+        since = self.next_event
+        found = actions.attach(self.connect, guest, device, port)
+        if found.device is not None:
+            attached = _wanted("attached", guest, f"{found.device.busid} ")
+            self._live.events.wait(attached, since, SETTLE_TIMEOUT_S)
+        return found
 
     def detach(self, guest: str, device: str) -> Port:
         """Take a device from a guest, by port number or by what it is called, and wait: the port that it was on."""
-        return actions.detach(self.connect, guest, device)
+        found = actions.detach(self.connect, guest, device)
+        if found.device is not None:
+            self._wait_until_told(found.device.busid)
+        return found
 
     def _wait_until_gone(self, busid: str) -> None:
         """Else the next test could take the device for one of its own."""
@@ -219,6 +238,26 @@ class Router:
             if time.monotonic() > end:
                 raise GuestFailure(f"{busid} is pulled out, and a guest has it still after {GONE_TIMEOUT_S:.0f} s")
             time.sleep(0.1)
+
+    def _wait_until_told(self, busid: str) -> None:
+        """Until every guest that had the device has said that it is detached, or has had its time for that."""
+        end = time.monotonic() + SETTLE_TIMEOUT_S
+        for guest, since in self._holders(busid).items():
+            gone = _wanted("detached", guest, f"{busid} ")
+            self._live.events.wait(gone, since, max(0.0, end - time.monotonic()))
+
+    def _holders(self, busid: str) -> dict[str, int]:
+        """The guests that have the device by what has been told, each with the number of the event that said so."""
+        holders: dict[str, int] = {}
+        for event in self._live.events.so_far():
+            if event.name == "userspace":  # a guest that has restarted has let go of it without a word
+                holders.pop(event.guest, None)
+            elif event.detail.startswith(f"{busid} "):
+                if event.name == "attached":
+                    holders[event.guest] = event.number
+                elif event.name == "detached":
+                    holders.pop(event.guest, None)
+        return holders
 
     def _busids(self) -> frozenset[str]:
         return frozenset(device.busid for device in self.devices())
@@ -241,11 +280,24 @@ class Router:
         finally:
             self._live.machine.thaw(guest)
 
-    def tidy(self) -> None:
-        """After the test: what it plugged in goes. Nothing is done to a system that has ended."""
+    def tidy(self) -> list[str]:
+        """After the test: what it plugged in goes. What did not, with the reasons."""
+        left = []
         for plugged in tuple(self._plugged):
-            with suppress(RouterError, GuestFailure):
-                self.unplug(plugged)
+            try:
+                if self._is_plugged(plugged):
+                    self.unplug(plugged)
+            except (RouterError, GuestFailure) as error:
+                left.append(f"{plugged.kind} ({plugged.busid}): {error}")
+        return left
+
+    def _is_plugged(self, plugged: Plugged) -> bool:
+        """Whether it is there still: a test may have pulled it out by a connection of its own."""
+        if self.mode == BOARD:
+            return plugged.busid in self._busids()
+        with self.connect() as connection:
+            rows = connection.state().get("plugged") or []
+        return (plugged.kind, plugged.port) in {(row["kind"], row["port"]) for row in rows}
 
 
 def _wanted(name: str | None, guest: str | None, detail: str) -> Callable[[Event], bool]:

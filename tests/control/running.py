@@ -7,6 +7,7 @@ import re
 import shlex
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
@@ -129,7 +130,9 @@ class Handed:
 
 
 class FakeSystem:
-    """Implements `RunningSystem`. `deaf`: guests whose programs fail."""
+    """Implements `RunningSystem`. `deaf`: guests whose programs fail. `late`: (guest, line) that wait for `pump`, which
+    has more to do the first `busy` times.
+    """
 
     def __init__(self, name: str = "desk") -> None:
         self.plan = plan(name)
@@ -140,6 +143,9 @@ class FakeSystem:
         self.policy = POLICY
         self.deaf: set[str] = set()
         self.lazy = False
+        self.late: deque[tuple[str, str]] = deque()
+        self.pumps = 0
+        self.busy = 0
         self.keyboard: str | None = None
         self.guests = {guest.name: FakeGuest() for guest in self.plan.guests}
         self.clients = {str(guest.address): guest for guest in self.plan.guests if guest.role == "client"}
@@ -148,8 +154,11 @@ class FakeSystem:
             self.timeline.line(name_, f"router: guest {name_}: userspace up")
         self._keep()
 
-    def pump(self) -> None:
-        return
+    def pump(self) -> bool:
+        while self.late:
+            self.timeline.line(*self.late.popleft())
+        self.pumps += 1
+        return self.pumps < self.busy
 
     def listen(self, guest: str, echo: Callable[[bytes], None]) -> None:
         self.guests[guest].echoes.append(echo)

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from router.control import place
 from router.control.client import Connection, choose
 from router.control.place import Claim, folder, own_name, running, socket_path, sweep
 from router.errors import DescriptionError, HostError
+from tests.support.patience import PATIENCE
 
 HOLD = (
     "import sys, socket; from router.control.place import Claim\n"
@@ -124,3 +126,74 @@ def test_what_a_killed_process_leaves_under_a_name_of_its_own_is_swept_away(runt
         left = {path.name for path in (runtime_folder / "router").iterdir()}
     mine = {f"{own_name('desk')}.{kind}" for kind in ("lock", "sock")}
     assert left == mine | {f"{name}.{kind}" for name in ("desk", "@board.1") for kind in ("lock", "sock")}
+
+
+CLAIM = """
+import sys
+from router.control.place import Claim
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(int(sys.argv[2])):
+    with Claim(sys.argv[1]) as claim:
+        claim.socket.touch()
+        assert claim.socket.exists() and claim.socket.with_suffix(".lock").exists()
+"""
+
+
+def test_those_who_sweep_keep_no_run_from_starting_and_take_nothing_of_it() -> None:
+    claiming = [
+        subprocess.Popen(
+            [sys.executable, "-c", CLAIM, f"desk.{number}", "300"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    over = threading.Event()
+
+    def sweep_on() -> None:
+        while not over.is_set():
+            sweep()
+
+    sweeping = [threading.Thread(target=sweep_on) for _ in range(2)]
+    try:
+        for one in claiming:
+            assert one.stdout is not None and one.stdout.readline() == "ready\n"
+        for thread in sweeping:
+            thread.start()
+        said = [one.communicate("go\n", timeout=PATIENCE)[1] for one in claiming]
+    finally:
+        over.set()
+        for one in claiming:
+            one.kill()
+            one.wait()
+        for thread in sweeping:
+            thread.join()
+    assert [(one.returncode, text) for one, text in zip(claiming, said, strict=True)] == [(0, ""), (0, "")]
+
+
+def test_a_lock_that_is_about_to_be_taken_is_waited_for_by_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sweep comes between the making of the file and its locking, and is stopped while it has the file."""
+    locked, go_on = threading.Event(), threading.Event()
+    is_at = place._is_at
+
+    def stopped(handle: int, path: Path) -> bool:
+        if threading.current_thread() is sweeping:
+            locked.set()
+            go_on.wait(PATIENCE)
+        return is_at(handle, path)
+
+    monkeypatch.setattr(place, "_is_at", stopped)
+    fresh = folder() / "desk.4711.lock"
+    fresh.touch()
+    sweeping = threading.Thread(target=sweep)
+    sweeping.start()
+    assert locked.wait(PATIENCE)
+    timer = threading.Timer(0.2, go_on.set)
+    timer.start()
+    with Claim("desk.4711"):
+        sweeping.join()
+        assert fresh.read_text() == f"{os.getpid()}\n"
+    timer.join()

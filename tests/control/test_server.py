@@ -184,11 +184,12 @@ def test_a_line_without_an_end_ends_its_client_only(system: FakeSystem) -> None:
 
 
 def test_a_client_that_says_nothing_is_let_go(system: FakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as short, Raw() as client:
-        short.setattr(server, "IDLE_TIMEOUT_S", 0.2)
-        client.line()
-        assert "nothing for too long" in client.line()["error"]["message"]
-        assert client.line() == {}
+    with monkeypatch.context() as short:
+        short.setattr(server, "IDLE_TIMEOUT_S", 0.2)  # first: the server looks at it as soon as there is a client
+        with Raw() as client:
+            client.line()
+            assert "nothing for too long" in client.line()["error"]["message"]
+            assert client.line() == {}
     monkeypatch.setattr(json_lines, "LINE_TIMEOUT_S", 0.2)
     with Raw() as client:
         client.line()
@@ -343,3 +344,19 @@ def test_an_answer_that_makes_no_sense_is_an_error_and_no_traceback(answer: dict
         lines.send({"id": 1, **answer})
         with Connection("desk", ours) as connection, pytest.raises(RouterError):
             connection.execute("client", "true")
+
+
+def test_lines_are_looked_at_without_a_pause_while_there_are_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "POLL_S", 2.0)
+    system = FakeSystem("flooded")
+    system.busy = 1000
+    with Claim("flooded") as claim, ControlServer(claim, system, "split"):
+        assert wait_until(lambda: system.pumps >= system.busy), f"{system.pumps} looks"
+        with Connection("flooded") as connection:  # clients get their turn all the same
+            assert connection.state()["events"] == len(system.timeline.events) > 0
+
+
+def test_the_state_has_what_has_just_been_said(system: FakeSystem, connection: Connection) -> None:
+    before = connection.state()["events"]
+    system.late.append(("client", "router: guest client: detached 9-9 port 1"))
+    assert connection.state()["events"] == before + 1

@@ -23,6 +23,7 @@ from router.control.timeline import Timeline
 from router.errors import MachineError
 from router.machines.agent import AgentChannel
 from router.machines.live import MAX_PUMPED, LiveGuest, LiveSystem
+from router.testing.qemu import QemuMachine
 from tests.support.patience import PATIENCE, wait_until
 
 FLOODER, QUIET = "flooder", "quiet"
@@ -135,6 +136,30 @@ def test_a_thread_with_other_work_takes_a_bounded_number_of_lines(system: TwoGue
             assert len(system._lines) == before - MAX_PUMPED
     finally:
         enough.set()
+
+
+def test_a_look_whether_all_still_runs_ends_while_a_guest_floods(system: TwoGuests) -> None:
+    machine = QemuMachine.__new__(QemuMachine)
+    machine.system = system  # type: ignore[assignment]
+    enough = flood(system)
+    try:
+        before = len(system._lines)
+        with system._lines._news:  # nothing comes meanwhile
+            machine.check()
+            assert len(system._lines) == before - MAX_PUMPED
+        system.broken = True
+        with pytest.raises(MachineError, match="is gone"):
+            machine.check()
+    finally:
+        enough.set()
+
+
+def test_taking_lines_says_whether_there_may_be_more(system: TwoGuests) -> None:
+    flood(system).set()
+    assert system.pump()
+    assert wait_until(lambda: not system.pump())
+    with system._reading:
+        assert not system.pump(), "another thread takes them"
 
 
 def test_forged_milestones_are_kept_up_to_a_number_and_the_last_says_so(

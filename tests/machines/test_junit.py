@@ -11,7 +11,7 @@ import pytest
 
 from router.control.timeline import Timeline
 from router.errors import DescriptionError, MachineError
-from router.machines.qemu.junit import MAX_OUTPUT_CHARACTERS, JunitReport
+from router.machines.qemu.junit import MAX_OUTPUT_CHARACTERS, Case, JunitReport
 from router.machines.qemu.session import GuestCommand, RunOptions
 
 
@@ -72,3 +72,10 @@ def test_without_commands_there_is_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(DescriptionError, match="no commands to report on"):
         RunOptions(junit=tmp_path / "report.xml").check(["client"])
     RunOptions(junit=tmp_path / "report.xml", commands=(GuestCommand("client", "true"),)).check(["client"])
+
+
+def test_a_character_whose_bytes_come_in_two_pieces_is_one() -> None:
+    case = Case("client: cat letter")
+    for piece in (b"gr\xc3", b"\xbc\xc3\x9fe ", b"\xff", b"!"):
+        case.hear(piece)
+    assert case.output == "grüße \ufffd!"

@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from router.description.diagnostics import DescriptionErrors, Diagnostic, Span
+from router.errors import HostError, RouterError
+from router.isolation.compare import Difference, IsolationError
+from router.testing import pool
 from tests.testing.fake import Boots
 
 OPTIONS = ("--router", "qemu.yaml", "-p", "no:cacheprovider", "-p", "no:randomly")
@@ -128,7 +134,7 @@ def test_a_need_that_the_mode_does_not_have_skips_before_the_boot_and_says_why(
 def test_what_the_mode_cannot_do_skips_the_test_that_asks_for_it(pytester: pytest.Pytester, boots: Boots) -> None:
     text = "def test_one(router): router.plug('keyboard')"
     result = outcome(pytester, text, "--router-on", "desk", "-rs", skipped=1)
-    result.stdout.fnmatch_lines(["SKIPPED*a person has to plug devices into a board: give --interactive*"])
+    result.stdout.fnmatch_lines(["SKIPPED*a person has to plug devices into a board: give --router-interactive*"])
 
 
 def test_an_unknown_need_is_an_error(pytester: pytest.Pytester, boots: Boots) -> None:
@@ -194,6 +200,39 @@ def test_a_system_that_does_not_come_up_is_not_tried_for_each_test(pytester: pyt
     assert len(boots.setups) == 1
 
 
+ERRORS = [
+    lambda: DescriptionErrors([Diagnostic("x.yaml", ("guests: {}",), Span(1, 1, 1, 7), "no guest has it")]),
+    lambda: IsolationError([Difference("server", "the channel", ("one",), (), ())]),
+    lambda: HostError("there is no dtc", hint="apt-get install device-tree-compiler"),
+]
+
+
+@pytest.mark.parametrize("make", ERRORS, ids=["description", "isolation", "host"])
+@pytest.mark.parametrize("marked", ["", "@pytest.mark.router_needs('plug')\n"], ids=["alone", "with needs"])
+def test_a_plan_that_is_wrong_is_tried_once_and_said_whole_for_each_test(
+    pytester: pytest.Pytester,
+    boots: Boots,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[], RouterError],
+    marked: str,
+) -> None:
+    plans: list[object] = []
+    error = make()
+
+    def plan(setup: object) -> None:
+        plans.append(setup)
+        raise error
+
+    monkeypatch.setattr(pool, "plan", plan)
+    tests = "".join(f"{marked}def test_{name}(router): pass\n" for name in ("one", "two", "three"))
+    result = outcome(pytester, f"import pytest\n{tests}", errors=3)
+    said = result.stdout.str()
+    first = re.escape(str(error).splitlines()[0])
+    assert len(re.findall(rf"^E +router\.[\w.]+\.{type(error).__name__}: {first}$", said, re.M)) == 3
+    assert len(re.findall(rf"^E +{re.escape(pool.AGAIN)}$", said, re.M)) == 2
+    assert "TypeError" not in said and len(plans) == 1 and boots.setups == []
+
+
 def test_a_restart_boots_again(pytester: pytest.Pytester, boots: Boots) -> None:
     text = """
         def test_one(router):
@@ -218,6 +257,84 @@ def test_what_a_test_plugs_in_is_out_after_it(pytester: pytest.Pytester, boots: 
         """
     outcome(pytester, text, passed=2)
     assert len(boots.machines) == 1
+
+
+def test_what_cannot_be_unplugged_is_an_error_and_the_next_test_has_a_new_system(
+    pytester: pytest.Pytester, boots: Boots
+) -> None:
+    text = """
+        from router.errors import MachineError
+        def test_one(router):
+            router.plug("keyboard")
+            def stuck(port): raise MachineError("QEMU does not let it go")
+            router.machine.system.usb.unplug = stuck
+        def test_two(router):
+            assert router.machine.system.usb.plugged() == []
+        """
+    result = outcome(pytester, text, passed=2, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*ERROR at teardown of test_one*", "*what the test plugged in is not out; the next test gets a new system"]
+    )
+    result.stdout.fnmatch_lines(["*keyboard (1-1): error: QEMU does not let it go"])
+    assert len(boots.machines) == 2
+
+
+def test_what_a_test_has_unplugged_by_other_ways_or_has_died_with_the_system_is_no_error(
+    pytester: pytest.Pytester, boots: Boots
+) -> None:
+    text = """
+        def test_one(router):
+            plugged = router.plug("keyboard")
+            with router.connect() as connection:
+                connection.unplug(plugged.port)
+        def test_two(router):
+            router.plug("keyboard")
+            router.machine.die("on purpose")
+            router.restart()
+        def test_three(router):
+            router.plug("keyboard")
+            router.machine.die("panic")
+        """
+    outcome(pytester, text, passed=2, failed=1)
+
+
+def test_an_event_of_the_last_test_that_comes_late_is_not_the_next_ones(
+    pytester: pytest.Pytester, boots: Boots
+) -> None:
+    text = """
+        import pytest
+        from router.testing import GuestFailure
+        LINE = ("client", "router: guest client: detached 9-9 port 1")
+        def test_one(router): router.machine.system.late.append(LINE)
+        def test_two(router):
+            with pytest.raises(GuestFailure, match="no event 'detached'"):
+                router.wait_for_event("detached", timeout=1)
+            router.machine.system.late.append(LINE)
+            router.wait_for_event("detached")
+        """
+    outcome(pytester, text, passed=2)
+    assert len(boots.machines) == 1
+
+
+def test_after_unplug_and_detach_all_that_had_the_device_have_said_so(pytester: pytest.Pytester, boots: Boots) -> None:
+    text = """
+        import threading
+        def test_one(router):
+            system = router.machine.system
+            plugged = router.plug("keyboard")
+            say = lambda what: system.timeline.line("client", f"router: guest client: {what} 1-1 port 1")
+            say("attached")
+            router.wait_for_event("attached", detail="1-1 ")
+            timer = threading.Timer(0.5, say, ["detached"])
+            timer.start()
+            router.unplug(plugged)
+            assert [event.detail for event in router.events("detached")] == ["1-1 port 1"]
+            router.detach("client", "keyboard")
+            assert [event.detail for event in router.events("detached")] == ["1-1 port 1", "1-2 port 5"]
+            router.attach("small", "1-2")
+            assert router.events("attached", "small")[-1].detail == "1-2 port 1"
+        """
+    outcome(pytester, text, passed=1)
 
 
 def test_devices_are_attached_and_detached_and_events_tell(pytester: pytest.Pytester, boots: Boots) -> None:

@@ -35,5 +35,5 @@ def test_the_table_of_needs_says_what_each_mode_has(need: str) -> None:
     (row,) = (line for line in PAGE.splitlines() if line.startswith(f"| `{need}`"))
     listed = [cell.strip() for cell in row.split("|")[2:5]]
     has = ["no" if missing(need, mode) else "yes" for mode in MODES]
-    assert listed == [*has[:2], "with `--interactive`" if need == "plug" else has[2]]
+    assert listed == [*has[:2], "with `--router-interactive`" if need == "plug" else has[2]]
     assert missing("plug", "board", interactive=True) is None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import codecs
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
@@ -28,10 +29,14 @@ class Case:
     output: str = ""
     failure: str | None = None
     error: str | None = None
+    _decoder: codecs.IncrementalDecoder = field(
+        default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"), repr=False, compare=False
+    )
+    """A character may come in two pieces."""
 
     def hear(self, data: bytes) -> None:
         """More of the output."""
-        self.output = (self.output + data.decode(errors="replace"))[-MAX_OUTPUT_CHARACTERS:]
+        self.output = (self.output + self._decoder.decode(data))[-MAX_OUTPUT_CHARACTERS:]
 
 
 @dataclass

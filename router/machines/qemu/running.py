@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from router import files
 from router.control.facts import facts_of
 from router.control.milestones import MAX_DETAIL
 from router.control.timeline import Timeline
@@ -116,7 +117,7 @@ class Run(LiveSystem[RunningGuest]):
 
     def log_files(self) -> list[Path]:
         """The logs that have something in them, by name."""
-        return [path for path in sorted(self._logs.glob("*.log")) if path.stat().st_size]
+        return [path for path in sorted(self._logs.glob("*.log")) if files.has_content(path)]
 
     def _last_lines(self, guest: RunningGuest) -> str:
         shown = _indented("\n".join(guest.tail())) or "    (nothing)"

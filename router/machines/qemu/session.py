@@ -19,7 +19,6 @@ from router.control.place import Claim
 from router.control.server import ControlServer
 from router.control.timeline import Timeline
 from router.errors import DescriptionError, HostError, MachineError
-from router.machines.live import MAX_PUMPED
 from router.machines.qemu.junit import Case, JunitReport
 from router.machines.qemu.microkit import MicrokitRun
 from router.machines.qemu.running import Run
@@ -192,9 +191,7 @@ def converse(system: Run, guest: str) -> int:
     system.timeline.mute()
 
     def ended() -> bool:
-        for _ in range(MAX_PUMPED):
-            if not system.poll(0):
-                break
+        system.check()
         return False
 
     def resize(columns: int, lines: int) -> None:

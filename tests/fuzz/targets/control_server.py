@@ -56,8 +56,8 @@ class System:
         self.typed: list[bytes] = []
         self.listeners = 0
 
-    def pump(self) -> None:
-        return
+    def pump(self) -> bool:
+        return False
 
     def execute(
         self,
