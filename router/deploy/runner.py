@@ -24,7 +24,7 @@ from router.deploy.plan import Payload, verify_file
 from router.deploy.tftp.server import TftpEvent, TftpServer
 from router.deploy.uboot import UBoot
 from router.deploy.ymodem import Sender
-from router.errors import HostError, MachineError, RouterError
+from router.errors import HostError, MachineError, RouterError, Stopped, reason
 from router.lab import power
 from router.lab.board import Board
 from router.lab.lock import BoardLock, Holder
@@ -297,8 +297,15 @@ def _watch(job: Job, uboot: UBoot, line: SerialPort, reporter: Reporter) -> None
         said.append(f"{len(seen)} milestones")
     if plan.facts is not None and plan.milestones:
         with reporter.step("clock") as said:
-            count = set_clocks(plan.facts, line, state.state_folder(job.board.name) / "logs")
-            said.append(f"set in {count} of {len(plan.facts.names)} guests")
+            # The board is up: whatever goes wrong here does not change that.
+            try:
+                count = set_clocks(plan.facts, line, state.state_folder(job.board.name) / "logs")
+                said.append(f"set in {count} of {len(plan.facts.names)} guests")
+            except Stopped:
+                raise
+            except (RouterError, OSError) as error:
+                said.append("not set")
+                reporter.say("warning", text=f"the guests' clocks could not be set: {reason(error)}")
 
 
 def _check_files(job: Job) -> None:
