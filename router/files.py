@@ -137,6 +137,15 @@ def sha256(path: Path) -> str:
     return _sha256(path.absolute(), status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
 
 
+def sha256_now(path: Path) -> str:
+    """The same of a regular file, read now whatever was read before: for what is judged, and not only compared."""
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 @cache
 def _sha256(path: Path, device: int, number: int, size: int, changed: int) -> str:
     with path.open("rb") as file:

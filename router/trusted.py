@@ -4,12 +4,13 @@
 A build folder or a description may come from anywhere, so nothing in it is run, booted or sent to a board because it is
 there. The record is one empty file for each, named by a hash, in a folder that only the user can write to
 ($XDG_STATE_HOME/router/trusted). It holds hashes of contents, and contents are read each time: a file's size and times
-can be made to fit, and 100 MiB take 0.06 s to hash.
+can be made to fit, and 100 MiB take 0.06 s to hash. A record is kept as long as it is asked for now and then.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 from router import files
@@ -23,7 +24,7 @@ def remember(product: Path, inputs: str) -> None:
 
     HostError when the record cannot be written.
     """
-    _record("products", _product(files.sha256(product), inputs))
+    _record("products", _product(files.sha256_now(product), inputs))
 
 
 def remember_content(content: bytes, inputs: str) -> None:
@@ -38,7 +39,7 @@ def is_our_content(content: bytes, inputs: str) -> bool:
 
 def is_ours(product: Path, inputs: str) -> bool:
     """Whether `remember` was called for this content and these inputs; another product of ours is not this one."""
-    return product.is_file() and _has("products", _product(files.sha256(product), inputs))
+    return product.is_file() and _has("products", _product(files.sha256_now(product), inputs))
 
 
 def agree_to(file: Path, content: bytes) -> None:
@@ -66,7 +67,11 @@ def _folder(sort: str) -> Path:
 
 def _has(sort: str, digest: str) -> bool:
     folder = files.state_folder() / "trusted" / sort
-    return folder.is_dir() and (_folder(sort) / digest).is_file()
+    if not folder.is_dir() or not (record := _folder(sort) / digest).is_file():
+        return False
+    with contextlib.suppress(OSError):  # the records may be on a file system that is read only
+        os.utime(record)  # of the most used
+    return True
 
 
 def _record(sort: str, digest: str) -> None:

@@ -42,8 +42,9 @@ def add_board(parser: argparse.ArgumentParser) -> None:
 def find_build(args: argparse.Namespace, progress: _common.Progress) -> tuple[Path, DeployPlan]:
     """The build folder and its deployment plan; a description is built first where that is needed.
 
-    DescriptionError when the folder is there already, and this user has neither made it nor agreed to it; except for
-    `--dry-run`, which shows what there is to agree to.
+    HostError without an SDK to build with: before anything is changed. DescriptionError when the folder is there
+    already, and this user has neither made it nor agreed to it; except for `--dry-run`, which shows what there is to
+    agree to.
     """
     from router.deploy.plan import FILE_NAME, read_plan
     from router.errors import HostError
@@ -57,16 +58,31 @@ def find_build(args: argparse.Namespace, progress: _common.Progress) -> tuple[Pa
 
     planned = _common.plan(args.file, progress)
     folder = _common.build_folder(args, planned.plan.name)
+    if planned.sdk is None:
+        there = f"; --no-build takes the build that is in {folder}" if (folder / FILE_NAME).is_file() else ""
+        raise HostError(
+            "there is no loader.img to deploy: making one needs a Microkit SDK",
+            hint=f"router doctor says how to get one{there}",
+        )
     try:
         make(planned, folder, progress)
     finally:
         progress.done()
-    if planned.sdk is None and not (folder / FILE_NAME).exists():
+    return folder, read_plan(folder, ours=True)
+
+
+def console_log(folder: Path, board: str) -> Path:
+    """Where a board's console is kept in a build folder. HostError when the folder for it leads elsewhere."""
+    from router.errors import HostError
+
+    logs = folder / "logs"
+    if logs.is_symlink() or (logs.exists() and not logs.is_dir()):
         raise HostError(
-            "there is no loader.img to deploy: making one needs a Microkit SDK",
-            hint="router doctor says how to get one; --no-build takes what is in the build folder",
+            "this is not a folder but a symbolic link, a file or a device, and the console's log would go through it",
+            hint="remove it, or name another place: --log FILE",
+            where=str(logs),
         )
-    return folder, read_plan(folder)
+    return logs / f"console-{board}.log"
 
 
 def find_board(args: argparse.Namespace, kind: str | None) -> LabBoard:

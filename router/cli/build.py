@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
         _common.say(
             "microkit", f"no SDK found: planned for {planned.plan.sdk}, loader.img is not made (router sdk install)"
         )
+        if (built.folder / "loader.img").exists():
+            _common.say("note", "the loader.img in this folder is not of this build: it came from elsewhere, and stays")
     else:
         _common.say("programs", built.loader_image.program_summary())
         _common.say("microkit", built.loader_image.summary())

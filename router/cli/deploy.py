@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     folder, plan = _deployments.find_build(args, _common.Progress(quiet=args.json or args.dry_run))
     plan = with_patterns(plan, tuple(args.until), tuple(args.fail_on))
     board = _deployments.find_board(args, plan.board)
-    log = Path(args.log) if args.log else folder / "logs" / f"console-{board.board.name}.log"
+    log = Path(args.log) if args.log else _deployments.console_log(folder, board.board.name)
     options = jobs.DeployOptions(
         wait=args.wait,
         steal=args.steal,

@@ -6,13 +6,19 @@ this computer. Your own ~/.config/router/boards.yaml, and a file named by --lab 
 BUILD: a build folder that another computer or another user made is not deployed before you agree to it. What you build
 yourself needs none, and `router run` makes anew whatever it boots and you have not made.
 
-The agreement is to the content as it is now (of a lab file, also to its place); a change asks again.
+What is in it is shown first. On a terminal you are asked then; elsewhere typing the command is the agreement. It is to
+the content that was shown (of a lab file, also to its place); a change asks again.
+
+Exit code 1 when you do not agree.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from router import display
 from router.cli import _common
@@ -27,34 +33,69 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     path = Path(args.file)
-    if path.is_dir():
-        trust_build(path)
-    else:
-        trust_lab(path)
-    return 0
+    return 0 if (trust_build(path) if path.is_dir() else trust_lab(path)) else 1
 
 
-def trust_lab(path: Path) -> None:
-    """Agree to a lab file; what it would run is shown."""
+def trust_lab(path: Path) -> bool:
+    """Show a lab file, and record the agreement to it; whether the user agrees."""
     from router.lab import file as lab
+    from router.lab.records import to_json
 
-    for one in lab.trust(path):
-        board = one.board
-        commands = [f"{name}: {text}" for name in ("on", "off", "cycle") if (text := getattr(board.power, name))]
-        display.styled(f"{board.name:<16} {board.serial}", f" via {one.via}" if one.via else "")
-        for command in commands:
-            display.styled(f"{'':<16} power {command}")
-    _common.say("trusted", f"{path}, as it is now")
+    content, boards = lab.look_at(path)
+    for one in boards:
+        board = to_json(one.board)
+        display.styled(f"{board.pop('name'):<16} {board.pop('serial')}", f" via {one.via}" if one.via else "")
+        show(board)
+    return agreed(path) and record(path, lambda: lab.trust(path, content))
 
 
-def trust_build(folder: Path) -> None:
-    """Agree to a build folder; what it sends to the board is shown."""
-    from router.deploy.plan import trust_plan
+def trust_build(folder: Path) -> bool:
+    """Show what a build folder sends to the board and waits for, and record the agreement; whether the user agrees."""
+    from router.deploy.plan import look_at, trust_plan
+    from router.lab.records import to_json
 
-    plan = trust_plan(folder)
+    content, plan = look_at(folder)
     display.styled(f"{plan.system} for {plan.board}")
     for item in plan.payloads:
         display.styled(f"  {item.file}  {item.size} bytes at {item.address:#x}, SHA-256 {item.sha256}")
     for command in (*plan.prepare, plan.start):
         display.styled(f"  => {command}")
-    _common.say("trusted", f"{folder}, as it is now")
+    shown = ("system", "board", "payloads", "prepare", "start")
+    show({name: value for name, value in to_json(plan).items() if name not in shown})
+    return agreed(folder) and record(folder, lambda: trust_plan(content))
+
+
+def show(fields: Mapping[str, Any]) -> None:
+    """Every field that has a value, by its name: nothing is agreed to that was not shown."""
+    for name, value in flat(fields):
+        display.styled(f"  {name}: {value}")
+
+
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """`power.cycle` and `milestones[0].pattern` with their values."""
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from flat(one, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, (list, tuple)):
+        for number, one in enumerate(value):
+            yield from flat(one, f"{name}[{number}]")
+    elif value is not None:
+        yield name, value
+
+
+def agreed(path: Path) -> bool:
+    """The user's answer on a terminal. Elsewhere the command itself is the answer: who types it has decided."""
+    if not sys.stdin.isatty():
+        return True
+    print(f"Do you agree to {display.safe(str(path))}, as shown? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        return True
+    _common.say("refused", f"{path}: nothing was recorded")
+    return False
+
+
+def record(path: Path, trust: Callable[[], None]) -> bool:
+    """Record the agreement, and say so."""
+    trust()
+    _common.say("trusted", f"{path}, as it was shown")
+    return True

@@ -14,7 +14,7 @@ from router.console.serial_port import SerialPort
 from router.control.milestones import BOOT_FAILURES, LINUX_FAILURE, MAX_LINE, match
 from router.deploy.advice import SIGN_ON, explain
 from router.deploy.events import Reporter
-from router.deploy.plan import ANY_PORT, DeployPlan
+from router.deploy.plan import ANY_PORT, DeployPlan, compile_pattern
 from router.errors import MachineError
 
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-_])")
@@ -90,8 +90,8 @@ class Watcher:
         self._plan = plan
         self._reporter = reporter
         self._returned = returned
-        self._waiting = [(item, re.compile(item.pattern)) for item in plan.milestones]
-        self._failures = [re.compile(pattern) for pattern in plan.failures]
+        self._waiting = [(item, compile_pattern(item.pattern, plan.system)) for item in plan.milestones]
+        self._failures = [compile_pattern(pattern, plan.system) for pattern in plan.failures]
         self._console = ConsoleLines([guest.name for guest in plan.facts.guests] if plan.facts is not None else [])
         self._started = time.monotonic()
         self._kept: list[str] = []

@@ -21,7 +21,6 @@ from router.deploy.job import Job
 from router.deploy.state import place_name, state_folder
 from router.errors import DescriptionError, MachineError
 from router.lab.lock import BoardLock
-from router.machines.clock import clock_command
 from router.machines.live import LiveGuest, LiveSystem
 
 GREETING_TIMEOUT_S = 3.0
@@ -93,10 +92,12 @@ class BoardSystem(LiveSystem[LiveGuest]):
         timeline.mute()
         super().__init__(facts, logs, timeline)
         self._serial = line
+        self._leaving = threading.Event()
 
     def _start(self) -> None:
         self._bridge = Bridge(self._serial)
         self._stack.callback(self._bridge.close)
+        self._stack.callback(self._leaving.set)
         line = self._share(self._bridge.near, self.facts.names, running=True)
         for guest in self.facts.names:
             console, agent = self._on_line(guest)
@@ -130,9 +131,7 @@ class BoardSystem(LiveSystem[LiveGuest]):
             )
 
     def _ask(self, guest: str) -> None:
-        running = self.guests[guest]
-        with running.turn, contextlib.suppress(MachineError):
-            running.agent.hello(BOOT_TIMEOUT_S)
+        if self.wait_for_agent(guest, BOOT_TIMEOUT_S, self._leaving.is_set):
             self.timeline.add(guest, "userspace", "", "answers")
             self._clocks.guest_is_up(guest)
 
@@ -148,8 +147,7 @@ def set_clocks(facts: SystemFacts, line: SerialPort, logs: Path) -> int:
     with BoardSystem(facts, line, logs) as system:
         for guest in facts.names:
             with contextlib.suppress(MachineError):
-                code, _ = system.execute(guest, clock_command(time.time()), GREETING_TIMEOUT_S)
-                count += code == 0
+                count += system.set_clock(guest, GREETING_TIMEOUT_S)
     return count
 
 

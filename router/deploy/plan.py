@@ -8,13 +8,16 @@ runner on a lab host reads it as well.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import os
 import re
 import shlex
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from router import files, trusted
 from router.control.facts import SystemFacts
@@ -25,6 +28,12 @@ FILE_NAME = "deploy.json"
 FORMAT = 1
 MAX_PLAN_BYTES = 4 << 20
 """A plan has some KiB."""
+MAX_DEPTH = 16
+"""Of objects and lists in each other; a plan's has 5."""
+MAX_PATTERN = 1000
+"""Characters of a regular expression."""
+AGREED = f"{FILE_NAME}, agreed to"
+"""What a plan that this user has not made is recorded with (router.trusted)."""
 GUEST_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 
 
@@ -90,12 +99,26 @@ class DeployPlan:
 
 def payload(folder: Path, file: str, address: int) -> Payload:
     """Describe one file of the build folder that is to be loaded at `address`."""
-    crc = size = 0
     with files.open_regular(folder / file) as stream:
-        while chunk := stream.read(1 << 20):
-            crc = zlib.crc32(chunk, crc)
-            size += len(chunk)
-    return Payload(file=file, address=address, size=size, crc32=crc, sha256=files.sha256(folder / file))
+        return _measured(stream, file, address)
+
+
+def _ignore(_: bytes) -> None:
+    """Who only wants to know."""
+
+
+def _measured(
+    stream: BinaryIO, file: str, address: int, take: Callable[[bytes], None] = _ignore, limit: int = 1 << 62
+) -> Payload:
+    """What is read once from an open file, `limit` bytes at most, each piece of which goes to `take` as well."""
+    crc = size = 0
+    digest = hashlib.sha256()
+    while chunk := stream.read(min(1 << 20, limit - size)):
+        crc = zlib.crc32(chunk, crc)
+        digest.update(chunk)
+        size += len(chunk)
+        take(chunk)
+    return Payload(file=file, address=address, size=size, crc32=crc, sha256=digest.hexdigest())
 
 
 def write_plan(folder: Path, plan: DeployPlan) -> Path:
@@ -108,14 +131,9 @@ def write_plan(folder: Path, plan: DeployPlan) -> Path:
     return path
 
 
-def trust_plan(folder: Path) -> DeployPlan:
-    """Record that this user agrees to the plan of a build folder, and to the payloads whose hashes it has.
-
-    Errors as of `read_plan`.
-    """
-    content, plan = _read(folder)
-    trusted.remember_content(content, FILE_NAME)
-    return plan
+def trust_plan(content: bytes) -> None:
+    """Record that this user agrees to a plan, and to the payloads whose hashes it has: what `look_at` has returned."""
+    trusted.remember_content(content, AGREED)
 
 
 def read_plan(folder: Path, *, ours: bool = False) -> DeployPlan:
@@ -125,19 +143,20 @@ def read_plan(folder: Path, *, ours: bool = False) -> DeployPlan:
     DescriptionError: no plan there, a plan that does not hold together, files that are missing or have changed, a plan
     that is not ours.
     """
-    content, plan = _read(folder)
-    if ours and not trusted.is_our_content(content, FILE_NAME):
+    content, plan = look_at(folder)
+    if ours and not any(trusted.is_our_content(content, how) for how in (FILE_NAME, AGREED)):
         name = shlex.quote(str(folder))
         raise DescriptionError(
-            "this build folder was made by another user or on another computer, and what it sends to a board is not"
-            " trusted yet",
+            "this build folder was made by another user or on another computer, or long ago, and what it sends to a"
+            " board is not trusted yet",
             hint=f"router deploy {name} --dry-run shows what that is; then: router trust {name}",
             where=str(folder / FILE_NAME),
         )
     return plan
 
 
-def _read(folder: Path) -> tuple[bytes, DeployPlan]:
+def look_at(folder: Path) -> tuple[bytes, DeployPlan]:
+    """The content of a build folder's plan, and the plan; whose it is does not matter. Errors as of `read_plan`."""
     path = folder / FILE_NAME
     try:
         content = files.read_regular(path, MAX_PLAN_BYTES)
@@ -163,6 +182,8 @@ def parse_plan(raw: Any, where: str) -> DeployPlan:
         raise DescriptionError(
             f"plan format {found!r}, this program reads {FORMAT}", hint="build the system again", where=where
         )
+    if _is_deep(raw):
+        raise DescriptionError("nested too deep for a plan", hint="build the system again", where=where)
     try:
         plan = from_json(DeployPlan, {key: value for key, value in raw.items() if key != "format"})
     except RecordError as error:
@@ -171,18 +192,40 @@ def parse_plan(raw: Any, where: str) -> DeployPlan:
     return plan
 
 
+def _is_deep(raw: Any) -> bool:
+    """Whether decoded JSON is nested deeper than MAX_DEPTH: a recursive look at it would not end well."""
+    level = [raw]
+    for _ in range(MAX_DEPTH):
+        above, level = level, []
+        for each in above:
+            level += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+    return bool(level)
+
+
 def verify_file(folder: Path, item: Payload) -> None:
     """See that the file is there and is the one that the plan describes; DescriptionError otherwise."""
-    path = folder / item.file
+    take_payload(folder / item.file, item, _ignore)
+
+
+def take_payload(path: Path, item: Payload, take: Callable[[bytes], None]) -> None:
+    """Read a payload once, in pieces that go to `take`, and see that they are what the plan describes.
+
+    DescriptionError otherwise, at the latest after the last piece: until then nothing may be done with them. It is what
+    was taken that was judged, whatever becomes of the file.
+    """
     try:
-        found = payload(folder, item.file, item.address)
+        with files.open_regular(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            found = None
+            if size == item.size:
+                found = _measured(stream, item.file, item.address, take, item.size + 1)
     except OSError as error:
         raise DescriptionError(
             f"cannot read: {error.strerror}", hint="build the system again", where=str(path)
         ) from None
     if found != item:
         raise DescriptionError(
-            f"the file has changed since it was built ({found.size} bytes, {item.size} expected)",
+            f"the file has changed since it was built ({size} bytes, {item.size} expected)",
             hint="build the system again",
             where=str(path),
         )
@@ -214,14 +257,26 @@ def _check(plan: DeployPlan, where: str) -> None:
         if not text.strip() or "\n" in text or "\r" in text:
             raise wrong(f"{text!r} is not one U-Boot command")
     for pattern in (*plan.failures, *(m.pattern for m in plan.milestones), plan.identity or ""):
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise wrong(f"pattern {pattern!r}: {error}") from None
+        compile_pattern(pattern, where)
     names = [m.name for m in plan.milestones]
     if len(set(names)) != len(names):
         raise wrong("two milestones have one name")
     check_guest_names(plan.facts, where)
+
+
+def compile_pattern(pattern: str, where: str) -> re.Pattern[str]:
+    """A regular expression that may come from anywhere; DescriptionError when it is none, or longer than MAX_PATTERN.
+
+    It is searched in lines of bounded length, but one made for that still takes very long (`router trust` shows it).
+    """
+    if len(pattern) > MAX_PATTERN:
+        why = f"it has {len(pattern)} characters, and {MAX_PATTERN} is the most"
+    else:
+        try:
+            return re.compile(pattern)
+        except (re.error, ValueError, OverflowError, RecursionError, MemoryError) as error:
+            why = str(error)
+    raise DescriptionError(f"pattern {pattern[:80]!r}: {why}", hint="build the system again", where=where)
 
 
 def check_guest_names(facts: SystemFacts | None, where: str) -> None:

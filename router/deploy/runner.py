@@ -8,9 +8,11 @@ import dataclasses
 import ipaddress
 import re
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from router import files
 from router.console.serial_port import SerialPort
@@ -20,11 +22,11 @@ from router.deploy.boot import Watcher
 from router.deploy.events import Reporter, stoppable
 from router.deploy.holder import set_clocks
 from router.deploy.job import Job
-from router.deploy.plan import Payload, verify_file
+from router.deploy.plan import Payload, compile_pattern, take_payload
 from router.deploy.tftp.server import TftpEvent, TftpServer
 from router.deploy.uboot import UBoot
 from router.deploy.ymodem import Sender
-from router.errors import HostError, MachineError, RouterError
+from router.errors import HostError, MachineError, RouterError, Stopped, reason
 from router.lab import power
 from router.lab.board import Board
 from router.lab.lock import BoardLock, Holder
@@ -34,8 +36,7 @@ MAX_TFTP_TRIES = 3  # unanswered requests (`T `) after which the boot loader mus
 
 def deploy(job: Job, reporter: Reporter) -> None:
     """Bring the job's board up; raises a RouterError when it does not come up. The lock and the line are freed."""
-    with stoppable("the board's lock and serial line are free"), _locked(job, reporter):
-        _check_files(job)
+    with stoppable("the board's lock and serial line are free"), _locked(job, reporter), _copied(job) as job:
         plan = job.plan
         board = job.board
         with SerialPort(board.serial, board.baud or plan.baud, _log(job)) as line:
@@ -188,7 +189,7 @@ def _prepare(job: Job, uboot: UBoot, reporter: Reporter, tftp: _Tftp | None) -> 
     with reporter.step("board") as said:
         if plan.identity is not None:
             text = uboot.banner + "\n" + uboot.run(script.IDENTIFY).output
-            if not re.search(plan.identity, text):
+            if not compile_pattern(plan.identity, plan.system).search(text):
                 shown = next((line for line in text.splitlines() if line.startswith(("board", "Model", "U-Boot"))), "")
                 raise MachineError(
                     f"this is another board: nothing it says matches {plan.identity!r}"
@@ -297,15 +298,59 @@ def _watch(job: Job, uboot: UBoot, line: SerialPort, reporter: Reporter) -> None
         said.append(f"{len(seen)} milestones")
     if plan.facts is not None and plan.milestones:
         with reporter.step("clock") as said:
-            count = set_clocks(plan.facts, line, state.state_folder(job.board.name) / "logs")
-            said.append(f"set in {count} of {len(plan.facts.names)} guests")
+            # The board is up: whatever goes wrong here does not change that.
+            try:
+                count = set_clocks(plan.facts, line, state.state_folder(job.board.name) / "logs")
+                said.append(f"set in {count} of {len(plan.facts.names)} guests")
+            except Stopped:
+                raise
+            except (RouterError, OSError) as error:
+                why = error.message if isinstance(error, RouterError) else reason(error)
+                said.append("not set")
+                reporter.say("warning", text=f"the guests' clocks could not be set: {why}")
 
 
-def _check_files(job: Job) -> None:
-    """What is served must be what was planned: a lab host's copy as well."""
-    for item in job.plan.payloads:
-        path = job.path(item)
-        verify_file(path.parent, dataclasses.replace(item, file=path.name))
+@contextlib.contextmanager
+def _copied(job: Job) -> Iterator[Job]:
+    """The job with copies of its files: what is served is what was planned, whatever others do in the build folder.
+
+    DescriptionError when a file is not what was planned; HostError when there is no room for the copies.
+    """
+    with _scratch() as folder:
+        copies = {}
+        for number, item in enumerate(job.plan.payloads):
+            copy = folder / str(number)
+            with copy.open("wb") as stream:
+
+                def take(chunk: bytes, stream: BinaryIO = stream) -> None:
+                    try:
+                        stream.write(chunk)
+                        stream.flush()
+                    except OSError as error:
+                        raise _no_copy(error, folder) from None
+
+                take_payload(job.path(item), item, take)
+            copies[item.file] = str(copy)
+        yield dataclasses.replace(job, files=copies)
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder of ours alone (mode 0700), which goes away with all that is in it."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="router-deploy-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise _no_copy(error, Path(tempfile.gettempdir())) from None
+    with folder as name:
+        yield Path(name)
+
+
+def _no_copy(error: OSError, folder: Path) -> HostError:
+    return HostError(
+        f"cannot copy the files that are sent to the board: {error.strerror}",
+        hint="TMPDIR names another folder for temporary files",
+        where=str(folder),
+    )
 
 
 def _log(job: Job) -> Path | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from router import files
 from router.deploy import fat
-from router.deploy.plan import DeployPlan
+from router.deploy.plan import DeployPlan, take_payload
 from router.errors import DescriptionError
 
 PARTITION_START = 8 << 20
@@ -75,16 +75,19 @@ def write_card(plan: DeployPlan, folder: Path, out: Path, bootloader: Path | Non
     """
     names = card_names(plan)
     contents = {SCRIPT: script_image(boot_commands(plan))}
-    contents |= {names[item.file]: (folder / item.file).read_bytes() for item in plan.payloads}
+    for item in plan.payloads:
+        data = bytearray()
+        take_payload(folder / item.file, item, data.extend)
+        contents[names[item.file]] = bytes(data)
     with files.written_aside(out) as aside, aside.open("w+b") as stream:
         if bootloader is not None:
-            data = bootloader.read_bytes()
-            if BOOTLOADER_START + len(data) > PARTITION_START:
+            raw = bootloader.read_bytes()
+            if BOOTLOADER_START + len(raw) > PARTITION_START:
                 raise DescriptionError(
-                    f"{len(data)} bytes of boot loader reach into the partition", where=str(bootloader)
+                    f"{len(raw)} bytes of boot loader reach into the partition", where=str(bootloader)
                 )
             stream.seek(BOOTLOADER_START)
-            stream.write(data)
+            stream.write(raw)
         shape = fat.write_volume(stream, PARTITION_START, contents, PARTITION_START // fat.SECTOR)
         stream.seek(0)
         stream.write(_mbr(PARTITION_START // fat.SECTOR, shape.sectors))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from router import files
+from router import files, trusted
 from router.control import milestones
 from router.control.facts import SystemFacts
 from router.deploy.bootimage import wrap_for_booti
@@ -44,6 +44,7 @@ def write_system(
     if start == "booti":
         image = wrap_for_booti((folder / LOADER).read_bytes(), address)
         files.write(folder / BOOTI, image.data)
+        trusted.remember(folder / BOOTI, BOOTI)
         item = payload(folder, BOOTI, image.address)
         start = f"booti {image.address:#x} - ${{fdtcontroladdr}}"
     plan = DeployPlan(

@@ -122,12 +122,15 @@ def find(named: str | None, folder: Path | None = None) -> LabFile:
     )
 
 
-def trust(path: Path) -> tuple[LabBoard, ...]:
-    """Record that the user agrees to this file's content; its boards. DescriptionErrors when it is no lab file."""
+def look_at(path: Path) -> tuple[bytes, tuple[LabBoard, ...]]:
+    """A lab file's content and its boards, to show before `trust`. DescriptionErrors when it is no lab file."""
     text = read_text(path)
-    boards = _boards(text)
-    trusted.agree_to(path, text.content.encode())
-    return boards
+    return text.content.encode(), _boards(text)
+
+
+def trust(path: Path, content: bytes) -> None:
+    """Record that the user agrees to this file with this content, which `look_at` has returned."""
+    trusted.agree_to(path, content)
 
 
 def load(file: LabFile) -> tuple[LabBoard, ...]:

@@ -40,8 +40,9 @@ class Stream(Protocol):
 
 
 class AgentChannel:
-    """One guest's control channel over `stream`, which stays the caller's to close. Not for several threads at once.
+    """One guest's control channel over `stream`, which stays the caller's to close, and which no longer blocks.
 
+    Not for several threads at once, except for `forget`.
     lost: how many pieces of what the agent said are known to be lost so far, where the channel may lose some.
     expect_answer: called with True before a command, and with False after it.
     """
@@ -54,41 +55,57 @@ class AgentChannel:
         expect_answer: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._stream = stream
+        # `select` may name data that another reader takes first: then a blocking read would ignore every timeout.
+        os.set_blocking(stream.fileno(), False)
         self._expect_answer = expect_answer
         self._guest = guest
         self._lost = lost
         self._buffer = b""
         self._whole: deque[bytes] = deque()
         self._greeted = False
+        self._restarted = False
         # Identifiers do not repeat between callers that follow one another on the same channel.
         self._ids = itertools.count(secrets.randbelow(1 << 30) + 1)
 
-    def hello(self, timeout: float) -> str:
+    def forget(self) -> None:
+        """The guest has started again: nothing is known of its agent. Any thread may say so, also while one waits."""
+        self._restarted = True
+        self._greeted = False
+
+    def hello(self, timeout: float, cancelled: Callable[[], bool] | None = None) -> str:
         """Waits for the agent and returns the guest's name as the agent tells it.
 
-        Raises MachineError when it does not answer within `timeout` seconds or the channel is closed.
+        Raises MachineError when it does not answer within `timeout` seconds, once `cancelled` (asked a few times a
+        second) says so, and when the channel is closed.
         """
         deadline = time.monotonic() + timeout
-        while True:
-            self._send(b"\n", deadline)
-            for line in self._lines(min(deadline, time.monotonic() + _POKE)):
-                if line.startswith(_HELLO):
-                    self._greeted = True
-                    return line[len(_HELLO) :].decode("utf-8", "replace").strip()
+        if self._restarted:
+            self._restarted = False
+            self._discard()  # a greeting of before the restart says nothing
+        while not (cancelled and cancelled()):
+            self._send(b"\n", deadline, cancelled)
+            poke = time.monotonic() + _POKE
+            while (now := time.monotonic()) < min(deadline, poke) and not (cancelled and cancelled()):
+                for line in self._lines(min(deadline, poke, now + _LOOK)):
+                    if line.startswith(_HELLO):
+                        self._greeted = not self._restarted
+                        return line[len(_HELLO) :].decode("utf-8", "replace").strip()
             if time.monotonic() >= deadline:
                 raise MachineError(
                     f"no answer on the control channel within {timeout:g} s", "see the guest's console log", self._guest
                 )
+        raise self._unwanted()
 
     def run(
         self,
-        command: str,
+        command: str | Callable[[], str],
         timeout: float,
         on_output: Callable[[bytes], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> tuple[int, bytes]:
         """Runs a shell command in the guest: (exit code, standard output and standard error together).
 
+        command: also a function that makes it, which is called when the agent is there to take it.
         on_output gets the output in pieces as it appears, and nothing of it is returned. After `timeout` seconds, or
         once `cancelled` (asked a few times a second) says so, the command is killed, with its children, and a
         MachineError is raised; also when it has printed more than MAX_OUTPUT without on_output, and when the channel
@@ -102,7 +119,7 @@ class AgentChannel:
 
     def _run(
         self,
-        command: str,
+        command: str | Callable[[], str],
         timeout: float,
         on_output: Callable[[bytes], None] | None,
         cancelled: Callable[[], bool] | None,
@@ -111,10 +128,11 @@ class AgentChannel:
         self._discard()
         # What another program of the guest has written there without a line end would take the answer's line with it.
         if self._buffer or not self._greeted:
-            self.hello(timeout)
+            self.hello(timeout, cancelled)
+        command = command if isinstance(command, str) else command()
         lost = self._lost()
         identifier = b"%d" % next(self._ids)
-        self._send(identifier + b" " + base64.b64encode(command.encode()) + b"\n", deadline)
+        self._send(identifier + b" " + base64.b64encode(command.encode()) + b"\n", deadline, cancelled)
         output = _Output(on_output)
         code = self._collect(identifier, deadline, output, cancelled)
         if code is None:
@@ -211,12 +229,16 @@ class AgentChannel:
             *whole, self._buffer = (self._buffer + data).split(b"\n")
             self._whole.extend(whole)
 
-    def _send(self, data: bytes, deadline: float) -> None:
+    def _send(self, data: bytes, deadline: float, cancelled: Callable[[], bool] | None = None) -> None:
         view = memoryview(data)
         while view:
+            if cancelled and cancelled():
+                raise self._unwanted()
             wait = deadline - time.monotonic()
-            if wait <= 0 or not self._ready(reading=False, seconds=wait):
+            if wait <= 0:
                 raise MachineError("the control channel takes no more data", "see the guest's console log", self._guest)
+            if not self._ready(reading=False, seconds=min(wait, _LOOK)):
+                continue
             try:
                 view = view[os.write(self._stream.fileno(), view[:2048]) :]
             except BlockingIOError:
@@ -230,6 +252,9 @@ class AgentChannel:
             return any(select.select(mine if reading else [], [] if reading else mine, [], seconds))
         except (ValueError, OSError) as error:  # closed meanwhile, by another thread
             raise self._closed() from error
+
+    def _unwanted(self) -> MachineError:
+        return MachineError("the wait for the guest's agent was cancelled", where=self._guest)
 
     def _closed(self) -> MachineError:
         return MachineError("the control channel was closed", "the guest, or its machine, has ended", self._guest)

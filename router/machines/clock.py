@@ -7,15 +7,15 @@ Standard library only: it runs on lab hosts as well.
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from router.errors import MachineError
 
 CLOCK_TIMEOUT_S = 60.0
-"""For one guest: its agent may start a moment after user space is up."""
+"""For one guest's agent to answer: it may start a moment after user space is up."""
+CLOCK_COMMAND_TIMEOUT_S = 10.0
+"""For setting the clock, once the agent has answered. Other commands in that guest wait meanwhile."""
 
 
 def clock_command(now: float) -> str:
@@ -24,33 +24,40 @@ def clock_command(now: float) -> str:
 
 
 class ClockSetter:
-    """Sets the clock of each guest that is up, in a thread of its own, one after another.
+    """Sets the clock of each guest that is up, in a thread for each: one that does not answer delays no other.
 
-    execute: runs a command in a guest within some seconds, or until its last argument says that it is not wanted.
+    set_clock: sets one guest's clock, or gives up soon after its last argument says that it is not wanted any more.
     A guest without an agent keeps the clock that it has.
     """
 
-    def __init__(self, execute: Callable[[str, str, float, Callable[[], bool]], object]) -> None:
-        self._execute = execute
-        self._guests: queue.Queue[str | None] = queue.Queue()
+    def __init__(self, guests: Iterable[str], set_clock: Callable[[str, Callable[[], bool]], object]) -> None:
+        self._set_clock = set_clock
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="clock", daemon=True)
+        self._up = {guest: threading.Event() for guest in guests}
+        self._threads = [
+            threading.Thread(target=self._work, args=(guest, up), name=f"clock-{guest}", daemon=True)
+            for guest, up in self._up.items()
+        ]
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def guest_is_up(self, guest: str) -> None:
         """Any thread may say so, also of a guest that was started again."""
-        self._guests.put(guest)
+        self._up[guest].set()
 
     def close(self) -> None:
-        """End the thread; a command that is under way is given up."""
+        """End the threads; what is under way is given up."""
         self._stopping.set()
-        self._guests.put(None)
-        self._thread.join()
+        for up in self._up.values():
+            up.set()
+        for thread in self._threads:
+            thread.join()
 
-    def _work(self) -> None:
-        while (guest := self._guests.get()) is not None and not self._stopping.is_set():
+    def _work(self, guest: str, up: threading.Event) -> None:
+        while up.wait() and not self._stopping.is_set():
+            up.clear()
             with contextlib.suppress(MachineError):
-                self._execute(guest, clock_command(time.time()), CLOCK_TIMEOUT_S, self._stopping.is_set)
+                self._set_clock(guest, self._stopping.is_set)

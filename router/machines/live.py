@@ -11,8 +11,8 @@ import socket
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -27,13 +27,18 @@ from router.control.system import UsbPorts
 from router.control.timeline import Timeline
 from router.errors import MachineError
 from router.machines.agent import AgentChannel
-from router.machines.clock import ClockSetter
+from router.machines.clock import CLOCK_COMMAND_TIMEOUT_S, CLOCK_TIMEOUT_S, ClockSetter, clock_command
 
 FAULT_TIMEOUT_S = 0.5
 """The further lines of a fault come within so many seconds."""
 MAX_FAULT_LINES = 16
 CHECK_S = 0.5
 """While lines come without pause, whether everything still runs is looked at this often."""
+GREETING_TRY_S = 0.5
+"""An agent that does not answer is asked for so long at a time, and others may use the guest in between."""
+GREETING_PAUSE_S = 0.2
+RESTARTS = ("kernel", "userspace", "stopped", "restarting", "started")
+"""Milestones after which the agent that greeted before is gone."""
 MAX_PUMPED = 1000
 """Lines taken at a time by a thread that has other work: guests may print faster than lines are looked at."""
 
@@ -83,9 +88,7 @@ class LiveSystem(ABC, Generic[G]):
         self._stack = ExitStack()
         self._fault: list[str] = []
         self._fault_seen = 0.0
-        self._clocks = ClockSetter(
-            lambda guest, command, timeout, over: self.execute(guest, command, timeout, None, over)
-        )
+        self._clocks = ClockSetter(facts.names, lambda guest, over: self.set_clock(guest, CLOCK_TIMEOUT_S, over))
 
     def __enter__(self) -> Self:
         try:
@@ -201,6 +204,8 @@ class LiveSystem(ABC, Generic[G]):
         if source in self.guests:
             self.guests[source].heard = time.monotonic()
             event = self.timeline.line(source, line)
+            if event is not None and event.name in RESTARTS:
+                self.guests[source].agent.forget()
             if event is not None and event.name == "userspace":
                 self._clocks.guest_is_up(source)
         else:
@@ -259,15 +264,45 @@ class LiveSystem(ABC, Generic[G]):
         on_output gets the output as it appears, and none of it is returned then. Waiting for one's turn counts.
         MachineError after `timeout` seconds or once `cancelled` says so.
         """
-        running = self.guests[guest]
         end = time.monotonic() + timeout
-        while not running.turn.acquire(timeout=0.2):
-            if time.monotonic() > end or (cancelled is not None and cancelled()):
-                raise MachineError(f"guest '{guest}' is busy with another command", hint="try again, or wait longer")
-        try:
-            result = running.agent.run(command, max(0.1, end - time.monotonic()), on_output, cancelled)
-        finally:
-            running.turn.release()
+        with self._turn(guest, timeout, cancelled) as agent:
+            result = agent.run(command, max(0.1, end - time.monotonic()), on_output, cancelled)
         # Not `poll`: the main thread spends its time there and holds the lock.
         self.check()
         return result
+
+    @contextmanager
+    def _turn(self, guest: str, timeout: float, cancelled: Callable[[], bool] | None = None) -> Iterator[AgentChannel]:
+        """The guest's agent for this thread alone; MachineError when others have it for `timeout` seconds."""
+        turn = self.guests[guest].turn
+        end = time.monotonic() + timeout
+        while not turn.acquire(timeout=0.2):
+            if time.monotonic() > end or (cancelled is not None and cancelled()):
+                raise MachineError(f"guest '{guest}' is busy with another command", hint="try again, or wait longer")
+        try:
+            yield self.guests[guest].agent
+        finally:
+            turn.release()
+
+    def wait_for_agent(self, guest: str, timeout: float, cancelled: Callable[[], bool]) -> bool:
+        """Whether the guest's agent answers within `timeout` seconds, or until `cancelled` says so.
+
+        A silent agent keeps no one from its guest: it is asked for a moment at a time.
+        """
+        end = time.monotonic() + timeout
+        while not cancelled() and (left := end - time.monotonic()) > 0:
+            with suppress(MachineError), self._turn(guest, GREETING_TRY_S, cancelled) as agent:
+                agent.hello(min(GREETING_TRY_S, left), cancelled)
+                return True
+            time.sleep(GREETING_PAUSE_S)
+        return False
+
+    def set_clock(self, guest: str, timeout: float, cancelled: Callable[[], bool] = lambda: False) -> bool:
+        """Set a guest's clock from this computer's; False when its agent does not answer within `timeout` seconds, or
+        says that it could not. MachineError when it stops answering. Any thread may."""
+        if not self.wait_for_agent(guest, timeout, cancelled):
+            return False
+        with self._turn(guest, timeout, cancelled) as agent:
+            # The time is taken when the command goes out.
+            code, _ = agent.run(lambda: clock_command(time.time()), CLOCK_COMMAND_TIMEOUT_S, cancelled=cancelled)
+        return code == 0

@@ -78,6 +78,8 @@ def build_loader_image(
         run_tool(plan, sdk, folder, guard)
         for product in products:
             trusted.remember(product, inputs)
+    for product in products:
+        trusted.remember(product, product.name)  # for `discard_ours`, which does not know the inputs
     programs = {name: sizes(path) for name, path in built.items()}
     kernel = board_dir / "elf" / KERNEL
     return LoaderImage(image, sdk.version, plan.config, plan.board.start, programs, kernel)
@@ -137,7 +139,18 @@ def first_error(output: str, code: int) -> str:
     return lines[-1] if lines else f"exit code {code}, and it says nothing"
 
 
+MADE_OF_IT = (IMAGE, REPORT, "deploy.json", "loader.booti")
+
+
 def discard(folder: Path) -> None:
-    """Remove an earlier build's image: without an SDK it cannot be made anew, and it would not be this system's."""
-    for name in (IMAGE, REPORT, "deploy.json", "loader.booti"):
+    """Remove an image that must not be used, and what was made for it."""
+    for name in MADE_OF_IT:
         (folder / name).unlink(missing_ok=True)
+
+
+def discard_ours(folder: Path) -> None:
+    """Remove what an earlier build of this user made: without an SDK it cannot be made anew, and it would not be this
+    system's. An image that was copied in from elsewhere is not ours to remove; it is deployed with --no-build only."""
+    for name in MADE_OF_IT:
+        if trusted.is_ours(folder / name, name):
+            (folder / name).unlink()

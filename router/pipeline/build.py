@@ -27,7 +27,7 @@ from router.isolation.compare import IsolationError
 from router.isolation.proof import prove
 from router.linux_boot import HEADER_SIZE, NotAKernelImage, read_kernel_header
 from router.microkit.configuration import Loaded
-from router.microkit.loader_image import LoaderImage, build_loader_image, discard
+from router.microkit.loader_image import LoaderImage, build_loader_image, discard, discard_ours
 from router.microkit.sdk import Sdk
 from router.microkit.system import render_system
 from router.own_kernel import plain_kernel
@@ -175,7 +175,7 @@ def build(
     image, isolation = None, None
     try:
         if planned.sdk is None:
-            discard(folder)
+            discard_ours(folder)
         elif loader_image:
             loaded = {name: load_places(each) for name, each in placed.items()}
             image = build_loader_image(plan, planned.sdk, loaded, folder, progress)

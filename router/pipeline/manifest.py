@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def manifest(planned: Planned, plan: SystemPlan, images: dict[str, GuestImage], folder: Path) -> str:
     """JSON text. It names no time and no path outside the folder: the same inputs give the same bytes."""
     outputs = [path for path in sorted(folder.rglob("*")) if path.is_file() and is_output(path.relative_to(folder))]
+    if planned.sdk is None:  # an image that was copied in from elsewhere
+        outputs = [path for path in outputs if path.relative_to(folder) not in (Path("loader.img"), Path("report.txt"))]
     data = {
         "router": __version__,
         "system": plan.name,

@@ -13,7 +13,7 @@ from router.control.client import Connection
 from router.deploy.bring_up import bring_up, connections, empty_job
 from router.deploy.events import DeployEvent, Reporter
 from router.deploy.job import DeployOptions, Job
-from router.deploy.plan import FILE_NAME, read_plan
+from router.deploy.plan import read_plan
 from router.deploy.prepare import make
 from router.deploy.state import state_folder
 from router.errors import DescriptionError, HostError, MachineError
@@ -38,10 +38,10 @@ class BoardMachine:
                 where=setup.on,
             )
         folder = (setup.build or Path("build") / planned.plan.name).absolute()
-        make(planned, folder, lambda _: None)
-        if not (folder / FILE_NAME).exists():
+        if planned.sdk is None:
             raise HostError("there is no loader.img to deploy: making one needs a Microkit SDK", "router sdk install")
-        plan = read_plan(folder)
+        make(planned, folder, lambda _: None)
+        plan = read_plan(folder, ours=True)
         file = lab.find(setup.lab, setup.description.parent)
         found = lab.choose(lab.load(file), setup.on, plan.board, file.path)
         if plan.facts is None:

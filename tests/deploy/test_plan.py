@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from router.deploy import script
 from router.deploy.bootimage import wrap_for_booti
-from router.deploy.plan import Payload, parse_plan, read_plan, with_patterns
+from router.deploy.plan import Payload, compile_pattern, parse_plan, read_plan, take_payload, verify_file, with_patterns
 from router.deploy.system import write_system
 from router.errors import DescriptionError
 from tests.deploy.lab import FACTS, write_build
+from tests.support.patience import PATIENCE
 
 
 def test_a_plan_is_read_as_it_was_written(build: Path) -> None:
@@ -61,6 +65,9 @@ BAD: dict[str, tuple[dict[str, object], str]] = {
         "b [0x100f, 0x101f) overlaps a [0x1000, 0x1010)",
     ),
     "pattern": ({"failures": ["("]}, "pattern '(': missing )"),
+    "pattern with a count beyond all bounds": ({"failures": ["a{99999999999999999999}"]}, "pattern 'a{9999"),
+    "pattern without end": ({"identity": "a" * 1001}, "it has 1001 characters, and 1000 is the most"),
+    "depth": ({"prepare": json.loads("[" * 100 + "]" * 100)}, "nested too deep for a plan"),
     "command of two lines": ({"start": "go 1\nreset"}, "is not one U-Boot command"),
     "milestones of one name": ({"milestones": [{"name": "a", "pattern": "b"}] * 2}, "two milestones have one name"),
     "missing field": ({"payloads": [{"file": "a"}]}, "payloads[0].address: missing"),
@@ -90,6 +97,17 @@ def test_patterns_of_the_users_own_are_checked(build: Path) -> None:
         with_patterns(plan, ("[",), ())
 
 
+def test_a_pattern_that_nests_too_deep_to_compile_is_refused() -> None:
+    pattern = "(" * 300 + ")" * 300
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 100)
+    try:
+        with pytest.raises(DescriptionError, match=r"pattern .*maximum recursion depth"):
+            compile_pattern(pattern, "deploy.json")
+    finally:
+        sys.setrecursionlimit(before)
+
+
 def test_the_name_that_is_served_depends_on_the_contents() -> None:
     one = Payload(file="x/loader image.img", address=0, size=1, crc32=0, sha256="a" * 64)
     assert script.served_name(one) == f"router-{'a' * 12}-loader_image.img"
@@ -114,3 +132,27 @@ def test_an_image_for_booti_branches_to_the_loader_in_its_place() -> None:
     assert image.data[0x7000_0000 - image.address :] == b"LOADER"
     with pytest.raises(DescriptionError, match="not a multiple of 2 MiB"):
         wrap_for_booti(b"x", 0x7000_1000)
+
+
+def test_a_file_of_another_size_is_refused_unread(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = read_plan(build)
+    with (build / "loader.img").open("ab") as image:
+        image.truncate(1 << 40)  # takes no room
+    began = time.monotonic()
+    with pytest.raises(DescriptionError, match=r"changed since it was built \(1099511627776 bytes, 300000 expected\)"):
+        verify_file(build, plan.payloads[0])
+    assert time.monotonic() - began < PATIENCE
+
+
+def test_a_file_that_grows_while_it_is_read_is_read_no_further(build: Path) -> None:
+    item = read_plan(build).payloads[0]
+    taken: list[bytes] = []
+
+    def take(chunk: bytes) -> None:
+        taken.append(chunk)
+        with (build / "loader.img").open("ab") as image:
+            image.truncate(1 << 40)
+
+    with pytest.raises(DescriptionError, match="changed since it was built"):
+        take_payload(build / "loader.img", item, take)
+    assert sum(map(len, taken)) == item.size + 1

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from router.deploy.plan import AwaitedMilestone
+from router.deploy import runner
+from router.deploy.job import Job
+from router.deploy.plan import AwaitedMilestone, read_plan
 from router.lab import lock
+from router.lab.board import Board
 from tests.deploy.fakeboard import FakeBoard, Faults
-from tests.deploy.lab import MILESTONES, SERVER, LabOfOne, MakeLab, write_build
+from tests.deploy.lab import FACTS, MILESTONES, SERVER, LabOfOne, MakeLab, write_build
 from tests.support.patience import PATIENCE
 
 
@@ -333,3 +336,66 @@ def test_a_changed_file_is_not_deployed(build: Path, lab: MakeLab) -> None:
         done = lab(board).run("deploy", str(build))
         assert done.returncode == 2 and board.commands == []
         assert "the file has changed since it was built (5 bytes, 300000 expected)" in done.stderr
+
+
+def test_what_is_sent_is_what_was_judged_whatever_becomes_of_the_build_folder_meanwhile(
+    build: Path, lab: MakeLab, tmp_path: Path
+) -> None:
+    """The folder's owner exchanges the image once the deployment has begun to talk to the board."""
+    image, reset = (build / "loader.img").read_bytes(), tmp_path / "reset"
+    swap = f"printf evil > {build / 'loader.img'}; touch {reset}"
+    with FakeBoard(reset_file=reset) as board:
+        done = lab(board, power={"cycle": swap}).run("deploy", str(build))
+        assert done.returncode == 0
+        assert board.memory[0x50000000] == image
+    assert (build / "loader.img").read_bytes() == b"evil"  # the attack took place
+
+
+def test_every_way_to_load_takes_the_copy(build: Path, tmp_path: Path) -> None:
+    image = (build / "loader.img").read_bytes()
+    plan = read_plan(build)
+    board = Board(name="desk", kind="fake", serial="none", load="ymodem")
+    job = Job(plan=plan, board=board, files={"loader.img": str(build / "loader.img")})
+    with runner._copied(job) as copied:
+        (build / "loader.img").write_bytes(b"evil")
+        copy = copied.path(plan.payloads[0])
+        assert copy.read_bytes() == image
+        root = tmp_path / "tftpboot"
+        root.mkdir()
+        runner._publish(root, {"served": copy})
+        assert (root / "served").read_bytes() == image
+    assert not copy.exists()
+
+
+def test_the_copies_of_what_is_sent_are_private_and_go_away(build: Path, lab: MakeLab, tmp_path: Path) -> None:
+    scratch, seen = tmp_path / "scratch", tmp_path / "seen"
+    scratch.mkdir()
+    reset = tmp_path / "reset"
+    with FakeBoard(reset_file=reset) as board:
+        one = lab(board, power={"cycle": f"ls -lR {scratch} > {seen}; touch {reset}"})
+        done = subprocess.run(
+            one.command("deploy", str(build)),
+            env=one.environment() | {"TMPDIR": str(scratch)},
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^drwx------ .* router-deploy-", seen.read_text(), re.M) and " 300000 " in seen.read_text()
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_board_that_is_up_stays_deployed_when_the_guests_clocks_cannot_be_set(
+    build: Path, lab: MakeLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    write_build(build, facts=FACTS, milestones=MILESTONES[:2])
+    folder = tmp_path / "state/router/boards/desk"
+    folder.mkdir(parents=True)
+    folder.chmod(0o700)
+    (folder / "logs").write_text("in the way")
+    with FakeBoard() as board:
+        done = lab(board).run("deploy", str(build))
+    assert done.returncode == 0
+    assert "warning: the guests' clocks could not be set: " in done.stdout

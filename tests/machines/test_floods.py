@@ -38,9 +38,11 @@ class TwoGuests(LiveSystem[LiveGuest]):
         self.said: dict[str, socket.socket] = {}
         for name in self.facts.names:
             near, self.said[name] = socket.socketpair()
-            self._stack.callback(self.said[name].close)
+            control, agent = socket.socketpair()
+            for stream in (self.said[name], control, agent):
+                self._stack.callback(stream.close)
             self.guests[name] = LiveGuest(
-                consoles=(self._read(name, near, f"{name}.console"),), agent=AgentChannel(near, name)
+                consoles=(self._read(name, near, f"{name}.console"),), agent=AgentChannel(control, name)
             )
 
     def _check_alive(self) -> None:

@@ -85,6 +85,31 @@ def test_old_records_are_forgotten(state: Path, tmp_path: Path, monkeypatch: pyt
     assert len(list((state / "router/trusted/products").iterdir())) == 3
 
 
+def test_a_record_that_is_used_is_not_forgotten_for_newer_ones(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trusted, "MAX_RECORDS", 3)
+    products = [tmp_path / f"{number}" for number in range(6)]
+    for number, product in enumerate(products):
+        product.write_text(f"{number}")
+    for number, product in enumerate(products[:3]):
+        trusted.remember(product, "inputs")
+        (record,) = (each for each in (state / "router/trusted/products").iterdir() if each.stat().st_mtime > 1e9)
+        os.utime(record, (number, number))
+    assert trusted.is_ours(products[0], "inputs")
+    trusted.remember(products[3], "inputs")
+    assert [trusted.is_ours(product, "inputs") for product in products[:4]] == [True, False, True, True]
+
+
+def test_a_product_is_read_each_time_it_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a change leaves no trace: a file system may keep times coarsely, and a mapped page is written late."""
+    product = make(tmp_path / "kernel")
+    files.sha256(product)
+    trusted.remember(product, "inputs")
+    monkeypatch.setattr(files, "sha256", lambda path: pytest.fail("an earlier look was taken for one now"))
+    assert trusted.is_ours(product, "inputs")
+
+
 def test_a_private_folder_is_no_link_and_no_one_elses(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.mkdir()
