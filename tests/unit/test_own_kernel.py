@@ -144,7 +144,10 @@ def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch:
         plain_kernel(path)
 
 
-@pytest.mark.parametrize("whole", [gzip.compress(KERNEL), zboot(gzip.compress(KERNEL), "gzip"), uimage(KERNEL, 0)])
+PACKED = gzip.compress(KERNEL, mtime=0)
+
+
+@pytest.mark.parametrize("whole", [PACKED, zboot(PACKED, "gzip"), uimage(KERNEL, 0)], ids=["gzip", "zboot", "uImage"])
 @given(data=st.data())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_file_is_an_error_and_never_a_crash(tmp_path: Path, whole: bytes, data: st.DataObject) -> None:
