@@ -87,7 +87,7 @@ def agreed(path: Path) -> bool:
     """The user's answer on a terminal. Elsewhere the command itself is the answer: who types it has decided."""
     if not sys.stdin.isatty():
         return True
-    print(f"Do you agree to {display.safe(str(path))}, as shown? [y/N] ", end="", file=sys.stderr, flush=True)
+    display.styled(f"Do you agree to {path}, as shown? [y/N]", stream=sys.stderr)
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return True
     _common.say("refused", f"{path}: nothing was recorded")

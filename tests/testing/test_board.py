@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,6 +39,10 @@ def test_freeze(router):
 """
 
 
+PLANNED = SimpleNamespace(sdk=object())
+"""As of a computer with an SDK; the replaced `make` looks at nothing of it."""
+
+
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime_folder: None) -> Iterator[LabOfOne]:
     """A lab with one board, on which what is deployed runs at once; the deployment itself is tests/deploy's."""
@@ -67,13 +72,13 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime_folder: None) -
 
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> BoardMachine:
     setup = Setup(description=tmp_path / "x.yaml", on="desk", build=tmp_path / "build", **more)
-    return BoardMachine(setup, None, tmp_path / "logs")  # type: ignore[arg-type]
+    return BoardMachine(setup, PLANNED, tmp_path / "logs")  # type: ignore[arg-type]
 
 
 def test_the_tests_of_qemu_run_on_a_board_and_what_it_cannot_do_skips(
     pytester: pytest.Pytester, lab: LabOfOne, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(pool, "plan", lambda setup: None)
+    monkeypatch.setattr(pool, "plan", lambda setup: PLANNED)
     pytester.makeconftest(
         f"""
         import pytest
