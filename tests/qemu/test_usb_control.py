@@ -14,14 +14,17 @@ import pytest
 
 from router.control.client import Connection
 from router.errors import MachineError
-from tests.support.end_to_end import Booted
+from router.testing import Router
+from router.testing.qemu import QemuMachine
 from tests.support.patience import PATIENCE
 
 Says = Callable[..., str]
+CONTROLLERS = "cd /sys/bus/platform/drivers/vhci_hcd; echo vhci_hcd.*"
+"""In a guest: its virtual controllers."""
 
 
 @pytest.fixture(autouse=True)
-def running(booted: Booted) -> None:
+def running(router: Router) -> None:
     """Every test here is about a system that runs."""
 
 
@@ -40,50 +43,50 @@ def test_the_list_tells_who_has_each_device_and_by_which_rule(says: Says) -> Non
     assert "no rule gives it to a guest" in says("usb", "assignable")
 
 
-def test_a_guest_has_as_many_ports_as_its_description_says(booted: Booted, says: Says) -> None:
+def test_a_guest_has_as_many_ports_as_its_description_says(router: Router, says: Says) -> None:
     ports = json.loads(says("usb", "ports", "client", "--json"))
     assert sorted((row["usb"], row["port"]) for row in ports) == [(usb, n) for usb in (2, 3) for n in range(1, 9)]
     ports = json.loads(says("usb", "ports", "stranger", "--json"))
     assert sorted((row["usb"], row["port"]) for row in ports) == [(2, 1), (2, 2), (2, 3)]
     # Of the kernel's eight controllers one is left, and of its 15 ports of either speed the surplus is off.
-    assert booted.run("stranger", "cd /sys/bus/platform/drivers/vhci_hcd; echo vhci_hcd.*") == "vhci_hcd.0\n"
+    assert router.guest("stranger").run(CONTROLLERS).stdout == "vhci_hcd.0\n"
     off = "grep -l 1 /sys/devices/platform/vhci_hcd.0/usb*/*-0:1.0/usb*-port*/disable | wc -l"
-    assert (booted.run("client", off), booted.run("stranger", off)) == ("14\n", "27\n")
+    assert tuple(router.guest(name).run(off).stdout for name in ("client", "stranger")) == ("14\n", "27\n")
 
 
-def test_a_device_moves_between_guests_by_hand_and_never_by_itself(booted: Booted, says: Says) -> None:
+def test_a_device_moves_between_guests_by_hand_and_never_by_itself(router: Router, says: Says) -> None:
     assert "QEMU USB Mouse is on port 1 of 'stranger'" in says("usb", "attach", "stranger", "mouse")
-    booted.wait("stranger", "grep 'QEMU USB Mouse' /proc/bus/input/devices")
+    router.guest("stranger").wait_for("grep 'QEMU USB Mouse' /proc/bus/input/devices")
     held = says("usb", "attach", "client", "1-3", code=4)
     assert held == (
         "error: 1-3 (QEMU USB Mouse) is held by guest 'stranger', on port 1\n"
         "  to take it: router usb detach stranger 1-3\n"
     )
     assert "held by guest 'client', on port 5" in says("usb", "attach", "stranger", "keyboard", code=4)
-    assert "is a SuperSpeed device, and 'stranger' has a USB 2 controller" in _free_disk(booted, says)
+    assert "is a SuperSpeed device, and 'stranger' has a USB 2 controller" in _free_disk(router, says)
     says("usb", "detach", "stranger", "1")
-    booted.wait("stranger", "! grep 'QEMU USB Mouse' /proc/bus/input/devices")
+    router.guest("stranger").wait_for("! grep 'QEMU USB Mouse' /proc/bus/input/devices")
     assert (devices(says)["1-3"]["holder"], devices(says)["1-3"]["granted"]) == (None, [])
     assert "does not have 'mouse'" in says("usb", "detach", "stranger", "mouse", code=4)
 
 
-def _free_disk(booted: Booted, says: Says) -> str:
+def _free_disk(router: Router, says: Says) -> str:
     """What is said when the disk, taken from the client for the moment, is to go to a guest that cannot take it."""
     says("usb", "detach", "client", "HARDDRIVE")
-    booted.wait("client", "! ls /dev/sd?")
+    router.guest("client").wait_for("! ls /dev/sd?")
     said = says("usb", "attach", "stranger", "2-1", code=4)
     says("usb", "attach", "client", "2-1")
-    booted.wait("client", "ls /dev/sd?")
+    router.guest("client").wait_for("ls /dev/sd?")
     return said
 
 
-def test_a_device_attached_by_hand_comes_back_to_its_port(booted: Booted, says: Says) -> None:
+def test_a_device_attached_by_hand_comes_back_to_its_port(router: Router, says: Says) -> None:
     assert "on port 3 of 'client'" in says("usb", "attach", "client", "mouse", "--port", "3")
     assert "port 5 of 'client' is taken by QEMU USB Keyboard" in _moved(says, "5")
     says("usb", "unplug", "3")
-    booted.wait("client", "! grep 'QEMU USB Mouse' /proc/bus/input/devices")
+    router.guest("client").wait_for("! grep 'QEMU USB Mouse' /proc/bus/input/devices")
     assert "on USB port 3" in says("usb", "plug", "mouse")
-    booted.wait("client", "grep 'QEMU USB Mouse' /proc/bus/input/devices")
+    router.guest("client").wait_for("grep 'QEMU USB Mouse' /proc/bus/input/devices")
     assert devices(says)["1-3"]["port"] == 3
     says("usb", "detach", "client", "3")
     assert devices(says)["1-3"]["holder"] is None
@@ -97,12 +100,12 @@ def _moved(says: Says, port: str) -> str:
     return said
 
 
-def test_a_watcher_sees_a_device_come_and_go(booted: Booted, says: Says) -> None:
+def test_a_watcher_sees_a_device_come_and_go(router: Router, says: Says) -> None:
     seen: list[dict[str, Any]] = []
     watching = threading.Event()
 
     def watch() -> None:
-        with Connection(booted.name) as connection:
+        with Connection(router.name) as connection:
             for event in connection.watch():
                 watching.set()
                 if event.get("guest") == "stranger":
@@ -122,20 +125,20 @@ def test_a_watcher_sees_a_device_come_and_go(booted: Booted, says: Says) -> None
     ]
 
 
-def test_controllers_are_created_and_destroyed_while_the_guest_runs(booted: Booted, says: Says) -> None:
+def test_controllers_are_created_and_destroyed_while_the_guest_runs(router: Router, says: Says) -> None:
     assert "controller 1: USB 2, 4 ports" in says(
         "usb", "controllers", "client", "create", "--ports", "4", "--usb", "2"
     )
     shown = json.loads(says("usb", "controllers", "client", "--json"))
     assert [(row["usb"], row["ports"]) for row in shown if row["present"]] == [(3, 8), (2, 4)]
     assert "on port 16 of 'client'" in says("usb", "attach", "client", "mouse", "--port", "16")
-    booted.wait("client", "grep 'QEMU USB Mouse' /proc/bus/input/devices")
+    router.guest("client").wait_for("grep 'QEMU USB Mouse' /proc/bus/input/devices")
     busy = says("usb", "controllers", "client", "destroy", "1", code=4)
     assert "controller 1 has devices on its ports: 16\n  detach them first" in busy
     says("usb", "detach", "client", "16")
     says("usb", "controllers", "client", "destroy", "1")
     assert "controller 0 cannot go" in says("usb", "controllers", "client", "destroy", "0", code=4)
-    assert booted.run("client", "cd /sys/bus/platform/drivers/vhci_hcd; echo vhci_hcd.*") == "vhci_hcd.0\n"
+    assert router.guest("client").run(CONTROLLERS).stdout == "vhci_hcd.0\n"
 
 
 def test_a_command_in_a_guest_gives_its_output_and_its_code(says: Says) -> None:
@@ -144,8 +147,8 @@ def test_a_command_in_a_guest_gives_its_output_and_its_code(says: Says) -> None:
     assert "no guest 'cliend'" in says("exec", "cliend", "true", code=2)
 
 
-def test_a_command_that_nobody_waits_for_any_more_is_ended(booted: Booted) -> None:
-    with Connection(booted.name) as connection:
+def test_a_command_that_nobody_waits_for_any_more_is_ended(router: Router) -> None:
+    with Connection(router.name) as connection:
         began = threading.Event()
 
         def run() -> None:
@@ -157,11 +160,12 @@ def test_a_command_that_nobody_waits_for_any_more_is_ended(booted: Booted) -> No
         assert began.wait(PATIENCE)
         connection._lines.end()
         thread.join(PATIENCE)
-    booted.wait("client", "! ps | grep '[s]leep 777'")
-    assert booted.run("client", "echo still here") == "still here\n"
+    router.guest("client").wait_for("! ps | grep '[s]leep 777'")
+    assert router.guest("client").run("echo still here").stdout == "still here\n"
 
 
-def test_every_qemu_is_in_its_sandbox(booted: Booted) -> None:
-    for guest in booted.system.guests.values():
+def test_every_qemu_is_in_its_sandbox(router: Router) -> None:
+    assert isinstance(router.machine, QemuMachine)
+    for guest in router.machine.system.guests.values():
         status = Path(f"/proc/{guest.child.pid}/status").read_text()
         assert re.search(r"^Seccomp:\s2$", status, re.M), status
