@@ -45,6 +45,7 @@ OURS = {
     "devicetree/tree.py": "a device tree",
     "files.py": "what all others use",
     "guests/apt.py": "apt's configuration",
+    "guests/drivers.py": "what an image drives",
     "guests/image.py": "a guest image",
     "guests/kernel.py": "the guests' kernel",
     "guests/layers.py": "compressed layers",
