@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What system.yaml promises: pytest --router system.yaml"""
 
 import pytest
