@@ -16,8 +16,12 @@ TAIL_LINES = 20
 """Lines kept of each console for error reports."""
 MAX_LINE_BYTES = 4096
 """Of one line; the rest up to its end is in the log only."""
-MAX_LINES = 4096
-"""Lines of one console that wait to be looked at; what comes beyond is in the log only."""
+READ_BYTES = 1 << 16
+"""Of a console, taken at a time."""
+MAX_LINES = READ_BYTES // 2
+"""Lines of one console that wait to be looked at; what comes beyond is in the log only. Those of one read find room,
+however short they are: they come faster than any thread can look at them.
+"""
 MAX_CHARACTERS = 1 << 20
 """The same in characters."""
 
@@ -80,7 +84,7 @@ class Console(threading.Thread):
         with self._log:
             # The other end goes away when the machine stops: that ends the log, and is not an error.
             with contextlib.suppress(OSError):
-                while data := self._stream.recv(65536):
+                while data := self._stream.recv(READ_BYTES):
                     self._log.write(data)
                     for echo in self._echoes:
                         echo(data)

@@ -91,9 +91,22 @@ def test_a_line_of_another_guest_is_seen_at_once_while_one_floods(system: TwoGue
 
 
 def test_lines_that_find_no_room_are_in_the_log(system: TwoGuests, tmp_path: Path) -> None:
-    flood(system).set()
+    enough, log = flood(system), tmp_path / f"{FLOODER}.console.log"
+    try:
+        assert wait_until(lambda: log.stat().st_size > consoles.MAX_LINES * len("more and more\n"))
+    finally:
+        enough.set()
     assert len(system._lines) <= consoles.MAX_LINES
-    assert (tmp_path / f"{FLOODER}.console.log").stat().st_size > consoles.MAX_LINES * len("more and more\n")
+
+
+def test_the_milestone_at_the_end_of_a_burst_of_short_lines_is_seen(system: TwoGuests) -> None:
+    milestone = b"router: guest flooder: network up 10.77.0.3\n"
+    with system._reading:  # nothing is looked at meanwhile
+        system.said[FLOODER].sendall(b"1\n" * ((consoles.READ_BYTES - len(milestone)) // 2) + milestone)
+        assert wait_until(lambda: "network up 10.77.0.3" in (system.guests[FLOODER].tail() or [""])[-1])
+    while system.pump():
+        pass
+    assert system.timeline.seen(FLOODER, "network")
 
 
 def test_each_console_has_room_of_its_own_for_lines_and_characters() -> None:
