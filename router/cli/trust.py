@@ -72,10 +72,10 @@ def show(fields: Mapping[str, Any]) -> None:
 
 
 def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """`power.cycle` and `milestones[0].pattern` with their values."""
+    """`power cycle` and `milestones[0] pattern` with their values."""
     if isinstance(value, Mapping):
         for key, one in value.items():
-            yield from flat(one, f"{name}.{key}" if name else str(key))
+            yield from flat(one, f"{name} {key}".strip())
     elif isinstance(value, (list, tuple)):
         for number, one in enumerate(value):
             yield from flat(one, f"{name}[{number}]")
@@ -87,7 +87,7 @@ def agreed(path: Path) -> bool:
     """The user's answer on a terminal. Elsewhere the command itself is the answer: who types it has decided."""
     if not sys.stdin.isatty():
         return True
-    display.styled(f"Do you agree to {path}, as shown? [y/N]", stream=sys.stderr)
+    display.styled(f"Do you agree to {path}, as shown? Type y and Enter; all else records nothing.", stream=sys.stderr)
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return True
     _common.say("refused", f"{path}: nothing was recorded")

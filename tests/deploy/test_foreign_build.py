@@ -105,8 +105,8 @@ def test_everything_that_is_agreed_to_is_shown(foreign: Path, capsys: pytest.Cap
         "  failures[0]: (evil+)+$",
         "  prompt: evil> ",
         "  identity: qemu-arm",
-        "  milestones[0].name: loader",
-        "  milestones[0].pattern: LDR\\|INFO",
+        "  milestones[0] name: loader",
+        "  milestones[0] pattern: LDR\\|INFO",
     ):
         assert line in shown
 

@@ -52,12 +52,12 @@ def test_a_built_system_is_deployed_by_u_boot_and_its_disk_is_in_the_client(net:
     disk, build = tmp_path / "disk.img", tmp_path / "build"
     disk.write_bytes(os.urandom(4 * MiB))
     (tmp_path / "two.yaml").write_text(TWO)
+    environment = {"ROUTER_LOCK_DIR": str(tmp_path / "locks"), "XDG_STATE_HOME": str(tmp_path / "state")}
+    built = router(None, "build", str(tmp_path / "two.yaml"), "-o", str(build), "--require-image", env=environment)
+    assert built.returncode == 0
     emulated = board("qemu").emulated
     assert emulated is not None
     usb = arguments(parse_plugs([f"storage:{disk}", "keyboard"]))
-    environment = {"ROUTER_LOCK_DIR": str(tmp_path / "locks"), "XDG_STATE_HOME": str(tmp_path / "state")}
-    words = ("build", str(tmp_path / "two.yaml"), "-o", str(build), "--require-image")
-    assert router(None, *words, env=environment).returncode == 0
 
     def on_board(*words: str, timeout: float = 10 * PATIENCE) -> subprocess.CompletedProcess[str]:
         return router(net, *words, "--lab", str(lab), timeout=timeout, env=environment)

@@ -14,7 +14,7 @@ from router.deploy import state
 from router.deploy.events import Reporter
 from router.deploy.job import Job
 from router.deploy.plan import read_plan
-from router.errors import DescriptionError, MachineError
+from router.errors import DescriptionError, HostError, MachineError
 from router.lab.lock import holder_of
 from router.testing import board as boards
 from router.testing import pool
@@ -39,8 +39,8 @@ def test_freeze(router):
 """
 
 
-PLANNED = SimpleNamespace(sdk=object())
-"""As of a computer with an SDK; the replaced `make` looks at nothing of it."""
+PLANNED: Any = SimpleNamespace(sdk="an SDK")
+"""What `make` below is given, which looks at nothing of it."""
 
 
 @pytest.fixture
@@ -70,9 +70,9 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime_folder: None) -
     assert wait_until(lambda: holder_of("desk") is None), "the process that served the board is still there"
 
 
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> BoardMachine:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planned: Any = PLANNED, **more: Any) -> BoardMachine:
     setup = Setup(description=tmp_path / "x.yaml", on="desk", build=tmp_path / "build", **more)
-    return BoardMachine(setup, PLANNED, tmp_path / "logs")  # type: ignore[arg-type]
+    return BoardMachine(setup, planned, tmp_path / "logs")
 
 
 def test_the_tests_of_qemu_run_on_a_board_and_what_it_cannot_do_skips(
@@ -116,3 +116,11 @@ def test_several_workers_do_not_share_a_board(lab: LabOfOne, tmp_path: Path, mon
     monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "4")
     with pytest.raises(DescriptionError, match=r"a board runs one system, and 4 workers .* want one each"):
         machine(tmp_path, monkeypatch)
+
+
+def test_without_an_sdk_nothing_is_built_and_no_build_from_elsewhere_is_deployed(
+    lab: LabOfOne, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(boards, "make", lambda *_: pytest.fail("the build folder was touched"))
+    with pytest.raises(HostError, match="making one needs a Microkit SDK"):
+        machine(tmp_path, monkeypatch, SimpleNamespace(sdk=None))
