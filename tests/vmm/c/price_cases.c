@@ -13,7 +13,7 @@
 static const struct vswitch_rule all_talk[6] = {{0, 1, VSWITCH_UDP, 7}, {0, 2, VSWITCH_UDP, 7},
                                                 {1, 0, VSWITCH_UDP, 7}, {1, 2, VSWITCH_UDP, 7},
                                                 {2, 0, VSWITCH_UDP, 7}, {2, 1, VSWITCH_UDP, 7}};
-static const struct vswitch_config all = {ports, all_talk, PORTS, 6, VSWITCH_FRAME_MAX};
+static const struct vswitch_config talkative = {ports, all_talk, PORTS, 6, VSWITCH_FRAME_MAX};
 
 static struct end {
     struct netq_end tx, tx_done, rx, rx_done;
@@ -38,7 +38,7 @@ static void begin(uint64_t ticks)
     }
     now = SECOND;
     cost = ticks;
-    CHECK(forward_init(&forward, &all, wires, SECOND) == NULL);
+    CHECK(forward_init(&forward, &talkative, wires, SECOND) == NULL);
 }
 
 /* Passes until the switch may sleep, which it may only do until a time that is still to come. */
@@ -268,7 +268,7 @@ static uint64_t average(uint32_t passes, uint32_t judged, uint32_t dropped, uint
 CASE(frames_that_are_dropped_make_others_no_cheaper_and_a_pass_that_was_preempted_no_dearer)
 {
     begin(10);
-    CHECK(forward_init(&forward, &all, wires, 1000 * SECOND) == NULL);
+    CHECK(forward_init(&forward, &talkative, wires, 1000 * SECOND) == NULL);
     EQUAL(average(10, 64, 0, 64000), 1000);
     EQUAL(average(1000, 64, 64, 640), 1000);
     EQUAL(average(1000, 64, 1, 640), 1000);
