@@ -35,7 +35,7 @@ class JsonLines:
         self._sending = threading.Lock()
 
     def receive(self, timeout: float | None) -> dict[str, Any] | None:
-        """The next object; None at the end of the stream.
+        """The next object; None at the end of the stream, which may be closed meanwhile.
 
         BrokenError when nothing comes within `timeout` seconds (None: wait for ever), and for what is not an object,
         too long, or too slow.
@@ -45,11 +45,13 @@ class JsonLines:
             if len(self._buffer) >= self._longest:
                 raise BrokenError(f"a line of more than {self._longest} bytes")
             wait = None if until is None else max(0.0, until - time.monotonic())
+            if self._stream.fileno() < 0:
+                return None
             if not self._wait(select.POLLIN, wait):
                 raise BrokenError("half a line, and then nothing" if self._buffer else "nothing for too long")
             try:
                 data = self._stream.recv(1 << 16)
-            except ConnectionResetError:
+            except OSError:  # reset by the other end, or closed by another thread of this one
                 data = b""
             if not data:
                 return None

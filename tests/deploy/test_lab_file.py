@@ -179,7 +179,7 @@ def test_a_folders_lab_file_runs_nothing_before_the_user_agrees(
 
 def test_agreeing_is_for_one_content_in_one_place(foreign: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trust", "boards.yaml"]) == 0
-    assert "power.cycle: touch mark" in capsys.readouterr().out
+    assert "power cycle: touch mark" in capsys.readouterr().out
     assert main(["power", "cycle"]) == 0
     assert (foreign / "mark").exists()
     (foreign / "boards.yaml").write_text((foreign / "boards.yaml").read_text().replace("touch", "rm"))

@@ -336,7 +336,10 @@ void main(void)
     case 0:
         if (await_key() == 'd') {
             /* For a kernel that has debug calls. */
-            forge_a_line();
+            /* The multiplexer's own bytes come between those of some. */
+            for (uint32_t i = 0; i < 32; i++) {
+                forge_a_line();
+            }
             say("hostile: halts the kernel\n");
             halt_the_kernel();
             say("hostile: the kernel goes on\n");
