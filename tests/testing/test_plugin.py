@@ -20,7 +20,7 @@ from tests.testing.fake import Boots
 OPTIONS = ("--router", "qemu.yaml", "-p", "no:cacheprovider", "-p", "no:randomly")
 
 
-def outcome(pytester: pytest.Pytester, text: str, *words: str, **counts: int) -> pytest.RunResult:
+def assert_outcome(pytester: pytest.Pytester, text: str, *words: str, **counts: int) -> pytest.RunResult:
     """Run tests with a system; as many must pass, fail, … as the counts say."""
     pytester.makepyfile(text)
     result = pytester.runpytest_inprocess(*OPTIONS, *words)
@@ -31,7 +31,7 @@ def outcome(pytester: pytest.Pytester, text: str, *words: str, **counts: int) ->
 def test_a_system_is_booted_once_for_all_tests_and_ended_after_the_last(
     pytester: pytest.Pytester, boots: Boots
 ) -> None:
-    outcome(
+    assert_outcome(
         pytester,
         """
         def test_before(): pass
@@ -49,12 +49,12 @@ def test_a_system_is_booted_once_for_all_tests_and_ended_after_the_last(
 
 
 def test_without_a_test_that_wants_it_nothing_boots(pytester: pytest.Pytester, boots: Boots) -> None:
-    outcome(pytester, "def test_alone(): pass", passed=1)
+    assert_outcome(pytester, "def test_alone(): pass", passed=1)
     assert boots.setups == []
 
 
 def test_a_test_can_have_a_system_of_its_own(pytester: pytest.Pytester, boots: Boots) -> None:
-    outcome(
+    assert_outcome(
         pytester,
         """
         import pytest
@@ -71,7 +71,7 @@ def test_a_test_can_have_a_system_of_its_own(pytester: pytest.Pytester, boots: B
 def test_the_options_say_what_runs_where(pytester: pytest.Pytester, boots: Boots) -> None:
     words = ("--router-on", "microkit", "--router-usb", "keyboard", "--router-usb", "mouse", "--router-capture")
     test = 'def test_one(router): assert router.mode == "microkit"'
-    outcome(pytester, test, *words, "--router-boot-timeout", "17", passed=1)
+    assert_outcome(pytester, test, *words, "--router-boot-timeout", "17", passed=1)
     (setup,) = boots.setups
     assert (setup.on, setup.usb, setup.capture, setup.boot_timeout) == ("microkit", ("keyboard", "mouse"), True, 17.0)
     assert setup.description.name == "qemu.yaml"
@@ -126,24 +126,24 @@ def test_a_need_that_the_mode_does_not_have_skips_before_the_boot_and_says_why(
         @pytest.mark.router_needs("plug", "counters")
         def test_one(router): pass
         """
-    result = outcome(pytester, text, "--router-on", "microkit", "-rs", skipped=1)
+    result = assert_outcome(pytester, text, "--router-on", "microkit", "-rs", skipped=1)
     result.stdout.fnmatch_lines(["SKIPPED*counters: the switch is a protection domain*(this system: microkit)"])
     assert boots.setups == []
 
 
 def test_what_the_mode_cannot_do_skips_the_test_that_asks_for_it(pytester: pytest.Pytester, boots: Boots) -> None:
     text = "def test_one(router): router.plug('keyboard')"
-    result = outcome(pytester, text, "--router-on", "desk", "-rs", skipped=1)
+    result = assert_outcome(pytester, text, "--router-on", "desk", "-rs", skipped=1)
     result.stdout.fnmatch_lines(["SKIPPED*a person has to plug devices into a board: give --router-interactive*"])
 
 
 def test_an_unknown_need_is_an_error(pytester: pytest.Pytester, boots: Boots) -> None:
     text = "import pytest\n@pytest.mark.router_needs('plgu')\ndef test_one(router): pass"
-    outcome(pytester, text, errors=1).stdout.fnmatch_lines(["*no such need 'plgu'; there are: *plug*"])
+    assert_outcome(pytester, text, errors=1).stdout.fnmatch_lines(["*no such need 'plgu'; there are: *plug*"])
 
 
 def test_a_command_that_fails_shows_what_the_guest_said(pytester: pytest.Pytester, boots: Boots) -> None:
-    result = outcome(pytester, "def test_one(router): router.guest('client').run('exit 3')", failed=1)
+    result = assert_outcome(pytester, "def test_one(router): router.guest('client').run('exit 3')", failed=1)
     result.stdout.fnmatch_lines(["*client: exit code 3: exit 3", "*leaving"])
 
 
@@ -151,7 +151,9 @@ def test_a_failure_has_consoles_and_time_line_in_the_report_and_as_files(
     pytester: pytest.Pytester, boots: Boots
 ) -> None:
     words = ("--junitxml", "report.xml", "-o", "junit_logging=system-out", "--router-logs", "kept")
-    result = outcome(pytester, "def test_one(router): assert 0\ndef test_two(router): pass", *words, failed=1, passed=1)
+    result = assert_outcome(
+        pytester, "def test_one(router): assert 0\ndef test_two(router): pass", *words, failed=1, passed=1
+    )
     result.stdout.fnmatch_lines(["*client.console, the last lines*", "*\\x1b[[]2Jbooted", "*time line*"])
     assert "\x1b" not in result.stdout.str()
     one, two = ElementTree.parse(pytester.path / "report.xml").iter("testcase")
@@ -171,7 +173,7 @@ def test_a_failure_has_consoles_and_time_line_in_the_report_and_as_files(
 def test_a_test_in_which_the_system_dies_fails_with_what_the_guest_said_and_the_rest_has_a_new_one(
     pytester: pytest.Pytester, boots: Boots
 ) -> None:
-    result = outcome(
+    result = assert_outcome(
         pytester,
         """
         def test_one(router): router.machine.die("kernel panic: no reason")
@@ -189,13 +191,13 @@ def test_a_test_in_which_the_system_dies_fails_with_what_the_guest_said_and_the_
 
 def test_a_test_that_failed_anyway_says_that_the_system_died(pytester: pytest.Pytester, boots: Boots) -> None:
     text = "def test_one(router):\n    router.machine.die('panic')\n    assert 1 == 2"
-    result = outcome(pytester, text, failed=1)
+    result = assert_outcome(pytester, text, failed=1)
     result.stdout.fnmatch_lines(["*assert 1 == 2*", "*the system has ended in this test*panic*"])
 
 
 def test_a_system_that_does_not_come_up_is_not_tried_for_each_test(pytester: pytest.Pytester, boots: Boots) -> None:
     boots.failures = ["not up after 300 s: guest 'client' is not up"]
-    result = outcome(pytester, "def test_one(router): pass\ndef test_two(router): pass", errors=2)
+    result = assert_outcome(pytester, "def test_one(router): pass\ndef test_two(router): pass", errors=2)
     result.stdout.fnmatch_lines(["*not up after 300 s*", "*it was tried once, and not again*"])
     assert len(boots.setups) == 1
 
@@ -225,7 +227,7 @@ def test_a_plan_that_is_wrong_is_tried_once_and_said_whole_for_each_test(
 
     monkeypatch.setattr(pool, "plan", plan)
     tests = "".join(f"{marked}def test_{name}(router): pass\n" for name in ("one", "two", "three"))
-    result = outcome(pytester, f"import pytest\n{tests}", errors=3)
+    result = assert_outcome(pytester, f"import pytest\n{tests}", errors=3)
     said = result.stdout.str()
     first = re.escape(str(error).splitlines()[0])
     assert len(re.findall(rf"^E +router\.[\w.]+\.{type(error).__name__}: {first}$", said, re.M)) == 3
@@ -240,7 +242,7 @@ def test_a_restart_boots_again(pytester: pytest.Pytester, boots: Boots) -> None:
             router.restart()
             router.guest("client").run("true")
         """
-    outcome(pytester, text, passed=1)
+    assert_outcome(pytester, text, passed=1)
     assert len(boots.machines) == 2
 
 
@@ -255,7 +257,7 @@ def test_what_a_test_plugs_in_is_out_after_it(pytester: pytest.Pytester, boots: 
         def test_two(router):
             assert router.machine.system.usb.plugged() == []
         """
-    outcome(pytester, text, passed=2)
+    assert_outcome(pytester, text, passed=2)
     assert len(boots.machines) == 1
 
 
@@ -271,7 +273,7 @@ def test_what_cannot_be_unplugged_is_an_error_and_the_next_test_has_a_new_system
         def test_two(router):
             assert router.machine.system.usb.plugged() == []
         """
-    result = outcome(pytester, text, passed=2, errors=1)
+    result = assert_outcome(pytester, text, passed=2, errors=1)
     result.stdout.fnmatch_lines(
         ["*ERROR at teardown of test_one*", "*what the test plugged in is not out; the next test gets a new system"]
     )
@@ -295,7 +297,7 @@ def test_what_a_test_has_unplugged_by_other_ways_or_has_died_with_the_system_is_
             router.plug("keyboard")
             router.machine.die("panic")
         """
-    outcome(pytester, text, passed=2, failed=1)
+    assert_outcome(pytester, text, passed=2, failed=1)
 
 
 def test_an_event_of_the_last_test_that_comes_late_is_not_the_next_ones(
@@ -312,7 +314,7 @@ def test_an_event_of_the_last_test_that_comes_late_is_not_the_next_ones(
             router.machine.system.late.append(LINE)
             router.wait_for_event("detached")
         """
-    outcome(pytester, text, passed=2)
+    assert_outcome(pytester, text, passed=2)
     assert len(boots.machines) == 1
 
 
@@ -334,7 +336,7 @@ def test_after_unplug_and_detach_all_that_had_the_device_have_said_so(pytester: 
             router.attach("small", "1-2")
             assert router.events("attached", "small")[-1].detail == "1-2 port 1"
         """
-    outcome(pytester, text, passed=1)
+    assert_outcome(pytester, text, passed=1)
 
 
 def test_devices_are_attached_and_detached_and_events_tell(pytester: pytest.Pytester, boots: Boots) -> None:
@@ -353,7 +355,7 @@ def test_devices_are_attached_and_detached_and_events_tell(pytester: pytest.Pyte
             with pytest.raises(GuestFailure, match="no event 'attached' of guest 'small' within 0.1 s"):
                 router.wait_for_event("attached", "small", timeout=0.1)
         """
-    outcome(pytester, text, passed=2)
+    assert_outcome(pytester, text, passed=2)
     assert len(boots.machines) == 1
 
 
@@ -365,7 +367,7 @@ def test_a_frozen_guest_goes_on_also_when_the_test_fails(pytester: pytest.Pytest
                 assert 0
         def test_two(router): assert router.machine.frozen == []
         """
-    outcome(pytester, text, failed=1, passed=1)
+    assert_outcome(pytester, text, failed=1, passed=1)
     assert len(boots.machines) == 1
 
 
@@ -380,7 +382,7 @@ def test_a_console_is_typed_into_and_read(pytester: pytest.Pytester, boots: Boot
                 with pytest.raises(ConsoleFailure, match="not within 0.1 s: 'typed'"):
                     console.expect("typed", 0.1)
         """
-    outcome(pytester, text, passed=1)
+    assert_outcome(pytester, text, passed=1)
     assert len(boots.machines) == 1
 
 
