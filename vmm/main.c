@@ -113,17 +113,28 @@ static void settle(uint64_t start)
     charge(start);
     next = min_u64(next, min_u64(vmm.restart_at, vmm.net_due));
     next = min_u64(next, vmm.early_due);
+    if (vmm.consoles_wait != 0) {
+        next = min_u64(next, vmm.consoles_due);
+    }
     arm(vmm.behind ? min_u64(next, account_due(&vmm.traps, owed_for_trust())) : next);
 }
 
+#define CONSOLES_PART 10u /* of a second that consoles wait at the most */
+
 /* The console has read or written bytes. Deferred while the guest is overdrawn: a guest with megabytes to
  * print on a fast line would otherwise keep the VMM and the console busy at a higher priority than all
- * guests. */
+ * guests. Not for ever: a guest that traps all the time, and finds nobody else who wants the processor, stays
+ * overdrawn, and could not be typed to. */
 static void run_console(uint32_t index)
 {
     if (vmm.behind) {
-        vmm.consoles_wait |= 1u << index;
-        return;
+        if (vmm.consoles_wait == 0) {
+            vmm.consoles_due = timer_now() + timer_frequency() / CONSOLES_PART;
+        }
+        if (vmm.consoles_due > timer_now()) {
+            vmm.consoles_wait |= 1u << index;
+            return;
+        }
     }
     uint64_t start = timer_now();
     vmm.consoles_wait &= ~(1u << index);

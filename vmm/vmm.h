@@ -36,6 +36,7 @@ struct vmm {
     struct account traps;   /* VMM time spent on the guest's traps */
     uint64_t receiving;     /* ticks of the current event that the senders of frames pay, in the switch */
     uint32_t consoles_wait; /* consoles (bit set) deferred while the account is overdrawn */
+    uint64_t consoles_due;  /* when they are served all the same; meaningless if none waits */
     uint64_t early_due;     /* when the console is notified of an unfinished line, or TIMER_NEVER */
     bool behind;            /* overdrawn: its vCPUs run at the lowest priority */
     uint32_t drain_calls;   /* calls made by vCPUs while draining */
