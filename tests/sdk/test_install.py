@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import os
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -248,24 +249,28 @@ def test_of_many_installs_at_once_one_installs_and_the_others_say_so(places: Pla
     assert sorted(path.name for path in places.share.iterdir()) == ["microkit-sdk-2.3.0"]
 
 
-@pytest.fixture
-def small_files() -> Iterator[Callable[[int], None]]:
-    """Limits the size of files that this process may write, as a full disk would; lifted again at the end."""
+@contextlib.contextmanager
+def small_files(size: int) -> Iterator[None]:
+    """Limits the size of files that this process may write, as a full disk would: pytest's own output as well, so it
+    is for the call alone.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("source", ["server", "file"])
 def test_a_disk_that_takes_no_more_is_one_sentence(
-    server: ReleaseServer, places: Places, tmp_path: Path, small_files: Callable[[int], None], source: str
+    server: ReleaseServer, places: Places, tmp_path: Path, source: str
 ) -> None:
     server.behaviour.body = GOOD
     file = tmp_path / "sdk.tar.gz"
     file.write_bytes(GOOD)
     wanted = Request("2.3.0", server.url if source == "server" else file, sha256(GOOD))
-    small_files(50_000)
-    with pytest.raises(HostError, match="the SDK cannot be installed: File too large"):
+    with small_files(50_000), pytest.raises(HostError, match="the SDK cannot be installed: File too large"):
         install(wanted, places, context=server.context)
     assert not list(places.share.iterdir())
 

@@ -96,9 +96,9 @@ def test_on_a_debug_kernel_one_call_stops_the_machine_and_every_command_says_so(
             up = wait_until(lambda: "up; Ctrl-C" in (tmp_path / "said").read_text() or run.poll() is not None, BOOT)
             assert up
             assert WARNING in (tmp_path / "said").read_text()
-            with Connection("hostile-small") as system:
+            with Connection("hostile-small") as system, Connection("hostile-small") as typing:
                 assert system.execute("client", "echo here", PATIENCE) == (0, b"here\n")
-                system.console(ATTACKER, lambda _: None).send(b"d")
+                typing.console(ATTACKER, lambda _: None).send(b"d")
                 log = logs / "serial.log"
                 assert wait_until(lambda: b"Debug halt syscall from user thread" in log.read_bytes(), PATIENCE)
                 assert FORGED in log.read_bytes()
