@@ -13,7 +13,7 @@ from router import files
 from router.testing import evidence
 from router.testing.evidence import folder_name
 from tests.testing.fake import Boots
-from tests.testing.test_plugin import outcome
+from tests.testing.test_plugin import assert_outcome
 
 TWO = """
 def test_one(router): assert 0, "mine"
@@ -44,7 +44,7 @@ def test_a_disk_that_is_full_ends_no_run_and_the_report_says_what_is_missing(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
 
     monkeypatch.setattr(files, "write", full)
-    result = outcome(pytester, TWO, "--router-logs", "kept", failed=1, passed=1)
+    result = assert_outcome(pytester, TWO, "--router-logs", "kept", failed=1, passed=1)
     result.stdout.fnmatch_lines(
         ["*AssertionError: mine*", "*client.console, the last lines*", "*[[]?ATTACHMENT|*client.console.log*",
          "not saved: */timeline.json: No space left on device"]
@@ -56,13 +56,13 @@ def test_a_folder_that_cannot_be_made_ends_no_run(pytester: pytest.Pytester, boo
     (pytester.path / "kept").mkdir()
     nodeid = "test_a_folder_that_cannot_be_made_ends_no_run.py::test_one"
     (pytester.path / "kept" / folder_name(nodeid)).write_text("a file in its place")
-    result = outcome(pytester, TWO, "--router-logs", "kept", failed=1, passed=1)
+    result = assert_outcome(pytester, TWO, "--router-logs", "kept", failed=1, passed=1)
     result.stdout.fnmatch_lines(["not saved: *client.console.log: *", "not saved: *timeline.json: *"])
 
 
 def test_a_log_that_has_gone_ends_no_run_and_loses_no_other(pytester: pytest.Pytester, boots: Boots) -> None:
     text = TWO.replace("assert 0", "router.machine.attachments[0].unlink(); assert 0")
-    result = outcome(pytester, text, "--router-logs", "kept", failed=1, passed=1)
+    result = assert_outcome(pytester, text, "--router-logs", "kept", failed=1, passed=1)
     result.stdout.fnmatch_lines(
         ["not read: No such file or directory", "*ATTACHMENT*timeline.json*", "not saved: *No such file or directory"]
     )
