@@ -119,7 +119,7 @@ static void settle(uint64_t start)
     arm(vmm.behind ? min_u64(next, account_due(&vmm.traps, owed_for_trust())) : next);
 }
 
-#define CONSOLES_PART 10u /* of a second that consoles wait at the most */
+#define CONSOLES_WAIT 1u /* seconds, at the most */
 
 /* The console has read or written bytes. Deferred while the guest is overdrawn: a guest with megabytes to
  * print on a fast line would otherwise keep the VMM and the console busy at a higher priority than all
@@ -129,7 +129,7 @@ static void run_console(uint32_t index)
 {
     if (vmm.behind) {
         if (vmm.consoles_wait == 0) {
-            vmm.consoles_due = timer_now() + timer_frequency() / CONSOLES_PART;
+            vmm.consoles_due = timer_now() + timer_frequency() * CONSOLES_WAIT;
         }
         if (vmm.consoles_due > timer_now()) {
             vmm.consoles_wait |= 1u << index;
