@@ -44,6 +44,8 @@ FLOODS = {
     "control channel": f"({LINES}) >/dev/hvc1",
     "both": f"({LINES}) >/dev/hvc0 & ({LINES}) >/dev/hvc1",
 }
+MAX_RATIO = 1.5
+PAIRS = 3
 SOON = 1.0
 """Seconds in which `true` is answered."""
 pytestmark = pytest.mark.timeout(2 * BOOT + 300)
@@ -119,33 +121,51 @@ def flooded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flooded]:
         yield Flooded(system, disk, folder / "logs")
 
 
-@pytest.fixture(scope="module")
-def peace(flooded: Flooded) -> tuple[Times, Times]:
-    """What it takes in peace, and beside a guest that only computes."""
-    quiet = times(flooded)
+def beside_one_that_computes(flooded: Flooded) -> Times:
+    """What it takes beside a guest that only computes."""
     busy = flooded.run(LONG, "(while true; do :; done) >/dev/null 2>&1 </dev/null & echo $!").split()[-1]
-    computing = times(flooded)
+    found = times(flooded)
     flooded.run(LONG, f"kill -9 {busy}")
-    print(f"\nquiet: {quiet}\nbeside one that computes: {computing}")
-    return quiet, computing
+    print(f"\nbeside one that computes: {found}")
+    return found
 
 
-@pytest.mark.parametrize("kind", FLOODS)
-def test_a_flood_of_one_guest_delays_no_answer_of_another(
-    flooded: Flooded, peace: tuple[Times, Times], kind: str
-) -> None:
-    _, computing = peace
+def beside_a_flood(flooded: Flooded, kind: str) -> Times:
+    """What it takes beside that flood, which forges no line of another guest's."""
     before = len(flooded.system.timeline.events)
     leader = flooded.run(LONG, f'setsid sh -c "{FLOODS[kind]}" </dev/null >/dev/null 2>&1 & echo $!').split()[-1]
     time.sleep(2)
     size = (flooded.logs / "serial.log").stat().st_size
     start = time.monotonic()
-    flood = times(flooded)
+    found = times(flooded)
     rate = ((flooded.logs / "serial.log").stat().st_size - size) / (time.monotonic() - start)
-    print(f"\nbeside the flood '{kind}': {flood}; {rate / 1024:.0f} KiB/s on the line")
+    print(f"\nbeside the flood '{kind}': {found}; {rate / 1024:.0f} KiB/s on the line")
     code, _ = flooded.system.execute(LONG, f"kill -9 -{leader}", 60)
     assert code == 0
     assert [event.guest for event in flooded.system.timeline.events[before:] if event.guest != LONG] == []
-    # The guests share one core: the one that floods has its share of it, as one that computes has.
-    assert min(flood.command) < max(SOON, 1.5 * statistics.median(computing.command))
-    assert min(flood.listing) < 1.5 * statistics.median(computing.listing)
+    return found
+
+
+@pytest.fixture(scope="module")
+def computing(flooded: Flooded) -> Times:
+    """The first measurement of what the floods are compared with."""
+    print(f"\nquiet: {times(flooded)}")
+    return beside_one_that_computes(flooded)
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_flood_of_one_guest_delays_no_answer_of_another(flooded: Flooded, computing: Times, kind: str) -> None:
+    """The guests share one core: the one that floods has its share of it, as one that computes has.
+
+    Other load on this computer comes and goes: where a pair is over the limit, both are measured again, in turn.
+    """
+    pairs = [(computing, beside_a_flood(flooded, kind))]
+    while not any(is_fair(*pair) for pair in pairs) and len(pairs) < PAIRS:
+        pairs.append((beside_one_that_computes(flooded), beside_a_flood(flooded, kind)))
+    assert any(is_fair(*pair) for pair in pairs), [f"{fair}; flood: {flood}" for fair, flood in pairs]
+
+
+def is_fair(computing: Times, flood: Times) -> bool:
+    """Whether answers beside the flood come as soon as beside a guest that computes, within half as much again."""
+    soon = min(flood.command) < max(SOON, MAX_RATIO * statistics.median(computing.command))
+    return soon and min(flood.listing) < MAX_RATIO * statistics.median(computing.listing)
