@@ -83,9 +83,9 @@ def names(server: Server) -> list[str]:
     return [busid for busid, export in server.exports.items() if export.claimed]
 
 
-def importing(peer: Connect, address: Address) -> Peer:
-    """A client that has imported 1-1 and read the reply."""
+def importing(peer: Connect, address: Address, busid: str = "1-1") -> Peer:
+    """A client that has imported a device and read the reply."""
     client = peer(address)
-    client.send(handshake.pack_import_request("1-1"))
+    client.send(handshake.pack_import_request(busid))
     client.receive(320)
     return client

@@ -106,9 +106,7 @@ def test_a_client_back_from_a_crash_frees_what_it_held(
     host.plug("1-2", devnum=3)
     server, address = serve(ALL)
     for busid in ("1-1", "1-2"):
-        client = peer(address)
-        client.send(handshake.pack_import_request(busid))
-        client.receive(320)
+        importing(peer, address, busid)
     watcher = peer(address)
     watcher.send(handshake.pack_watch_request([0x10003]))
     run_until(loop, lambda: not server.exports["1-1"].session)

@@ -175,9 +175,7 @@ def test_a_new_policy_ends_only_what_it_denies(loop: Loop, host: FakeKernel, ser
     host.plug("1-2", devnum=3)
     server, address = serve(ALL)
     for busid in ("1-1", "1-2"):
-        client = peer(address)
-        client.send(handshake.pack_import_request(busid))
-        client.receive(320)
+        importing(peer, address, busid)
     server.set_policy(parse_policy("allow 127.0.0.1 path 1-2"))
     run_until(loop, lambda: set(host.sockets) == {"1-2"})
     assert host.link("bus/usb/devices/1-1/driver") == "usb", "the denied device is back with its own driver"
