@@ -11,6 +11,7 @@ from tests.support.cbmc import ARRAYS, Proof, check_found, check_proved
 from tests.vmm.cc import PROGRAMS, ROOT
 
 VMM, COMMON = ROOT / "vmm", ROOT / "common"
+INCLUDES = (VMM, COMMON, PROGRAMS)
 OFFLOAD = (
     PROGRAMS / "prove_offload.c",
     *(VMM / f"{name}.c" for name in ("segment", "virtqueue")),
@@ -34,7 +35,7 @@ def proof(name: str, unwind: int, *bounds: str, sources: tuple[Path, ...] = SOUR
         "walk:3",
         *bounds,
     )
-    return Proof(f"prove_{name}", sources, (VMM, COMMON), flags)
+    return Proof(f"prove_{name}", sources, INCLUDES, flags)
 
 
 PROOFS = {
@@ -54,7 +55,7 @@ PROOFS = {
     "deliver": Proof(
         "prove_deliver",
         (PROGRAMS / "prove_deliver.c",),
-        (VMM, COMMON),
+        INCLUDES,
         ("-DVIRTQ_MAX_SEGS=4", "--object-bits", "12", "--unwind", "4"),
     ),
 }

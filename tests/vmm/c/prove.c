@@ -5,23 +5,10 @@
  * overflow of a shift or a signed number, and the assertions below. Each function is one proof;
  * tests/vmm/test_proofs.py has the bounds.
  */
+#include "prove.h"
 #include "mmio.h"
 #include "netq.h"
 #include "virtqueue.h"
-
-uint64_t nondet_u64(void);
-uint32_t nondet_u32(void);
-uint16_t nondet_u16(void);
-_Bool nondet_bool(void);
-
-#define ASSUME(condition) __CPROVER_assume(condition)
-#define ASSERT(condition, text) __CPROVER_assert(condition, text)
-/* Must fail: a proof whose assumptions nothing meets, or that never gets there, would hold as well. */
-#ifndef PLANTED_BUG
-#define REACHED() __CPROVER_assert(0, "REACHED")
-#else
-#define REACHED() (void)0
-#endif
 
 #define BASE 0x40000000ULL
 #define BYTES 96u

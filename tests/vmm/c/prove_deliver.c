@@ -9,20 +9,8 @@
  * what is written there: it holds for each of them. The stubs promise what prove.c and the cases prove of
  * virtqueue.c (chains, copies inside them), and of the sum only that it is a number of 16 bits.
  */
+#include "prove.h"
 #include "virtio_net_rx.c"
-
-uint32_t nondet_u32(void);
-uint16_t nondet_u16(void);
-uint8_t nondet_u8(void);
-bool nondet_bool(void);
-
-#define ASSUME(condition) __CPROVER_assume(condition)
-#define ASSERT(condition, text) __CPROVER_assert(condition, text)
-#ifndef PLANTED_BUG
-#define REACHED() __CPROVER_assert(0, "REACHED")
-#else
-#define REACHED() (void)0
-#endif
 
 /* Buffers that the guest has given, at most. */
 #define CHAINS 2u

@@ -5,19 +5,8 @@
  * nothing that the switch has judged. The device's receiving half is included as source, so that its own
  * functions can be called. tests/vmm/test_proofs.py has the bounds.
  */
+#include "prove.h"
 #include "virtio_net_rx.c"
-
-uint32_t nondet_u32(void);
-uint16_t nondet_u16(void);
-uint8_t nondet_u8(void);
-
-#define ASSUME(condition) __CPROVER_assume(condition)
-#define ASSERT(condition, text) __CPROVER_assert(condition, text)
-#ifndef PLANTED_BUG
-#define REACHED() __CPROVER_assert(0, "REACHED")
-#else
-#define REACHED() (void)0
-#endif
 
 #define FRAME 60u
 
