@@ -25,8 +25,9 @@ demo: setup
 check: lint
 	$(BIN)/pytest -q -n 2 -m "$$($(BIN)/python -c 'from tests.support.tiers import FAST; print(FAST)')"
 
+# What boots no system runs in parallel first; tests/support/tiers.py groups them.
 test: setup lint newer-tools
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 # Hours. STEPS="fuzzing kernel" runs only these; tests/long.json keeps each step's last result.
 long: setup newer-tools

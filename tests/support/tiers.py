@@ -42,6 +42,22 @@ def mark(items: Iterable[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+def group(items: list[pytest.Item]) -> None:
+    """Put those that boot systems last, as one group of pytest-xdist, and each other file in a group of its own.
+
+    With `--dist loadgroup --no-loadscope-reorder` all else then runs in parallel, and afterwards one system at a time:
+    their timeouts, and what some of them measure, are for a machine that does nothing else.
+    """
+    items.sort(key=_boots)
+    for item in items:
+        name = "systems" if _boots(item) else item.path.relative_to(TESTS).as_posix()
+        item.add_marker(pytest.mark.xdist_group(name))
+
+
+def _boots(item: pytest.Item) -> bool:
+    return item.path.is_relative_to(TESTS / "sel4") or any(map(item.get_closest_marker, ("qemu", "deploy")))
+
+
 def without_long(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the long tests unless the marker expression names them."""
     if "long" in config.option.markexpr.replace("not (", "").split():
