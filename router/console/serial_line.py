@@ -16,6 +16,7 @@ from router.console.frames import give_keyboard
 from router.console.line_input import PortInput
 from router.console.multiplexer import SYSTEM as OWN_NAME
 from router.console.multiplexer import Demultiplexer
+from router.console.silence import Silence, is_dead
 
 SYSTEM = "seL4"
 """Who speaks in lines that are no guest's: the loader, the kernel, Microkit's monitor."""
@@ -25,10 +26,6 @@ CHUNK = 1024
 """Bytes taken from a port's writer before the guest has taken those before them (its ring holds as many)."""
 READ = 1 << 14
 """Bytes taken from the line at a time."""
-SILENCE_S = 5.0
-"""Without a frame, after which the multiplexer is asked whether it still works."""
-MAX_UNANSWERED = 30
-"""Tries of the same frame, half a second each, after which the multiplexer counts as dead."""
 MAX_UNREAD = 1 << 18
 """Bytes kept for a port whose reader does not read; what comes beyond is dropped: a guest may write to its control
 channel for ever while no command runs there."""
@@ -76,10 +73,7 @@ class SerialLine(threading.Thread):
         """Who is being given it."""
         self.heard = False
         """Whether a port has said anything."""
-        self._spoke = 0.0
-        """When the last frame came, or text of the loader or the kernel: then no frame is asked for."""
-        self._asks = False
-        """What came last was a frame: text of no port may be a boot loader's, whose countdown a key would end."""
+        self._silence = Silence(self._inputs[quiet])
         self._busy: frozenset[str] = frozenset()
         """Control channels on which a command runs."""
         self._dropped = dict.fromkeys(ports, 0)
@@ -103,7 +97,7 @@ class SerialLine(threading.Thread):
     @property
     def dead(self) -> bool:
         """Whether the multiplexer has answered nothing for some 15 s although it was asked; it was alive before."""
-        return any(port.unanswered >= MAX_UNANSWERED for port in self._inputs.values())
+        return any(is_dead(port) for port in self._inputs.values())
 
     def expect_answer(self, name: str, expected: bool) -> None:
         """Whether a command runs on this control channel. For one thread at a time on one channel."""
@@ -173,8 +167,8 @@ class SerialLine(threading.Thread):
         if not self._speaks or self._to_line:
             return None
         due = [at for port in self._inputs.values() if (at := port.due()) is not None]
-        if self._asks and not due:
-            due = [self._spoke + SILENCE_S]
+        if not due and (asks := self._silence.due()) is not None:
+            due = [asks]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     @staticmethod
@@ -201,9 +195,7 @@ class SerialLine(threading.Thread):
         for name, data in parts:
             self.heard |= name is not None
             self._speaks |= name is not None
-            self._asks, self._spoke = name is not None or data.startswith(OWN), time.monotonic()
-            if not self._asks:
-                self._inputs[self._quiet].forget()
+            self._silence.heard(time.monotonic(), framed=name is not None or data.startswith(OWN))
             waiting = self._to_port[name]
             answers = name in self._busy
             if len(waiting) + len(data) > (MAX_ANSWER if answers else MAX_UNREAD):
@@ -216,8 +208,8 @@ class SerialLine(threading.Thread):
     def _take_answers(self) -> None:
         now = time.monotonic()
         for answer in self._demultiplexer.answers:
-            self.heard = self._speaks = self._asks = True
-            self._spoke = now
+            self.heard = self._speaks = True
+            self._silence.heard(now, framed=True)
             if self._inputs[answer.port].answered(answer.sequence, answer.taken, now):
                 self._focus, self._asked = answer.port, None
         self._demultiplexer.answers.clear()
@@ -229,7 +221,7 @@ class SerialLine(threading.Thread):
         if self._asked is None and self._focus != self._preferred:
             self._asked = self._preferred
             self._inputs[self._asked].ask_keyboard()
-        if self._asks and now >= self._spoke + SILENCE_S and all(each.due() is None for each in self._inputs.values()):
-            self._inputs[self._quiet].ask()
+        if all(each.due() is None for each in self._inputs.values()):
+            self._silence.ask(now)
         for port in self._inputs.values():
             self._to_line += port.take(now)

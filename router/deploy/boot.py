@@ -8,9 +8,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from router.console.line_input import PortInput
 from router.console.multiplexer import Demultiplexer
-from router.console.serial_line import ports
+from router.console.serial_line import OWN, control, ports
 from router.console.serial_port import SerialPort
+from router.console.silence import DEAD, Silence, is_dead
 from router.control.milestones import BOOT_FAILURES, LINUX_FAILURE, MAX_LINE, match
 from router.deploy.advice import SIGN_ON, explain
 from router.deploy.events import Reporter
@@ -61,21 +63,45 @@ class ConsoleLines:
     def __init__(self, guests: Sequence[str]) -> None:
         self._ports = Demultiplexer(ports(guests)) if guests else None
         self._guests = set(guests)
+        # The first guest's control channel: its agent ignores an empty frame, and no person types there.
+        self._asked = control(guests[0]) if guests else ""
+        self._question = PortInput(ports(guests).index(self._asked) if guests else 0, lines=True)
+        self._silence = Silence(self._question)
         self._rests: dict[str | None, str] = {}
         self.guests_speak = False
         """A guest has said something, so the boot loader is gone."""
+        self.only_answers = False
+        """What came last were answers to our questions, and nothing else."""
 
     def feed(self, data: bytes) -> list[Line]:
         """The lines that are complete with these bytes. Those of control channels are left out."""
         found = []
-        for port, part in [(None, data)] if self._ports is None else self._ports.feed(data):
+        now = time.monotonic()
+        parts = [(None, data)] if self._ports is None else self._ports.feed(data)
+        self.only_answers = self._ports is not None and bool(self._ports.answers) and not parts
+        for port, part in parts:
+            self._silence.heard(now, framed=port is not None or part.startswith(OWN))
             if port is not None and port not in self._guests:
                 continue
             self.guests_speak |= port is not None
             complete, rest = lines_of(self._rests.get(port, "") + part.decode("utf-8", "replace"))
             self._rests[port] = rest[-MAX_REST:]
             found += [Line(port, text) for text in complete]
+        for answer in [] if self._ports is None else self._ports.answers:
+            self._silence.heard(now, framed=True)
+            if answer.port == self._asked:
+                self._question.answered(answer.sequence, answer.taken, now)
+        if self._ports is not None:
+            self._ports.answers.clear()
         return found
+
+    def question(self) -> bytes:
+        """What is to be sent now, so that a multiplexer that has stopped is noticed. MachineError when it has."""
+        if is_dead(self._question):
+            raise MachineError(DEAD)
+        now = time.monotonic()
+        self._silence.ask(now)
+        return self._question.take(now)
 
     def unfinished(self) -> list[Line]:
         """The beginnings of lines that have not ended: a prompt never does."""
@@ -106,15 +132,18 @@ class Watcher:
             data = line.read(0.1)
             now = time.monotonic()
             if data:
-                heard = partial_since = now
                 complete = self._console.feed(data)
+                if not self._console.only_answers:
+                    heard = partial_since = now
                 if self._returned is not None and not self._console.guests_speak:
                     raw = (raw + data.decode("utf-8", "replace"))[-MAX_REST:]
                     if re.search(self._returned, raw):
                         raise self._came_back(raw)
                 for each in complete:
                     self._line(each)
-            elif now - partial_since > PARTIAL_LINE_TIMEOUT_S:
+            else:
+                self._ask(line)
+            if not data and now - partial_since > PARTIAL_LINE_TIMEOUT_S:
                 for each in self._console.unfinished():
                     self._search(each)
                 partial_since = now + plan.boot_seconds  # once is enough
@@ -127,6 +156,15 @@ class Watcher:
         for item, _ in self._waiting:
             self._reporter.say("warning", text=f"not seen (yet): {item.name}")
         return self.seen
+
+    def _ask(self, line: SerialPort) -> None:
+        """A release kernel says nothing of a multiplexer that has failed, and without it the guests say nothing."""
+        try:
+            question = self._console.question()
+        except MachineError as error:
+            raise MachineError(error.message, hint=self._where()) from None
+        if question:
+            line.write(question)
 
     def _lacks(self) -> bool:
         """Whether a required milestone is still to come."""

@@ -20,6 +20,7 @@ from typing import Generic, Self, TypeVar
 
 from router.console.consoles import Console, Lines
 from router.console.serial_line import SYSTEM, SerialLine, control, ports
+from router.console.silence import DEAD
 from router.control import milestones
 from router.control.facts import SystemFacts
 from router.control.milestones import MAX_LINE
@@ -238,8 +239,7 @@ class LiveSystem(ABC, Generic[G]):
         """
         if self._line is not None and self._line.heard and self._line.dead:
             raise MachineError(
-                "the console multiplexer does not answer any more: the kernel, the protection domain 'console' or the"
-                " timer's, which it calls, has stopped",
+                DEAD,
                 hint=f"with 'config: debug' a fault is printed; logs: {self._logs}",
             )
         if self._fault and time.monotonic() > self._fault_seen + FAULT_TIMEOUT_S:

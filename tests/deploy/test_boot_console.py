@@ -3,9 +3,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
+from typing import cast
+
 import pytest
 
+from router.console import silence
 from router.console.serial_line import ports
+from router.console.serial_port import SerialPort
 from router.control import milestones
 from router.deploy.boot import MAX_WARNINGS, ConsoleLines, Line, Watcher
 from router.deploy.events import DeployEvent, Reporter
@@ -35,6 +41,61 @@ def watcher() -> tuple[Watcher, list[DeployEvent]]:
     seen: list[DeployEvent] = []
     plan = DeployPlan(system="demo", board="fake", payloads=(), start="go", milestones=awaited, facts=FACTS)
     return Watcher(plan, Reporter(seen.append)), seen
+
+
+class Board:
+    """A serial line whose multiplexer says a guest's line and then nothing more. answers: it still takes frames."""
+
+    def __init__(self, *, answers: bool, text: bytes = b"") -> None:
+        self._out: list[bytes] = []
+        self._mux = FakeMux(ports(GUESTS), self._out.append)
+        self._mux.say("client", b"hello")
+        self._out.append(text)
+        self._answers = answers
+        self.sent = b""
+
+    def read(self, seconds: float) -> bytes:
+        data, self._out[:] = b"".join(self._out), []
+        if not data:
+            time.sleep(seconds / 10)
+        return data
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+        if self._answers:
+            self._mux.take(data)
+
+
+def follow(board: Board, monkeypatch: pytest.MonkeyPatch, quiet: float = 2.0) -> str:
+    """The error that ends the watch."""
+    monkeypatch.setattr(silence, "SILENCE_S", 0.2)
+    monkeypatch.setattr(silence, "MAX_UNANSWERED", 2)
+    watching, _ = watcher()
+    watching._plan = dataclasses.replace(watching._plan, quiet_seconds=quiet)
+    with pytest.raises(MachineError) as caught:
+        watching.follow(cast(SerialPort, board))
+    assert "not seen: " in f"{caught.value.message}{caught.value.hint}"
+    return caught.value.message
+
+
+def test_a_multiplexer_that_says_nothing_more_and_answers_nothing_ends_the_boot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    board = Board(answers=False)
+    assert follow(board, monkeypatch, 60.0).startswith("the console multiplexer does not answer any more")
+    assert board.sent
+
+
+def test_answers_of_the_multiplexer_are_no_sign_of_life_of_the_guests(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(answers=True)
+    assert follow(board, monkeypatch).startswith("nothing was heard for 2 s")
+    assert board.sent
+
+
+def test_nothing_is_sent_to_what_may_be_a_boot_loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(answers=False, text=b"Hit any key to stop autoboot: 3\r\n")
+    assert follow(board, monkeypatch).startswith("nothing was heard for 2 s")
+    assert not board.sent
 
 
 def reached(data: bytes) -> list[str]:

@@ -7,29 +7,33 @@ import base64
 import contextlib
 import os
 import pty
+import re
 import select
 import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from router.errors import MachineError
 from router.machines.agent import AgentChannel
+from router.usbip.runtime.event_loop import Loop
+from router.usbip.runtime.pipe import AnsweringPipe
 from tests.support.patience import PATIENCE
 
 SCRIPT = Path(__file__).parents[2] / "guest-images/common/usr/lib/router/agent"
 
 
 class Line:
-    """The host's end of a channel, by descriptor."""
+    """The host's end of a channel, by descriptor; and the name of the guest's end."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, far: str) -> None:
         self._descriptor = descriptor
+        self.far = far
 
     def fileno(self) -> int:
         return self._descriptor
@@ -42,8 +46,9 @@ def line(applets: Path, tmp_path: Path) -> Iterator[Line]:
     environment = {"PATH": str(applets), "ROUTER_RUN": str(tmp_path / "run")}
     command = [str(applets / "sh"), str(SCRIPT)]
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, env=environment, start_new_session=True)
+    far = os.ttyname(theirs)
     os.close(theirs)
-    yield Line(ours)
+    yield Line(ours, far)
     os.close(ours)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -281,3 +286,54 @@ def test_what_came_before_the_command_is_thrown_away_and_takes_no_time() -> None
         channel._whole.extend([b"1 x 0"] * 100)
         assert channel.run("true", PATIENCE) == (4, b"")
         assert not channel._whole
+
+
+@contextlib.contextmanager
+def daemon(line: Line, applets: Path, folder: Path, answer: Callable[[], str]) -> Iterator[None]:
+    """A daemon that answers `router-usbip status --json` for the agent, as in a guest."""
+    folder.mkdir(exist_ok=True)
+    os.mkfifo(folder / "answers")
+    boot = (SCRIPT.parent / "boot").read_text()
+    relay = re.search(r"^ +(dd .*)$", boot, re.MULTILINE)
+    assert relay, "boot passes the answers on"
+    command = "exec " + relay[1].replace("/run/router", str(folder)).replace("/dev/hvc1", line.far)
+    process = subprocess.Popen([str(applets / "sh"), "-c", command], env={"PATH": str(applets)})
+    loop = Loop()
+    pipe = AnsweringPipe(loop, "status", answer, str(folder))
+    over = threading.Event()
+    thread = threading.Thread(target=lambda: run_for(loop, over))
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(PATIENCE)
+        pipe.close()
+        loop.close()
+        process.kill()
+        process.wait()
+
+
+def run_for(loop: Loop, over: threading.Event) -> None:
+    while not over.is_set():
+        loop.run_once(0.05)
+
+
+def test_a_daemon_that_runs_answers_for_its_program(
+    channel: AgentChannel, line: Line, applets: Path, tmp_path: Path
+) -> None:
+    text = "".join(f"line {number}\n" for number in range(2000))
+    with daemon(line, applets, tmp_path / "run", lambda: text):
+        for _ in range(3):
+            assert channel.run("router-usbip status --json", PATIENCE) == (0, text.encode())
+        assert channel.run("echo other commands run", PATIENCE) == (0, b"other commands run\n")
+    # Without a daemon the program says what is wrong; here there is none.
+    assert channel.run("router-usbip status --json", PATIENCE)[0] == 127
+
+
+def test_only_the_daemons_own_question_goes_to_it(
+    channel: AgentChannel, line: Line, applets: Path, tmp_path: Path
+) -> None:
+    with daemon(line, applets, tmp_path / "run", lambda: "never"):
+        for command in ("router-usbip ports --json", "router-usbip status", "router-usbip status --json; exit 3"):
+            assert channel.run(command, PATIENCE)[1] != b"never", command

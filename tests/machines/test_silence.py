@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from router.console import serial_line
+from router.console import silence
 from router.console.frames import START, TAIL, seal, unseal
 from router.console.line_input import PortInput
 from router.console.multiplexer import Demultiplexer
@@ -27,8 +27,8 @@ def frame(head: bytes, body: bytes, port: int, sequence: int = 0, *, flag: bool 
 @pytest.fixture
 def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[socket.socket, SerialLine]]:
     """The multiplexer's end of a line, and the line, which loses patience quickly."""
-    monkeypatch.setattr(serial_line, "SILENCE_S", 0.2)
-    monkeypatch.setattr(serial_line, "MAX_UNANSWERED", 2)
+    monkeypatch.setattr(silence, "SILENCE_S", 0.2)
+    monkeypatch.setattr(silence, "MAX_UNANSWERED", 2)
     near, far = socket.socketpair()
     line = SerialLine(near, PORTS, PORTS[1], tmp_path / "serial.log")
     line.start()

@@ -42,8 +42,13 @@ class Controller:
 
 def find_controllers(vhci: Vhci) -> list[Controller]:
     """All that the kernel was compiled for, in their order."""
+    return controllers_of(vhci, vhci.ports())
+
+
+def controllers_of(vhci: Vhci, everything: list[Port]) -> list[Controller]:
+    """The controllers of these ports, in their order. everything: what `Vhci.ports` gave."""
     found: dict[int, list[Port]] = {}
-    for port in vhci.ports():
+    for port in everything:
         found.setdefault(port.controller, []).append(port)
     return [
         Controller(

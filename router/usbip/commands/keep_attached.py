@@ -16,6 +16,10 @@ from router.usbip.runtime.net import parse_address
 from router.usbip.runtime.options import Options, UsageError
 from router.usbip.runtime.sysfs import Sysfs
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from router.usbip.runtime.pipe import AnsweringPipe
+
 USAGE = """usage: usbip keep-attached [--config FILE] [SERVER] [--ports N] [--usb 2|3] [OPTION…]
 
 Attaches whatever SERVER grants to this machine, and attaches it again when server or device come back.
@@ -30,6 +34,7 @@ Attaches whatever SERVER grants to this machine, and attaches it again when serv
   --validate        judge all that SERVER returns before the kernel sees it, for a server that is not trusted
   --fit             leave one virtual controller of --ports and --usb: this machine's are all for this program
   --detach          on the way out, detach what was attached
+  --agent FOLDER    answer `usbip ports --json` for the control agent whose pipes are in that folder
   --confine USER    run as USER, with nothing that keeping devices attached does not need
 
 Ends on SIGTERM and SIGINT.
@@ -97,6 +102,14 @@ def confine_keeper(vhci: Vhci, user: str) -> None:
         milestone(f"unhardened: {missing}")
 
 
+def start_agent(loop: event_loop.Loop, vhci: Vhci, folder: str) -> AnsweringPipe | None:
+    """What answers the control agent."""
+    from router.usbip.commands.ports import ports_json
+    from router.usbip.runtime.pipe import answer_agent
+
+    return answer_agent(loop, "ports", lambda: ports_json(vhci), folder)
+
+
 def run(_: str, argv: list[str]) -> int:
     options = Options(
         argv,
@@ -110,6 +123,7 @@ def run(_: str, argv: list[str]) -> int:
             "-t": "tcp-port",
             "--sysfs": "sysfs",
             "--state": "state",
+            "--agent": "agent",
             "--confine": "confine",
         },
         {"--detach": "detach", "--validate": "validate", "--fit": "fit"},
@@ -137,6 +151,7 @@ def run(_: str, argv: list[str]) -> int:
     vhci = Vhci(sysfs, options.get("state", STATE_DIR))
     vhci.check()
     loop = event_loop.Loop()
+    agent: AnsweringPipe | None = None
     keeper = KeepAttached(
         loop,
         parse_address(settings["server"], options.number("tcp-port", 3240)),
@@ -150,6 +165,8 @@ def run(_: str, argv: list[str]) -> int:
         follow_disks(loop, sysfs, options.number("max-sectors", MAX_SECTORS))
         loop.on_signal(signal.SIGTERM, loop.stop)
         loop.on_signal(signal.SIGINT, loop.stop)
+        if "agent" in options.all:
+            agent = start_agent(loop, vhci, options.get("agent"))
         if "confine" in options.all:
             if "fit" in options.flags:
                 fit_controllers(vhci, keeper)
@@ -162,6 +179,8 @@ def run(_: str, argv: list[str]) -> int:
                 fit_controllers(vhci, keeper)
         loop.run()
     finally:
+        if agent:
+            agent.close()
         keeper.close(detach="detach" in options.flags)
         loop.close()
     return 0

@@ -62,11 +62,12 @@ def port_row(vhci: Vhci, port: Port) -> dict[str, object]:
 
 def state_of_ports(vhci: Vhci) -> dict[str, object]:
     """Controllers and the ports that can be used, as plain values."""
-    everything = controllers.find_controllers(vhci)
+    ports = vhci.ports()
+    everything = controllers.controllers_of(vhci, ports)
     sizes = {one.index: one for one in everything if one.present}
     rows = [
         port_row(vhci, port)
-        for port in vhci.ports()
+        for port in ports
         if port.state in (PORT_USED, PORT_ERROR)
         or (
             port.controller in sizes
@@ -85,6 +86,11 @@ def state_of_ports(vhci: Vhci) -> dict[str, object]:
         for one in everything
     ]
     return {"controllers": shown, "ports": rows}
+
+
+def ports_json(vhci: Vhci) -> str:
+    """The same as a line of JSON."""
+    return dumps(state_of_ports(vhci)) + "\n"
 
 
 def _port_line(vhci: Vhci, port: Port) -> str:
@@ -118,7 +124,7 @@ def run(verb: str, argv: list[str]) -> int:
     if words:
         raise UsageError(f"{verb} does not take {' '.join(words)!r}", "see --help")
     if "json" in options.flags:
-        print(dumps(state_of_ports(vhci)))
+        print(ports_json(vhci), end="")
         return 0
     everything = controllers.find_controllers(vhci)
     if verb == "controllers":

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from router.usbip.engines.target import Tap
     from router.usbip.protocol.device import Device
+    from router.usbip.runtime.pipe import AnsweringPipe
     from router.usbip.server.capture import Capture
     from router.usbip.server.confined import Confined
     from router.usbip.server.control import Control
@@ -41,6 +42,7 @@ Exports the devices that the policy grants, each to the clients it names, and fo
   --log-pdu         write each PDU to stderr (engines usbfs and virtual)
   --stats           count transfers, bytes and latencies for `usbip stats` (engines usbfs and virtual)
   --control PATH    control socket for `usbip status` and others, /run/router-usbip.sock by default; "" for none
+  --agent FOLDER    answer `usbip status --json` for the control agent whose pipes are in that folder
   --release         on the way out, end all sessions and give the devices back to their drivers
   --confine USER    run as USER, with nothing that serving does not need; ends, to be started again, when another USB
                     controller comes
@@ -65,6 +67,7 @@ def run(_: str, argv: list[str]) -> int:
             "--virtual": "virtual",
             "--pcap": "pcap",
             "--control": "control",
+            "--agent": "agent",
             "--confine": "confine",
         },
         {"--release": "release", "--log-pdu": "log-pdu", "--stats": "stats"},
@@ -79,6 +82,7 @@ def run(_: str, argv: list[str]) -> int:
     observers = Observers(loop, options)
     engines: list[Engine] = []
     control: Control | None = None
+    agent: AnsweringPipe | None = None
     server = Server(loop, engines, policy)
     confined = make_confined(loop, options)
     try:
@@ -95,6 +99,7 @@ def run(_: str, argv: list[str]) -> int:
         if confined:
             # Root makes the control socket, and no device is looked at before the confinement.
             control = start_control(loop, server, options, file, observers)
+            agent = start_agent(loop, server, options)
             confined.enter(options.get("confine"), options.get("engine", "kernel"), file)
         # A server that cannot be confined ends: it must not have looked as if it were up.
         for address in addresses:
@@ -103,11 +108,14 @@ def run(_: str, argv: list[str]) -> int:
         if not confined:
             # What is not needed to serve comes once the devices are out.
             control = start_control(loop, server, options, file, observers)
+            agent = start_agent(loop, server, options)
         warn_of_bus_numbers(Sysfs(options.get("sysfs", "/sys")), policy)
         loop.run()
     finally:
         if control:
             control.close()
+        if agent:
+            agent.close()
         server.close(release="release" in options.flags)
         for engine in engines:
             engine.close()
@@ -210,6 +218,16 @@ def start_control(
             raise
         log(f"no control socket: {error.message}")
         return None
+
+
+def start_agent(loop: event_loop.Loop, server: Server, options: Options) -> AnsweringPipe | None:
+    """What answers the control agent, if there is one."""
+    if "agent" not in options.all:
+        return None
+    from router.usbip.runtime.pipe import answer_agent
+    from router.usbip.server.control import status_json
+
+    return answer_agent(loop, "status", lambda: status_json(server), options.get("agent"))
 
 
 def reload(server: Server, file: str) -> None:

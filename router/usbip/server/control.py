@@ -76,6 +76,13 @@ def describe(server: Server) -> dict[str, Any]:
     return {"devices": devices, "watching": server.watchers()}
 
 
+def status_json(server: Server) -> str:
+    """The state as a line of JSON."""
+    from router.usbip.runtime import jsontext
+
+    return jsontext.dumps(describe(server)) + "\n"
+
+
 def status_text(answer: dict[str, Any]) -> str:
     """The state as text to read."""
     lines: list[str] = []
@@ -144,7 +151,7 @@ class Control:
             case ["status"]:
                 return status_text(describe(self._server))
             case ["status", "json"]:
-                return jsontext.dumps(describe(self._server)) + "\n"
+                return status_json(self._server)
             case ["stats"]:
                 return table(statistics.data())
             case ["stats", "json"]:
