@@ -139,6 +139,8 @@ class Guest(StrictModel):
     """Devices of the board that the guest owns: node name, full path, alias or &label in the board's device tree."""
     usb: UsbController = UsbController()
     """The virtual controller; only for guests that receive USB devices."""
+    automount: StrictBool = False
+    """With `true`, the file systems of routed disks are mounted below /media; for guests that receive USB devices."""
     bootargs: BootArgs = ""
     """Appended to the kernel command line."""
     smc: tuple[Annotated[StrictInt, Field(ge=0, le=0xFFFFFFFF)], ...] = ()
