@@ -13,6 +13,7 @@ Examples:
   router usb list
   router usb attach client mouse
   router usb attach client 1-3 --port 2
+  router usb attach desk 1-3 --take
   router usb detach client 2
   router usb watch
   router usb list --on desk
@@ -55,9 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     attach.add_argument("guest", metavar="GUEST")
     attach.add_argument("device", metavar="DEVICE", help="a busid, VID:PID, or part of the name")
     attach.add_argument("--port", type=int, metavar="N", default=0, help="the virtual port (default: any)")
+    attach.add_argument("--take", action="store_true", help="also from another guest that has it, in one step")
+    attach.add_argument("--force", action="store_true", help="with --take: even if a disk of it is mounted there")
     detach = verb("detach", "take a device from a guest; it is not attached again automatically", run_detach)
     detach.add_argument("guest", metavar="GUEST")
     detach.add_argument("device", metavar="PORT|DEVICE", help="a virtual port, a busid, VID:PID, or part of the name")
+    detach.add_argument("--force", action="store_true", help="even if a disk of it is mounted in the guest")
     watch = verb("watch", "show what happens as it happens", run_watch)
     watch.add_argument("--all", action="store_true", help="also what is not about USB")
     watch.add_argument("--since-start", action="store_true", help="begin with what has happened already")
@@ -157,10 +161,13 @@ def run_controllers(args: argparse.Namespace) -> int:
 
 
 def run_attach(args: argparse.Namespace) -> int:
+    from router.errors import DescriptionError
     from router.usb.actions import attach
     from router.usb.text import port_row
 
-    port = attach(args.connect, args.guest, args.device, args.port)
+    if args.force and not args.take:
+        raise DescriptionError("--force is for --take", hint="router usb attach GUEST DEVICE --take --force")
+    port = attach(args.connect, args.guest, args.device, args.port, take=args.take, force=args.force)
     assert port.device is not None, "attach gives the port with the device"
     if args.json:
         print(json.dumps(port_row(port), indent=2))
@@ -173,7 +180,7 @@ def run_detach(args: argparse.Namespace) -> int:
     from router.usb.actions import detach
     from router.usb.text import port_row
 
-    port = detach(args.connect, args.guest, args.device)
+    port = detach(args.connect, args.guest, args.device, force=args.force)
     assert port.device is not None, "detach tells what was there"
     if args.json:
         print(json.dumps(port_row(port), indent=2))

@@ -38,6 +38,9 @@ GUEST = (
         "program", r"router: guest \S+: the image's program (failed .*)", "the image's program {0}", warning=True
     ),
     Milestone("detached", r"router: guest \S+: detached (.+)", "device detached: {0}"),
+    Milestone("mounted", r"router: guest \S+: mounted (.+)", "mounted: {0}"),
+    Milestone("unmounted", r"router: guest \S+: unmounted (.+)", "unmounted: {0}"),
+    Milestone("not-mounted", r"router: guest \S+: not mounted: (.+)", "not mounted: {0}", warning=True),
     Milestone(
         "deferred", r"router: guest \S+: deferred (.+)", "device waits for another one's driver: {0}", warning=True
     ),

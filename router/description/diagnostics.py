@@ -89,15 +89,19 @@ class Diagnostic:
 
 
 class DescriptionErrors(DescriptionError):
-    """All errors of one file, sorted by position. `str()` is the whole text; `diagnostics` are the single findings."""
+    """All errors of a file and of those that it names, sorted by position.
+
+    `str()` is the whole text; `diagnostics` are the single findings.
+    """
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
-        found = sorted(set(diagnostics), key=lambda one: (one.span, one.message))
+        found = sorted(set(diagnostics), key=lambda one: (one.file, one.span, one.message))
         if not found:
             raise ValueError("there is no error to report")
         self.diagnostics: tuple[Diagnostic, ...] = tuple(found)
         count = f"{len(found)} error{'s' if len(found) > 1 else ''}"
-        super().__init__(f"{count} in {found[0].file}", where=found[0].where)
+        names = ", ".join(dict.fromkeys(one.file for one in found))
+        super().__init__(f"{count} in {names}", where=found[0].where)
 
     def __str__(self) -> str:
         return "\n\n".join([*map(str, self.diagnostics), self.message])

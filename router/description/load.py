@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from router.description import files, parts, semantics
+from router.description import files, image_file, parts, semantics
 from router.description.catalogue import Catalogue, find_description, shipped_catalogue
 from router.description.diagnostics import DescriptionErrors, Diagnostic
 from router.description.models import Description
@@ -32,6 +32,8 @@ class LoadedDescription:
     path: Path
     description: Description
     source: SourceText
+    image_files: tuple[Path, ...] = ()
+    """The image files that it names."""
 
     @property
     def name(self) -> str:
@@ -83,7 +85,9 @@ def load(path: Path, catalogue: Catalogue | None = None) -> LoadedDescription:
         raise DescriptionErrors(parsed.problems)
     source, found = parsed.source, list(parsed.problems)
     bad: set[ModelPath] = set()
-    data: Any = plain(source.root, (), bad)
+    taken = image_file.take(source, plain(source.root, (), bad), path.parent, bad)
+    data, source = taken.data, taken.source
+    found += taken.problems
     catalogue = catalogue or shipped_catalogue()
     description: Description | None = None
     try:
@@ -96,7 +100,7 @@ def load(path: Path, catalogue: Catalogue | None = None) -> LoadedDescription:
     found += [locate(source, one) for one in findings if not reported(one.path, bad)]
     if found or description is None:
         raise DescriptionErrors(found)
-    return LoadedDescription(path, description, source)
+    return LoadedDescription(path, description, source, taken.files)
 
 
 def device_tree(data: Any) -> Path | None:

@@ -125,7 +125,8 @@ class Guest(StrictModel):
     """One Linux guest."""
 
     image: Image
-    """The name of an image under guest-images/, such an image with more in it, or files of your own."""
+    """The name of an image under guest-images/, such an image with more in it, files of your own, or the name of a YAML
+    file with one of the last two, such as `./my-image.yaml`."""
     memory: ByteSize = 512 << 20
     """RAM, such as `512 MiB`: a multiple of 2 MiB, enough for the kernel and the initramfs. Kept in bytes."""
     vcpus: Annotated[StrictInt, Field(ge=1, le=4)] = 1
@@ -138,6 +139,8 @@ class Guest(StrictModel):
     """Devices of the board that the guest owns: node name, full path, alias or &label in the board's device tree."""
     usb: UsbController = UsbController()
     """The virtual controller; only for guests that receive USB devices."""
+    automount: StrictBool = False
+    """With `true`, the file systems of routed disks are mounted below /media; for guests that receive USB devices."""
     bootargs: BootArgs = ""
     """Appended to the kernel command line."""
     smc: tuple[Annotated[StrictInt, Field(ge=0, le=0xFFFFFFFF)], ...] = ()

@@ -196,3 +196,13 @@ def usb_controllers(parts: Parts) -> Iterator[Finding]:
                 "remove 'usb' here, or give the guest a client image",
                 key=True,
             )
+
+
+def automount(parts: Parts) -> Iterator[Finding]:
+    """Only disks that were routed to a guest are mounted, by a program that comes with the client images."""
+    for name, guest in readable(parts):
+        if not guest.automount:
+            continue
+        if parts.role(name) in ("server", "none"):
+            hint = "remove 'automount' here, or write it at the guest that the disks are routed to"
+            yield Finding(("guests", name, "automount"), f"no disk is routed to the guest '{name}'", hint, key=True)

@@ -9,7 +9,7 @@ what aliases unfold to.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -83,11 +83,24 @@ class SourceText:
 
     text: Text
     root: Node
+    parts: tuple[tuple[tuple[str | int, ...], SourceText], ...] = ()
+    """What stands in files of their own: by the path of the value that names the file."""
 
     @property
     def name(self) -> str:
         """The file, as the user gave it."""
         return self.text.name
+
+    def with_parts(self, parts: dict[tuple[str | int, ...], SourceText]) -> SourceText:
+        """The same text, with values that are in files of their own."""
+        return replace(self, parts=tuple(parts.items()))
+
+    def _part(self, path: Path) -> tuple[SourceText, Path] | None:
+        """The file that a path leads into, and the path in it."""
+        for prefix, part in self.parts:
+            if len(path) > len(prefix) and tuple(path[: len(prefix)]) == prefix:
+                return part, path[len(prefix) :]
+        return None
 
     def where(self, path: Path, key: bool = False) -> Span:
         """The span of the value at a path, or with `key` of the field's name.
@@ -108,11 +121,15 @@ class SourceText:
 
     def place(self, path: Path) -> str:
         """`file:line:column` of the value at a path."""
+        if part := self._part(path):
+            return part[0].place(part[1])
         span = self.where(path)
         return f"{self.name}:{span.line}:{span.column}"
 
     def node(self, path: Path) -> Node | None:
         """The node at a path, or None when the file does not go there."""
+        if part := self._part(path):
+            return part[0].node(part[1])
         node = self.root
         for step in path:
             found = self._step(node, step)
@@ -132,6 +149,8 @@ class SourceText:
         related: Iterable[tuple[Path, str]] = (),
     ) -> Diagnostic:
         """An error at a path of the model; `related` are other paths with a remark each."""
+        if part := self._part(path):
+            return part[0].diagnostic(part[1], message, hint, key=key, remark=remark)
         labels = [Label(self.where(other), note) for other, note in related]
         return self.text.diagnostic(self.where(path, key), message, hint, remark, labels)
 

@@ -26,6 +26,7 @@ def manifest(planned: Planned, plan: SystemPlan, images: dict[str, GuestImage], 
         "board": plan.board.name,
         "microkit": {"sdk": plan.sdk, "config": plan.config, "installed": planned.sdk is not None},
         "description": files.sha256(planned.loaded.path),
+        **({"image files": [files.sha256(path) for path in named]} if (named := planned.loaded.image_files) else {}),
         "images": {name: json.loads(image.manifest.read_text()) for name, image in sorted(images.items())},
         "outputs": {
             str(path.relative_to(folder)): {"size": path.stat().st_size, "sha256": files.sha256(path)}

@@ -22,6 +22,7 @@ def guest_settings(plan: SystemPlan, guest: GuestPlan) -> str:
         "MTU": str(plan.vswitch.mtu),
         "MAC": guest.mac,
         "SERVER": str(source.address) if source else "",
+        **({"AUTOMOUNT": "yes"} if guest.automount else {}),
     }
     return "".join(f"{key}={value}\n" for key, value in settings.items())
 

@@ -128,6 +128,7 @@ def plan_guests(
             usb_version=guest.usb.version,
             usb_ports=guest.usb.ports,
             trusted=guest.trusted,
+            automount=guest.automount,
         )
         for index, (name, guest) in enumerate(description.guests.items())
     )

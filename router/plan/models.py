@@ -217,6 +217,8 @@ class GuestPlan:
     usb_ports: int
     trusted: bool = True
     """Whether clients take this server's answers as they are."""
+    automount: bool = False
+    """Whether the file systems of routed disks are mounted as they come."""
 
 
 @dataclass(frozen=True)

@@ -211,18 +211,24 @@ class Router:
         for one in mine:
             self._plugged.remove(one)
 
-    def attach(self, guest: str, device: str, port: int = 0) -> Port:
-        """Give a device (its busid, id or part of its name) to a client guest and wait until it is there: its port."""
+    def attach(self, guest: str, device: str, port: int = 0, *, take: bool = False, force: bool = False) -> Port:
+        """Give a device (its busid, id or part of its name) to a client guest and wait until it is there: its port.
+
+        take: also from another guest, unless a disk of it is in use there; force: even then.
+        """
         since = self.next_event
-        found = actions.attach(self.connect, guest, device, port)
+        found = actions.attach(self.connect, guest, device, port, take=take, force=force)
         if found.device is not None:
             attached = _wanted("attached", guest, f"{found.device.busid} ")
             self._live.events.wait(attached, since, SETTLE_TIMEOUT_S)
         return found
 
-    def detach(self, guest: str, device: str) -> Port:
-        """Take a device from a guest, by port number or by what it is called, and wait: the port that it was on."""
-        found = actions.detach(self.connect, guest, device)
+    def detach(self, guest: str, device: str, *, force: bool = False) -> Port:
+        """Take a device from a guest, by port number or by what it is called, and wait: the port that it was on.
+
+        force: even if a disk of it is in use there.
+        """
+        found = actions.detach(self.connect, guest, device, force=force)
         if found.device is not None:
             self._wait_until_told(found.device.busid)
         return found

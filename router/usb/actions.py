@@ -8,12 +8,17 @@ and the restart of either daemon like any other.
 
 from __future__ import annotations
 
+import re
 import shlex
+from typing import Any
 
 from router.errors import MachineError
 from router.usb import find
+from router.usb.answers import devices_of, parse
 from router.usb.facts import Device, Guest, Port, Snapshot
-from router.usb.view import Connect, program, snapshot
+from router.usb.view import Connect, Guests, program, snapshot
+
+NUMBER = re.compile(r"[0-9]+\.[0-9]+")
 
 SETTLE_TIMEOUT_S = 20.0
 """For a device to appear in, or to leave, its guest."""
@@ -23,30 +28,44 @@ WAIT = """\
 n=0
 until {test}; do n=$((n+1)); [ $n -lt {tries} ] || exit 9; usleep 100000; done"""
 TRIES = int(SETTLE_TIMEOUT_S * 10)
+STATUS = "/sys/devices/platform/vhci_hcd.0/status*"
+IMPORTED = f"grep -hs ' {{devid}} ' {STATUS}"
+"""Prints the virtual port that has that device, in a guest; its columns: hub port sta spd dev sockfd local_busid."""
+KERNEL_LINE = """\
+dmesg | awk -v begin={begin} '/] (usb|hub|vhci_hcd|usbhid|usb-storage|uas) / {{
+  time = $0; sub(/^. */, "", time)
+  if (time + 0 >= begin) {{ line = $0; sub(/^[^]]*] /, "", line) }} }} END {{ print line }}'"""
+"""Prints the newest line of a guest's kernel about USB since that uptime."""
 
 
-def attach(connect: Connect, guest_name: str, text: str, number: int = 0) -> Port:
+def attach(
+    connect: Connect, guest_name: str, text: str, number: int = 0, *, take: bool = False, force: bool = False
+) -> Port:
     """Give a device to a guest and wait until it is there: the port that it is on. `number` 0: any port.
 
-    DescriptionError when there is no such guest or device; MachineError says why it is not possible.
+    take: also from another guest that has it, unless its disks are in use there; force: even then.
+
+    DescriptionError when there is no such guest or device; MachineError says why it is not possible, or which step of
+    it has failed.
     """
     seen = snapshot(connect)
     guest = find.guest(seen, guest_name, "client")
     device = find.device(seen, text)
     _answered(seen, guest.name)
-    _may_attach(seen, guest, device, number)
+    _may_attach(seen, guest, device, number, take=take)
+    _not_in_use(seen, device, force=force)
+    words = ["grant", guest.address, device.busid, *(["--port", str(number)] if number else [])]
     with connect() as guests:
-        words = ["grant", guest.address, device.busid, *(["--port", str(number)] if number else [])]
-        program(guests, device.server, *words)
-        status = f"{device.busnum << 16 | device.devnum:08x}"
-        code, _ = guests.execute(guest.name, _wait(f"{_lists(status)}"), SETTLE_TIMEOUT_S + 10)
+        uptime = guests.execute(guest.name, "read -r up _ </proc/uptime; echo $up")[1].decode(errors="replace").strip()
+        # One change of the policy takes it from its holder and gives it to this guest: no third one gets it in between.
+        program(guests, device.server, *words, *(["--take"] if take else []))
+        code, _ = guests.execute(guest.name, _wait(_is_there(device)), SETTLE_TIMEOUT_S + 10)
         if code:
-            log = f"dmesg | grep -F {shlex.quote(f'usbip: {device.busid}: ')} | tail -n 1"
-            _, said = guests.execute(guest.name, log)
-            reason = said.decode(errors="replace").rpartition("usbip: ")[2].strip() or "it does not say why"
+            step, reason = _failed_step(guests, guest, device, uptime if NUMBER.fullmatch(uptime) else "0")
+            back = f"router usb attach {device.holder} {device.busid} --take" if device.holder in seen.guests else ""
             raise MachineError(
-                f"'{guest.name}' has not attached {device.busid} after {SETTLE_TIMEOUT_S:.0f} s: {reason}",
-                hint=f"it may still come; to take it back: router usb detach {guest.name} {device.busid}",
+                f"'{guest.name}' does not have {device.busid} after {SETTLE_TIMEOUT_S:.0f} s: {step}: {reason}",
+                hint=f"it may still come; to take it back: {back or f'router usb detach {guest.name} {device.busid}'}",
             )
     after = snapshot(connect, {guest.name})
     for port in after.ports.get(guest.name, ()):
@@ -55,16 +74,64 @@ def attach(connect: Connect, guest_name: str, text: str, number: int = 0) -> Por
     raise MachineError(f"{device.busid} was attached to '{guest.name}' and has gone again", hint="see router usb watch")
 
 
-def _may_attach(seen: Snapshot, guest: Guest, device: Device, number: int) -> None:
-    """MachineError when the device cannot be attached there."""
-    if device.holder is not None:
+def _failed_step(guests: Guests, guest: Guest, device: Device, begin: str) -> tuple[str, str]:
+    """Which step of attaching has not ended, and what was said of it: the server's export, the import, the device."""
+    busid = shlex.quote(f"usbip: {device.busid}: ")
+    now = {one.busid: one for one in devices_of(device.server, _status(guests, device.server), {})}
+    if device.busid not in now:
+        return "the server has lost the device", "it was unplugged, or has reset itself"
+    if not now[device.busid].exported:
+        said = _said(
+            guests, device.server, f"dmesg | grep -F {shlex.quote(f'cannot export {device.busid}')} | tail -n 1"
+        )
+        return f"'{device.server}' cannot export it", said.rpartition("usbip: ")[2]
+    _, there = guests.execute(guest.name, IMPORTED.format(devid=_devid(device)))
+    if not there.strip():
+        if now[device.busid].holder not in (None, guest.address):
+            return "its last holder has not let it go", f"'{device.server}' still counts it as in use"
+        said = _said(guests, guest.name, f"dmesg | grep -F {busid} | tail -n 1")
+        return f"'{guest.name}' cannot import it", said.rpartition("usbip: ")[2]
+    return (
+        f"'{guest.name}' has imported it, and its kernel cannot enumerate it",
+        _said(guests, guest.name, KERNEL_LINE.format(begin=begin)),
+    )
+
+
+def _status(guests: Guests, server: str) -> dict[str, Any]:
+    return parse(server, program(guests, server, "status", "--json"))
+
+
+def _said(guests: Guests, guest: str, command: str) -> str:
+    """The line that a command prints in a guest."""
+    return guests.execute(guest, command)[1].decode(errors="replace").strip() or "it does not say why"
+
+
+def _not_in_use(seen: Snapshot, device: Device, *, force: bool) -> None:
+    """MachineError when the guest that has the device uses a disk of it: what was not written yet would be lost."""
+    port = seen.place_of(device)
+    if port is not None:
+        _may_leave(port, force=force)
+
+
+def _may_leave(port: Port, *, force: bool) -> None:
+    if force or port.device is None or not port.device.uses:
+        return
+    raise MachineError(
+        f"{port.device.busid} ({port.device.name}) is in use in '{port.guest}': {', '.join(port.device.uses)}",
+        hint=f"unmount it there first: router exec {port.guest} 'umount PLACE'; with --force unwritten data is lost",
+    )
+
+
+def _may_attach(seen: Snapshot, guest: Guest, device: Device, number: int, *, take: bool) -> None:
+    """MachineError when the device cannot be attached there. take: another guest may have it now."""
+    if device.holder is not None and not (take and device.holder != guest.name):
         port = seen.place_of(device)
         where = f", on port {port.number}" if port else ""
         if device.holder == guest.name:
             raise MachineError(f"'{guest.name}' has {device.busid} ({device.name}) already{where}")
         raise MachineError(
             f"{device.busid} ({device.name}) is held by guest '{device.holder}'{where}",
-            hint=f"to take it: router usb detach {device.holder} {device.busid}",
+            hint=f"to take it: router usb attach {guest.name} {device.busid} --take",
         )
     if (guest.name, device.server) not in seen.reaches:
         raise MachineError(
@@ -99,8 +166,10 @@ def _numbers(ports: list[Port]) -> str:
     return f"{numbers[0]} to {numbers[-1]}" if whole else ", ".join(map(str, numbers)) or "none"
 
 
-def detach(connect: Connect, guest_name: str, text: str) -> Port:
+def detach(connect: Connect, guest_name: str, text: str, *, force: bool = False) -> Port:
     """Take a device from a guest, by port number or by what it is called: the port that it was on.
+
+    force: even if the guest uses a disk of it.
 
     DescriptionError when there is no such guest or device; MachineError when the guest does not have it.
     """
@@ -109,6 +178,7 @@ def detach(connect: Connect, guest_name: str, text: str) -> Port:
     _answered(seen, guest.name)
     port = find.used_port(seen, guest.name, text)
     assert port.device is not None, "used_port gives ports with devices"
+    _may_leave(port, force=force)
     device = next((one for one in seen.devices if seen.place_of(one) == port), None)
     with connect() as guests:
         if device is not None:
@@ -116,8 +186,8 @@ def detach(connect: Connect, guest_name: str, text: str) -> Port:
         else:
             # It came from elsewhere, so there is no policy to change.
             program(guests, guest.name, "detach", "-p", str(port.rhport))
-        status = f"{port.device.busnum << 16 | port.device.devnum:08x}"
-        code, _ = guests.execute(guest.name, _wait(f"! {_lists(status)}"), SETTLE_TIMEOUT_S + 10)
+        devid = f"{port.device.busnum << 16 | port.device.devnum:08x}"
+        code, _ = guests.execute(guest.name, _wait(f"! {_lists(devid)}"), SETTLE_TIMEOUT_S + 10)
         if code:
             raise MachineError(f"port {port.number} of '{guest.name}' is still in use after {SETTLE_TIMEOUT_S:.0f} s")
     return port
@@ -178,6 +248,16 @@ def _wait(test: str) -> str:
     return WAIT.format(test=test, tries=TRIES)
 
 
+def _devid(device: Device) -> str:
+    return f"{device.busnum << 16 | device.devnum:08x}"
+
+
 def _lists(devid: str) -> str:
     """A test in a guest's shell: whether some virtual port has that device."""
-    return f"grep -qs ' {USED} ... {devid} ' /sys/devices/platform/vhci_hcd.0/status*"
+    return f"grep -qs ' {USED} ... {devid} ' {STATUS}"
+
+
+def _is_there(device: Device) -> str:
+    """A test in a guest's shell: whether some virtual port has that device, and the kernel knows what it is."""
+    known = "read -r _ _ _ _ _ _ local && [ -r /sys/bus/usb/devices/$local/idVendor ]"
+    return f"grep -hs ' {USED} ... {_devid(device)} ' {STATUS} | {{ {known}; }}"

@@ -200,6 +200,7 @@ def _attached(row: Row, addresses: Mapping[str, str]) -> Attached:
         speed=row.number("speed", max(SPEED_NAMES)),
         local=row.text("local"),
         drivers=row.texts("drivers"),
+        uses=row.texts("uses"),
     )
 
 

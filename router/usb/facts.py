@@ -83,6 +83,8 @@ class Attached:
     speed: int
     local: str
     drivers: tuple[str, ...]
+    uses: tuple[str, ...] = ()
+    """What of its disks is in use: "sda1 on /mnt"."""
 
     def is_from(self, device: Device) -> bool:
         """Whether it is that device of a server."""

@@ -11,7 +11,19 @@ from router.display import safe
 from router.usb.actions import candidates, why_not
 from router.usb.facts import SPEEDS, Controller, Device, Port, Snapshot
 
-EVENTS = ("listening", "exported", "withdrawn", "attached", "detached", "disk", "plugged", "unplugged")
+EVENTS = (
+    "listening",
+    "exported",
+    "withdrawn",
+    "attached",
+    "detached",
+    "disk",
+    "mounted",
+    "unmounted",
+    "not-mounted",
+    "plugged",
+    "unplugged",
+)
 """Events about USB; `router usb watch --all` shows the others too."""
 
 

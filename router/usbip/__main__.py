@@ -10,6 +10,7 @@ HELP = """usage: usbip VERB [OPTION…]
 Daemons
   serve           export granted devices to the clients that the policy names
   keep-attached   keep what a server grants attached to this machine
+  automount       mount the file systems of routed disks as they come
 
 As in Linux's usbip
   list            -l: devices here; -r HOST: what HOST exports to us
@@ -36,6 +37,7 @@ The server that runs here
 VERBS = {
     "serve": "serve",
     "keep-attached": "keep_attached",
+    "automount": "automount",
     "list": "list",
     "attach": "attach",
     "detach": "detach",

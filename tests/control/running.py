@@ -150,6 +150,9 @@ class FakeSystem:
         self.guests = {guest.name: FakeGuest() for guest in self.plan.guests}
         self.clients = {str(guest.address): guest for guest in self.plan.guests if guest.role == "client"}
         self.held: dict[str, tuple[str, int]] = {}
+        self.uses: dict[str, list[str]] = {}
+        self.unknown: set[str] = set()
+        """Devices on a virtual port that its kernel cannot enumerate."""
         for name_ in self.guests:
             self.timeline.line(name_, f"router: guest {name_}: userspace up")
         self._keep()
@@ -226,10 +229,17 @@ class FakeSystem:
             return 1, "router-usbip: error: out of order\n  repair it\n"
         if command.startswith("router-usbip "):
             return self._program(guest, shlex.split(command)[1:])
-        waits = re.search(r"until (! )?grep -qs ' 006 \.\.\. ([0-9a-f]{8}) '", command)
+        waits = re.search(r"until (! )?grep -\ws ' 006 \.\.\. ([0-9a-f]{8}) '", command)
         if waits:
-            there = any(f"{d.devid:08x}" == waits[2] for d in DEVICES if self.held.get(d.busid, ("",))[0] == guest)
+            mine = [d for d in DEVICES if self.held.get(d.busid, ("",))[0] == guest and d.busid not in self.unknown]
+            there = any(f"{d.devid:08x}" == waits[2] for d in mine)
             return (0 if there != bool(waits[1]) else 9), ""
+        imported = re.match(r"grep -hs ' ([0-9a-f]{8}) '", command)
+        if imported:
+            there = any(f"{d.devid:08x}" == imported[1] for d in DEVICES if self.held.get(d.busid, ("",))[0] == guest)
+            return (0, "hs  0000 005 000 00010003 000005 0-0\n") if there else (1, "")
+        if command.startswith("dmesg | awk"):
+            return 0, "usb 1-1: device descriptor read/64, error -110\n"
         if command.startswith("dmesg"):
             return 0, "[    9.1] router: guest client: usbip: 1-3: the virtual ports are painted shut\n"
         return 0, f"{guest}$ {command}\n"
@@ -238,9 +248,12 @@ class FakeSystem:
         match words:
             case ["status", "--json"]:
                 return 0, dumps(describe(cast(Server, FakeServer(self)))) + "\n"
-            case ["grant", client, busid, *port]:
+            case ["grant", client, busid, *options]:
                 device = next(d for d in DEVICES if d.busid == busid)
-                self.policy = policy_edit.granted(self.policy, client, device, int(port[1]) if port else 0)
+                port = int(options[1]) if options[:1] == ["--port"] else 0
+                name = self.clients[client].name
+                assert "--take" in options or self.held.get(busid, (name, 0))[0] == name
+                self.policy = policy_edit.granted(self.policy, client, device, port)
             case ["revoke", client, busid]:
                 self.policy = policy_edit.revoked(self.policy, client, next(d for d in DEVICES if d.busid == busid))
             case ["ports", "--json"]:
@@ -274,6 +287,7 @@ class FakeSystem:
                     "manufacturer": there.manufacturer,
                     "product": there.product,
                     "drivers": ["usbhid"],
+                    "uses": self.uses.get(there.busid, []),
                 }
                 state = "used" if there else "free"
                 at = {"port": number, "place": number, "rhport": number - 1 + 15 * (hub == "ss"), "hub": hub}
@@ -290,12 +304,15 @@ class FakeSystem:
         policy = parse_policy(self.policy)
         for device in DEVICES:
             for address, client in self.clients.items():
-                decision = policy.decide(address, device)
-                mine = self.held.get(device.busid, ("", 0))[0] == client.name
-                if mine and not decision.allowed:
+                if (
+                    self.held.get(device.busid, ("", 0))[0] == client.name
+                    and not policy.decide(address, device).allowed
+                ):
                     _, port = self.held.pop(device.busid)
                     self.timeline.line(client.name, f"router: guest {client.name}: detached {device.busid} port {port}")
-                elif decision.allowed and device.busid not in self.held and not self.lazy:
+            for address, client in self.clients.items():
+                decision = policy.decide(address, device)
+                if decision.allowed and device.busid not in self.held and not self.lazy:
                     if hub_of(device) == "ss" and client.usb_version < 3:
                         continue
                     taken = {port for name, port in self.held.values() if name == client.name}

@@ -104,14 +104,14 @@ def test_detach_lasts_and_attach_undoes_it(system: FakeSystem, says: Says) -> No
             ["attach", "small", "keyboard"],
             4,
             "1-2 (QEMU USB Keyboard) is held by guest 'client', on port 5",
-            "to take it: router usb detach client 1-2",
+            "to take it: router usb attach small 1-2 --take",
         ),
         (["attach", "client", "1-2"], 4, "'client' has 1-2 (QEMU USB Keyboard) already, on port 5", None),
         (
             ["attach", "small", "2-1"],
             4,
             "2-1 (QEMU USB HARDDRIVE) is held by guest 'client', on port 1",
-            "to take it: router usb detach client 2-1",
+            "to take it: router usb attach small 2-1 --take",
         ),
         (
             ["attach", "cut-off", "mouse"],
@@ -131,6 +131,14 @@ def test_detach_lasts_and_attach_undoes_it(system: FakeSystem, says: Says) -> No
             "'client' has no port 9 for USB 2 devices: it has 1 to 8",
             "router usb ports client shows its ports",
         ),
+        (
+            ["attach", "small", "2-1", "--take"],
+            4,
+            "2-1 is a SuperSpeed device, and 'small' has a USB 2 controller",
+            "r",
+        ),
+        (["attach", "client", "1-2", "--take"], 4, "'client' has 1-2 (QEMU USB Keyboard) already, on port 5", None),
+        (["attach", "client", "mouse", "--force"], 2, "--force is for --take", "router usb attach GUEST DEVICE --take"),
         (["attach", "server", "mouse"], 2, "guest 'server' uses no devices of other guests", "choose one of: client, "),
         (["attach", "cliend", "mouse"], 2, "no guest 'cliend'", "did you mean 'client'?"),
         (["attach", "client", "fridge"], 2, "no device 'fridge'", "devices: 1-2 (QEMU USB Keyboard), 1-3 ("),
@@ -176,11 +184,46 @@ def test_a_guest_that_does_not_answer_is_named_and_the_rest_is_shown(system: Fak
     assert "guest 'small' out of order" in says("usb", "attach", "small", "mouse", code=4)
 
 
+def test_a_device_is_taken_from_one_guest_to_another_in_one_step(system: FakeSystem, says: Says) -> None:
+    assert says("usb", "attach", "small", "keyboard", "--take") == (
+        "QEMU USB Keyboard is on port 1 of 'small', until the system stops\n"
+    )
+    assert system.held["1-2"] == ("small", 1)
+    assert [command for command in system.guests["server"].commands if "grant" in command or "revoke" in command] == [
+        "router-usbip grant 10.77.0.4 1-2 --take"
+    ]
+
+
+@pytest.mark.parametrize("words", [["attach", "client", "1-3", "--take"], ["detach", "small", "mouse"]])
+def test_a_mounted_disk_stays_where_it_is_unless_forced(system: FakeSystem, says: Says, words: list[str]) -> None:
+    says("usb", "attach", "small", "mouse")
+    system.uses["1-3"] = ["sda1 on /mnt", "sda2 as swap"]
+    shown = says("usb", *words, code=4)
+    assert "error: 1-3 (QEMU USB Mouse) is in use in 'small': sda1 on /mnt, sda2 as swap\n" in shown
+    assert "router exec small 'umount PLACE'" in shown
+    assert system.held["1-3"] == ("small", 1)
+    says("usb", *words, "--force")
+    assert system.held.get("1-3", ("",))[0] != "small"
+
+
 def test_a_device_that_does_not_appear_is_reported_with_the_guests_reason(system: FakeSystem, says: Says) -> None:
     system.lazy = True
     shown = says("usb", "attach", "client", "mouse", code=4)
-    assert "'client' has not attached 1-3 after 20 s: 1-3: the virtual ports are painted shut" in shown
+    assert (
+        "'client' does not have 1-3 after 20 s: 'client' cannot import it: 1-3: the virtual ports are painted shut"
+    ) in shown
     assert "to take it back: router usb detach client 1-3" in shown
+
+
+def test_a_device_that_the_clients_kernel_cannot_enumerate_is_reported_with_its_line(
+    system: FakeSystem, says: Says
+) -> None:
+    system.unknown.add("1-2")
+    shown = says("usb", "attach", "small", "keyboard", "--take", code=4)
+    assert (
+        "'small' has imported it, and its kernel cannot enumerate it: usb 1-1: device descriptor read/64, error -110"
+    ) in shown
+    assert "to take it back: router usb attach client 1-2 --take" in shown
 
 
 def test_watch_prints_what_happens(system: FakeSystem, says: Says) -> None:

@@ -6,16 +6,20 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.guest import hid_protocol
+from bench.programs import command
 from router.control.client import Connection
 from router.errors import MachineError
 from router.testing import Router
 from router.testing.qemu import QemuMachine
+from router.usb.actions import SETTLE_TIMEOUT_S
 from tests.support.patience import PATIENCE
 
 Says = Callable[..., str]
@@ -60,7 +64,7 @@ def test_a_device_moves_between_guests_by_hand_and_never_by_itself(router: Route
     held = says("usb", "attach", "client", "1-3", code=4)
     assert held == (
         "error: 1-3 (QEMU USB Mouse) is held by guest 'stranger', on port 1\n"
-        "  to take it: router usb detach stranger 1-3\n"
+        "  to take it: router usb attach client 1-3 --take\n"
     )
     assert "held by guest 'client', on port 5" in says("usb", "attach", "stranger", "keyboard", code=4)
     assert "is a SuperSpeed device, and 'stranger' has a USB 2 controller" in _free_disk(router, says)
@@ -68,6 +72,40 @@ def test_a_device_moves_between_guests_by_hand_and_never_by_itself(router: Route
     router.guest("stranger").wait_for("! grep 'QEMU USB Mouse' /proc/bus/input/devices")
     assert (devices(says)["1-3"]["holder"], devices(says)["1-3"]["granted"]) == (None, [])
     assert "does not have 'mouse'" in says("usb", "detach", "stranger", "mouse", code=4)
+
+
+def test_a_device_is_taken_from_one_guest_to_another_in_one_step(router: Router, says: Says) -> None:
+    says("usb", "attach", "stranger", "mouse")
+    assert "QEMU USB Mouse is on port 1 of 'client'" in says("usb", "attach", "client", "mouse", "--take")
+    router.guest("client").wait_for("grep 'QEMU USB Mouse' /proc/bus/input/devices")
+    router.guest("stranger").wait_for("! grep 'QEMU USB Mouse' /proc/bus/input/devices")
+    assert devices(says)["1-3"]["holder"] == "client"
+    says("usb", "detach", "client", "mouse")
+
+
+def test_a_guest_finds_a_device_as_after_power_on_whatever_the_last_one_set(router: Router, says: Says) -> None:
+    says("usb", "attach", "stranger", "mouse")
+    for value, after in ((-1, "1\n"), (0, "0\n")):
+        ask = command(hid_protocol.change, "QEMU USB Mouse", value)
+        assert router.guest("stranger").run(ask).stdout == after
+    says("usb", "attach", "client", "mouse", "--take")
+    assert router.guest("client").run(command(hid_protocol.change, "QEMU USB Mouse", -1)).stdout == "1\n"
+    says("usb", "detach", "client", "mouse")
+
+
+def test_attaching_that_fails_says_which_step_and_what_the_clients_kernel_said(router: Router, says: Says) -> None:
+    # A root hub that may not be used does not look at its ports.
+    says("usb", "controllers", "client", "create", "--ports", "4", "--usb", "2")
+    router.guest("client").run("for hub in /sys/devices/platform/vhci_hcd.1/usb*; do echo 0 >$hub/authorized; done")
+    try:
+        began = time.monotonic()
+        said = says("usb", "attach", "client", "mouse", "--port", "16", code=4)
+        assert time.monotonic() - began < SETTLE_TIMEOUT_S + PATIENCE
+    finally:
+        says("usb", "detach", "client", "1-3")
+        says("usb", "controllers", "client", "destroy", "1")
+    assert "'client' does not have 1-3 after 20 s: 'client' has imported it, and its kernel cannot" in said
+    assert "vhci_hcd vhci_hcd.0: " in said
 
 
 def _free_disk(router: Router, says: Says) -> str:

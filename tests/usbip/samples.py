@@ -33,6 +33,7 @@ ATTACHED: dict[str, Any] = {
     "manufacturer": "M",
     "product": "P",
     "drivers": ["usbhid"],
+    "uses": [],
 }
 PORT: dict[str, Any] = {
     "port": 1,

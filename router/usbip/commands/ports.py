@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from router.usbip.client import controllers
+from router.usbip.client.uses import uses
 from router.usbip.client.vhci import PORT_ERROR, PORT_FREE, PORT_NOT_ASSIGNED, PORT_USED, STATE_DIR, Port, Vhci
 from router.usbip.protocol import names
+from router.usbip.runtime import proc
 from router.usbip.runtime.jsontext import dumps
 from router.usbip.runtime.options import Options, UsageError
 from router.usbip.runtime.sysfs import Sysfs, read_device
@@ -38,7 +40,8 @@ def port_row(vhci: Vhci, port: Port) -> dict[str, object]:
         "state": STATES.get(port.state, "unknown"),
         "device": None,
     }
-    if port.state not in (PORT_USED, PORT_ERROR):
+    # One that starts has a device too, of which the kernel knows nothing yet.
+    if port.state not in (PORT_USED, PORT_ERROR) and not port.devid:
         return row
     device = read_device(vhci.sysfs, port.local)
     origin = vhci.origin(port.rhport)
@@ -56,6 +59,7 @@ def port_row(vhci: Vhci, port: Port) -> dict[str, object]:
         "manufacturer": device.manufacturer if device else "",
         "product": device.product if device else "",
         "drivers": sorted(drivers - {""}),
+        "uses": uses(vhci.sysfs, port.local, proc.read("self/mountinfo"), proc.read("swaps")),
     }
     return row
 
