@@ -104,3 +104,13 @@ def test_a_disk_that_is_forced_away_is_unmounted_and_its_folders_go(router: Rout
     rows = json.loads(says("usb", "ports", "client", "--json"))
     (uses,) = (row["device"]["uses"] for row in rows if row["device"])
     assert {use.partition(" on ")[2] for use in uses} == {"/media/EXT4", "/media/VFAT"}
+
+
+@pytest.mark.last
+def test_a_disk_that_is_swapped_to_is_not_detached(router: Router, says: Says) -> None:
+    client = router.guest("client")
+    client.wait_for("grep /media/EXT4 /proc/mounts && grep /media/VFAT /proc/mounts")
+    client.run("umount /media/EXT4 /media/VFAT && mkswap /dev/sda2 && swapon /dev/sda2")
+    assert "is in use in 'client': sda2 as swap\n" in says("usb", "detach", "client", "HARDDRIVE", code=4)
+    client.run("swapoff /dev/sda2")
+    says("usb", "detach", "client", "HARDDRIVE")

@@ -15,7 +15,7 @@ from router.usbip.runtime.sysfs import Sysfs
 from router.usbip.runtime.text import error_text
 
 # Below these, and where Python looks for modules (some are imported late), everything may be read.
-READABLE = ("/usr", "/lib", "/lib64", "/etc", "/sys", "/proc/self")
+READABLE = ("/usr", "/lib", "/lib64", "/etc", "/sys", "/proc/self", "/proc/swaps")
 
 
 class Needs:
