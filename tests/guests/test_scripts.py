@@ -33,7 +33,9 @@ def run_script(folder: Path, name: str, *words: str, fakes: str = "") -> list[st
 
     for script in ("lib", "late", "harden"):
         (folder / "lib" / script).write_text(moved((SCRIPTS / script).read_text()))
-    (folder / "lib/lib").write_text(f"{(folder / 'lib/lib').read_text()}\n{fakes}\n")
+    # Guests have usleep, and this computer may not: without it nothing would be waited for.
+    waits = "usleep() { sleep 0.1; }"
+    (folder / "lib/lib").write_text(f"{(folder / 'lib/lib').read_text()}\n{waits}\n{fakes}\n")
     command = ["busybox", "sh", f"{folder}/lib/{name}", *words]
     # No pipe to this process: what a program leaves behind would keep it open.
     null = subprocess.DEVNULL
