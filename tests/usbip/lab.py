@@ -133,7 +133,10 @@ class Lab:
         loop = f"n=0; until {command}; do n=$((n+1)); [ $n -lt {int(timeout * 10)} ] || exit 9; usleep 100000; done"
         code, output = self.code(loop, 5 * timeout)
         if code:
-            _, logs = self.code("tail -n 15 /tmp/*.log; dmesg | tail -n 15")
+            # With the stacks of what waits in the kernel.
+            _, logs = self.code(
+                "tail -n 15 /tmp/*.log; dmesg | tail -n 40; echo w >/proc/sysrq-trigger; dmesg | tail -n 60"
+            )
             raise AssertionError(f"not within {timeout} s: {command}\n{logs}")
         return output
 

@@ -87,6 +87,9 @@ def source(lab: Lab) -> str:
 def detach_all(lab: Lab) -> None:
     lab.run("for p in $(usbip port 2>/dev/null | sed -n 's/^Port \\([0-9]*\\):.*/\\1/p'); do usbip detach -p $p; done")
     lab.wait_for("! usbip port 2>/dev/null | grep -q '^Port'")
+    # A port is free before its device has gone, which may still be in the middle of its enumeration. The same hub's
+    # next device waits for that.
+    lab.wait_for("! ls -d /sys/devices/platform/vhci_hcd.*/usb*/[0-9]*-[1-9]* 2>/dev/null")
 
 
 def test_debians_client_lists_attaches_and_reads_from_our_server(lab: Lab, serve: int) -> None:
