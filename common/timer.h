@@ -3,7 +3,8 @@
 
 /*
  * Calls to the timer. Each client has one deadline; the timer notifies it on the same channel once the
- * counter has reached it. Time is the system counter (CNTPCT_EL0).
+ * counter has reached it. Time is the system counter (CNTPCT_EL0). A call to a timer that has failed never
+ * returns; one that works answers a notification by a notification.
  */
 
 #include <stdint.h>

@@ -21,19 +21,45 @@ static int held_out = -1; /* a byte that the transmitter did not take */
 static int held_in = -1;  /* a byte that the guest's ring did not take */
 static bool awaits_input, awaits_room;
 static uint64_t alarm = TIMER_NEVER; /* the deadline that the timer knows */
+static bool timer_works;             /* it has just said so */
+static bool timer_asked;             /* whether it works; it has not answered */
 
-/* As in the VMM: stale deadlines stay armed, since a spurious wake-up is cheaper than a cancel call, and one
- * that has passed without a notification is armed again. */
+/* The timer follows the domains of the configuration in `watch`, the ticker follows the timer. */
+static uint32_t watched_timer(void)
+{
+    return console_config.watched;
+}
+
+static void ask_timer(void)
+{
+    if (!timer_asked) {
+        timer_asked = true;
+        microkit_notify(console_config.timer_channel);
+    }
+}
+
+/*
+ * As in the VMM: stale deadlines stay armed, since a spurious wake-up is cheaper than a cancel call, and one
+ * that has passed without a notification is armed again.
+ *
+ * A call to a timer that has failed would never return, and this domain has to say that it has failed. So the
+ * call is made once the timer has notified us, at a deadline or because it was asked.
+ */
 static void arm(uint64_t deadline)
 {
-    if (deadline < alarm || alarm <= timer_now()) {
-        alarm = min_u64(deadline, alarm);
-        microkit_mr_set(0, alarm);
-        microkit_ppcall(console_config.timer_channel, microkit_msginfo_new(TIMER_SET, 1));
-        if (console_config.ticker != NULL && microkit_mr_get(0) != ticks) {
-            ticks = microkit_mr_get(0);
-            watch_answered(&watch, console_config.watched);
-        }
+    if (deadline >= alarm && alarm > timer_now()) {
+        return;
+    }
+    if (!timer_works) {
+        ask_timer();
+        return;
+    }
+    alarm = min_u64(deadline, alarm);
+    microkit_mr_set(0, alarm);
+    microkit_ppcall(console_config.timer_channel, microkit_msginfo_new(TIMER_SET, 1));
+    if (console_config.ticker != NULL && microkit_mr_get(0) != ticks) {
+        ticks = microkit_mr_get(0);
+        watch_answered(&watch, watched_timer() + 1);
     }
 }
 
@@ -55,6 +81,9 @@ static void look_after_others(uint64_t now)
                 }
                 microkit_notify(console_config.watch[i].channel);
             }
+        }
+        if ((ask >> watched_timer()) & 1) {
+            ask_timer();
         }
     }
     const struct watched *news = mux.remark[0] == 0 ? watch_news(&watch) : NULL;
@@ -106,6 +135,7 @@ static void pump(void)
         take_input();
     } while (give_output(&full));
     arm(min_u64(mux_deadline(&mux), watch.next));
+    timer_works = false;
     if (awaits_input != (held_in < 0)) {
         awaits_input = held_in < 0;
         uart_await_input(awaits_input);
@@ -131,10 +161,11 @@ void init(void)
     }
     watch_init(&watch, timer_now(), timer_frequency());
     for (uint32_t i = 0; i < console_config.watched; i++) {
-        watch_add(&watch, console_config.watch[i].name);
+        watch_add(&watch, console_config.watch[i].name, WATCH_BEATS);
     }
+    watch_add(&watch, console_config.timer, WATCH_BEATS_ABOVE);
     if (console_config.ticker != NULL) {
-        watch_add(&watch, console_config.ticker);
+        watch_add(&watch, console_config.ticker, WATCH_BEATS);
     }
     uart_start(console_config.uart);
     microkit_irq_ack(console_config.irq_channel);
@@ -150,6 +181,9 @@ void notified(microkit_channel channel)
     } else {
         if (channel == console_config.timer_channel) {
             alarm = TIMER_NEVER;
+            timer_works = true;
+            timer_asked = false;
+            watch_answered(&watch, watched_timer());
         }
         for (uint32_t i = 0; i < console_config.watched; i++) {
             if (channel == console_config.watch[i].channel && console_config.watch[i].pulse == NULL) {

@@ -27,6 +27,7 @@ struct console_config {
     const struct console_port *port; /* the first has the keyboard at the start */
     uint32_t watched;
     const struct console_watched *watch;
+    const char *timer;  /* its name; it is notified, and notifies back */
     const char *ticker; /* its name; the timer counts its ticks; NULL: there is none */
 };
 

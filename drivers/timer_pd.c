@@ -52,6 +52,8 @@ void notified(microkit_channel channel)
             held = false;
             microkit_irq_ack(timer_config.irq_channel);
         }
+    } else {
+        microkit_notify(channel); /* a client asks whether it will be answered before it makes a call */
     }
 }
 

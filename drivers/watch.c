@@ -8,10 +8,10 @@ void watch_init(struct watch *watch, uint64_t now, uint64_t second)
     watch->next = now + watch->period;
 }
 
-void watch_add(struct watch *watch, const char *name)
+void watch_add(struct watch *watch, const char *name, uint32_t beats)
 {
     if (watch->count < WATCH_MAX) {
-        watch->one[watch->count++].name = name;
+        watch->one[watch->count++] = (struct watched){.name = name, .beats = beats};
     }
 }
 
@@ -30,7 +30,7 @@ uint64_t watch_ask(struct watch *watch, uint64_t now)
             one->asked = true;
             one->unanswered = 0;
             ask |= 1ULL << i;
-        } else if (!one->late && ++one->unanswered == WATCH_BEATS) {
+        } else if (!one->late && ++one->unanswered == one->beats) {
             one->late = one->news = true;
         }
     }

@@ -5,9 +5,9 @@
  * Notices that a protection domain does not answer. Portable: times and answers in, questions and news out.
  *
  * Release kernels and Microkit's monitor print nothing when a protection domain faults. So the console asks
- * every domain each WATCH_PERIOD seconds, and says so when one has not answered WATCH_BEATS times in a row:
- * 10 to 12 seconds after its end. Beats are counted, not seconds: a machine that stands still for a while
- * makes nobody late.
+ * every domain each WATCH_PERIOD seconds, and says so when one has not answered so many times in a row: with
+ * WATCH_BEATS 10 to 12 seconds after its end. Beats are counted, not seconds: a machine that stands still for
+ * a while makes nobody late.
  */
 
 #include "freestanding.h"
@@ -15,10 +15,12 @@
 #define WATCH_MAX 64u
 #define WATCH_PERIOD 2u /* seconds */
 #define WATCH_BEATS 5u
+#define WATCH_BEATS_ABOVE 2u /* of a domain that runs before the console, and so answers at once */
 #define WATCH_NEVER UINT64_MAX
 
 struct watched {
     const char *name;
+    uint32_t beats;      /* without an answer, after which it is late */
     uint32_t unanswered; /* beats since the question */
     bool asked;
     bool late;
@@ -36,7 +38,7 @@ struct watch {
 void watch_init(struct watch *watch, uint64_t now, uint64_t second);
 
 /* Adds a protection domain; its number is that of calls before. The name is kept by reference. */
-void watch_add(struct watch *watch, const char *name);
+void watch_add(struct watch *watch, const char *name, uint32_t beats);
 
 /* Whether it is time to ask. If so, call watch_answered for all whose answer is known otherwise, then
  * watch_ask. */

@@ -72,7 +72,7 @@ struct vmm_config {
     uint64_t gicc;           /* GICv2 only: where the guest sees its CPU interface */
     uint32_t list_registers; /* of the board's GIC; 4 on both boards */
     uint32_t vcpus;
-    uint8_t priority; /* of the vCPUs */
+    uint8_t priority; /* of the vCPUs while the guest answers; else one less */
 
     uint64_t ram_gpa;
     uint64_t ram_size;

@@ -96,9 +96,35 @@ static void charge(uint64_t start)
     account_charge(&vmm.traps, start, end - min_u64(end, vmm.receiving));
     vmm.receiving = 0;
     vmm.behind = vmm.traps.owed > (was ? owed_for_trust() : vmm.traps.limit);
-    for (uint32_t v = 0; vmm.behind != was && v < vmm_config.vcpus; v++) {
-        vcpu_set_priority(v, vmm.behind ? MIN_PRIORITY : vmm_config.priority);
+}
+
+/*
+ * A guest that was sent something on a console runs before the others for a quarter of a second, and for a
+ * second if more comes; in the long run it takes half of the time so.
+ */
+#define BURST_WINDOW(frequency) ((frequency) / 4)
+#define BURST_LIMIT(frequency) (frequency)
+#define BURST_PART 2u
+
+/* Chooses the vCPUs' priority. Returns when it has to be chosen again, or TIMER_NEVER. */
+static uint64_t set_priority(void)
+{
+    bool runs = false;
+    for (uint32_t v = 0; v < vmm_config.vcpus; v++) {
+        runs |= vmm.state == GUEST_UP && vcpu_of(v)->state == VCPU_RUNNING;
     }
+    uint64_t next = burst_settle(&vmm.burst, runs, timer_now());
+    uint8_t priority = vmm_config.priority;
+    if (vmm.behind) {
+        priority = MIN_PRIORITY;
+    } else if (!vmm.burst.first && priority > MIN_PRIORITY) {
+        priority--;
+    }
+    for (uint32_t v = 0; priority != vmm.priority && v < vmm_config.vcpus; v++) {
+        vcpu_set_priority(v, priority);
+    }
+    vmm.priority = priority;
+    return next;
 }
 
 /* Runs at the end of every event. start: counter value at which a guest-caused event began, else TIMER_NEVER.
@@ -111,6 +137,7 @@ static void settle(uint64_t start)
     uint64_t next = vmm.state == GUEST_UP ? run_vcpus() : TIMER_NEVER;
     log_breaches();
     charge(start);
+    next = min_u64(next, set_priority());
     next = min_u64(next, min_u64(vmm.restart_at, vmm.net_due));
     next = min_u64(next, vmm.early_due);
     if (vmm.consoles_wait != 0) {
@@ -138,7 +165,11 @@ static void run_console(uint32_t index)
     }
     uint64_t start = timer_now();
     vmm.consoles_wait &= ~(1u << index);
+    uint32_t given = vmm.console[index].in.at;
     bus_run_console(index);
+    if (vmm.console[index].in.at != given) {
+        burst_grant(&vmm.burst, start);
+    }
     charge(start);
 }
 
@@ -392,6 +423,8 @@ void init(void)
     vmm.restart_at = TIMER_NEVER;
     vmm.early_due = TIMER_NEVER;
     account_init(&vmm.traps, TRAPS_LIMIT(timer_frequency()), TRAPS_PART);
+    burst_init(&vmm.burst, BURST_WINDOW(timer_frequency()), BURST_LIMIT(timer_frequency()), BURST_PART);
+    vmm.priority = vmm_config.priority;
     bus_init();
     vcpu_init(vmm_config.vcpus);
     guest_boot();

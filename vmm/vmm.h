@@ -5,6 +5,7 @@
 
 #include "account.h"
 #include "backoff.h"
+#include "burst.h"
 #include "config.h"
 #include "guest_image.h"
 #include "psci.h"
@@ -39,6 +40,8 @@ struct vmm {
     uint64_t consoles_due;  /* when they are served all the same; meaningless if none waits */
     uint64_t early_due;     /* when the console is notified of an unfinished line, or TIMER_NEVER */
     bool behind;            /* overdrawn: its vCPUs run at the lowest priority */
+    struct burst burst;     /* when they run before those of other guests */
+    uint8_t priority;       /* of its vCPUs now */
     uint32_t drain_calls;   /* calls made by vCPUs while draining */
 };
 

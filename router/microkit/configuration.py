@@ -231,6 +231,7 @@ def console_source(plan: SystemPlan) -> str:
         "port": "port",
         "watched": str(len(asked)),
         "watch": "watch",
+        "timer": text("timer"),
         **({"ticker": text("ticker")} if has_ticker(plan.board) else {}),
     }
     return source(

@@ -19,7 +19,7 @@ CORES = [
     *(ROOT / "vmm" / f"{name}.c" for name in ("gic", "gic_dist", "gic_redist", "virtqueue", "virtio_mmio")),
     *(ROOT / "vmm" / f"{name}.c" for name in ("virtio_net", "virtio_net_rx", "segment", "virtio_console")),
     *(ROOT / "vmm" / f"{name}.c" for name in ("psci", "mmio", "guest_image", "pl011_early")),
-    *(ROOT / "vmm" / f"{name}.c" for name in ("backoff", "pci")),
+    *(ROOT / "vmm" / f"{name}.c" for name in ("backoff", "burst", "pci")),
     *(ROOT / "common" / f"{name}.c" for name in ("netq", "account")),
     *(ROOT / "drivers" / f"{name}.c" for name in ("mux", "mux_input", "mux_frame", "deadlines", "watch")),
     *(ROOT / "vswitch" / "core" / f"{name}.c" for name in ("vswitch", "init")),

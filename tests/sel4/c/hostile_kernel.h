@@ -13,7 +13,7 @@
 #define DEBUG_PUT_CHAR (-12)
 #define DEBUG_HALT (-14)
 #define LAST_CALL (-40)
-#define FORGED "\r\nclient| said by another\r\n"
+#define FORGED_LINE "\r\nclient| said by another\r\n"
 
 /* An HVC with these registers, x0 first; its x0 afterwards. */
 static inline uint64_t kernel_call(int64_t number, const uint64_t x[7])
@@ -34,7 +34,7 @@ static inline uint64_t kernel_call(int64_t number, const uint64_t x[7])
 
 static inline void forge_a_line(void)
 {
-    for (const char *text = FORGED; *text != 0; text++) {
+    for (const char *text = FORGED_LINE; *text != 0; text++) {
         kernel_call(DEBUG_PUT_CHAR, (const uint64_t[7]){(uint8_t)*text});
     }
 }

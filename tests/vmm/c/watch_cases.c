@@ -13,8 +13,8 @@ static struct watch watch;
 static void start_watch(void)
 {
     watch_init(&watch, 0, SECOND);
-    watch_add(&watch, "a");
-    watch_add(&watch, "b");
+    watch_add(&watch, "a", WATCH_BEATS);
+    watch_add(&watch, "b", WATCH_BEATS);
 }
 
 CASE(nobody_is_asked_before_it_is_time)
@@ -73,6 +73,19 @@ CASE(an_answer_before_the_news_was_given_takes_it_back)
     CHECK(watch_news(&watch) == NULL);
 }
 
+CASE(each_has_its_own_number_of_questions)
+{
+    watch_init(&watch, 0, SECOND);
+    watch_add(&watch, "a", WATCH_BEATS);
+    watch_add(&watch, "b", WATCH_BEATS_ABOVE);
+    for (uint64_t beat = 0; beat < WATCH_BEATS; beat++) {
+        watch_ask(&watch, (beat + 1) * BEAT);
+        EQUAL(watch_news(&watch) == &watch.one[1], beat == WATCH_BEATS_ABOVE);
+    }
+    watch_ask(&watch, (WATCH_BEATS + 1) * BEAT);
+    CHECK(watch_news(&watch) == &watch.one[0]);
+}
+
 CASE(a_machine_that_stood_still_makes_nobody_late)
 {
     start_watch();
@@ -106,6 +119,7 @@ static const struct test_case cases[] = {
     NAMED(who_answers_each_time_is_never_news),
     NAMED(who_does_not_answer_is_news_once_and_again_when_it_does),
     NAMED(an_answer_before_the_news_was_given_takes_it_back),
+    NAMED(each_has_its_own_number_of_questions),
     NAMED(a_machine_that_stood_still_makes_nobody_late),
     NAMED(a_question_in_shared_memory_is_answered_whatever_the_other_side_wrote),
     {NULL, NULL},

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* How long a guest that was sent something runs before others. */
+#include "burst.h"
+#include "case.h"
+#include "freestanding.h"
+
+#define SECOND 1000000u /* ticks of these tests' counter */
+#define MS (SECOND / 1000)
+
+static struct burst burst;
+
+static void start_burst(void)
+{
+    burst_init(&burst, 200 * MS, 800 * MS, 2);
+}
+
+CASE(a_guest_that_is_sent_nothing_never_runs_before_others)
+{
+    start_burst();
+    for (uint64_t now = 0; now < 10 * (uint64_t)SECOND; now += 10 * MS) {
+        EQUAL(burst_settle(&burst, now % (30 * MS) != 0, now), BURST_NEVER);
+        CHECK(!burst.first);
+    }
+}
+
+CASE(a_guest_that_was_sent_something_runs_first_until_its_time_is_over)
+{
+    start_burst();
+    burst_settle(&burst, false, 0);
+    burst_grant(&burst, SECOND);
+    EQUAL(burst_settle(&burst, true, SECOND), SECOND + 200 * MS);
+    CHECK(burst.first);
+    EQUAL(burst_settle(&burst, false, SECOND + 20 * MS), BURST_NEVER);
+    CHECK(burst.first);
+    EQUAL(burst_settle(&burst, true, SECOND + 40 * MS), SECOND + 200 * MS);
+    CHECK(burst.first);
+    EQUAL(burst_settle(&burst, true, SECOND + 200 * MS), BURST_NEVER);
+    CHECK(!burst.first);
+}
+
+CASE(a_guest_that_has_used_its_time_up_gets_more_once_there_is_enough_for_a_window)
+{
+    start_burst();
+    uint64_t now = 0;
+    do {
+        burst_grant(&burst, now);
+        burst_settle(&burst, true, now);
+        now += 10 * MS;
+    } while (burst.first);
+    CHECK(now > 800 * MS && now < 2 * SECOND);
+    uint64_t enough = now + 2 * (burst.account.owed - 600 * MS);
+    burst_grant(&burst, enough - 20 * MS);
+    burst_settle(&burst, true, enough - 20 * MS);
+    CHECK(!burst.first);
+    burst_grant(&burst, enough + 20 * MS);
+    burst_settle(&burst, true, enough + 20 * MS);
+    CHECK(burst.first);
+}
+
+CASE(time_asleep_is_not_charged)
+{
+    start_burst();
+    for (uint64_t now = 0; now < 10 * (uint64_t)SECOND; now += 100 * MS) {
+        burst_grant(&burst, now);
+        burst_settle(&burst, true, now);
+        CHECK(burst.first);
+        burst_settle(&burst, false, now + 10 * MS);
+    }
+}
+
+CASE(whatever_it_is_sent_a_guest_takes_no_more_than_its_part_of_the_time_first)
+{
+    for (uint64_t run = MS; run <= 512 * MS; run *= 2) {
+        for (uint64_t sleep = 1; sleep <= 1024 * MS; sleep *= 4) {
+            uint64_t now = 0, first = 0;
+            const uint64_t end = 120 * (uint64_t)SECOND;
+            start_burst();
+            while (now < end) {
+                for (uint64_t ran = 0; ran < run;) {
+                    burst_grant(&burst, now);
+                    uint64_t due = burst_settle(&burst, true, now);
+                    uint64_t step = min_u64(run - ran, due == BURST_NEVER ? 10 * MS : due - now);
+                    step = step == 0 ? 1 : step;
+                    first += burst.first ? step : 0;
+                    ran += step;
+                    now += step;
+                }
+                burst_settle(&burst, false, now);
+                now += sleep;
+            }
+            CHECK(first <= 800 * MS + now / 2 + now / 100);
+        }
+    }
+}
+
+#define NAMED(name)                                                                                          \
+    {                                                                                                        \
+#name, name                                                                                          \
+    }
+static const struct test_case cases[] = {
+    NAMED(a_guest_that_is_sent_nothing_never_runs_before_others),
+    NAMED(a_guest_that_was_sent_something_runs_first_until_its_time_is_over),
+    NAMED(a_guest_that_has_used_its_time_up_gets_more_once_there_is_enough_for_a_window),
+    NAMED(time_asleep_is_not_charged),
+    NAMED(whatever_it_is_sent_a_guest_takes_no_more_than_its_part_of_the_time_first),
+    {NULL, NULL},
+};
+
+int main(int argc, char **argv)
+{
+    return run_case(cases, argc, argv);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "burst.h"
+
+#include "freestanding.h"
+
+void burst_init(struct burst *burst, uint64_t window, uint64_t limit, uint32_t part)
+{
+    *burst = (struct burst){.window = window, .since = BURST_ASLEEP};
+    account_init(&burst->account, limit, part);
+}
+
+void burst_grant(struct burst *burst, uint64_t now)
+{
+    if (account_left(&burst->account, now) >= burst->window) {
+        burst->until = now + burst->window;
+    }
+}
+
+uint64_t burst_settle(struct burst *burst, bool runs, uint64_t now)
+{
+    if (burst->first && burst->since != BURST_ASLEEP) {
+        account_charge(&burst->account, burst->since, now);
+    }
+    uint64_t left = account_left(&burst->account, now);
+    burst->first = left > 0 && now < burst->until;
+    burst->until = burst->first ? burst->until : 0;
+    burst->since = runs ? now : BURST_ASLEEP;
+    return burst->first && runs ? min_u64(burst->until, now + left) : BURST_NEVER;
+}
