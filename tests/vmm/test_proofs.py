@@ -11,6 +11,7 @@ from tests.support.cbmc import ARRAYS, Proof, check_found, check_proved
 from tests.vmm.cc import PROGRAMS, ROOT
 
 VMM, COMMON = ROOT / "vmm", ROOT / "common"
+SWITCH, SWITCH_CORE = ROOT / "vswitch" / "pd", ROOT / "vswitch" / "core"
 INCLUDES = (VMM, COMMON, PROGRAMS)
 OFFLOAD = (
     PROGRAMS / "prove_offload.c",
@@ -18,6 +19,8 @@ OFFLOAD = (
     *(COMMON / f"{name}.c" for name in ("netq", "account")),
 )
 SOURCES = (PROGRAMS / "prove.c", VMM / "virtqueue.c", VMM / "mmio.c", COMMON / "netq.c")
+SWITCH_PORTS, SWITCH_ENTRIES = 3, 2
+"""Of the switch's proofs: receivers of one frame, and entries of a ring."""
 TIMEOUT_S = 1200.0
 """Each takes a second to a minute on a quiet computer."""
 
@@ -36,6 +39,16 @@ def proof(name: str, unwind: int, *bounds: str, sources: tuple[Path, ...] = SOUR
         *bounds,
     )
     return Proof(f"prove_{name}", sources, INCLUDES, flags)
+
+
+def switch_proof(name: str, *unwind: str) -> Proof:
+    """One harness of the switch between the rings. unwind: loops that run more or less often than over the ports."""
+    bounds = (
+        *(ARRAYS, f"-DVSWITCH_MAX_PORTS={SWITCH_PORTS}", f"-DNETQ_ENTRIES={SWITCH_ENTRIES}u"),
+        *("--unwind", str(SWITCH_PORTS + 1), "--unwindset", ",".join(unwind)),
+    )
+    includes = (SWITCH, SWITCH_CORE, COMMON, PROGRAMS)
+    return Proof(f"prove_{name}", (PROGRAMS / "prove_forward.c",), includes, bounds)
 
 
 PROOFS = {
@@ -58,7 +71,12 @@ PROOFS = {
         INCLUDES,
         ("-DVIRTQ_MAX_SEGS=4", "--object-bits", "12", "--unwind", "4"),
     ),
+    # The switch passes on what was judged, only where it may go, and loses nothing uncounted: any state, entries,
+    # judgements and returns. One port's frames with up to three receivers, and two entries in each ring.
+    "forward": switch_proof("forward", f"judge_front.0:{SWITCH_ENTRIES + 1}", f"forward_from.0:{SWITCH_ENTRIES + 2}"),
+    "returns": switch_proof("returns", f"collect_returns.0:{SWITCH_ENTRIES + 1}"),
 }
+FORWARD = SWITCH / "forward.c"
 BUGS = [
     ("guest_memory", VMM / "mem.h", "gpa - ram->base > ram->size - len", "gpa - ram->base > ram->size", "inside"),
     ("decoding", VMM / "mmio.c", "(iss >> 16) & 0x1f", "(iss >> 16) & 0x3f", "a register"),
@@ -81,6 +99,14 @@ BUGS = [
     ("deliver", VMM / "virtio_net_rx.c", "h = (struct header){0};", "h.flags = 0;", "the metadata that was judged"),
     ("deliver", VMM / "virtio_net_rx.c", "done += n;", "done += n + skip;", "the whole frame"),
     ("completion", VMM / "virtio_net_rx.c", "frame->csum_offset + 2u", "frame->csum_offset", "within the frame"),
+    ("forward", FORWARD, "frame->length <= size - frame->offset", "frame->length <= size", "inside the sender's pool"),
+    ("forward", FORWARD, ".gso_size = offload.gso_size", ".gso_size = frame->gso_size", "the metadata"),
+    ("forward", FORWARD, "f->held[port] < NETQ_ENTRIES && ", "", "how many frames a receiver has"),
+    ("forward", FORWARD, " && netq_room(&f->rx[port]) != 0", "", "is overwritten"),
+    ("forward", FORWARD, "f->dropped++;\n            give_back", "give_back", "counted as dropped"),
+    ("forward", FORWARD, "give_back(f, port, front->frame.ticket);", ";", "no ticket is lost"),
+    ("returns", FORWARD, "][frame.ticket] == 0) {", "][frame.ticket] != me) {", "no receiver has the frame"),
+    ("returns", FORWARD, "i < NETQ_ENTRIES && netq_look", "netq_look", "unwinding assertion"),
 ]
 
 

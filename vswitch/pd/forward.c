@@ -94,12 +94,13 @@ static void give_back(struct forward *f, uint32_t owner, uint16_t ticket)
     netq_put(&f->tx_done[owner], &frame);
 }
 
-/* Takes returned frames from a receiver. */
+/* Takes returned frames from a receiver, at most a ring full: a VMM on another core may fill its ring as fast
+ * as we empty it. */
 static bool collect_returns(struct forward *f, uint32_t port)
 {
     struct netq_frame frame;
     bool any = false;
-    while (netq_look(&f->rx_done[port], &frame)) {
+    for (uint32_t i = 0; i < NETQ_ENTRIES && netq_look(&f->rx_done[port], &frame); i++) {
         netq_take(&f->rx_done[port]);
         any = true;
         uint64_t me = 1ULL << port;
@@ -208,9 +209,8 @@ static bool judge_front(struct forward *f, uint32_t port, uint64_t now, uint32_t
     return true;
 }
 
-/* Forwards from one port until its ring is empty, a receiver of its next frame is full, or a ring full of
- * frames is taken: a VMM on another core may fill its ring as fast as we empty it. Or until the port owes
- * too much. */
+/* Forwards from one port until its ring is empty, a receiver of its next frame is full, a ring full of frames
+ * is taken (as above), or the port owes too much. */
 static bool forward_from(struct forward *f, uint32_t port, uint64_t now)
 {
     uint32_t budget = NETQ_ENTRIES;
