@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from router.errors import DescriptionError, MachineError
 from router.machines.qemu import hotplug
 from router.machines.qemu.hotplug import UsbPorts
 from router.machines.qemu.qmp import Qmp
-from router.machines.qemu.usb import KINDS, parse_plugs
+from router.machines.qemu.usb import KINDS, LISTENER, parse_plugs
 
 
 class Monitor(threading.Thread):
@@ -47,7 +48,9 @@ class Monitor(threading.Thread):
         if command == "device_add":
             self.devices[words.get("id", "child")] = words
         elif command == "device_del":
-            del self.devices[name]
+            gone = self.devices.pop(name)
+            if gone.get("driver") == "usb-redir":
+                self.behind.remove(gone["chardev"])
         elif command in ("blockdev-add", "chardev-add", "netdev_add", "audiodev-add"):
             self.behind.add(name)
         elif command in ("blockdev-del", "chardev-remove", "netdev_del"):
@@ -93,7 +96,10 @@ def test_every_kind_can_be_plugged_in_and_leaves_nothing(
 ) -> None:
     qmp, other = monitor
     ports = UsbPorts(qmp, ())
-    plug = ports.plug(f"{kind}:{tmp_path}" if KINDS[kind].argument else kind)
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/socket")
+        paths = {None: "", LISTENER: f":{folder}/socket"}
+        plug = ports.plug(f"{kind}{paths.get(KINDS[kind].argument, f':{tmp_path}')}")
     assert other.devices["plug1"]["driver"] == KINDS[kind].device
     ports.unplug(plug.port)
     # QEMU has no command that removes an audio back end.

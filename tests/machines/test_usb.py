@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from router.errors import DescriptionError
-from router.machines.qemu.usb import KINDS, arguments, granted_to, parse_plug, parse_plugs
+from router.machines.qemu.usb import KINDS, LISTENER, arguments, granted_to, parse_plug, parse_plugs
 from router.plan.models import Grant
 
 
@@ -23,6 +26,9 @@ from router.plan.models import Grant
             "/no/such/socket: no such file or folder",
             "'serial' needs the path of a unix socket",
         ),
+        ("redir", "'redir' needs the path of a unix socket on which a program listens", "write --usb redir:PATH"),
+        ("redir:/dev/null", "/dev/null is not a unix socket", "'redir' needs the path of a unix socket"),
+        ("serial:/", "/ is not a unix socket", "'serial' needs the path of a unix socket"),
         ("storage:/no/such/file", "/no/such/file: no such file or folder", "'storage' needs a disk image"),
     ],
 )
@@ -46,8 +52,17 @@ def test_a_comma_in_a_path_does_not_become_an_option(tmp_path: Path) -> None:
     assert f"file={tmp_path}/a,,readonly=on.img" in drive
 
 
-def test_every_kind_has_a_device_argument() -> None:
-    plugs = parse_plugs([f"{kind}:/tmp" if facts.argument else kind for kind, facts in KINDS.items()])
+@pytest.fixture
+def listener() -> Iterator[str]:
+    """The path of a unix socket; it is short, as such paths must be."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(f"{folder}/socket")
+        yield f"{folder}/socket"
+
+
+def test_every_kind_has_a_device_argument(listener: str) -> None:
+    paths = {None: "", LISTENER: f":{listener}"}
+    plugs = parse_plugs([f"{kind}{paths.get(facts.argument, ':/tmp')}" for kind, facts in KINDS.items()])
     words = arguments(plugs)
     for plug in plugs:
         assert any(word.startswith(f"{plug.facts.device},") and f"port={plug.port}" in word for word in words)
@@ -69,9 +84,26 @@ def test_a_rule_routes_what_all_its_fields_match(grant: Grant, to: str | None) -
     assert granted_to(parse_plug("keyboard", 1), (grant,)) == to
 
 
-def test_what_stands_behind_a_device_can_be_named(tmp_path: Path) -> None:
-    plugs = parse_plugs([f"serial:{tmp_path}", f"ccid:{tmp_path}", f"audio:{tmp_path}/new.wav"])
+def test_what_stands_behind_a_device_can_be_named(tmp_path: Path, listener: str) -> None:
+    plugs = parse_plugs([f"serial:{listener}", f"ccid:{listener}", f"audio:{tmp_path}/new.wav", f"redir:{listener}"])
     words = arguments(plugs)
-    assert f"socket,path={tmp_path},server=off,id=plug1" in words
+    assert f"socket,path={listener},server=off,id=plug1" in words
     assert "ccid-card-passthru,bus=plug2.0,chardev=plug2" in words
     assert f"wav,path={tmp_path}/new.wav,out.frequency=48000,id=plug3" in words
+    assert f"socket,path={listener},server=off,id=plug4" in words
+    assert "usb-redir,bus=usb.0,port=4,id=plug4,chardev=plug4" in words
+
+
+@pytest.mark.parametrize(
+    ("grant", "to"),
+    [
+        (Grant("server", "client", path="1-1"), "client"),
+        (Grant("server", "client", path="1-1", device_class=3), None),
+        (Grant("server", "client", path="1-1", only=(3,)), None),
+        (Grant("server", "client", vendor=0x0627, product=1), None),
+    ],
+)
+def test_a_device_of_unknown_identity_goes_where_a_rule_sends_whatever_is_in_its_port(
+    grant: Grant, to: str | None, listener: str
+) -> None:
+    assert granted_to(parse_plug(f"redir:{listener}", 1), (grant,)) == to

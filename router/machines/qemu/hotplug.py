@@ -10,7 +10,7 @@ from typing import Any
 
 from router.errors import DescriptionError, MachineError
 from router.machines.qemu.qmp import Qmp
-from router.machines.qemu.usb import AUDIO_RATE, DISKS, UsbPlug, parse_plug, port_count
+from router.machines.qemu.usb import AUDIO_RATE, DISKS, LINES, UsbPlug, parse_plug, port_count
 
 RELEASE_TIMEOUT_S = 5.0
 """For QEMU to release an unplugged device's image."""
@@ -88,7 +88,7 @@ class UsbPorts:
             options |= {"drive": behind, "serial": f"ROUTER{plug.port:04}"}
         elif plug.kind == "mtp":
             options["rootdir"] = str(plug.argument)
-        elif plug.kind in ("serial", "braille") or (plug.kind == "ccid" and plug.argument):
+        elif plug.kind in LINES or (plug.kind == "ccid" and plug.argument):
             self._qmp.execute("chardev-add", id=behind, backend=character_back_end(plug))
             undo.append(("chardev-remove", {"id": behind}))
             if plug.kind != "ccid":
@@ -102,6 +102,9 @@ class UsbPorts:
             self._qmp.execute("audiodev-add", id=behind, **(wav if plug.argument else {"driver": "none"}))
             options["audiodev"] = behind
         self._qmp.execute("device_add", **options)
+        if plug.kind == "redir":
+            # It deletes its character device together with itself (hw/usb/redirect.c, usbredir_unrealize).
+            undo.clear()
         try:
             if plug.kind in ("uas", "bot"):
                 self._qmp.execute("device_add", driver="scsi-hd", bus=f"{name}.0", drive=behind)

@@ -19,10 +19,10 @@ class UsbKind:
 
     device: str
     """QEMU's `-device`."""
-    vendor: int
-    product: int
+    vendor: int | None
+    product: int | None
     classes: tuple[int, ...]
-    """Device class and interface classes."""
+    """Device class and interface classes. All three are None or empty where only the device itself tells them."""
     argument: str | None = None
     """What must follow the colon, or None."""
     superspeed: bool = False
@@ -31,7 +31,8 @@ class UsbKind:
 
 
 LISTENER = "the path of a unix socket on which a program listens"
-"""For `ccid` that program is the card, in the protocol of QEMU's ccid-card-passthru (libcacard's vscard_common.h)."""
+"""For `ccid` that program is the card, in the protocol of QEMU's ccid-card-passthru (libcacard's vscard_common.h), for
+`redir` it has the device, in the protocol of usbredir."""
 
 KINDS = {
     "storage": UsbKind("usb-storage", 0x46F4, 0x0001, (8,), "a disk image", superspeed=True),
@@ -48,6 +49,7 @@ KINDS = {
     "ccid": UsbKind("usb-ccid", 0x08E6, 0x4433, (0x0B,), option=LISTENER),
     "mtp": UsbKind("usb-mtp", 0x46F4, 0x0004, (6,), "a folder"),
     "hub": UsbKind("usb-hub", 0x0409, 0x55AA, (9,)),
+    "redir": UsbKind("usb-redir", None, None, (), LISTENER),
 }
 
 
@@ -106,6 +108,8 @@ def parse_plug(text: str, port: int, buses: tuple[str, ...] = ()) -> UsbPlug:
     path = Path(argument).expanduser().resolve()
     if not path.exists() and not (kind == "audio" and path.parent.is_dir()):
         raise DescriptionError(f"{argument}: no such file or folder", hint=f"'{kind}' needs {wanted}", where="--usb")
+    if wanted is LISTENER and not path.is_socket():
+        raise DescriptionError(f"{argument} is not a unix socket", hint=f"'{kind}' needs {wanted}", where="--usb")
     return UsbPlug(kind, path, port, buses)
 
 
@@ -115,7 +119,10 @@ def parse_plugs(texts: list[str], buses: tuple[str, ...] = ()) -> tuple[UsbPlug,
 
 
 def granted_to(plug: UsbPlug, grants: tuple[Grant, ...]) -> str | None:
-    """The guest that the rules give this device to, or None. Serial numbers are not known before the device runs."""
+    """The guest that the rules give this device to, or None. Serial numbers are not known before the device runs.
+
+    Of a device whose identity is not known before, that is so only by rules that name its port and nothing else.
+    """
     facts = plug.facts
     for grant in grants:
         if (
@@ -123,7 +130,7 @@ def granted_to(plug: UsbPlug, grants: tuple[Grant, ...]) -> str | None:
             and grant.product in (None, facts.product)
             and grant.path in (None, plug.path, plug.peer)
             and (grant.device_class is None or grant.device_class in facts.classes)
-            and (not grant.only or set(facts.classes) <= set(grant.only))
+            and (not grant.only or (bool(facts.classes) and set(facts.classes) <= set(grant.only)))
             and grant.serial is None
         ):
             return grant.to
@@ -132,6 +139,8 @@ def granted_to(plug: UsbPlug, grants: tuple[Grant, ...]) -> str | None:
 
 DISKS = ("storage", "uas", "bot")
 """The kinds with an image behind them."""
+LINES = ("serial", "braille", "redir")
+"""The kinds that take a character device of QEMU's, a socket perhaps."""
 AUDIO_RATE = 48000
 """Of QEMU's usb-audio, in Hz. A back end of another rate would have QEMU resample."""
 HUB_PORTS = 8
@@ -168,7 +177,7 @@ def _plug_arguments(plug: UsbPlug) -> list[str]:
         options += f",drive={name},serial=ROUTER{plug.port:04}"
     elif plug.kind == "mtp":
         options += f",rootdir={path}"
-    elif plug.kind in ("serial", "braille") or (plug.kind == "ccid" and plug.argument):
+    elif plug.kind in LINES or (plug.kind == "ccid" and plug.argument):
         plain = "ringbuf" if plug.kind == "serial" else "null"
         out += ["-chardev", f"socket,path={path},server=off,id={name}" if plug.argument else f"{plain},id={name}"]
         options += f",chardev={name}" if plug.kind != "ccid" else ""
