@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="plug an emulated device into the server guest (repeatable): storage:IMAGE, uas:IMAGE, bot:IMAGE, "
         "keyboard, mouse, tablet, wacom, serial[:SOCKET], braille[:SOCKET], audio[:WAV], net, ccid[:SOCKET], "
-        "mtp:FOLDER, hub, redir:SOCKET",
+        "mtp:FOLDER, hub, redir:SOCKET; or a device of this computer: host:VENDOR:PRODUCT",
     )
     parser.add_argument(
         "--exec",

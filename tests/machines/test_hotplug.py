@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from router.errors import DescriptionError, MachineError
-from router.machines.qemu import hotplug
+from router.machines.qemu import hotplug, usb
+from router.machines.qemu.host_device import HostDevice
 from router.machines.qemu.hotplug import UsbPorts
 from router.machines.qemu.qmp import Qmp
 from router.machines.qemu.usb import KINDS, LISTENER, parse_plugs
@@ -92,8 +93,9 @@ def test_devices_get_the_first_free_port_and_give_it_back(monitor: tuple[Qmp, Mo
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_kind_can_be_plugged_in_and_leaves_nothing(
-    kind: str, monitor: tuple[Qmp, Monitor], tmp_path: Path
+    kind: str, monitor: tuple[Qmp, Monitor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(usb, "find_host_device", lambda text: HostDevice(1, 2, "Thing", (8,), False, Path("/dev/null")))
     qmp, other = monitor
     ports = UsbPorts(qmp, ())
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:

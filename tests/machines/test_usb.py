@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from router.errors import DescriptionError
+from router.machines.qemu import usb
+from router.machines.qemu.host_device import HostDevice
 from router.machines.qemu.usb import KINDS, LISTENER, arguments, granted_to, parse_plug, parse_plugs
 from router.plan.models import Grant
 
@@ -60,7 +62,8 @@ def listener() -> Iterator[str]:
         yield f"{folder}/socket"
 
 
-def test_every_kind_has_a_device_argument(listener: str) -> None:
+def test_every_kind_has_a_device_argument(listener: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usb, "find_host_device", lambda text: HostDevice(1, 2, "Thing", (8,), False, Path("/dev/null")))
     paths = {None: "", LISTENER: f":{listener}"}
     plugs = parse_plugs([f"{kind}{paths.get(facts.argument, ':/tmp')}" for kind, facts in KINDS.items()])
     words = arguments(plugs)

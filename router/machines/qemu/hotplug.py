@@ -101,6 +101,8 @@ class UsbPorts:
             wav = {"driver": "wav", "path": str(plug.argument), "out": {"frequency": AUDIO_RATE}}
             self._qmp.execute("audiodev-add", id=behind, **(wav if plug.argument else {"driver": "none"}))
             options["audiodev"] = behind
+        if plug.host is not None:
+            options |= {"vendorid": plug.host.vendor, "productid": plug.host.product}
         self._qmp.execute("device_add", **options)
         if plug.kind == "redir":
             # It deletes its character device together with itself (hw/usb/redirect.c, usbredir_unrealize).

@@ -6,10 +6,11 @@ The identities are those of QEMU's hw/usb sources; they tell which of the device
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from router.errors import DescriptionError
+from router.machines.qemu.host_device import HostDevice, find_host_device
 from router.plan.models import Grant
 
 
@@ -50,6 +51,7 @@ KINDS = {
     "mtp": UsbKind("usb-mtp", 0x46F4, 0x0004, (6,), "a folder"),
     "hub": UsbKind("usb-hub", 0x0409, 0x55AA, (9,)),
     "redir": UsbKind("usb-redir", None, None, (), LISTENER),
+    "host": UsbKind("usb-host", None, None, (), "the VENDOR:PRODUCT of a device of this computer"),
 }
 
 
@@ -62,6 +64,8 @@ class UsbPlug:
     port: int
     buses: tuple[str, ...] = ()
     """QEMU's names of the buses of the board's own controllers; empty: the controller is on the PCIe bus."""
+    host: HostDevice | None = None
+    """Which device of this computer it is, of the kind `host`."""
 
     @property
     def bus(self) -> str:
@@ -77,7 +81,11 @@ class UsbPlug:
 
     @property
     def facts(self) -> UsbKind:
-        return KINDS[self.kind]
+        kind = KINDS[self.kind]
+        if self.host is None:
+            return kind
+        its = self.host
+        return replace(kind, vendor=its.vendor, product=its.product, classes=its.classes, superspeed=its.superspeed)
 
     @property
     def path(self) -> str:
@@ -104,7 +112,10 @@ def parse_plug(text: str, port: int, buses: tuple[str, ...] = ()) -> UsbPlug:
     if wanted is None:
         return UsbPlug(kind, None, port, buses)
     if not argument:
-        raise DescriptionError(f"'{kind}' needs {wanted}", hint=f"write --usb {kind}:PATH", where="--usb")
+        example = "host:VENDOR:PRODUCT, as lsusb shows them" if kind == "host" else f"{kind}:PATH"
+        raise DescriptionError(f"'{kind}' needs {wanted}", hint=f"write --usb {example}", where="--usb")
+    if kind == "host":
+        return UsbPlug(kind, None, port, buses, find_host_device(argument))
     path = Path(argument).expanduser().resolve()
     if not path.exists() and not (kind == "audio" and path.parent.is_dir()):
         raise DescriptionError(f"{argument}: no such file or folder", hint=f"'{kind}' needs {wanted}", where="--usb")
@@ -190,6 +201,8 @@ def _plug_arguments(plug: UsbPlug) -> list[str]:
     elif plug.kind == "net":
         out += ["-netdev", f"hubport,hubid=7,id={name}"]
         options += f",netdev={name}"
+    if plug.host is not None:
+        options += f",vendorid={plug.host.vendor:#06x},productid={plug.host.product:#06x}"
     out += ["-device", options]
     if plug.kind in ("uas", "bot"):
         out += ["-device", f"scsi-hd,bus={name}.0,drive={name}"]

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""`--usb host:VENDOR:PRODUCT` finds a device of this computer, or says why it does not give it to a guest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from router.errors import DescriptionError, HostError
+from router.machines.qemu import host_device
+from router.machines.qemu.usb import arguments, granted_to, parse_plug
+from router.plan.models import Grant
+
+
+class Computer:
+    """A computer's sysfs, device files and mounts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.sysfs, self.nodes, self.mounts = folder / "sysfs", folder / "dev", folder / "mounts"
+        self.sysfs.mkdir()
+        self.mounts.write_text("proc /proc proc rw 0 0\n")
+
+    def plug(self, name: str, identity: str, number: int, speed: str = "480", device: int = 0, its: int = 8) -> Path:
+        """A device with one interface of class `its`; its folder."""
+        here = self.sysfs / name
+        (here / f"{name}:1.0").mkdir(parents=True)
+        vendor, _, product = identity.partition(":")
+        values = {"idVendor": vendor, "idProduct": product, "speed": speed, "bDeviceClass": f"{device:02x}"}
+        values |= {"busnum": "1", "devnum": str(number), "product": "Thing", "manufacturer": "Maker"}
+        for attribute, value in values.items():
+            (here / attribute).write_text(value + "\n")
+        (here / f"{name}:1.0/bInterfaceClass").write_text(f"{its:02x}\n")
+        node = self.nodes / "001" / f"{number:03}"
+        node.parent.mkdir(parents=True, exist_ok=True)
+        node.touch()
+        return here
+
+
+@pytest.fixture
+def computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Computer:
+    made = Computer(tmp_path)
+    monkeypatch.setattr(host_device, "SYSFS", made.sysfs)
+    monkeypatch.setattr(host_device, "NODES", made.nodes)
+    monkeypatch.setattr(host_device, "MOUNTS", made.mounts)
+    return made
+
+
+def refusal(text: str) -> tuple[str, str]:
+    with pytest.raises(DescriptionError) as caught:
+        parse_plug(text, 1)
+    return caught.value.message, caught.value.hint or ""
+
+
+def test_a_device_goes_where_rules_for_its_identity_class_or_port_send_it(computer: Computer) -> None:
+    computer.plug("1-4", "0781:5567", 7)
+    plug = parse_plug("host:0781:5567", 1)
+    assert "usb-host,bus=usb.0,port=1,id=plug1,vendorid=0x0781,productid=0x5567" in arguments((plug,))
+    assert plug.path == "1-1"
+    assert granted_to(plug, (Grant("server", "client", vendor=0x0781, product=0x5567),)) == "client"
+    assert granted_to(plug, (Grant("server", "client", device_class=8),)) == "client"
+    assert granted_to(plug, (Grant("server", "client", device_class=3),)) is None
+
+
+def test_a_superspeed_device_is_on_the_superspeed_bus(computer: Computer) -> None:
+    computer.plug("2-1", "0781:ABCD".lower(), 7, speed="5000")
+    assert parse_plug("host:0781:ABCD", 1).path == "2-1"
+
+
+def test_an_identity_is_eight_digits(computer: Computer) -> None:
+    message, hint = refusal("host:781:5567")
+    assert message == "'781:5567' is not VENDOR:PRODUCT, four hexadecimal digits each"
+    assert "lsusb" in hint
+    assert refusal("host")[1] == "write --usb host:VENDOR:PRODUCT, as lsusb shows them"
+
+
+def test_a_device_that_is_not_there_is_answered_with_those_that_are(computer: Computer) -> None:
+    assert refusal("host:0781:5567") == (
+        "no USB device 0781:5567 is plugged into this computer",
+        "it sees no USB devices at all",
+    )
+    computer.plug("usb1", "1d6b:0002", 1, device=9, its=9)
+    for number in range(2, 12):
+        computer.plug(f"1-{number}", f"1209:00{number:02}", number)
+    _, hint = refusal("host:0781:5567")
+    assert hint.startswith("there are: 1209:0010 (Maker Thing), ")
+    assert hint.endswith(" and 2 more")
+    assert "1d6b" not in hint
+
+
+def test_of_two_alike_none_is_taken(computer: Computer) -> None:
+    computer.plug("1-1", "0781:5567", 7)
+    computer.plug("1-2", "0781:5567", 8)
+    assert refusal("host:0781:5567")[0] == "2 devices of this computer are 0781:5567, and QEMU would take any"
+
+
+def test_a_hub_stays(computer: Computer) -> None:
+    computer.plug("1-1", "0409:55aa", 7, device=9, its=9)
+    assert refusal("host:0409:55aa")[0] == "0409:55aa is a hub, and stays with this computer"
+
+
+def test_a_disk_that_is_mounted_stays(computer: Computer) -> None:
+    disk = computer.plug("1-1", "0781:5567", 7) / "1-1:1.0/host0/target0/block/sdq"
+    (disk / "sdq1").mkdir(parents=True)
+    assert parse_plug("host:0781:5567", 1).kind == "host"
+    computer.mounts.write_text("/dev/sdq1 /media/stick vfat rw 0 0\n")
+    assert refusal("host:0781:5567") == (
+        "0781:5567 (Maker Thing) is mounted on this computer at /media/stick",
+        "umount /dev/sdq1",
+    )
+
+
+def test_a_device_that_this_user_may_not_use_says_how_to_change_that(computer: Computer) -> None:
+    computer.plug("1-1", "0781:5567", 7)
+    node = computer.nodes / "001/007"
+    node.unlink()
+    with pytest.raises(HostError, match=f"{node} .Maker Thing. cannot be opened") as caught:
+        parse_plug("host:0781:5567", 1)
+    assert caught.value.hint == f"sudo setfacl -m u:$USER:rw {node}"
