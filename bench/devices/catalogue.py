@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from bench.devices import gadgets
+from bench.devices import gadgets, made, made_faults, made_streams
 from bench.devices.hub import hub, keyboard_behind_hub
 from bench.devices.input import keyboard, mouse, tablet, wacom
 from bench.devices.models import Device
@@ -54,14 +54,28 @@ GADGETS = (
     Device("gadget UVC", "camera", gadgets.camera, (*GADGET, "usb_f_uvc")),
 )
 
-DEVICES = (*QEMU_DEVICES, *GADGETS)
+MADE = (
+    Device("made mouse", "low-speed mouse", made.mouse),
+    Device("made camera", "UVC camera, isochronous", made_streams.camera),
+    Device("made camera beside a disk", "UVC camera while a disk is read", made_streams.camera_beside_disk),
+    Device("made headset", "UAC headset, isochronous", made_streams.headset),
+    Device("made source and sink", "usbtest with isochronous and interrupt endpoints", made_streams.source_sink),
+    Device("made stalling line", "serial line (CDC) whose endpoint halts", made_faults.serial),
+    Device("made stalling disk", "disk that answers a cleared halt with one more stall", made_faults.disk),
+    Device("made vanishing disk", "disk that leaves in the middle", made_faults.vanishing),
+    Device("made odd device", "short, long, late and no answers", made_faults.odd),
+    Device("made firmware update", "DFU device that comes back as another one", made.firmware_update),
+    Device("made security key", "FIDO key (CTAPHID)", made.security_key),
+)
+"""Of Python, on the emulated controller by usb-redir."""
+STREAMS = frozenset({"made camera", "made camera beside a disk", "made headset"})
+"""Those whose data do not wait: they are lost when the guests are too slow."""
+
+DEVICES = (*QEMU_DEVICES, *GADGETS, *MADE)
 LEFT_OUT = (
     ("usb-host", "passes a real device of this computer to a guest"),
-    ("usb-redir", "needs another computer that has the device"),
     ("u2f-passthru, u2f-emulated", "need a real security key, or a QEMU built with libu2f-emu"),
     ("ccid-card-emulated", "needs an NSS certificate store; the reader is tried with ccid-card-passthru instead"),
-    ("isochronous transfers to the client", "no emulated device makes them, and dummy_hcd has no endpoints for them"),
-    ("low speed", "no emulated device has it"),
 )
 """What is not tried, and why: QEMU's devices, and features of USB."""
 INTERMITTENT = (

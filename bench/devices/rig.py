@@ -70,8 +70,8 @@ SOUND = f"plug{SOUND_PORT}"
 """QEMU's name of the audio back end that writes `Rig.sound`."""
 TIMEOUT_FACTOR = 4
 """Timeouts are given for a quiet computer; on a slow or busy one things take up to so many times as long."""
-PATHS = ("1-1", "2-1", "1-1.1", "3-1")
-"""The first USB port at either speed, the first port of a hub in it, and dummy_hcd's port."""
+PATHS = ("1-1", "2-1", "1-1.1", "2-2", "3-1")
+"""The first USB port at either speed, the first port of a hub in it, a disk's in the second, and dummy_hcd's port."""
 
 
 @dataclass(frozen=True)
@@ -269,6 +269,14 @@ class Rig:
         if driver and driver not in self.device.drivers.values():
             raise MachineError(f"the driver {driver} did not bind")
         return self.device
+
+    def wait_disk(self) -> str:
+        """The path of the client's routed disk, once there is one."""
+        return f"/dev/{self.run('client', programs.script('routed_name', '/sys/block', 'sd.', 15), 40).strip()}"
+
+    def disk_bytes(self, disk: str) -> int:
+        """How many bytes the client has read from that disk so far (Documentation/block/stat.rst)."""
+        return 512 * int(self.run("client", f"cat /sys/block/{Path(disk).name}/stat").split()[2])
 
     def cleanup(self) -> str:
         """Do what `add_cleanup` asked for; what went wrong with that, or ""."""

@@ -20,8 +20,7 @@ DISK = 12 * MiB
 
 def use_disk(rig: Rig, before: str, medium: Callable[[int, int], str]) -> Outcome:
     """Read a whole disk and write a part. before: SHA-256 of its contents; medium: gives that of (start, size)."""
-    found = rig.run("client", programs.script("routed_name", "/sys/block", "sd.", 15), 40)
-    disk = f"/dev/{found.strip()}"
+    disk = rig.wait_disk()
     expect(rig.run("client", f"sha256sum {disk}", 90).split()[0], before, "the disk's contents")
     start, size = 4 * MiB, 2 * MiB
     write = programs.script("overwrite_disk", disk, start, size // MiB)

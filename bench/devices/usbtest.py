@@ -7,6 +7,7 @@ failures there are not blamed on USB/IP.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench import programs
@@ -63,8 +64,12 @@ PLAIN = (
     Case(29, "clear toggle between bulk out", 4, 512),
 )
 ISO = (
-    Case(15, "isochronous out", 2, 512, 0, 4),
-    Case(16, "isochronous in", 2, 512, 0, 4),
+    Case(15, "isochronous out", 3, 32 << 10, 0, 8),
+    Case(16, "isochronous in", 3, 32 << 10, 0, 8),
+)
+INTERRUPT = (
+    Case(25, "interrupt out", 8, 64),
+    Case(26, "interrupt in", 8, 64),
 )
 UNLINK = (
     Case(11, "unlink bulk in", 4, 4096),
@@ -75,13 +80,16 @@ UNLINK = (
 GROUP_TIMEOUT_S = 30.0
 """For the cases of one group together."""
 NO_ENDPOINTS = "dummy_hcd has no such endpoints"
+Groups = tuple[tuple[int, tuple[Case, ...]], ...]
+"""Cases, and the alternate setting that has the endpoints for them."""
+GADGET_GROUPS: Groups = ((0, PLAIN), (1, ISO), (0, UNLINK))
 
 
-def run_cases(rig: Rig, guest: str, seen: Attached) -> dict[str, str]:
-    """Each case's name and `ok`, or the error's name, where the gadget is bound to usbtest."""
+def run_cases(rig: Rig, guest: str, seen: Attached, groups: Groups) -> dict[str, str]:
+    """Each case's name and `ok`, or the error's name, where the device is bound to usbtest."""
     found: dict[str, str] = {}
     alternates = parse_alternates(seen.descriptors, seen.config)
-    for alternate, cases in ((0, PLAIN), (1, ISO), (0, UNLINK)):
+    for alternate, cases in groups:
         if (0, alternate) not in alternates:
             found |= {case.name: NO_ENDPOINTS for case in cases}
             continue
@@ -101,11 +109,11 @@ def plug(rig: Rig) -> None:
     gadget(rig, ("usb_f_ss_lb",), {"SourceSink.0": {"pattern": "echo 1"}}, {"Loopback.0": {}}, device=ZERO)
 
 
-def run_natively(rig: Rig) -> dict[str, str]:
-    """The cases in the server itself."""
+def run_natively(rig: Rig, plug_in: Callable[[Rig], object], mark: str, groups: Groups) -> dict[str, str]:
+    """The cases in the server itself. mark: what the device's path in the server's sysfs has."""
     rig.use_engine("none")
     try:
-        plug(rig)
+        plug_in(rig)
         rig.run("server", "modprobe usbtest pattern=1")
         facts = rig.program(
             "server",
@@ -115,11 +123,11 @@ def run_natively(rig: Rig) -> dict[str, str]:
             driver="usbtest",
             timeout_s=10,
             settle_s=5,
-            mark="/dummy_hcd",
+            mark=mark,
         )
         if facts is None:
-            raise MachineError("gadget zero did not appear in the server")
-        return run_cases(rig, "server", Attached(**facts))
+            raise MachineError(f"{ZERO} did not appear in the server")
+        return run_cases(rig, "server", Attached(**facts), groups)
     finally:
         rig.cleanup()
         rig.run("server", "rmmod usbtest || true")
@@ -128,12 +136,18 @@ def run_natively(rig: Rig) -> dict[str, str]:
 
 def usbtest(rig: Rig) -> Outcome:
     """Gadget zero: all cases, natively and over the route."""
-    if NATIVE not in rig.native:
-        rig.native[NATIVE] = run_natively(rig)
+    return both_ways(rig, plug, "/dummy_hcd", GADGET_GROUPS)
+
+
+def both_ways(rig: Rig, plug_in: Callable[[Rig], object], mark: str, groups: Groups) -> Outcome:
+    """The cases of a device for usbtest, natively and over the route."""
+    known = f"usbtest {mark}"
+    if known not in rig.native:
+        rig.native[known] = run_natively(rig, plug_in, mark, groups)
     rig.run("client", "modprobe usbtest pattern=1")
-    plug(rig)
-    routed = run_cases(rig, "client", rig.wait_attached(ZERO, "usbtest"))
-    return judge(rig.native[NATIVE], routed, rig.engine)
+    plug_in(rig)
+    routed = run_cases(rig, "client", rig.wait_attached(ZERO, "usbtest"), groups)
+    return judge(rig.native[known], routed, rig.engine)
 
 
 def judge(native: dict[str, str], routed: dict[str, str], engine: str) -> Outcome:

@@ -3,8 +3,10 @@
 
 import array
 import fcntl
+import itertools
 import os
 import struct
+import time
 
 from bench.guest.sysfs import routed, wait
 
@@ -46,8 +48,37 @@ def transfer(direction: str, rate: int, frames: int, mark: str = "/vhci_hcd") ->
     print((at, error, size))
 
 
-def configure(file: int, rate: int) -> int:
-    """Set interleaved stereo S16 at `rate`, start at one period; the frames of the buffer."""
+def capture(rate: int, frames: int, period: int, timeout_s: float, mark: str = "/vhci_hcd") -> None:
+    """Record mono S16 whose samples count up, modulo 65536. period: in frames, 0: as the driver likes it.
+
+    Prints `ready` and then (frames, how often recording had to begin again because nobody fetched what came, and of
+    each place where a sample is not the one before plus 1: how many are missing).
+    """
+    names = wait(lambda: routed("/sys/class/sound", mark), 5)
+    name = next(each for each in names if each.startswith("pcm") and each.endswith("c"))
+    file = os.open("/dev/snd/" + name, os.O_RDWR)
+    configure(file, rate, 1, period)
+    fcntl.ioctl(file, PREPARE)
+    samples = array.array("H", bytes(2 * frames))
+    print("ready", flush=True)
+    at, overruns, joints = 0, 0, set()
+    end = time.monotonic() + timeout_s
+    while at < frames and time.monotonic() < end:
+        block = bytearray(struct.pack("<qQQ", 0, samples.buffer_info()[0] + 2 * at, min(frames - at, BLOCK)))
+        try:
+            fcntl.ioctl(file, READI_FRAMES, block)
+        except BrokenPipeError:
+            overruns += 1
+            joints.add(at)
+            fcntl.ioctl(file, PREPARE)
+            continue
+        at += struct.unpack_from("<q", block)[0]
+    steps = [(now - before) & 0xFFFF for before, now in itertools.pairwise(samples[:at])]
+    print((at, overruns, [step - 1 for place, step in enumerate(steps, 1) if step != 1 and place not in joints]))
+
+
+def configure(file: int, rate: int, channels: int = 2, period: int = 0) -> int:
+    """Set interleaved S16 at `rate`, start at one period; the frames of the buffer."""
     # struct snd_pcm_hw_params: flags, 3 + 5 masks of 32 bytes, 12 + 9 intervals of 12, and the rest.
     hardware = bytearray(608)
 
@@ -63,11 +94,13 @@ def configure(file: int, rate: int) -> int:
         interval(number, 0, 0xFFFFFFFF)
     hardware[4:36] = (1 << ACCESS_RW_INTERLEAVED).to_bytes(32, "little")
     hardware[36:68] = (1 << FORMAT_S16_LE).to_bytes(32, "little")
-    interval(CHANNELS, 2, 2)
+    interval(CHANNELS, channels, channels)
     interval(RATE, rate, rate)
+    if period:
+        interval(PERIOD_SIZE, period, period)
     struct.pack_into("<I", hardware, 512, 0xFFFFFFFF)
     fcntl.ioctl(file, HW_PARAMS, hardware)
-    period, size = (int(struct.unpack_from("<I", hardware, place(number))[0]) for number in (PERIOD_SIZE, BUFFER_SIZE))
-    software = struct.pack("<III4xQQQQQQQ", 0, 1, 0, period, 1, 1, 1 << 62, 0, 0, 0)
+    chosen, size = (int(struct.unpack_from("<I", hardware, place(number))[0]) for number in (PERIOD_SIZE, BUFFER_SIZE))
+    software = struct.pack("<III4xQQQQQQQ", 0, 1, 0, chosen, 1, 1, 1 << 62, 0, 0, 0)
     fcntl.ioctl(file, SW_PARAMS, bytearray(software.ljust(136, b"\0")))
     return size

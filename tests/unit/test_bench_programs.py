@@ -46,7 +46,7 @@ from tests.support.patience import PATIENCE, free_port
 
 MODULES = sorted(path.stem for path in GUEST.glob("*.py"))
 SCRIPTS = sorted(path.stem for path in GUEST.glob("*.sh"))
-BUILT_IN = {"array", "errno", "fcntl", "select", "sys", "time"}
+BUILT_IN = {"array", "binascii", "errno", "fcntl", "itertools", "select", "sys", "time"}
 """Modules that Debian builds into its interpreter (sys.builtin_module_names of python3-minimal)."""
 
 

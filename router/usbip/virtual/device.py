@@ -88,7 +88,7 @@ class VirtualDevice:
         total = 9 + len(body)
         head = struct.pack("<BBHBBBBB", 9, DESCRIPTOR_CONFIG, total, len(interfaces), 1, 0, 0xC0, 0)
         self.config_descriptor = head + body
-        packet = 9 if self.speed >= usb.SPEED_SUPER else 64
+        packet = 9 if self.speed >= usb.SPEED_SUPER else 8 if self.speed == usb.SPEED_LOW else 64
         release = 0x0300 if self.speed >= usb.SPEED_SUPER else 0x0200
         self.device_descriptor = struct.pack(
             "<BBHBBBBHHHBBBB",

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What is done with devices that this program makes itself and QEMU's usb-redir puts on the emulated controller."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import time
+
+from bench.devices.models import Outcome, expect
+from bench.devices.rig import Attached, Rig
+from bench.guest import dfu, fido
+from bench.guest.input_events import EV_REL, record
+from bench.usbredir.devices.dfu import BLOCK, Application, Loader
+from bench.usbredir.devices.fido import INFORMATION, Key
+from bench.usbredir.devices.mouse import MAX_STEP, Mouse
+from bench.usbredir.plug import Plug
+from router.errors import MachineError
+from router.usbip.virtual.device import VirtualDevice
+
+
+def plug(rig: Rig, device: VirtualDevice) -> Plug:
+    """Plug the device into the server."""
+    made = Plug(rig.folder / f"redir-{time.monotonic_ns():x}", device)
+    rig.add_cleanup(lambda: complain(made))
+    rig.add_cleanup(made.close)
+    rig.plug(f"redir:{made.path}")
+    return made
+
+
+def complain(plug: Plug) -> None:
+    """MachineError when the protocol was not kept, or a device made a mistake."""
+    if plug.trouble:
+        raise MachineError(f"usbredir: {plug.trouble[0]}")
+
+
+def attach(rig: Rig, device: VirtualDevice, driver: str = "") -> Attached:
+    """Plug the device in, and wait until the client has it with that driver."""
+    plug(rig, device)
+    return rig.wait_attached(f"{device.vid:04x}:{device.pid:04x}", driver)
+
+
+MOVES = 150
+
+
+def mouse(rig: Rig) -> Outcome:
+    """A low-speed mouse: 3 s of moves."""
+    device = Mouse()
+    if attach(rig, device, "usbhid").speed != "1.5":
+        raise MachineError("it is not a low-speed device in the client")
+    before = device.moves
+    finish = rig.start("client", 20, record, count=MOVES, led=-1, timeout_s=20)
+    seen = [value for kind, _, value in finish() if kind == EV_REL]
+    gaps = sum(after != now % MAX_STEP + 1 for now, after in itertools.pairwise(seen))
+    if gaps or len(seen) != MOVES or device.moves - before < MOVES:
+        raise MachineError(f"{device.moves - before} moves were sent, {len(seen)} arrived, with {gaps} gaps")
+    return Outcome(f"{MOVES} moves, one each 20 ms: all are input events, in order")
+
+
+FIRMWARE = 5000
+
+
+def firmware_update(rig: Rig) -> Outcome:
+    """A device that becomes its loader, takes a firmware and becomes itself again: three identities, one port."""
+    old = os.urandom(FIRMWARE)
+    application = Application(old)
+    plug_of_it = plug(rig, application)
+    name, loader = f"{Application.vid:04x}:{Application.pid:04x}", f"{Loader.vid:04x}:{Loader.pid:04x}"
+    seen = rig.wait_attached(name)
+    rig.program("client", 10, dfu.detach, node=seen.node)
+    seen = rig.wait_attached(loader)
+    had = rig.program("client", 30, dfu.download, node=seen.node, block=BLOCK, length=FIRMWARE)
+    expect(hashlib.sha256(had).digest(), hashlib.sha256(old).digest(), "the firmware that the loader had")
+    rig.wait_attached(name)
+    device = plug_of_it.device
+    if not isinstance(device, Application) or device is application:
+        raise MachineError("the loader did not become the application again")
+    expect(hashlib.sha256(device.firmware).digest(), hashlib.sha256(old[::-1]).digest(), "the firmware in the device")
+    return Outcome(
+        f"by usbfs: detached, came back as {loader}, {FIRMWARE} bytes of firmware read and others written, came back "
+        f"as {name}: all are right"
+    )
+
+
+PING_BYTES = 600
+
+
+def security_key(rig: Rig) -> Outcome:
+    """A FIDO key, by hidraw."""
+    device = Key()
+    attach(rig, device, "usbhid")
+    seen = rig.program("client", 30, fido.talk, count=PING_BYTES, timeout_s=20)
+    expect(seen, (True, True, INFORMATION), "the key's answers")
+    expect(device.messages, [(fido.INIT, 8), (fido.PING, PING_BYTES), (fido.CBOR, 1)], "messages in the key")
+    return Outcome(
+        f"by hidraw (CTAPHID): a channel opened, {PING_BYTES} random bytes echoed, authenticatorGetInfo: all is right"
+    )

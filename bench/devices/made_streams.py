@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What is done with made devices that have isochronous endpoints: what is sent and what arrives are compared."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.devices import made, usbtest
+from bench.devices.models import Outcome
+from bench.devices.rig import TIMEOUT_FACTOR, Rig
+from bench.devices.sound import in_order
+from bench.devices.storage import random_image
+from bench.guest import pcm, video
+from bench.usbredir.devices import camera as camera_device
+from bench.usbredir.devices.camera import Camera
+from bench.usbredir.devices.headset import A_PACKET, RATE, Headset
+from bench.usbredir.devices.source_sink import SourceSink
+from router.errors import MachineError
+
+TRIES = 4
+"""Other load of this computer makes emulated guests too slow for a stream: the best of so many tries counts."""
+
+
+def best(run: Callable[[], int]) -> tuple[int, int]:
+    """The least that `run` returns, which is 0 at best, and how often it was tried."""
+    lost: list[int] = []
+    while len(lost) < TRIES and min(lost, default=1):
+        lost.append(run())
+    return min(lost), len(lost)
+
+
+def tried(times: int) -> str:
+    """For the table."""
+    return "" if times == 1 else f" (best of {times} tries)"
+
+
+@dataclass(frozen=True)
+class Film:
+    """What the client saw. wrong: frames that are not as they were sent; gaps: frames between two that did not come."""
+
+    frames: int
+    wrong: int
+    gaps: int
+
+
+def judge_film(seen: list[tuple[int, int, int, bool]], sums: list[int]) -> Film:
+    """seen: (number, CRC-32, bytes, flagged) of each frame; sums: the CRC-32 of each that was sent."""
+    wrong = sum(
+        flagged or size != camera_device.SIZE or number >= len(sums) or sums[number] != checksum
+        for number, checksum, size, flagged in seen
+    )
+    numbers = [number for number, _, _, _ in seen]
+    gaps = sum(abs(after - before - 1) for before, after in itertools.pairwise(numbers))
+    return Film(len(seen), wrong, gaps)
+
+
+def film(rig: Rig, device: Camera, count: int, meanwhile: Callable[[], object] = lambda: None) -> Film:
+    """Capture `count` frames; MachineError when there are fewer, or one is wrong."""
+    limit = 2 * count / camera_device.RATE + 10
+    finish = rig.start(
+        "client",
+        limit,
+        video.capture,
+        width=camera_device.WIDTH,
+        height=camera_device.HEIGHT,
+        count=count,
+        timeout_s=TIMEOUT_FACTOR * limit,
+    )
+    meanwhile()
+    result = judge_film(finish(), device.sums)
+    if result.frames < count or result.wrong:
+        raise MachineError(f"of {count} frames {result.frames} arrived, and {result.wrong} are not as they were sent")
+    return result
+
+
+CAMERA = "160 x 120 YUY2, 10 frames/s, 1024 bytes/ms"
+FRAMES = 50
+
+
+def attach_camera(rig: Rig) -> Camera:
+    device = Camera()
+    rig.run("client", "modprobe uvcvideo", 40)
+    made.attach(rig, device, "uvcvideo")
+    return device
+
+
+def camera(rig: Rig) -> Outcome:
+    """A camera, while nothing else happens."""
+    device = attach_camera(rig)
+    lost, times = best(lambda: film(rig, device, FRAMES).gaps)
+    done = f"{CAMERA}: {FRAMES} frames, each byte as it was sent, {lost} missing{tried(times)}"
+    return Outcome(done, (f"{lost} of {FRAMES} frames are missing",) if lost else ())
+
+
+BESIDE = 100
+MAX_LOST = 1
+"""Of 100."""
+
+
+def camera_beside_disk(rig: Rig) -> Outcome:
+    """A camera, while the client reads a disk again and again."""
+    device = attach_camera(rig)
+    path, _ = random_image(rig)
+    rig.plug(f"storage:{path}")
+    disk = rig.wait_disk()
+    reading = f"while [ -e /tmp/reading ]; do dd if={disk} of=/dev/null bs=256k iflag=direct; done"
+    reads: list[int] = []
+
+    def meanwhile() -> None:
+        rig.run("client", f"touch /tmp/reading; ({reading}) >/tmp/reads 2>&1 &")
+
+    def run() -> int:
+        before = rig.disk_bytes(disk)
+        try:
+            lost = film(rig, device, BESIDE, meanwhile).gaps
+        finally:
+            rig.run("client", "rm -f /tmp/reading")
+        reads.append(rig.disk_bytes(disk) - before)
+        return lost if lost > MAX_LOST else 0
+
+    lost, times = best(run)
+    if not min(reads):
+        raise MachineError("the disk was not read meanwhile")
+    done = f"{CAMERA}, {min(reads) >> 20} MiB of a disk read meanwhile: {BESIDE} frames, each byte as it was sent"
+    done += f", at most {MAX_LOST} % missing{tried(times)}"
+    return Outcome(done, (f"{lost} of {BESIDE} frames are missing",) if lost else ())
+
+
+SECONDS = 3
+MIN_OVERFLOW = 40
+"""Packets. QEMU drops 60 or so at once when the guest takes them too late; fewer can only be lost on the way."""
+
+
+def headset(rig: Rig) -> Outcome:
+    """A headset: recording, then recording and playing at once."""
+    device = Headset()
+    made.attach(rig, device, "snd-usb-audio")
+
+    def record(play: bool) -> int:
+        frames = SECONDS * RATE
+        device.played.clear()
+        finish = None
+        if play:
+            finish = rig.start("client", 40, pcm.transfer, direction="p", rate=RATE, frames=frames)
+        before = device.packets
+        came, overruns, gaps = rig.program(
+            "client", 40, pcm.capture, rate=RATE, frames=frames, period=RATE // 50, timeout_s=TIMEOUT_FACTOR * 10
+        )
+        if came < frames or (device.packets - before) * A_PACKET < frames:
+            raise MachineError(f"of {frames} samples {came} arrived")
+        strange = [gap for gap in gaps if gap % A_PACKET or gap < MIN_OVERFLOW * A_PACKET]
+        if strange:
+            raise MachineError(f"the samples are not those that were sent: {strange[:5]} are missing in one place")
+        lost = int(sum(gaps)) + int(overruns)
+        if finish is not None:
+            played, error, _ = finish()
+            heard, jumps = in_order(bytes(device.played))
+            if error or heard < 0.9 * played:
+                raise MachineError(f"of {frames} frames {heard} were played in order: {error}")
+            lost += jumps
+        return lost
+
+    alone, times = best(lambda: record(False))
+    both, again = best(lambda: record(True))
+    done = (
+        f"recorded {SECONDS} s of 48 kHz mono in periods of 20 ms: {alone} samples missing{tried(times)}; "
+        f"recorded and played {SECONDS} s of stereo at once: {both} missing{tried(again)}"
+    )
+    return Outcome(done, ("sound is missing",) if alone or both else ())
+
+
+UNLINK = tuple(case for case in usbtest.UNLINK if case.number != 24)
+"""Case 24 hangs without USB/IP too: QEMU's controller forgets all transfers of an endpoint that is stopped for one."""
+GROUPS: usbtest.Groups = ((0, usbtest.PLAIN), (1, usbtest.ISO), (2, usbtest.INTERRUPT), (0, UNLINK))
+
+
+def source_sink(rig: Rig) -> Outcome:
+    """Linux's usbtest with a source and sink that has all kinds of endpoints."""
+    devices: list[SourceSink] = []
+
+    def plug_in(rig: Rig) -> None:
+        devices.append(SourceSink())
+        made.plug(rig, devices[-1])
+
+    outcome = usbtest.both_ways(rig, plug_in, "/pci", GROUPS)
+    wrong, packets = devices[-1].wrong, devices[-1].iso_packets
+    if wrong or not packets:
+        raise MachineError(f"{wrong} bulk transfers came with wrong bytes; {packets} isochronous packets came")
+    return outcome
