@@ -278,6 +278,10 @@ class Rig:
         """How many bytes the client has read from that disk so far (Documentation/block/stat.rst)."""
         return 512 * int(self.run("client", f"cat /sys/block/{Path(disk).name}/stat").split()[2])
 
+    def note(self, text: str) -> None:
+        """A line for whoever watches."""
+        self._progress(text)
+
     def cleanup(self) -> str:
         """Do what `add_cleanup` asked for; what went wrong with that, or ""."""
         trouble = ""

@@ -49,22 +49,22 @@ def transfer(direction: str, rate: int, frames: int, mark: str = "/vhci_hcd") ->
 
 
 def capture(rate: int, frames: int, period: int, timeout_s: float, mark: str = "/vhci_hcd") -> None:
-    """Record mono S16 whose samples count up, modulo 65536. period: in frames, 0: as the driver likes it.
+    """Record stereo S16 whose frames count up as 32-bit numbers. period: in frames, 0: as the driver likes it.
 
     Prints `ready` and then (frames, how often recording had to begin again because nobody fetched what came, and of
-    each place where a sample is not the one before plus 1: how many are missing).
+    each place where a frame is not the one before plus 1: how many are missing).
     """
     names = wait(lambda: routed("/sys/class/sound", mark), 5)
     name = next(each for each in names if each.startswith("pcm") and each.endswith("c"))
     file = os.open("/dev/snd/" + name, os.O_RDWR)
-    configure(file, rate, 1, period)
+    configure(file, rate, period)
     fcntl.ioctl(file, PREPARE)
-    samples = array.array("H", bytes(2 * frames))
+    recorded = array.array("I", bytes(4 * frames))
     print("ready", flush=True)
     at, overruns, joints = 0, 0, set()
     end = time.monotonic() + timeout_s
     while at < frames and time.monotonic() < end:
-        block = bytearray(struct.pack("<qQQ", 0, samples.buffer_info()[0] + 2 * at, min(frames - at, BLOCK)))
+        block = bytearray(struct.pack("<qQQ", 0, recorded.buffer_info()[0] + 4 * at, min(frames - at, BLOCK)))
         try:
             fcntl.ioctl(file, READI_FRAMES, block)
         except BrokenPipeError:
@@ -73,12 +73,12 @@ def capture(rate: int, frames: int, period: int, timeout_s: float, mark: str = "
             fcntl.ioctl(file, PREPARE)
             continue
         at += struct.unpack_from("<q", block)[0]
-    steps = [(now - before) & 0xFFFF for before, now in itertools.pairwise(samples[:at])]
-    print((at, overruns, [step - 1 for place, step in enumerate(steps, 1) if step != 1 and place not in joints]))
+    gaps = [now - before - 1 for before, now in itertools.pairwise(recorded[:at])]
+    print((at, overruns, [gap for place, gap in enumerate(gaps, 1) if gap and place not in joints]))
 
 
-def configure(file: int, rate: int, channels: int = 2, period: int = 0) -> int:
-    """Set interleaved S16 at `rate`, start at one period; the frames of the buffer."""
+def configure(file: int, rate: int, period: int = 0) -> int:
+    """Set interleaved stereo S16 at `rate`, start at one period; the frames of the buffer."""
     # struct snd_pcm_hw_params: flags, 3 + 5 masks of 32 bytes, 12 + 9 intervals of 12, and the rest.
     hardware = bytearray(608)
 
@@ -94,7 +94,7 @@ def configure(file: int, rate: int, channels: int = 2, period: int = 0) -> int:
         interval(number, 0, 0xFFFFFFFF)
     hardware[4:36] = (1 << ACCESS_RW_INTERLEAVED).to_bytes(32, "little")
     hardware[36:68] = (1 << FORMAT_S16_LE).to_bytes(32, "little")
-    interval(CHANNELS, channels, channels)
+    interval(CHANNELS, 2, 2)
     interval(RATE, rate, rate)
     if period:
         interval(PERIOD_SIZE, period, period)

@@ -406,8 +406,11 @@ class Session:
         now = time.monotonic()
         for address, stream in self._streams.items():
             late = now - stream.began - stream.sent / stream.rate
-            if late > MAX_LATE_S or len(self._out) > MAX_UNSENT:
+            if len(self._out) > MAX_UNSENT:
                 stream.began += late
+                device.stood_still += 1
+            elif late > MAX_LATE_S:
+                stream.began += late - MAX_LATE_S
                 device.stood_still += 1
             while stream.sent < int((now - stream.began) * stream.rate):
                 data, status = device.iso_in(address, stream.sent)

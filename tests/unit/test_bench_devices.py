@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.devices.gadget import set_up
+from bench.devices.made_streams import Film, judge_film
 from bench.devices.models import FAILS, ISSUES, UNTRIED, WORKS, Device, Outcome, Trial, trial
 from bench.devices.rig import Attached, value_of
 from bench.devices.run import choose, reason_of
@@ -19,6 +20,7 @@ from bench.devices.smart_card import APDU, RESET, SmartCard
 from bench.devices.sound import in_order
 from bench.devices.table import as_json, render
 from bench.devices.usbtest import NATIVE, judge
+from bench.usbredir.devices.camera import SIZE
 from router.errors import DescriptionError, MachineError
 from tests.support.patience import PATIENCE
 
@@ -162,3 +164,12 @@ def test_a_card_without_a_reader_can_be_removed(tmp_path: Path) -> None:
     card.close()
     card.join(PATIENCE)
     assert not card.is_alive()
+
+
+def test_a_film_is_judged_by_what_was_sent() -> None:
+    sums = [11, 22, 33, 44]
+    good = [(number, sums[number], SIZE, False) for number in (0, 1, 3)]
+    assert judge_film(good, sums, 3) == Film(3, 0, 1)
+    assert judge_film(good[:2], sums, 3) == Film(2, 0, 1)
+    for bad in ((1, 23, SIZE, False), (1, 22, SIZE - 1, False), (1, 22, SIZE, True), (9, 22, SIZE, False)):
+        assert judge_film([bad], sums, 1).wrong == 1

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import itertools
 import struct
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from bench.usbredir import protocol
+from bench.usbredir import protocol, session
 from bench.usbredir.devices import camera, dfu, faults, fido, headset
 from bench.usbredir.devices.mouse import Mouse
 from bench.usbredir.devices.source_sink import PATTERN, SourceSink
@@ -136,15 +135,27 @@ def test_a_camera_sends_frames_that_it_records() -> None:
         assert again == len(device.sums) - 1 >= 2
 
 
+def test_a_stream_that_is_always_late_goes_on_without_bursts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "TICK_S", 2 * session.MAX_LATE_S)
+    device = headset.Headset()
+    with plugged(device) as (_, peer):
+        peer.configure()
+        peer.send(Kind.SET_ALT_SETTING, bytes([1, 1]))
+        start(peer, headset.SAMPLES_IN)
+        packets = [peer.find(Kind.ISO_PACKET) for _ in range(200)]
+        assert [packet.ident for packet in packets] == list(range(200))
+        assert 200 / 1000 / session.MAX_LATE_S - 1 <= device.stood_still <= device.packets
+
+
 def test_a_stream_ends_with_its_setting_and_an_unknown_endpoint_has_none() -> None:
     with plugged(headset.Headset()) as (_, peer):
         peer.configure()
         assert start(peer, headset.SAMPLES_IN) == bytes([Status.INVALID, headset.SAMPLES_IN])
         peer.send(Kind.SET_ALT_SETTING, bytes([1, 1]))
         assert start(peer, headset.SAMPLES_IN)[0] == Status.SUCCESS
-        samples = b"".join(peer.data(Kind.ISO_PACKET).data for _ in range(50))
-        counted = struct.unpack(f"<{len(samples) // 2}H", samples)
-        assert all(after == before + 1 for before, after in itertools.pairwise(counted))
+        frames = b"".join(peer.data(Kind.ISO_PACKET).data for _ in range(50))
+        counted = struct.unpack(f"<{len(frames) // 4}I", frames)
+        assert counted == tuple(range(50 * headset.A_PACKET))
         peer.send(Kind.SET_ALT_SETTING, bytes([1, 0]))
         peer.find(Kind.ALT_SETTING_STATUS)
         peer.send(Kind.GET_CONFIGURATION)

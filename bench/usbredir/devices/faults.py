@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ABORTED_COMMAND = (0x0B, 0, 0)
 """A sense key that has the host try again (SPC-4, 4.5.6)."""
 READ_10 = 0x28
+MAX_FAILED = 6
+"""Each costs a host that reads ahead many small reads in place of a large one."""
 PIECE, BEFORE_HALT = 256, 4
 """Bytes of a piece that a StallingLine sends, and pieces between two halts."""
 
@@ -70,7 +72,7 @@ class StallingLine(Serial):
 
 
 class StallingDisk(Disk):
-    """Every fourth read fails: a stall, one more once that is cleared, and a status that has the host try again."""
+    """Every fourth read fails, six times: a stall, one more once that is cleared, and a status for trying again."""
 
     pid = 0x0015
 
@@ -82,7 +84,7 @@ class StallingDisk(Disk):
     def _command(self, tag: int, command: bytes, length: int, incoming: bool) -> None:
         if command[0] == READ_10:
             self.reads += 1
-            if self.reads % 4 == 0:
+            if self.reads % 4 == 0 and self.failed < MAX_FAILED:
                 self.failed += 1
                 self._once_more = True
                 self._sense = ABORTED_COMMAND

@@ -21,24 +21,24 @@ RATE = 48_000
 A_PACKET = RATE // 1000
 """Frames of one packet."""
 ASYNCHRONOUS, ADAPTIVE = 0x04, 0x08
-COUNT = struct.pack("<65536H", *range(65536)) * 2
+COUNTED = struct.Struct(f"<{A_PACKET}I")
 
 
-def streaming(number: int, terminal: int, channels: int, address: int, attributes: int) -> bytes:
-    """An interface, and a setting of it with an endpoint for 16-bit samples (UAC 1.0, 4.5 and 4.6)."""
+def streaming(number: int, terminal: int, address: int, attributes: int) -> bytes:
+    """An interface, and a setting of it with an endpoint for stereo of 16 bits (UAC 1.0, 4.5 and 4.6)."""
     return (
         interface(number, (1, 2, 0), 0)
         + interface(number, (1, 2, 0), 1, alternate=1)
         + bytes([7, 0x24, 1, terminal, 1, 1, 0])
-        + bytes([11, 0x24, 2, 1, channels, 2, 16, 1])
+        + bytes([11, 0x24, 2, 1, 2, 2, 16, 1])
         + RATE.to_bytes(3, "little")
-        + endpoint(address, attributes | ISOCHRONOUS, 2 * channels * A_PACKET, 1, bytes(2))
+        + endpoint(address, attributes | ISOCHRONOUS, 4 * A_PACKET, 1, bytes(2))
         + bytes([7, 0x25, 1, 0, 0, 0, 0])
     )
 
 
 class Headset(MadeDevice):
-    """48 kHz, 16 bit. The microphone's samples count up modulo 65536; what is played is kept."""
+    """48 kHz, 16 bit, stereo. The microphone's frames count up as 32-bit numbers; what is played is kept."""
 
     pid = 0x0013
     speed = usb.SPEED_FULL
@@ -49,7 +49,7 @@ class Headset(MadeDevice):
         self.played = bytearray()
         # UAC 1.0, 4.3.2: the microphone (terminal 1) to the host (2), the host (3) to the loudspeakers (4).
         terminals = (
-            bytes([12, 0x24, 2, 1, 0x01, 0x02, 0, 1, 0, 0, 0, 0])
+            bytes([12, 0x24, 2, 1, 0x01, 0x02, 0, 2, 3, 0, 0, 0])
             + bytes([9, 0x24, 3, 2, 0x01, 0x01, 0, 1, 0])
             + bytes([12, 0x24, 2, 3, 0x01, 0x01, 0, 2, 3, 0, 0, 0])
             + bytes([9, 0x24, 3, 4, 0x01, 0x03, 0, 3, 0])
@@ -59,8 +59,8 @@ class Headset(MadeDevice):
             interface(0, (1, 1, 0), 0)
             + head
             + terminals
-            + streaming(1, 2, 1, SAMPLES_IN, ASYNCHRONOUS)
-            + streaming(2, 3, 2, SAMPLES_OUT, ADAPTIVE)
+            + streaming(1, 2, SAMPLES_IN, ASYNCHRONOUS)
+            + streaming(2, 3, SAMPLES_OUT, ADAPTIVE)
         )
         super().__init__(body, "Counting headset")
 
@@ -73,9 +73,10 @@ class Headset(MadeDevice):
         raise Stall
 
     def iso_in(self, address: int, number: int) -> tuple[bytes, Status]:
+        # Not by `number`, which begins again with each stream.
+        first = self.packets * A_PACKET
         self.packets += 1
-        at = 2 * A_PACKET * number % (len(COUNT) // 2)
-        return COUNT[at : at + 2 * A_PACKET], Status.SUCCESS
+        return COUNTED.pack(*range(first, first + A_PACKET)), Status.SUCCESS
 
     def iso_out(self, address: int, data: bytes) -> None:
         self.played += data
