@@ -58,7 +58,8 @@ MADE = (
     Device("made mouse", "low-speed mouse", made.mouse),
     Device("made camera", "UVC camera, isochronous", made_streams.camera),
     Device("made camera beside a disk", "UVC camera while a disk is read", made_streams.camera_beside_disk),
-    Device("made headset", "UAC headset, isochronous", made_streams.headset),
+    Device("made microphone", "UAC microphone, isochronous", made_streams.microphone),
+    Device("made headset", "UAC microphone and loudspeakers at once", made_streams.headset),
     Device("made source and sink", "usbtest with isochronous and interrupt endpoints", made_streams.source_sink),
     Device("made stalling line", "serial line (CDC) whose endpoint halts", made_faults.serial),
     Device("made stalling disk", "disk that answers a cleared halt with one more stall", made_faults.disk),
@@ -68,13 +69,15 @@ MADE = (
     Device("made security key", "FIDO key (CTAPHID)", made.security_key),
 )
 """Of Python, on the emulated controller by usb-redir."""
-STREAMS = frozenset({"made camera", "made camera beside a disk", "made headset"})
+STREAMS = frozenset({"made camera", "made camera beside a disk", "made microphone", "made headset"})
 """Those whose data do not wait: they are lost when the guests are too slow."""
 
 DEVICES = (*QEMU_DEVICES, *GADGETS, *MADE)
 LEFT_OUT = (
-    ("usb-host", "passes a real device of this computer to a guest"),
+    ("usb-host", "`router run --usb host:VENDOR:PRODUCT`: there was no real device to pass to a guest"),
     ("u2f-passthru, u2f-emulated", "need a real security key, or a QEMU built with libu2f-emu"),
+    ("USB Audio Class 2", "the made headset is of class 1, and dummy_hcd has no endpoints for the kernel's gadget"),
+    ("isochronous at intervals below 1 ms, SuperSpeed isochronous", "emulated guests are too slow to tell anything"),
     ("ccid-card-emulated", "needs an NSS certificate store; the reader is tried with ccid-card-passthru instead"),
 )
 """What is not tried, and why: QEMU's devices, and features of USB."""

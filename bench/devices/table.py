@@ -20,8 +20,9 @@ another into the server, uses it in the client and compares the data at both end
 {conditions}
 
 *works*: every step gave the right data. *works with issues*: usable, except for the named issues. *does not work*: not
-usable in the client. All devices are emulated: QEMU's own, and gadgets of the server's kernel on its controller
-dummy_hcd. **No hardware has been tried.**
+usable in the client. All devices are emulated: QEMU's own; gadgets of the server's kernel on its controller dummy_hcd;
+*made* ones, programs that QEMU's usb-redir puts on its controller, each of which records what it sends and gets.
+**No real device was tried**, and no other hardware.
 """
 COLUMNS = ("device", "speed", "transfers", "driver in the client", "what was done", *(f"engine {e}" for e in ENGINES))
 

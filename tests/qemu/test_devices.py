@@ -3,28 +3,66 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
+
+from bench.devices.catalogue import MADE, STREAMS
 from bench.devices.models import ENGINES, ISSUES, WORKS, Trial
 from bench.devices.run import choose, run_devices
 from bench.devices.table import render
 from bench.devices.usbtest import NATIVE
 
 NAMES = ("usb-kbd", "usb-storage", "usb-serial", "gadget zero")
+LONG = ("made camera beside a disk", "made source and sink")
+"""They take longer than `make test` has time for."""
+QUICK = tuple(device.name for device in MADE if device.name not in LONG)
+BUSY = 1.0
+"""Load for each CPU, before the test begins, at which this computer has other work too."""
+BUSY_WITH_OURS = 2.5
+"""The same while the test's two guests run."""
 
 
+@pytest.mark.timeout(1800)
 def test_devices_of_each_kind_work_over_the_route_with_both_engines() -> None:
     steps: list[str] = []
-    trials, conditions = run_devices(choose(NAMES), ENGINES, steps.append, lambda trial: None)
+    busy = load() > BUSY
+    trials, conditions = run_devices(choose((*NAMES, *QUICK)), ENGINES, steps.append, lambda trial: None)
     seen = {(trial.device, trial.engine): trial for trial in trials}
-    assert set(seen) == {(name, engine) for name in NAMES for engine in ENGINES}
-    bad = [trial for trial in trials if trial.verdict != WORKS and not only_natively(trial)]
+    assert set(seen) == {(name, engine) for name in (*NAMES, *QUICK) for engine in ENGINES}
+    bad = [trial for trial in trials if not is_good(trial, busy or load() > BUSY_WITH_OURS)]
     assert not bad, "\n".join([*map(str, bad), *steps])
     text = render(trials, conditions)
     rows = [line for line in text.splitlines() if line.startswith("| **")]
-    assert [row.split("**")[1] for row in rows] == list(NAMES)
+    assert [row.split("**")[1] for row in rows] == [*NAMES, *QUICK]
     assert rows[0].startswith("| **usb-kbd** keyboard | high | control, interrupt | usbhid | 4 keys")
     assert rows[1].startswith("| **usb-storage** disk, bulk-only | super | control, bulk | usb-storage | read 12 MiB")
     assert rows[2].startswith("| **usb-serial** serial adapter (FTDI) | full | control, bulk | ftdi_sio | 4096 random")
     assert "| 1 bulk out | ok | ok | ok |" in text
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_made_devices_work_many_times_over_in_one_boot() -> None:
+    names = [device.name for device in MADE]
+    steps: list[str] = []
+    busy = load() > BUSY
+    devices = tuple(device for _ in range(5) for device in choose(names))
+    trials, _ = run_devices(devices, ENGINES, steps.append, lambda trial: None)
+    assert len(trials) == 10 * len(names)
+    bad = [trial for trial in trials if not is_good(trial, busy or load() > BUSY_WITH_OURS)]
+    assert not bad, "\n".join([*map(str, bad), *steps])
+
+
+def load() -> float:
+    """Of the last minute, for each CPU."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
+def is_good(trial: Trial, busy: bool) -> bool:
+    """A stream may have gaps on a busy computer. What arrives must be right even there, or the verdict is another."""
+    too_late = busy and trial.device in STREAMS and trial.verdict == ISSUES
+    return trial.verdict == WORKS or too_late or only_natively(trial)
 
 
 def only_natively(trial: Trial) -> bool:

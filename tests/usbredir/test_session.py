@@ -40,6 +40,15 @@ def test_what_the_device_refuses_stalls() -> None:
         assert peer.find(Kind.ALT_SETTING_STATUS).body == bytes([Status.STALL, 0, 0])
 
 
+def test_a_high_speed_device_tells_what_it_would_be_at_the_other_speed() -> None:
+    device = SourceSink()
+    with plugged(device) as (_, peer):
+        other = peer.control(IN, 6, 0x0700, 0, 1024).data
+        assert (other[1], other[2:]) == (7, device.config_descriptor[2:])
+    with plugged(Mouse()) as (_, peer):
+        assert peer.control(IN, 6, 0x0700, 0, 1024).status == Status.STALL
+
+
 def test_each_change_of_a_setting_is_described_before_it_is_confirmed() -> None:
     with plugged(SourceSink()) as (_, peer):
         peer.configure()

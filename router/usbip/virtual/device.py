@@ -19,6 +19,7 @@ from router.usbip.protocol.descriptors import (
     DESCRIPTOR_DEVICE,
     DESCRIPTOR_ENDPOINT,
     DESCRIPTOR_INTERFACE,
+    DESCRIPTOR_OTHER_SPEED,
     DESCRIPTOR_QUALIFIER,
     DESCRIPTOR_STRING,
     GET_CONFIGURATION,
@@ -348,6 +349,9 @@ class VirtualDevice:
             return bytes([2 + len(text), DESCRIPTOR_STRING]) + text
         if kind == DESCRIPTOR_QUALIFIER and self.speed == usb.SPEED_HIGH:
             return struct.pack("<BBHBBBBBB", 10, DESCRIPTOR_QUALIFIER, 0x0200, *self.triple, 64, 1, 0)
+        if kind == DESCRIPTOR_OTHER_SPEED and number == 0 and self.speed == usb.SPEED_HIGH:
+            # USB 2.0, 9.6.4: what has a qualifier has this too.
+            return self.config_descriptor[:1] + bytes([kind]) + self.config_descriptor[2:]
         raise Stall
 
 
