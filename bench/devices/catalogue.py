@@ -84,7 +84,17 @@ LEFT_OUT = (
 INTERMITTENT = (
     (
         "gadget zero, case 24 unlink from a queue of bulk out, engine kernel",
-        "hung in an earlier run, and the client kept the device after it was unplugged",
+        "one pass of 4 rounds is well; of 100 rounds on end Debian's kernel 6.1.0-56 had an Oops in the server "
+        "(usbip-host, stub_rx_loop), the client's process waited for ever, and the device stayed with the client",
+    ),
+    (
+        "gadget zero, case 24 unlink from a queue of bulk out, engine usbfs",
+        "500 rounds on end are well: this engine does not use usbip-host",
+    ),
+    (
+        "made source and sink, case 24 unlink from a queue of bulk out",
+        "hangs without USB/IP too, and is left out: QEMU's controller forgets all transfers of an endpoint that is "
+        "stopped for one of them",
     ),
 )
 """What went wrong in some runs only, so that a run without it does not hide it."""
