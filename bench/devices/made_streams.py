@@ -32,9 +32,11 @@ def best(rig: Rig, run: Callable[[], int], enough: int = 0) -> tuple[int, int]:
     return min(lost), len(lost)
 
 
-def tried(times: int) -> str:
-    """For the table."""
-    return "" if times == 1 else f" (best of {times} tries)"
+def verdict(lost: int, of: int, times: int, enough: int = 0) -> tuple[str, tuple[str, ...]]:
+    """For the table: what is the same for both engines, and what is wrong."""
+    tries = "" if times == 1 else f" (best of {times} tries)"
+    limit = f"at most {enough} missing" if enough else "none missing"
+    return (f"{limit}{tries}", ()) if lost <= enough else ("", (f"{lost} of {of} frames are missing{tries}",))
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,8 @@ def camera(rig: Rig) -> Outcome:
     """A camera, while nothing else happens."""
     device = attach_camera(rig)
     lost, times = best(rig, lambda: film(rig, device, FRAMES).lost)
-    done = f"{CAMERA}: {FRAMES} frames, each byte as it was sent, {lost} missing{tried(times)}"
-    return Outcome(done, (f"{lost} of {FRAMES} frames are missing",) if lost else ())
+    good, issues = verdict(lost, FRAMES, times)
+    return Outcome(", ".join(filter(None, (f"{CAMERA}: {FRAMES} frames, each byte as it was sent", good))), issues)
 
 
 BESIDE = 100
@@ -125,8 +127,8 @@ def camera_beside_disk(rig: Rig) -> Outcome:
     if not min(reads):
         raise MachineError("the disk was not read meanwhile")
     done = f"{CAMERA}, {min(reads) >> 20} MiB of a disk read meanwhile: {BESIDE} frames, each byte as it was sent"
-    done += f", {lost} missing{tried(times)}"
-    return Outcome(done, (f"{lost} of {BESIDE} frames are missing",) if lost > MAX_LOST else ())
+    good, issues = verdict(lost, BESIDE, times, MAX_LOST)
+    return Outcome(", ".join(filter(None, (done, good))), issues)
 
 
 SECONDS = 3
@@ -178,8 +180,8 @@ def sound_outcome(rig: Rig, device: Headset, *, play: bool, done: str) -> Outcom
         return lost
 
     lost, times = best(rig, record)
-    issue = f"{lost} of {SECONDS * RATE} frames are missing"
-    return Outcome(f"{done}: {lost} frames missing{tried(times)}", (issue,) if lost else ())
+    good, issues = verdict(lost, SECONDS * RATE, times)
+    return Outcome(": ".join(filter(None, (done, good))), issues)
 
 
 UNLINK = tuple(case for case in usbtest.UNLINK if case.number != 24)

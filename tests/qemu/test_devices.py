@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,12 @@ from bench.devices.models import ENGINES, ISSUES, WORKS, Trial
 from bench.devices.run import choose, run_devices
 from bench.devices.table import render
 from bench.devices.usbtest import NATIVE
+from bench.usbredir.devices.mouse import Mouse
+from bench.usbredir.plug import Plug
+from router.control.timeline import Timeline
+from router.machines.qemu.session import split_run
+from router.machines.qemu.usb import parse_plugs
+from tests.support.end_to_end import BOOT, Booted, build_text, own_place
 
 NAMES = ("usb-kbd", "usb-storage", "usb-serial", "gadget zero")
 LONG = ("made camera beside a disk", "made source and sink")
@@ -39,6 +46,33 @@ def test_devices_of_each_kind_work_over_the_route_with_both_engines() -> None:
     assert rows[1].startswith("| **usb-storage** disk, bulk-only | super | control, bulk | usb-storage | read 12 MiB")
     assert rows[2].startswith("| **usb-serial** serial adapter (FTDI) | full | control, bulk | ftdi_sio | 4096 random")
     assert "| 1 bulk out | ok | ok | ok |" in text
+
+
+REDIR = """
+system: redir
+board: qemu
+guests:
+  server: {image: usb-server, memory: 256 MiB, passthrough: [pcie@3f000000]}
+  client: {image: usb-client, memory: 256 MiB}
+usb:
+  - {path: 1-1, to: client}
+"""
+
+
+def test_a_program_is_a_device_from_the_start_of_a_run(tmp_path: Path) -> None:
+    built = build_text(REDIR, tmp_path)
+    mouse = Mouse()
+    with own_place() as place, Plug(place / "mouse", mouse) as plug:
+        plugs = parse_plugs([f"redir:{plug.path}"])
+        with split_run(built, plugs, tmp_path / "logs", Timeline()) as system:
+            system.wait_ready(BOOT)
+            # A rule that names the port is enough to know that the client is to have it.
+            assert system.timeline.seen("client", "attached")
+            booted = Booted(system, tmp_path)
+            booted.wait("client", "grep 'Low-speed mouse' /proc/bus/input/devices")
+            booted.run("client", "timeout 60 dd if=/dev/input/event0 bs=24 count=10 of=/tmp/events")
+            assert mouse.moves > 3
+        assert plug.trouble == []
 
 
 @pytest.mark.long
