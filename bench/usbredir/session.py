@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bench.usbredir import protocol
 from bench.usbredir.made import MadeDevice
 from bench.usbredir.protocol import Bulk, Cap, Control, Data, Endpoint, Kind, Packet, ProtocolError, Status
+from bench.usbredir.streams import Streams
+from bench.usbredir.wire import Wire
 from router.usbip.protocol import device as usb
 from router.usbip.protocol import urb
 from router.usbip.protocol.descriptors import SET_CONFIGURATION, SET_INTERFACE
@@ -23,27 +24,11 @@ if TYPE_CHECKING:
     from router.usbip.engines.target import Buffer
 
 VERSION = "router bench"
-TICK_S = 0.004
-"""How often isochronous packets that are due are sent. QEMU gathers 60 ms of them before the guest gets the first."""
-MAX_LATE_S = 0.030
-"""A stream that this computer makes later than that stands still meanwhile. A burst would overflow QEMU's buffer."""
-MAX_UNSENT = 1 << 20
-"""Bytes that QEMU has not taken, at which streams stand still too."""
 ERRORS = {
     urb.EOK: Status.SUCCESS,
     urb.EPIPE: Status.STALL,
     urb.ECONNRESET: Status.CANCELLED,
 }
-
-
-@dataclass
-class Stream:
-    """An isochronous stream to the host: packet number n is due at began + n / rate."""
-
-    endpoint: Endpoint
-    rate: float
-    began: float
-    sent: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,56 +49,20 @@ class Session:
         self.loop = loop
         self.trouble: list[str] = []
         """What QEMU sent and must not, and exceptions of the device."""
-        self._sock = sock
+        self._wire = Wire(loop, sock, self._take, self.close, self.fail)
+        self._streams = Streams(loop, self._wire, self.fail)
         self._ended = ended
         self._device = device
         self._connected = False
         self._caps: frozenset[Cap] | None = None
-        self._reader = protocol.Reader()
-        self._out = bytearray()
         self._pending: dict[int, Pending] = {}
         self._number = 0
-        self._streams: dict[int, Stream] = {}
         self._receiving: dict[int, int] = {}
         self._asked: set[int] = set()
-        self._ticking: event_loop.Timer | None = None
         self._waits_for_ack = False
-        sock.setblocking(False)
-        loop.watch(sock.fileno(), event_loop.IN, self._ready, self.fail)
-        self._send(protocol.hello(VERSION))
+        self._wire.send(protocol.hello(VERSION))
 
     # The connection
-
-    def _ready(self, events: int) -> None:
-        if events & event_loop.OUT:
-            self._flush()
-        if events & ~event_loop.OUT:
-            try:
-                data = self._sock.recv(1 << 18)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self.close()
-                return
-            for packet in self._reader.packets(data):
-                self._take(packet)
-
-    def _send(self, packet: Packet) -> None:
-        waited = bool(self._out)
-        self._out += protocol.pack(packet, self._reader.wide)
-        if not waited:
-            self._flush()
-
-    def _flush(self) -> None:
-        try:
-            del self._out[: self._sock.send(self._out)]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._out.clear()  # closed: `_ready` hears of it
-        self.loop.watch(self._sock.fileno(), event_loop.IN | (event_loop.OUT if self._out else 0), self._ready)
 
     def fail(self, error: Exception) -> None:
         """Ends the connection over an exception."""
@@ -122,12 +71,10 @@ class Session:
 
     def close(self) -> None:
         """Ends the connection: the device is unplugged."""
-        if self._sock.fileno() < 0:
-            return
-        self._forget_device()
-        self.loop.forget(self._sock.fileno())
-        self._sock.close()
-        self._ended()
+        if self._wire.open:
+            self._forget_device()
+            self._wire.close()
+            self._ended()
 
     # Plugging in
 
@@ -137,7 +84,7 @@ class Session:
         self._forget_device()
         self._device = device
         if was:
-            self._send(Packet(Kind.DEVICE_DISCONNECT, 0, b""))
+            self._wire.send(Packet(Kind.DEVICE_DISCONNECT, 0, b""))
             self._waits_for_ack = self._has(Cap.DEVICE_DISCONNECT_ACK)
         if not self._waits_for_ack:
             self._connect()
@@ -154,7 +101,7 @@ class Session:
         if device is None or self._caps is None:
             return
         self._describe(device)
-        self._send(protocol.device_connect(device.speed, device.device_descriptor, self._caps))
+        self._wire.send(protocol.device_connect(device.speed, device.device_descriptor, self._caps))
         self._connected = True
         device.session = self
 
@@ -164,8 +111,8 @@ class Session:
         size = 512 if device.speed >= usb.SPEED_SUPER else device.device_descriptor[7]
         current = {number: settings[number, device.alternates.get(number, 0)] for number, _ in settings}
         endpoints = [each for _, its in current.values() for each in its]
-        self._send(protocol.ep_info(endpoints, size, self._caps))
-        self._send(protocol.interface_info({number: triple for number, (triple, _) in current.items()}))
+        self._wire.send(protocol.ep_info(endpoints, size, self._caps))
+        self._wire.send(protocol.interface_info({number: triple for number, (triple, _) in current.items()}))
 
     def _endpoint(self, address: int) -> Endpoint | None:
         assert self._device is not None, "connected"
@@ -186,7 +133,8 @@ class Session:
             if self._caps is not None:
                 raise ProtocolError("a second hello")
             self._caps = protocol.common_caps(packet)
-            self._reader.wide = self._has(Cap.IDS_64BIT)
+            if self._has(Cap.IDS_64BIT):
+                self._wire.widen()
             self._connect()
         elif self._caps is None:
             raise ProtocolError(f"a packet of type {packet.kind} before the hello")
@@ -235,17 +183,15 @@ class Session:
 
     def _configured(self, packet: Packet, device: VirtualDevice, status: Status) -> None:
         self._describe(device)
-        self._send(Packet(Kind.CONFIGURATION_STATUS, packet.ident, bytes([status, device.configuration])))
+        self._wire.send(Packet(Kind.CONFIGURATION_STATUS, packet.ident, bytes([status, device.configuration])))
 
     def _tell_configuration(self, packet: Packet, device: VirtualDevice) -> None:
         body = bytes([Status.SUCCESS, device.configuration])
-        self._send(Packet(Kind.CONFIGURATION_STATUS, packet.ident, body))
+        self._wire.send(Packet(Kind.CONFIGURATION_STATUS, packet.ident, body))
 
     def _set_alternate(self, packet: Packet, device: VirtualDevice) -> None:
         interface, alternate = protocol.unpack(_TWO_BYTES, packet)
-        for address, stream in tuple(self._streams.items()):
-            if stream.endpoint.interface == interface:
-                del self._streams[address]
+        self._streams.stop_interface(interface)
         self._request(packet, device, Control(SET_INTERFACE, 1, alternate, interface, 0), self._alternate_is_set)
 
     def _alternate_is_set(self, packet: Packet, device: VirtualDevice, status: Status) -> None:
@@ -255,7 +201,7 @@ class Session:
     def _tell_alternate(self, packet: Packet, device: VirtualDevice, status: Status = Status.SUCCESS) -> None:
         interface = packet.body[0]
         body = bytes([status, interface, device.alternates.get(interface, 0)])
-        self._send(Packet(Kind.ALT_SETTING_STATUS, packet.ident, body))
+        self._wire.send(Packet(Kind.ALT_SETTING_STATUS, packet.ident, body))
 
     # Control, bulk, interrupt OUT
 
@@ -279,7 +225,7 @@ class Session:
 
         def answer(status: Status, data: bytes, actual: int) -> None:
             body = replace(asked, status=status, length=len(data) if direction else actual, data=data).pack()
-            self._send(Packet(Kind.CONTROL_PACKET, packet.ident, body))
+            self._wire.send(Packet(Kind.CONTROL_PACKET, packet.ident, body))
 
         self._begin(device, packet.ident, submit, answer)
         # It may have cleared the halt of an endpoint that QEMU receives from.
@@ -295,7 +241,7 @@ class Session:
 
         def answer(status: Status, data: bytes, actual: int) -> None:
             body = replace(asked, status=status, length=len(data) if direction else actual, data=data).pack(caps)
-            self._send(Packet(Kind.BULK_PACKET, packet.ident, body))
+            self._wire.send(Packet(Kind.BULK_PACKET, packet.ident, body))
 
         self._begin(device, packet.ident, submit, answer)
 
@@ -305,7 +251,7 @@ class Session:
 
         def answer(status: Status, data: bytes, actual: int) -> None:
             body = Data(asked.endpoint, status=status, length=actual).pack()
-            self._send(Packet(Kind.INTERRUPT_PACKET, packet.ident, body))
+            self._wire.send(Packet(Kind.INTERRUPT_PACKET, packet.ident, body))
 
         self._begin(device, packet.ident, submit, answer)
 
@@ -345,7 +291,7 @@ class Session:
     def _start_receiving(self, packet: Packet, device: VirtualDevice) -> None:
         (address,) = protocol.unpack(_BYTE, packet)
         status = Status.SUCCESS if self._endpoint(address) is not None else Status.INVALID
-        self._send(Packet(Kind.INTERRUPT_RECEIVING_STATUS, packet.ident, bytes([status, address])))
+        self._wire.send(Packet(Kind.INTERRUPT_RECEIVING_STATUS, packet.ident, bytes([status, address])))
         if status == Status.SUCCESS and address not in self._receiving:
             self._receiving[address] = 0
             self._ask(address, device)
@@ -361,7 +307,7 @@ class Session:
             if status == Status.CANCELLED or address not in self._receiving:
                 return
             number, self._receiving[address] = self._receiving[address], self._receiving[address] + 1
-            self._send(Packet(Kind.INTERRUPT_PACKET, number, Data(address, data, status).pack()))
+            self._wire.send(Packet(Kind.INTERRUPT_PACKET, number, Data(address, data, status).pack()))
             if status == Status.SUCCESS:
                 self._ask(address, device)
 
@@ -375,7 +321,7 @@ class Session:
             if pending.ident == -1 and pending.submit.address == address:
                 device.cancel(pending.submit, self)
         body = bytes([Status.SUCCESS, address])
-        self._send(Packet(Kind.INTERRUPT_RECEIVING_STATUS, packet.ident, body))
+        self._wire.send(Packet(Kind.INTERRUPT_RECEIVING_STATUS, packet.ident, body))
 
     # Isochronous: the device's own clock makes the packets, and nothing answers those that QEMU sends
 
@@ -383,40 +329,17 @@ class Session:
         address = protocol.unpack(_BYTE, packet)[0]
         endpoint = self._endpoint(address)
         if endpoint is None or not isinstance(device, MadeDevice):
-            self._send(Packet(Kind.ISO_STREAM_STATUS, packet.ident, bytes([Status.INVALID, address])))
+            self._wire.send(Packet(Kind.ISO_STREAM_STATUS, packet.ident, bytes([Status.INVALID, address])))
             return
-        self._send(Packet(Kind.ISO_STREAM_STATUS, packet.ident, bytes([Status.SUCCESS, address])))
+        self._wire.send(Packet(Kind.ISO_STREAM_STATUS, packet.ident, bytes([Status.SUCCESS, address])))
         device.stream_began(address)
         if address & 0x80:
-            frames = 8000 if device.speed >= usb.SPEED_HIGH else 1000
-            self._streams[address] = Stream(endpoint, frames / endpoint.interval, time.monotonic())
-            if self._ticking is None:
-                self._tick()
+            self._streams.start(device, endpoint)
 
     def _stop_stream(self, packet: Packet, _: VirtualDevice) -> None:
         (address,) = protocol.unpack(_BYTE, packet)
-        self._streams.pop(address, None)
-        self._send(Packet(Kind.ISO_STREAM_STATUS, packet.ident, bytes([Status.SUCCESS, address])))
-
-    def _tick(self) -> None:
-        device = self._device
-        self._ticking = None
-        if not self._streams or not isinstance(device, MadeDevice):
-            return
-        now = time.monotonic()
-        for address, stream in self._streams.items():
-            late = now - stream.began - stream.sent / stream.rate
-            if len(self._out) > MAX_UNSENT:
-                stream.began += late
-                device.stood_still += 1
-            elif late > MAX_LATE_S:
-                stream.began += late - MAX_LATE_S
-                device.stood_still += 1
-            while stream.sent < int((now - stream.began) * stream.rate):
-                data, status = device.iso_in(address, stream.sent)
-                self._send(Packet(Kind.ISO_PACKET, stream.sent, Data(address, data, status).pack()))
-                stream.sent += 1
-        self._ticking = self.loop.call_later(TICK_S, self._tick, self.fail)
+        self._streams.stop(address)
+        self._wire.send(Packet(Kind.ISO_STREAM_STATUS, packet.ident, bytes([Status.SUCCESS, address])))
 
     def _iso_out(self, packet: Packet, device: VirtualDevice) -> None:
         if isinstance(device, MadeDevice):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.usbredir import protocol, session
+from bench.usbredir import protocol, streams
 from bench.usbredir.devices import camera, dfu, faults, fido, headset
 from bench.usbredir.devices.mouse import Mouse
 from bench.usbredir.devices.source_sink import PATTERN, SourceSink
@@ -145,7 +145,7 @@ def test_a_camera_sends_frames_that_it_records() -> None:
 
 
 def test_a_stream_that_is_always_late_goes_on_without_bursts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "TICK_S", 2 * session.MAX_LATE_S)
+    monkeypatch.setattr(streams, "TICK_S", 2 * streams.MAX_LATE_S)
     device = headset.Headset()
     with plugged(device) as (_, peer):
         peer.configure()
@@ -153,7 +153,7 @@ def test_a_stream_that_is_always_late_goes_on_without_bursts(monkeypatch: pytest
         start(peer, headset.SAMPLES_IN)
         packets = [peer.find(Kind.ISO_PACKET) for _ in range(200)]
         assert [packet.ident for packet in packets] == list(range(200))
-        assert 200 / 1000 / session.MAX_LATE_S - 1 <= device.stood_still <= device.packets
+        assert 200 / 1000 / streams.MAX_LATE_S - 1 <= device.stood_still <= device.packets
 
 
 def test_a_stream_ends_with_its_setting_and_an_unknown_endpoint_has_none() -> None:
