@@ -4,10 +4,10 @@
 /*
  * Which of two priorities a guest's vCPUs have. Portable: times in, a decision out.
  *
- * A guest that was just sent something on a console runs before the others for a moment, so that it answers
- * as soon as with idle neighbours. Guests cannot bring this about: what arrives there comes from the serial
- * line. An account bounds the time. What wakes a guest otherwise changes nothing: two guests that exchange
- * frames are faster where neither interrupts the other.
+ * A guest that was just sent something on its control channel runs before the others for a moment, so that it
+ * answers as soon as with idle neighbours. Guests cannot bring this about: what arrives there comes from the
+ * serial line. An account bounds the time. What wakes a guest otherwise changes nothing: two guests that
+ * exchange frames are faster where neither interrupts the other.
  */
 
 #include "account.h"
@@ -16,7 +16,9 @@
 
 struct burst {
     struct account account; /* time at the upper priority */
-    uint64_t window;        /* ticks that one grant lasts */
+    uint64_t window;        /* ticks that one grant lasts at most */
+    uint64_t share;         /* of these, how many the guest may run */
+    uint64_t left;          /* of the share */
     uint64_t until;         /* it is granted; 0: it is not */
     uint64_t since;         /* when the guest began to run, or was last charged; BURST_ASLEEP: it sleeps */
     bool first;             /* it has the upper priority */
@@ -25,11 +27,11 @@ struct burst {
 #define BURST_ASLEEP UINT64_MAX
 #define BURST_NEVER UINT64_MAX
 
-/* window: ticks that one grant lasts. limit: ticks that several in a row give. part: in the long run, one
- * tick in so many. */
-void burst_init(struct burst *burst, uint64_t window, uint64_t limit, uint32_t part);
+/* window: ticks that one grant lasts at most. share: of these, how many the guest may run. limit: ticks that
+ * several in a row give. part: in the long run, one tick in so many. */
+void burst_init(struct burst *burst, uint64_t window, uint64_t share, uint64_t limit, uint32_t part);
 
-/* The guest was sent something. Nothing is granted while the account has not a window left. */
+/* The guest was sent something. Nothing is granted while the account has not a share left. */
 void burst_grant(struct burst *burst, uint64_t now);
 
 /* To be called whenever the guest may have begun or ended to run, and after a grant. runs: one of its vCPUs

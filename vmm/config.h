@@ -12,6 +12,7 @@
 #include "netq.h"
 
 #define VMM_CONSOLES 2u
+#define VMM_PROGRAMS 1u /* the one that is the control channel */
 
 /* Part of the guest's start-up state: bytes in a read-only region that are copied to a guest address. */
 struct vmm_blob {

@@ -12,7 +12,7 @@ static struct burst burst;
 
 static void start_burst(void)
 {
-    burst_init(&burst, 200 * MS, 800 * MS, 2);
+    burst_init(&burst, 200 * MS, 100 * MS, 800 * MS, 2);
 }
 
 CASE(a_guest_that_is_sent_nothing_never_runs_before_others)
@@ -29,17 +29,30 @@ CASE(a_guest_that_was_sent_something_runs_first_until_its_time_is_over)
     start_burst();
     burst_settle(&burst, false, 0);
     burst_grant(&burst, SECOND);
-    EQUAL(burst_settle(&burst, true, SECOND), SECOND + 200 * MS);
+    EQUAL(burst_settle(&burst, true, SECOND), SECOND + 100 * MS);
     CHECK(burst.first);
     EQUAL(burst_settle(&burst, false, SECOND + 20 * MS), BURST_NEVER);
     CHECK(burst.first);
-    EQUAL(burst_settle(&burst, true, SECOND + 40 * MS), SECOND + 200 * MS);
+    EQUAL(burst_settle(&burst, true, SECOND + 150 * MS), SECOND + 200 * MS);
     CHECK(burst.first);
     EQUAL(burst_settle(&burst, true, SECOND + 200 * MS), BURST_NEVER);
     CHECK(!burst.first);
 }
 
-CASE(a_guest_that_has_used_its_time_up_gets_more_once_there_is_enough_for_a_window)
+CASE(a_guest_that_computes_after_it_was_sent_something_has_its_share_and_no_more)
+{
+    start_burst();
+    burst_grant(&burst, 0);
+    EQUAL(burst_settle(&burst, true, 0), 100 * MS);
+    EQUAL(burst_settle(&burst, true, 99 * MS), 100 * MS);
+    CHECK(burst.first);
+    EQUAL(burst_settle(&burst, true, 100 * MS), BURST_NEVER);
+    CHECK(!burst.first);
+    EQUAL(burst_settle(&burst, true, 150 * MS), BURST_NEVER);
+    CHECK(!burst.first);
+}
+
+CASE(a_guest_that_has_used_its_time_up_gets_more_once_there_is_enough_for_a_share)
 {
     start_burst();
     uint64_t now = 0;
@@ -49,7 +62,7 @@ CASE(a_guest_that_has_used_its_time_up_gets_more_once_there_is_enough_for_a_wind
         now += 10 * MS;
     } while (burst.first);
     CHECK(now > 800 * MS && now < 2 * SECOND);
-    uint64_t enough = now + 2 * (burst.account.owed - 600 * MS);
+    uint64_t enough = now + 2 * (burst.account.owed - 700 * MS);
     burst_grant(&burst, enough - 20 * MS);
     burst_settle(&burst, true, enough - 20 * MS);
     CHECK(!burst.first);
@@ -101,7 +114,8 @@ CASE(whatever_it_is_sent_a_guest_takes_no_more_than_its_part_of_the_time_first)
 static const struct test_case cases[] = {
     NAMED(a_guest_that_is_sent_nothing_never_runs_before_others),
     NAMED(a_guest_that_was_sent_something_runs_first_until_its_time_is_over),
-    NAMED(a_guest_that_has_used_its_time_up_gets_more_once_there_is_enough_for_a_window),
+    NAMED(a_guest_that_computes_after_it_was_sent_something_has_its_share_and_no_more),
+    NAMED(a_guest_that_has_used_its_time_up_gets_more_once_there_is_enough_for_a_share),
     NAMED(time_asleep_is_not_charged),
     NAMED(whatever_it_is_sent_a_guest_takes_no_more_than_its_part_of_the_time_first),
     {NULL, NULL},
