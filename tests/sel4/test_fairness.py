@@ -30,7 +30,7 @@ USUAL = ("rings the network's doorbell", "floods frames", "garbage queues")
 """The worst of each kind. All others are tried where there is time for many reads."""
 ATTACKS = tuple(way for way in WAYS if way not in ("sleeps", "computes") and (READS >= 10 or way in USUAL))
 
-pytestmark = pytest.mark.timeout(900 + 120 * READS)
+pytestmark = pytest.mark.timeout(2000 + 2 * fairness.READ_TIMEOUT_S * READS)
 
 
 @pytest.fixture(scope="module")

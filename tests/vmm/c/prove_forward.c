@@ -33,7 +33,7 @@ static uint64_t allowed[PORTS];
 static bool out[PORTS][NETQ_ENTRIES]; /* tickets that a sender cannot use again yet */
 static bool refused[PORTS];           /* a VMM left no room in tx_done, against its own interest */
 static uint32_t room[2][PORTS];       /* in rx and tx_done, since the switch last asked */
-static uint32_t taken, delivered, counted, put, returned;
+static uint32_t taken, delivered, put, returned;
 
 static uint32_t port_of(const struct netq_end *end, const struct netq_end *first)
 {
@@ -159,6 +159,7 @@ uint64_t account_due(const struct account *account, uint64_t owed)
     return nondet_u64();
 }
 
+/* cppcheck-suppress constParameter; the switch's own has this type */
 struct vswitch_verdict vswitch_decide(const struct vswitch_config *its, struct vswitch_state *state,
                                       uint32_t in_port, const uint8_t *frame, size_t length,
                                       struct vswitch_offload *offload)
@@ -197,14 +198,6 @@ struct vswitch_verdict vswitch_decide(const struct vswitch_config *its, struct v
     return (struct vswitch_verdict){.ports = allowed[in_port], .asks = nondet_bool()};
 }
 
-void vswitch_count_sent(struct vswitch_state *state, uint32_t port, size_t length)
-{
-    (void)state;
-    (void)port;
-    (void)length;
-    counted++;
-}
-
 static bool waits(uint32_t port, uint32_t ticket)
 {
     return f.front[port].to != 0 && f.front[port].frame.ticket == ticket;
@@ -220,6 +213,15 @@ static uint32_t held_by(uint32_t port)
         }
     }
     return held;
+}
+
+static uint64_t frames_counted(void)
+{
+    uint64_t counted = 0;
+    for (uint32_t p = 0; p < PORTS; p++) {
+        counted += f.state.counters[p].tx_frames;
+    }
+    return counted;
 }
 
 static uint32_t frames_that_wait(void)
@@ -297,7 +299,7 @@ void prove_forward(void)
     ASSERT(f.judged == taken, "every frame that is taken is judged");
     ASSERT(taken + waiting == delivered + f.dropped + frames_that_wait(),
            "every frame reaches all its receivers, waits, or is counted as dropped");
-    ASSERT(counted == put, "every delivery is counted");
+    ASSERT(frames_counted() == put, "every delivery is counted");
     if (delivered == 1 && put == 2 && f.dropped == 1) {
         REACHED();
     }
