@@ -16,6 +16,9 @@ from router.errors import HostError, MachineError
 from router.words import did_you_mean
 
 BY_ID = Path("/dev/serial/by-id")
+MAX_READ = 4096
+POLL_S = 0.005
+"""Between looks at a port that select cannot wait on."""
 REASON_TIMEOUT_S = 5.0
 """For the reason why a line that others may take from us has gone."""
 
@@ -109,12 +112,20 @@ class SerialPort:
                 if not select.select([descriptor], [], [], max(seconds, 0))[0]:
                     return b""
                 return bytes(self._port.read(65536))
-            self._port.timeout = max(seconds, 0)
-            first = bytes(self._port.read(1))
-            self._port.timeout = 0
-            return first + bytes(self._port.read(4096)) if first else b""
+            # With its time-out at 0: to set it makes an rfc2217:// port negotiate all of its settings again.
+            end = time.monotonic() + seconds
+            while not (data := self._at_once()) and time.monotonic() < end:
+                time.sleep(POLL_S)
+            return data
         except OSError as error:
             raise self._gone(error) from None
+
+    def _at_once(self) -> bytes:
+        """What is there already; such a port may give it a byte at a time."""
+        data = bytearray()
+        while len(data) < MAX_READ and (more := self._port.read(MAX_READ)):
+            data += more
+        return bytes(data)
 
     def _descriptor(self) -> int | None:
         """What select can wait on; URL handlers may have none."""

@@ -101,8 +101,13 @@ def deploy_each(
             )
             for one in boards
         ]
-        for each in running:
-            each.wait()
+        try:
+            for each in running:
+                each.wait()
+        except BaseException:
+            for each in running:  # all of them first: each takes its time to leave its board in order
+                each.stop()
+            raise
         return [each.outcome for each in running]
 
 
@@ -140,6 +145,7 @@ class _Deployment:
         self._arguments = arguments
         self._say = say
         self._ended = False
+        self._stopped = False
 
     def __enter__(self) -> _Deployment:
         self._errors = tempfile.TemporaryFile()
@@ -158,14 +164,19 @@ class _Deployment:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(END_TIMEOUT_S)
-            self._process.kill()
+        self.stop()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_TIMEOUT_S)
+        self._process.kill()
         self._process.wait()
         self._reader.join()
         self._errors.close()
+
+    def stop(self) -> None:
+        """Ask it to end, once."""
+        if not self._stopped:
+            self._stopped = True
+            self._process.terminate()
 
     def wait(self) -> None:
         """Until it has ended."""

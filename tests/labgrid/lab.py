@@ -10,6 +10,7 @@ import contextlib
 import http.server
 import json
 import os
+import socket
 import subprocess
 import tempfile
 import threading
@@ -73,13 +74,15 @@ class Lab:
         names: Sequence[str],
         board: RunningBoard | None = None,
         offers: dict[str, object] | None = None,
+        isolated: bool = False,
     ) -> None:
-        """offers: more resources of each board's place."""
+        """offers: more resources of each board's place. isolated: the exporter is reached by SSH only."""
         self.python = python
         self.folder = folder
         self.names = names
         self._live = board
         self._offers = offers or {}
+        self._isolated = isolated
         self._sockets = tempfile.TemporaryDirectory(prefix="brd")  # paths of unix sockets are limited to 108 bytes
         self.coordinator = f"127.0.0.1:{free_port()}"
         self.boards: dict[str, FakeBoard] = {}
@@ -110,7 +113,10 @@ class Lab:
             self.write_lab_file()
             stack.callback(self._stop)
             self._start("coordinator", "-l", self.coordinator)
-            self._start("exporter", "-c", self.coordinator, "-n", "bench", "--hostname", "127.0.0.1", "exporter.yaml")
+            assert wait_until(self._answers, 5 * PATIENCE), self.said("coordinator")
+            options = ["-c", self.coordinator, "-n", "bench", "--hostname", "127.0.0.1"]
+            options += ["--isolated"] if self._isolated else []
+            self._start("exporter", *options, "exporter.yaml")
             assert wait_until(lambda: "Exporter ready" in self.said("exporter"), 5 * PATIENCE), self.said("exporter")
             self._stack = stack.pop_all()
         return self
@@ -198,6 +204,12 @@ class Lab:
         )
         print(module, arguments, done.returncode, done.stdout, done.stderr, sep="\n")
         return done
+
+    def _answers(self) -> bool:
+        host, _, port = self.coordinator.partition(":")
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), PATIENCE):
+            return True
+        return False
 
     def _start(self, program: str, *arguments: str) -> None:
         with (self.folder / f"{program}.log").open("wb") as log:

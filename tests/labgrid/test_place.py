@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -89,10 +90,12 @@ def test_a_place_of_a_job_that_died_is_named_with_owner_and_age_and_the_next_job
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_job_that_is_stopped_releases_its_place(number: int, lab: Lab, build: Path) -> None:
+def test_a_job_that_is_stopped_releases_its_place_also_for_the_impatient(number: int, lab: Lab, build: Path) -> None:
     lab.boards["desk"].faults = NEVER
     with lab.running("deploy", str(build), "--on", "desk") as job:
         begin(lab, job)
+        os.kill(job.process.pid, number)
+        time.sleep(0.3)
         os.kill(job.process.pid, number)
         assert job.ends() == 130, job.said
     assert lab.owners("desk")[-1] == "-"

@@ -25,6 +25,9 @@ POWER = (
 )
 """What `labgrid-client power` can switch (its ClientSession.power)."""
 
+NEGOTIATION_TIMEOUT_S = 20
+"""For the exporter's program to agree to the line's settings (RFC 2217); pyserial's 3 s are short for a busy host."""
+
 Offer = tuple[str, str, Any]
 """The name in the place, the path in the lab, and labgrid's ResourceEntry."""
 
@@ -71,7 +74,9 @@ def url_of(resource: Any) -> str:
         raise MachineError("the exporter has not opened the serial port", hint="its log says why", where=resource.host)
     host = f"[{host}]" if ":" in host else host
     # The exporter decides on flow control lines; a board may be reset by them.
-    return f"rfc2217://{host}:{port}?ign_set_control" if resource.protocol == "rfc2217" else f"socket://{host}:{port}"
+    if resource.protocol == "rfc2217":
+        return f"rfc2217://{host}:{port}?ign_set_control&timeout={NEGOTIATION_TIMEOUT_S}"
+    return f"socket://{host}:{port}"
 
 
 def power_of(offers: Iterable[Offer], labgrid: Labgrid, coordinator: str) -> Power | None:

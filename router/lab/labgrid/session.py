@@ -23,6 +23,7 @@ CONNECT_TIMEOUT_S = 10.0
 SYNC_TIMEOUT_S = 20.0
 ACQUIRE_TIMEOUT_S = 60.0
 """The coordinator asks each exporter, and an exporter starts a program for a serial port."""
+RELEASE_TIMEOUT_S = 20.0
 DEFAULT_PORT = 20408
 KEEPALIVE = [
     ("grpc.keepalive_time_ms", 7500),
@@ -148,19 +149,19 @@ class Session:
     def acquire(self, place: str) -> None:
         """Acquire a place for us; Refused with the coordinator's reason."""
         request = self._pb2.AcquirePlaceRequest(placename=place)
-        self._ask(self._stub.AcquirePlace, request, f"place '{place}' cannot be acquired")
+        self._ask(self._stub.AcquirePlace, request, ACQUIRE_TIMEOUT_S, f"place '{place}' cannot be acquired")
         self.sync()
 
     def release(self, place: str, holder: str) -> None:
         """Release a place if this holder (HOST/USER) has it."""
         request = self._pb2.ReleasePlaceRequest(placename=place, fromuser=holder)
-        self._ask(self._stub.ReleasePlace, request, f"place '{place}' cannot be released")
+        self._ask(self._stub.ReleasePlace, request, RELEASE_TIMEOUT_S, f"place '{place}' cannot be released")
         self.sync()
 
-    def _ask(self, method: Any, request: Any, failed: str) -> None:
+    def _ask(self, method: Any, request: Any, timeout: float, failed: str) -> None:
         self.check()
         try:
-            method(request, timeout=ACQUIRE_TIMEOUT_S)
+            method(request, timeout=timeout)
         except self._grpc.RpcError as error:
             code = self._grpc.StatusCode
             if error.code() in (code.UNAVAILABLE, code.CANCELLED):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A place's TFTP folder: files go to the exporter's host by labgrid's own SSH; the board asks the server there."""
+"""An exporter on another host: its TFTP folder, serial port and power switch are reached by labgrid's own SSH."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Folder(dict[str, Path]):
 
 @pytest.fixture
 def ssh(tmp_path: Path) -> Iterator[str]:
-    """A PATH on which `ssh` reaches a real sshd of the test's own as 127.0.0.1."""
+    """A PATH on which `ssh` reaches a real sshd of the test's own, whatever host it is asked for."""
     if shutil.which("rsync") is None:
         pytest.skip("rsync is not installed: labgrid copies files with it")
     folder = tmp_path / "ssh"
@@ -43,7 +43,7 @@ def ssh(tmp_path: Path) -> Iterator[str]:
         keys = host.client / ".ssh"
         config = tmp_path / "config"
         config.write_text(
-            f"Host 127.0.0.1\n  Port {host.cable.port}\n  IdentityFile {keys}/id_ed25519\n"
+            f"Host *\n  HostName 127.0.0.1\n  Port {host.cable.port}\n  IdentityFile {keys}/id_ed25519\n"
             f"  UserKnownHostsFile {keys}/known_hosts\n"
         )
         programs = tmp_path / "programs"
@@ -52,9 +52,10 @@ def ssh(tmp_path: Path) -> Iterator[str]:
         wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {config} "$@"\n')
         wrapper.chmod(0o755)
         yield f"{programs}:{os.environ['PATH']}"
+        assert host.cable.connections > 0
 
 
-def test_files_are_staged_in_the_places_tftp_folder_and_the_board_loads_them_from_there(
+def test_a_board_comes_up_through_an_exporter_that_only_ssh_reaches_from_the_places_tftp_folder(
     router_then_labgrid: Path, build: Path, tmp_path: Path, ssh: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_ser2net()
@@ -69,7 +70,7 @@ def test_files_are_staged_in_the_places_tftp_folder_and_the_board_loads_them_fro
     folder: dict[str, object] = {"TFTPProvider": {"internal": str(root / "labgrid"), "external": "labgrid/"}}
     server = TftpServer({}, address=SERVER, port=0)
     server.files = Folder(root)
-    with server, Lab(router_then_labgrid, lab_folder, ["desk"], offers=folder) as lab:
+    with server, Lab(router_then_labgrid, lab_folder, ["desk"], offers=folder, isolated=True) as lab:
         # Boards ask port 69 of an exporter's server, which a test may not have.
         lab.boards["desk"].environment["tftpdstp"] = str(server.port)
         dry = lab.router("deploy", str(build), "--on", "desk", "--dry-run")
