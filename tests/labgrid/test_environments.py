@@ -77,4 +77,6 @@ def test_nothing_of_labgrid_is_imported_for_a_lab_without_a_place(tmp_path: Path
         "ours = {name for name in sys.modules if name.startswith('router.') and 'labgrid' in name}\n"
         "assert not loaded and not ours, (loaded, ours)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=2 * PATIENCE)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=4 * PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
