@@ -47,7 +47,17 @@ REQUIREMENTS = (
 )
 TEST_PACKAGES = (
     *("make", "qemu-utils", "clang", "clang-format", "lld", "libclang-rt-dev", "cppcheck", "python3-venv"),
-    *("xz-utils", "kmod", "usbip", "tshark", "u-boot-qemu", "u-boot-tools", "openssh-server", "openssh-client"),
+    *(
+        "xz-utils",
+        "kmod",
+        "usbip",
+        "tshark",
+        "u-boot-qemu",
+        "u-boot-tools",
+        "openssh-server",
+        "openssh-client",
+        "ser2net",
+    ),
     *("curl", "tftp-hpa", "tftpd-hpa", "atftp", "iproute2", "mtools", "dosfstools", "busybox", "cpio"),
     *("gpg", "gpg-agent", "nix-bin"),
     *("fdisk", "exfatprogs", "genisoimage", "udftools", "btrfs-progs", "xfsprogs", "ntfs-3g", "lz4", "bzip2"),

@@ -32,6 +32,20 @@ def rounded_size(size: int) -> str:
     return size_text(size) if size % (1 << 20) == 0 or size < 1 << 20 else f"{size / (1 << 20):.1f} MiB"
 
 
+AGES = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
+
+
+def age_text(seconds: float) -> str:
+    """How long ago, in the largest unit of which there are two or more.
+
+    >>> age_text(7300), age_text(90), age_text(-3)
+    ('2 hours', '90 seconds', '0 seconds')
+    """
+    whole = max(0, int(seconds))
+    unit = next((unit for unit, size in AGES.items() if whole >= 2 * size), "seconds")
+    return f"{whole // AGES[unit]} {unit}"
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word closest to a mistyped one, ignoring case and the difference of `_` and `-`; None if none is close.
 

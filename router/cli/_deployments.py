@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,9 +32,13 @@ def add_system(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
     parser.add_argument("--no-build", action="store_true", help="take the build folder as it is")
 
 
-def add_board(parser: argparse.ArgumentParser) -> None:
-    """Which board, and through which host."""
-    parser.add_argument("--on", metavar="BOARD", help="a board of the lab file (default: the only one that fits)")
+def add_board(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Which board, and through which host. several: also a list of boards."""
+    parser.add_argument(
+        "--on",
+        metavar="BOARD[,BOARD]" if several else "BOARD",
+        help=f"{'one or more boards' if several else 'a board'} of the lab file (default: the only one that fits)",
+    )
     parser.add_argument("--lab", metavar="FILE", help="the lab file (default: ~/.config/router/boards.yaml)")
     parser.add_argument("--via", metavar="USER@HOST", help="the lab host that the board is wired to")
     parser.add_argument("--wait", metavar="SECONDS", type=float, default=0.0, help="wait for a board that is in use")
@@ -87,21 +93,42 @@ def console_log(folder: Path, board: str) -> Path:
 
 def find_board(args: argparse.Namespace, kind: str | None) -> LabBoard:
     """The board that the command line means."""
+    return find_boards(args, [args.on], kind)[0]
+
+
+def find_boards(args: argparse.Namespace, names: Sequence[str | None], kind: str | None) -> list[LabBoard]:
+    """The boards of these names (None: the only one that fits); DescriptionError when one is no board, or twice."""
     import dataclasses
 
+    from router.errors import DescriptionError
     from router.lab import file as lab
 
     folder = Path(args.file).parent if getattr(args, "file", None) else Path()
     file = lab.find(args.lab, folder)
-    found = lab.choose(lab.load(file), args.on, kind, file.path)
-    return dataclasses.replace(found, via=args.via) if args.via else found
+    boards = lab.load(file)
+    found = [lab.choose(boards, name, kind, file.path) for name in names]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DescriptionError(f"board '{twice}' is named twice", hint="a board runs one system", where="--on")
+    for one in found:
+        if args.via and one.board.labgrid is not None:
+            raise DescriptionError(
+                f"board '{one.board.name}' is a place of labgrid, whose exporter is its host",
+                hint="leave --via out",
+                where="--via",
+            )
+    return [dataclasses.replace(one, via=args.via) if args.via else one for one in found]
 
 
 class Display:
-    """Shows events to people: steps with their times, the boot as a time line, progress on a live line."""
+    """Shows events to people: steps with their times, the boot as a time line, progress on a live line.
 
-    def __init__(self, console: bool = False) -> None:
-        self._live = display.is_live()
+    name: of the board, in front of each line where there are several; there is no live line then.
+    """
+
+    def __init__(self, console: bool = False, name: str = "") -> None:
+        self._live = display.is_live() and not name
+        self._name = f"{name:<16} " if name else ""
         self._console = console
         self._shown = time.monotonic()
         self._dirty = False
@@ -135,15 +162,16 @@ class Display:
             self._dirty = True
         elif time.monotonic() - self._shown > 2.0:
             self._shown = time.monotonic()
-            display.styled(text, stream=sys.stderr)
+            display.styled(self._name, text, stream=sys.stderr)
 
     def _print(self, *parts: str | tuple[str, str]) -> None:
         if self._dirty:
             display.live("")
             self._dirty = False
-        display.styled(*parts)
+        display.styled(self._name, *parts)
 
 
-def as_json(event: DeployEvent) -> None:
-    """Shows events to programs: a line of JSON each."""
-    print(event.to_line(), flush=True)
+def as_json(event: DeployEvent, board: str | None = None) -> None:
+    """Shows events to programs: a line of JSON each, with the board where there are several."""
+    line = event.to_line()
+    print(line if board is None else json.dumps({"board": board, **json.loads(line)}), flush=True)

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         raise
     rows = []
     for one in lab.load(file):
-        row = {"name": one.board.name, "board": one.board.kind, "serial": one.board.serial, "via": one.via}
+        row = {"name": one.board.name, "board": one.board.kind, "serial": _line(one), "via": one.via}
         rows.append(row | ({} if args.no_probe else _probe(one)))
     if args.json:
         print(json.dumps(rows, indent=2))
@@ -50,6 +50,12 @@ def run(args: argparse.Namespace) -> int:
         for row in rows:
             _show(row)
     return 4 if any(row.get("troubles") for row in rows) else 0
+
+
+def _line(one: LabBoard) -> str:
+    """Where the board's serial line is."""
+    labgrid = one.board.labgrid
+    return one.board.serial if labgrid is None else f"labgrid place {labgrid.place}"
 
 
 def _probe(one: LabBoard) -> dict[str, Any]:

@@ -84,11 +84,10 @@ def guests_console(args: argparse.Namespace, plan: DeployPlan | None) -> int:
 def whole_line(args: argparse.Namespace, plan: DeployPlan | None) -> int:
     """The terminal is the board's serial line."""
     from router.console.attach import ChannelStream, attach
-    from router.console.serial_port import SerialPort
     from router.deploy import job as jobs
     from router.deploy.bring_up import empty_job
-    from router.deploy.events import Reporter
-    from router.lab.lock import BoardLock
+    from router.deploy.events import Reporter, stoppable
+    from router.lab.taken import taken
 
     board = _deployments.find_board(args, plan.board if plan else None)
     job = empty_job(board, jobs.DeployOptions(wait=args.wait, steal=args.steal), plan)
@@ -101,10 +100,10 @@ def whole_line(args: argparse.Namespace, plan: DeployPlan | None) -> int:
             run = lab.prepare(job, Reporter(lambda _: None))
             attach(ChannelStream(host.channel(lab.command("console", run)), lab.error_in))
         return 0
-    baud = board.board.baud or job.plan.baud
     with (
-        BoardLock(board.board.name, "console", wait=args.wait, steal=args.steal),
-        SerialPort(board.board.serial, baud) as line,
+        stoppable("the board is free"),
+        taken(board.board, "console", wait=args.wait, steal=args.steal) as held,
+        held.line(job.plan.baud) as line,
     ):
         attach(line)
     return 0

@@ -19,12 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from router.deploy import job as jobs
     from router.deploy.bring_up import empty_job
-    from router.deploy.events import Reporter
+    from router.deploy.events import Reporter, stoppable
     from router.lab import power
-    from router.lab.lock import BoardLock
+    from router.lab.taken import taken
 
     board = _deployments.find_board(args, None)
-    power.commands(board.board, args.action)
+    if board.board.labgrid is None:
+        power.commands(board.board, args.action)
     if board.via is not None:
         from router.deploy.lab_connection import LabHost
         from router.deploy.lab_host import Lab
@@ -34,7 +35,11 @@ def run(args: argparse.Namespace) -> int:
             lab = Lab(host)
             lab.call("power", lab.prepare(job, Reporter(lambda _: None)), args.action)
     else:
-        with BoardLock(board.board.name, f"power {args.action}", wait=args.wait, steal=args.steal):
-            power.switch(board.board, args.action)
+        doing = f"power {args.action}"
+        with (
+            stoppable("the board is free"),
+            taken(board.board, doing, wait=args.wait, steal=args.steal) as held,
+        ):
+            held.switch(args.action)
     _common.say(args.action, board.board.name)
     return 0

@@ -23,15 +23,14 @@ def run(args: argparse.Namespace) -> int:
     from router.deploy import job as jobs
     from router.deploy import runner
     from router.deploy.bring_up import empty_job
-    from router.deploy.events import Reporter
+    from router.deploy.events import Reporter, stoppable
     from router.errors import HostError
     from router.lab import power
-    from router.lab.lock import BoardLock
+    from router.lab.taken import taken
 
     _, plan = _deployments.find_build(args, _common.Progress())
     board = _deployments.find_board(args, plan.board)
     job = empty_job(board, jobs.DeployOptions(wait=args.wait, steal=args.steal), plan)
-    can_switch = power.can(board.board, "off")
     if board.via is not None:
         from router.deploy.lab_connection import LabHost
         from router.deploy.lab_host import Lab
@@ -43,13 +42,18 @@ def run(args: argparse.Namespace) -> int:
                 lab.call("stop", lab.last(board.board.name))
             run = lab.prepare(job, Reporter(lambda _: None))
             gone = lab.withdraw(run)
+            can_switch = power.can(board.board, "off")
             if can_switch:
                 lab.call("power", run, "off")
     else:
-        with BoardLock(board.board.name, "undeploying", wait=args.wait, steal=args.steal):
+        with (
+            stoppable("the board is free"),
+            taken(board.board, "undeploying", wait=args.wait, steal=args.steal) as held,
+        ):
             gone = runner.withdraw(job)
+            can_switch = "off" in held.actions
             if can_switch:
-                power.switch(board.board, "off")
+                held.switch("off")
     for name in gone:
         _common.say("removed", name)
     _common.say(

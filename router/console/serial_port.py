@@ -16,18 +16,27 @@ from router.errors import HostError, MachineError
 from router.words import did_you_mean
 
 BY_ID = Path("/dev/serial/by-id")
+MAX_READ = 4096
+POLL_S = 0.005
+"""Between looks at a port that select cannot wait on."""
+REASON_TIMEOUT_S = 5.0
+"""For the reason why a line that others may take from us has gone."""
 
 
 class SerialPort:
     """Bytes to and from a serial device, an rfc2217:// or socket:// URL, or anything else that pyserial opens.
 
     device: path or URL. baud: bits per second. log: file that the raw console goes to, each line with the UTC time
-    at which its first byte came (None: not kept). A context manager: the device is closed, and its terminal settings
+    at which its first byte came (None: not kept). check: called before each use, to raise once the line is not ours
+    any more. A context manager: the device is closed, and its terminal settings
     are restored, at exit. HostError when it cannot be opened; MachineError when it vanishes.
     """
 
-    def __init__(self, device: str, baud: int, log: Path | None = None) -> None:
+    def __init__(
+        self, device: str, baud: int, log: Path | None = None, check: Callable[[], None] | None = None
+    ) -> None:
         self.device = device
+        self._check = check
         self.baud = baud
         self.last_heard = time.monotonic()
         self.opened = False
@@ -67,6 +76,8 @@ class SerialPort:
 
     def read(self, seconds: float) -> bytes:
         """What has come in; waits at most `seconds` for the first byte. Empty: nothing came."""
+        if self._check is not None:
+            self._check()
         data = self._receive(seconds)
         if data:
             self.last_heard = time.monotonic()
@@ -78,6 +89,8 @@ class SerialPort:
 
     def write(self, data: bytes) -> None:
         """Send all of it."""
+        if self._check is not None:
+            self._check()
         view = memoryview(data)
         deadline = time.monotonic() + 10 + len(data) * 20 / self.baud
         while view:
@@ -99,12 +112,20 @@ class SerialPort:
                 if not select.select([descriptor], [], [], max(seconds, 0))[0]:
                     return b""
                 return bytes(self._port.read(65536))
-            self._port.timeout = max(seconds, 0)
-            first = bytes(self._port.read(1))
-            self._port.timeout = 0
-            return first + bytes(self._port.read(4096)) if first else b""
+            # With its time-out at 0: to set it makes an rfc2217:// port negotiate all of its settings again.
+            end = time.monotonic() + seconds
+            while not (data := self._at_once()) and time.monotonic() < end:
+                time.sleep(POLL_S)
+            return data
         except OSError as error:
             raise self._gone(error) from None
+
+    def _at_once(self) -> bytes:
+        """What is there already; such a port may give it a byte at a time."""
+        data = bytearray()
+        while len(data) < MAX_READ and (more := self._port.read(MAX_READ)):
+            data += more
+        return bytes(data)
 
     def _descriptor(self) -> int | None:
         """What select can wait on; URL handlers may have none."""
@@ -115,6 +136,12 @@ class SerialPort:
             return None
 
     def _gone(self, error: OSError) -> MachineError:
+        if self._check is not None:
+            # A line that another takes is closed first, and a moment later we hear that it is not ours.
+            end = time.monotonic() + REASON_TIMEOUT_S
+            while time.monotonic() < end:
+                self._check()
+                time.sleep(0.1)
         return MachineError(
             f"the serial line went away: {error}",
             hint="is the adapter still plugged in, and does another program read the same device?",

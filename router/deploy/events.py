@@ -105,17 +105,23 @@ def error_of(event: DeployEvent) -> RouterError | None:
     return None if event.data.get("ok") else from_row(event.data.get("error"))
 
 
+def _ignore(number: int, _: FrameType | None) -> None:
+    """Not SIG_IGN, which the programs that clean up would inherit."""
+
+
 @contextmanager
 def stoppable(left: str) -> Iterator[None]:
     """Turn the signals that end a process into Stopped, so that everything is left in order; `left` says so.
 
-    Nothing happens outside of the main thread.
+    Only the first: a second Ctrl-C would end the cleaning up. Nothing happens outside of the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, _: FrameType | None) -> None:
+        for each in wanted:
+            signal.signal(each, _ignore)
         raise Stopped(f"stopped by {signal.Signals(number).name}", hint=left)
 
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

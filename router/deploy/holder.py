@@ -20,7 +20,7 @@ from router.deploy.events import stoppable
 from router.deploy.job import Job
 from router.deploy.state import place_name, state_folder
 from router.errors import DescriptionError, MachineError
-from router.lab.lock import BoardLock
+from router.lab.taken import taken
 from router.machines.live import LiveGuest, LiveSystem
 
 GREETING_TIMEOUT_S = 3.0
@@ -157,8 +157,8 @@ def hold(job: Job, ready: Callable[[], None]) -> None:
     if facts is None:
         raise DescriptionError(f"the system '{job.plan.system}' shares no serial line", where=board.name)
     options = job.options
-    lock = BoardLock(
-        board.name,
+    held = taken(
+        board,
         f"serving {facts.system}",
         wait=options.wait,
         steal=options.steal,
@@ -167,9 +167,9 @@ def hold(job: Job, ready: Callable[[], None]) -> None:
     )
     with (
         stoppable("the board is free"),
-        lock,
+        held as one,
         Claim(place_name(board.name)) as claim,
-        SerialPort(board.serial, board.baud or job.plan.baud) as line,
+        one.line(job.plan.baud) as line,
         BoardSystem(facts, line, state_folder(board.name) / "logs") as system,
     ):
         system.greet(GREETING_TIMEOUT_S)

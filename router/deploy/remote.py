@@ -19,17 +19,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from router import files
-from router.console.serial_port import SerialPort
 from router.deploy import holder as held
 from router.deploy import runner
 from router.deploy.events import DeployEvent, Reporter, from_line
 from router.deploy.holder_client import reach
 from router.deploy.job import Job, from_text
 from router.errors import HostError, RouterError, from_row, to_row
-from router.lab import power
-from router.lab.lock import BoardLock
 from router.lab.probe import probe
 from router.lab.records import to_json
+from router.lab.taken import taken
 
 EVENTS, JOB, PID, LOG, CONSOLE = "events.jsonl", "job.json", "pid", "runner.log", "console.log"
 NOT_ADMITTED = 5  # an exit code that no error of ours has
@@ -165,8 +163,8 @@ def stop(folder: Path, _: list[str]) -> int:
 def switch(folder: Path, arguments: list[str]) -> int:
     """Switch the board's power."""
     job = _job(folder)
-    with BoardLock(job.board.name, f"power {arguments[0]}", wait=job.options.wait, steal=job.options.steal):
-        power.switch(job.board, arguments[0])
+    with taken(job.board, f"power {arguments[0]}", wait=job.options.wait, steal=job.options.steal) as board:
+        board.switch(arguments[0])
     return 0
 
 
@@ -185,9 +183,8 @@ def withdraw(folder: Path, _: list[str]) -> int:
 def console(folder: Path, _: list[str]) -> int:
     """Standard input to the board, the board to standard output, until the input ends."""
     job = _job(folder)
-    board = job.board
-    doing = BoardLock(board.name, "console", wait=job.options.wait, steal=job.options.steal)
-    with doing, SerialPort(board.serial, board.baud or job.plan.baud) as line:
+    held = taken(job.board, "console", wait=job.options.wait, steal=job.options.steal)
+    with held as board, board.line(job.plan.baud) as line:
         sys.stdout.write("\n")  # tells the other side that the line is open
         sys.stdout.flush()
         while True:

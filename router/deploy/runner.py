@@ -29,45 +29,56 @@ from router.deploy.ymodem import Sender
 from router.errors import HostError, MachineError, RouterError, Stopped, reason
 from router.lab import power
 from router.lab.board import Board
-from router.lab.lock import BoardLock, Holder
+from router.lab.taken import Taken, taken
 
 MAX_TFTP_TRIES = 3  # unanswered requests (`T `) after which the boot loader must be asking another port
 
 
 def deploy(job: Job, reporter: Reporter) -> None:
     """Bring the job's board up; raises a RouterError when it does not come up. The lock and the line are freed."""
-    with stoppable("the board's lock and serial line are free"), _locked(job, reporter), _copied(job) as job:
-        plan = job.plan
-        board = job.board
-        with SerialPort(board.serial, board.baud or plan.baud, _log(job)) as line:
-            uboot = UBoot(
-                line,
-                board.prompt or plan.prompt,
-                board.stop_keys.encode(),
-                lambda text: reporter.say("command", text=text),
-                board.autoboot,
-            )
-            _reach(job, uboot, reporter)
-            state.forget(board.name)
-            try:
-                with _tftp(job, reporter) as tftp:
-                    _prepare(job, uboot, reporter, tftp)
-                    for item in plan.payloads:
-                        _load(job, item, uboot, line, reporter, tftp)
-                    for command in plan.prepare:
-                        uboot.check(command)
-                    if job.options.save:
-                        uboot.check("saveenv", 30)
-            except RouterError:
-                with contextlib.suppress(MachineError):  # the first error is the one to tell
-                    uboot.abandon()
-                raise
-            _watch(job, uboot, line, reporter)
+    with stoppable("the board's lock and serial line are free"), _taken(job, reporter) as board:
+        bring_up(job, board, reporter)
     reporter.say("result", ok=True)
+
+
+def bring_up(job: Job, taken: Taken, reporter: Reporter) -> None:
+    """Bring up a board that is ours already; raises a RouterError when it does not come up."""
+    board, plan = taken.board, job.plan
+    job = dataclasses.replace(job, board=board)
+    with copied(job) as job, taken.line(plan.baud, _log(job)) as line:
+        uboot = UBoot(
+            line,
+            board.prompt or plan.prompt,
+            board.stop_keys.encode(),
+            lambda text: reporter.say("command", text=text),
+            board.autoboot,
+        )
+        _reach(job, taken, uboot, reporter)
+        state.forget(board.name)
+        try:
+            with _tftp(job, taken, reporter) as tftp:
+                _prepare(job, uboot, reporter, tftp)
+                for item in plan.payloads:
+                    _load(job, item, uboot, line, reporter, tftp)
+                for command in plan.prepare:
+                    uboot.check(command)
+                if job.options.save:
+                    uboot.check("saveenv", 30)
+        except RouterError:
+            with contextlib.suppress(MachineError):  # the first error is the one to tell
+                uboot.abandon()
+            raise
+        _watch(job, uboot, line, reporter)
 
 
 def dry_run(job: Job) -> list[str]:
     """Every command that `deploy` would send, and what else it would do, one line each."""
+    folder = None
+    if job.board.labgrid is not None:
+        from router.lab.labgrid.place import preview
+
+        board, folder = preview(job.board)
+        job = dataclasses.replace(job, board=board)
     board, plan = job.board, job.plan
     lines = [f"# board {board.name} ({board.kind}) on {board.serial} at {board.baud or plan.baud} baud"]
     if job.options.power and power.can(board, "cycle"):
@@ -75,51 +86,64 @@ def dry_run(job: Job) -> list[str]:
     else:
         lines.append("# uses the prompt if one answers, else asks for a reset")
     if board.load == "tftp":
-        for item in plan.payloads:
-            place = f"{board.tftp.root}/" if board.tftp.root else f"tftp port {board.tftp.port}: "
-            lines.append(f"# serves {place}{script.served_name(item)} ({item.size} bytes)")
-    for section, steps in script.all_steps(job):
+        place = f"tftp port {board.tftp.port}: "
+        if board.tftp.root or folder is not None:
+            place = f"{board.tftp.root}/" if board.tftp.root else f"the place's TFTP folder: {folder}"
+        lines += [f"# serves {place}{script.served_name(item)} ({item.size} bytes)" for item in plan.payloads]
+    for section, steps in script.all_steps(job, folder):
         lines.append(f"# {section}")
         lines += [f"=> {step.command}" for step in steps]
     lines += [f"# waits for '{item.name}': {item.pattern}" for item in plan.milestones]
     return lines
 
 
-def _reach(job: Job, uboot: UBoot, reporter: Reporter) -> None:
-    board = job.board
+def _reach(job: Job, taken: Taken, uboot: UBoot, reporter: Reporter) -> None:
+    actions = taken.actions if job.options.power else ()
     with reporter.step("prompt") as said:
-        if job.options.power and power.can(board, "cycle"):
-            power.switch(board, "cycle")
+        if "cycle" in actions:
+            taken.switch("cycle")
             uboot.catch(job.options.catch_seconds)
             said.append("after a power cycle")
         elif uboot.at_prompt(2.0):
             said.append("was there already")
-        elif job.options.power and power.can(board, "on"):
-            power.switch(board, "on")
+        elif "on" in actions:
+            taken.switch("on")
             uboot.catch(job.options.catch_seconds)
             said.append("after switching it on")
         else:
-            reporter.say("ask", text=f"reset the board '{board.name}' now (its reset button, or its power)")
+            reporter.say("ask", text=f"reset the board '{taken.board.name}' now (its reset button, or its power)")
             uboot.catch(job.options.catch_seconds)
             said.append("after a reset")
 
 
 class _Tftp:
-    """How the files are offered: our server or a folder of another, and what has been asked of ours."""
+    """How the files are offered: our server or a folder of another, and what has been asked of ours.
 
-    def __init__(self, port: int, server: TftpServer | None) -> None:
+    prefix: what stands before their names in a request.
+    """
+
+    def __init__(self, port: int, server: TftpServer | None, prefix: str = "") -> None:
         self.port = port
         self.server = server
+        self.prefix = prefix
         self.requests = threading.Event()
 
 
 @contextlib.contextmanager
-def _tftp(job: Job, reporter: Reporter) -> Iterator[_Tftp | None]:
+def _tftp(job: Job, taken: Taken, reporter: Reporter) -> Iterator[_Tftp | None]:
     board = job.board
     if board.load != "tftp" or board.network is None:
         yield None
         return
     served = {script.served_name(item): job.path(item) for item in job.plan.payloads}
+    if taken.stage is not None:
+        with reporter.step("stage"):
+            prefix = taken.stage(served)
+        yield _Tftp(69, None, prefix)
+        return
+    if job.options.served:
+        yield _Tftp(board.tftp.port, None)
+        return
     if board.tftp.root is not None:
         _publish(Path(board.tftp.root), served)
         yield _Tftp(69, None)
@@ -129,15 +153,7 @@ def _tftp(job: Job, reporter: Reporter) -> Iterator[_Tftp | None]:
     def listener(event: TftpEvent) -> None:
         if event.kind == "request":
             handle[0].requests.set()
-            reporter.say("note", text=f"TFTP {event.name}: {event.size} bytes, {event.text or 'no options'}")
-        elif event.kind == "progress":
-            reporter.say("progress", name=event.name, done=event.done, size=event.size)
-        elif event.kind == "sent":
-            rate = event.size / max(event.seconds, 1e-6) / 1e6
-            also = f", {event.text}" if event.text else ""
-            reporter.say("note", text=f"TFTP sent {event.size} bytes in {event.seconds:.2f} s, {rate:.1f} MB/s{also}")
-        else:
-            reporter.say("warning", text=f"TFTP {event.kind} {event.peer} {event.name} {event.text}".strip())
+        report_transfer(reporter, event)
 
     peers = frozenset[str]()
     if board.network.board != "dhcp":
@@ -154,6 +170,20 @@ def _tftp(job: Job, reporter: Reporter) -> Iterator[_Tftp | None]:
     with server:
         handle.append(_Tftp(server.port, server))
         yield handle[0]
+
+
+def report_transfer(reporter: Reporter, event: TftpEvent) -> None:
+    """Say what a TFTP server of ours does."""
+    if event.kind == "request":
+        reporter.say("note", text=f"TFTP {event.name}: {event.size} bytes, {event.text or 'no options'}")
+    elif event.kind == "progress":
+        reporter.say("progress", name=event.name, done=event.done, size=event.size)
+    elif event.kind == "sent":
+        rate = event.size / max(event.seconds, 1e-6) / 1e6
+        also = f", {event.text}" if event.text else ""
+        reporter.say("note", text=f"TFTP sent {event.size} bytes in {event.seconds:.2f} s, {rate:.1f} MB/s{also}")
+    else:
+        reporter.say("warning", text=f"TFTP {event.kind} {event.peer} {event.name} {event.text}".strip())
 
 
 def _publish(root: Path, served: dict[str, Path]) -> None:
@@ -212,7 +242,7 @@ def _prepare(job: Job, uboot: UBoot, reporter: Reporter, tftp: _Tftp | None) -> 
 
 
 def _load(job: Job, item: Payload, uboot: UBoot, line: SerialPort, reporter: Reporter, tftp: _Tftp | None) -> None:
-    step = script.load_step(job.board, item)
+    step = script.load_step(job.board, item, tftp.prefix if tftp is not None else "")
     with reporter.step(f"load {item.file}") as said:
         sent = False
 
@@ -311,7 +341,7 @@ def _watch(job: Job, uboot: UBoot, line: SerialPort, reporter: Reporter) -> None
 
 
 @contextlib.contextmanager
-def _copied(job: Job) -> Iterator[Job]:
+def copied(job: Job) -> Iterator[Job]:
     """The job with copies of its files: what is served is what was planned, whatever others do in the build folder.
 
     DescriptionError when a file is not what was planned; HostError when there is no room for the copies.
@@ -357,11 +387,11 @@ def _log(job: Job) -> Path | None:
     return Path(job.options.log) if job.options.log else None
 
 
-def _locked(job: Job, reporter: Reporter) -> BoardLock:
-    def waiting(holder: Holder) -> None:
-        reporter.say("note", text=f"waiting for the board: held by {holder}")
+def _taken(job: Job, reporter: Reporter) -> contextlib.AbstractContextManager[Taken]:
+    def waiting(holder: str) -> None:
+        reporter.say("note", text=f"waiting for the board: {holder}")
 
     options = job.options
     owner = (options.owner[0], options.owner[1]) if len(options.owner) == 2 else None
     doing = f"deploying {job.plan.system}"
-    return BoardLock(job.board.name, doing, wait=options.wait, steal=options.steal, owner=owner, waiting=waiting)
+    return taken(job.board, doing, wait=options.wait, steal=options.steal, owner=owner, waiting=waiting)

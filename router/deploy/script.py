@@ -58,11 +58,11 @@ def network_steps(board: Board, port: int) -> list[UBootStep]:
     return steps
 
 
-def load_step(board: Board, item: Payload) -> UBootStep:
-    """The command that loads one payload."""
+def load_step(board: Board, item: Payload, prefix: str = "") -> UBootStep:
+    """The command that loads one payload. prefix: of its name in the TFTP folder."""
     if board.load == "tftp":
         limit = 30 + item.size / WRITES_A_SECOND
-        return UBootStep(f"tftpboot {item.address:#x} {served_name(item)}", seconds=limit, quiet=20.0)
+        return UBootStep(f"tftpboot {item.address:#x} {prefix}{served_name(item)}", seconds=limit, quiet=20.0)
     return UBootStep(f"loady {item.address:#x}", seconds=60 + item.size / 1000)
 
 
@@ -71,17 +71,21 @@ def verify_step(item: Payload) -> UBootStep:
     return UBootStep(f"crc32 {item.address:#x} {item.size:#x}", seconds=30 + item.size / 10_000_000)
 
 
-def all_steps(job: Job) -> list[tuple[str, list[UBootStep]]]:
-    """Everything that would be sent, by section; the TFTP port is the wanted one."""
+def all_steps(job: Job, folder: str | None = None) -> list[tuple[str, list[UBootStep]]]:
+    """Everything that would be sent, by section; the TFTP port is the wanted one.
+
+    folder: what stands before the files' names where a TFTP folder of labgrid's has them.
+    """
     plan, board = job.plan, job.board
     sections: list[tuple[str, list[UBootStep]]] = []
     if plan.identity:
         sections.append(("identify", [UBootStep(IDENTIFY)]))
     sections.append(("memory", [UBootStep(MEMORY)]))
     if board.load == "tftp":
-        sections.append(("network", network_steps(board, 69 if board.tftp.root else board.tftp.port)))
+        port = board.tftp.port if board.tftp.root is None and folder is None else 69
+        sections.append(("network", network_steps(board, port)))
     for item in plan.payloads:
-        sections.append((f"load {item.file}", [load_step(board, item), verify_step(item)]))
+        sections.append((f"load {item.file}", [load_step(board, item, folder or ""), verify_step(item)]))
     if plan.prepare:
         sections.append(("prepare", [UBootStep(command) for command in plan.prepare]))
     if job.options.save:

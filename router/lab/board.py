@@ -45,16 +45,31 @@ class Power:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Labgrid:
+    """A place of labgrid, which has the board's serial port, power switch and TFTP folder.
+
+    coordinator: HOST or HOST:PORT; None takes the environment variable LG_COORDINATOR. serial: the name of the serial
+    resource, where the place has several.
+    """
+
+    place: str
+    coordinator: str | None = None
+    serial: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
     """One board of a lab. name: in the lab file. kind: as in descriptions (`board:`). serial: device or URL.
 
     baud and prompt: None takes the plan's. stop_keys: what stops its autoboot. autoboot: the text after which it looks
-    for them; None for U-Boot's own texts.
+    for them; None for U-Boot's own texts. labgrid: where the serial port is known only once the place is acquired
+    (`serial` is empty then).
     """
 
     name: str
     kind: str
     serial: str
+    labgrid: Labgrid | None = None
     baud: int | None = None
     prompt: str | None = None
     stop_keys: str = "\x03"

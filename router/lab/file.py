@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,7 +23,7 @@ from router.description.source import SourceText, parse, plain
 from router.description.text import Text as SourceFile
 from router.description.text import read_text
 from router.errors import DescriptionError
-from router.lab.board import LOAD_WAYS, Board, Network, Power, Tftp, check_board
+from router.lab.board import LOAD_WAYS, Board, Labgrid, Network, Power, Tftp, check_board
 from router.words import did_you_mean, listing
 
 FILE_NAME = "boards.yaml"
@@ -62,11 +63,20 @@ class PowerModel(Strict):
     cycle: Text | None = None
 
 
+class LabgridModel(Strict):
+    """`labgrid:`; see router.lab.board.Labgrid."""
+
+    place: Text
+    coordinator: Text | None = None
+    serial: Text | None = None
+
+
 class BoardModel(Strict):
     """One entry of `boards:`."""
 
     board: Text
-    serial: Text
+    serial: Text | None = None
+    labgrid: LabgridModel | None = None
     baud: int | None = Field(default=None, ge=1200, le=4_000_000)
     prompt: Text | None = None
     stop_keys: Text = "\x03"
@@ -165,6 +175,7 @@ def _boards(text: SourceFile) -> tuple[LabBoard, ...]:
         place = source.place(("boards", name))
         board = _board(name, entry)
         try:
+            _check_line(entry, place)
             check_board(board, place)
         except DescriptionError as error:
             found.append(source.diagnostic(("boards", name), error.message, error.hint, key=True))
@@ -172,6 +183,46 @@ def _boards(text: SourceFile) -> tuple[LabBoard, ...]:
     if found:
         raise DescriptionErrors(found)
     return tuple(boards)
+
+
+def entry(name: str, fields: Mapping[str, Any], where: str) -> Board:
+    """One board of its fields as in a lab file; DescriptionError with the first that is wrong."""
+    try:
+        model = BoardModel.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise DescriptionError(f"{field}: {first['msg'].lower()}", where=where) from None
+    board = _board(name, model)
+    _check_line(model, where)
+    check_board(board, where)
+    return board
+
+
+def _check_line(entry: BoardModel, place: str) -> None:
+    """A board has a serial port of its own, or a place of labgrid that has one; DescriptionError otherwise."""
+    if entry.labgrid is None:
+        if entry.serial is None:
+            raise DescriptionError("'serial' is missing", hint=EXAMPLES["serial"], where=place)
+        return
+    if entry.serial is not None:
+        raise DescriptionError(
+            "'serial' and 'labgrid' exclude each other: the place has the serial port",
+            hint="leave `serial` out; `labgrid: {place: NAME, serial: RESOURCE}` picks one of several",
+            where=place,
+        )
+    if entry.via is not None:
+        raise DescriptionError(
+            "'via' and 'labgrid' exclude each other: labgrid's exporters are on the boards' hosts",
+            "leave `via` out",
+            place,
+        )
+    if entry.tftp.root is not None:
+        raise DescriptionError(
+            "`tftp: root` and 'labgrid' exclude each other: a place has its own TFTP folder",
+            hint="leave `root` out; a TFTPProvider in the place says where the folder is",
+            where=place,
+        )
 
 
 def choose(boards: tuple[LabBoard, ...], named: str | None, kind: str | None, file: Path) -> LabBoard:
@@ -205,7 +256,8 @@ def _board(name: str, entry: BoardModel) -> Board:
     return Board(
         name=name,
         kind=entry.board,
-        serial=entry.serial,
+        serial=entry.serial or "",
+        labgrid=Labgrid(**entry.labgrid.model_dump()) if entry.labgrid is not None else None,
         baud=entry.baud,
         prompt=entry.prompt,
         stop_keys=entry.stop_keys,
@@ -217,7 +269,12 @@ def _board(name: str, entry: BoardModel) -> Board:
     )
 
 
-FIELDS: dict[str, type[BaseModel]] = {"network": NetworkModel, "tftp": TftpModel, "power": PowerModel}
+FIELDS: dict[str, type[BaseModel]] = {
+    "network": NetworkModel,
+    "tftp": TftpModel,
+    "power": PowerModel,
+    "labgrid": LabgridModel,
+}
 
 
 def _translate(source: SourceText, error: ValidationError) -> list[Diagnostic | None]:
@@ -260,6 +317,8 @@ EXAMPLES = {
     "serial": "serial: /dev/serial/by-id/usb-… (`router boards` lists this host's)",
     "server": "server: 192.0.2.1 (this host's address on the board's network)",
     "network": "network: {board: 192.0.2.2/24, server: 192.0.2.1}",
+    "labgrid": "labgrid: {place: NAME, coordinator: HOST:PORT}",
+    "place": "labgrid: {place: NAME} (`labgrid-client places` lists them)",
     "baud": "baud: 115200",
     "power": "power: {on: COMMAND, off: COMMAND, cycle: COMMAND}",
     "tftp": "tftp: {port: 69, window: 8}",

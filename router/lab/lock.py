@@ -8,6 +8,7 @@ file says who holds it, from where and since when. It lies where every user of t
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import getpass
 import json
 import os
@@ -17,7 +18,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +35,8 @@ HANDOVER_TIMEOUT_S = 8.0
 class Holder:
     """Who holds a board. since: ISO 8601, UTC. doing: the command in words.
 
-    leaves: it ends on its own as soon as its last client has gone, so a short wait is worth it.
+    leaves: it ends on its own as soon as its last client has gone, so a short wait is worth it. acquired: when the
+    place of labgrid was acquired for it (seconds since 1970 by the coordinator's clock), until that has been released.
     """
 
     user: str
@@ -43,6 +45,7 @@ class Holder:
     since: str
     doing: str
     leaves: bool = False
+    acquired: float | None = None
 
     def __str__(self) -> str:
         return f"{self.user}@{self.host} (process {self.pid}, {self.doing}) since {self.since}"
@@ -61,7 +64,10 @@ class BoardLock:
     """Hold the board called `name`; wait up to `wait` seconds for it, or `steal` it from its holder.
 
     owner: user and host, where they differ from this process's (a lab host's lock names the remote engineer).
-    waiting: called once with the holder before waiting for it. MachineError names the holder when the board is busy.
+    waiting: called once with the holder before waiting for it. key: the lock's own name, where the board's is not it.
+    MachineError names the holder when the board is busy.
+
+    left: the holder before, where it died without releasing its place of labgrid.
     """
 
     def __init__(
@@ -72,10 +78,12 @@ class BoardLock:
         wait: float = 0.0,
         steal: bool = False,
         owner: tuple[str, str] | None = None,
-        waiting: Callable[[Holder], None] | None = None,
+        waiting: Callable[[str], None] | None = None,
         leaves: bool = False,
+        key: str | None = None,
     ) -> None:
-        self.path = lock_folder() / f"{name.replace('/', '_')}.lock"
+        self.path = _path(key or name)
+        self.left: Holder | None = None
         user, host = owner or me()
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._holder = Holder(user=user, host=host, pid=os.getpid(), since=now, doing=doing, leaves=leaves)
@@ -92,16 +100,35 @@ class BoardLock:
         except BaseException:
             os.close(self._descriptor)
             raise
-        text = json.dumps(asdict(self._holder)).encode()
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, text, 0)
+        before = _read(self._descriptor)
+        if before is not None and before.acquired is not None:
+            self.left = before
+            self._holder = dataclasses.replace(self._holder, acquired=before.acquired)
+        self._write(self._holder)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.ftruncate(self._descriptor, 0)
+        if self.left is not None:
+            self._write(self.left)
+        elif self._holder.acquired is None:
+            os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
+
+    def note(self, acquired: float | None) -> None:
+        """Write down when our place of labgrid was acquired (None: it is not, nor is that of the holder before).
+
+        What is noted outlives a process that dies with its place.
+        """
+        self.left = None
+        self._holder = dataclasses.replace(self._holder, acquired=acquired)
+        self._write(self._holder)
+
+    def _write(self, holder: Holder) -> None:
+        text = json.dumps(dataclasses.asdict(holder)).encode()
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, text, 0)
 
     def _acquire(self) -> None:
         deadline = time.monotonic() + self._wait
@@ -114,7 +141,7 @@ class BoardLock:
                 _stop(holder, self.path)
             elif holder is not None and not announced and self._waiting is not None and self._wait > 0:
                 announced = True
-                self._waiting(holder)
+                self._waiting(f"held by {holder}")
             if (holder is None or holder.leaves) and not extended:
                 extended = True
                 deadline = max(deadline, time.monotonic() + HANDOVER_TIMEOUT_S)
@@ -128,14 +155,28 @@ class BoardLock:
 
 def holder_of(name: str) -> Holder | None:
     """Who holds the board now, or None."""
-    path = lock_folder() / f"{name.replace('/', '_')}.lock"
+    return _look(name)[0]
+
+
+def left_by(name: str) -> Holder | None:
+    """Who held the board last and died without releasing its place of labgrid, or None."""
+    return _look(name)[1]
+
+
+def _look(name: str) -> tuple[Holder | None, Holder | None]:
+    path = _path(name)
     if not path.exists():
-        return None
+        return None, None
     descriptor = _open(path)
     try:
-        return None if files.try_lock(descriptor) else _read(descriptor)
+        free, holder = files.try_lock(descriptor), _read(descriptor)
     finally:
         os.close(descriptor)
+    return (None, holder) if free else (holder, None)
+
+
+def _path(name: str) -> Path:
+    return lock_folder() / f"{name.replace('/', '_')}.lock"
 
 
 def me() -> tuple[str, str]:

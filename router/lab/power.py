@@ -13,6 +13,7 @@ from router.display import last_line
 from router.errors import HostError
 from router.lab.board import Board
 
+ACTIONS = ("on", "off", "cycle")
 HOOK_TIMEOUT_S = 60.0
 OFF_SECONDS = 1.0  # between off and on where there is no `cycle`: capacitors
 

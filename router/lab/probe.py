@@ -27,7 +27,11 @@ class Probed:
 
 
 def probe(board: Board) -> Probed:
-    """Facts and troubles. Nothing is sent to the board."""
+    """Facts and troubles. Nothing is sent to the board, and a place of labgrid is not acquired."""
+    if board.labgrid is not None:
+        from router.lab.labgrid.place import look
+
+        return look(board)
     troubles: list[str] = []
     serial = board.serial
     if "://" not in serial:
@@ -43,7 +47,7 @@ def probe(board: Board) -> Probed:
         name=board.name,
         serial=serial,
         held=str(holder) if holder else None,
-        power=tuple(action for action in ("on", "off", "cycle") if power.can(board, action)),
+        power=tuple(action for action in power.ACTIONS if power.can(board, action)),
         troubles=tuple(troubles),
     )
 

@@ -147,6 +147,10 @@ class FakeBoard:
                     typed += char
                     self._echo(char)
 
+    def _ends(self) -> bool:
+        """Whether what runs comes to its end, by a reset or with the test."""
+        return self._stop.is_set() or (self._reset_file is not None and self._reset_file.exists())
+
     def _looks(self) -> bool:
         """Whether it looks for keys just now."""
         since = time.monotonic() - self._counting + self.faults.countdown - self.faults.instant
@@ -232,11 +236,11 @@ class FakeBoard:
                 return 1
             for text in self.faults.boot:
                 self._say(text + "\r\n")
-            while self.faults.gate and not Path(self.faults.gate).exists() and not self._stop.is_set():
-                time.sleep(0.05)
-            for text in Faults().boot if self.faults.gate else ():
+            gate = Path(self.faults.gate)
+            wait_until(lambda: self._ends() or not self.faults.gate or gate.exists(), interval=0.05)
+            for text in Faults().boot if self.faults.gate and not self._ends() else ():
                 self._say(text + "\r\n")
-            self._stop.wait(60)
+            wait_until(self._ends, interval=0.05)
             return 0
         self._say(f"Unknown command '{name}' - try 'help'\r\n")
         return 1

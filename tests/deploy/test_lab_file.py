@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from router.cli import main
 from router.description.diagnostics import DescriptionErrors
 from router.errors import DescriptionError
 from router.lab import file as lab
-from router.lab.board import Network
+from router.lab.board import Labgrid, Network
 
 GOOD = """\
 boards:
@@ -29,6 +30,13 @@ boards:
     load: ymodem
     via: lab@bench
 """
+PLACE = """\
+boards:
+  rack:
+    labgrid: {place: rack-3, coordinator: "lab:20408"}
+    board: maaxboard
+    load: ymodem
+"""
 
 
 def write(folder: Path, text: str) -> Path:
@@ -44,6 +52,18 @@ def test_a_lab_file_is_read(tmp_path: Path) -> None:
     assert (bench.board.baud, bench.board.load, bench.via) == (921600, "ymodem", "lab@bench")
 
 
+def test_a_place_of_labgrid_needs_no_serial_port(tmp_path: Path) -> None:
+    (rack,) = lab.load(lab.LabFile(write(tmp_path, PLACE)))
+    assert rack.board.labgrid == Labgrid(place="rack-3", coordinator="lab:20408")
+    assert rack.board.serial == ""
+
+
+def test_via_does_not_reach_a_place_of_labgrid(tmp_path: Path, says: Callable[..., str]) -> None:
+    file = write(tmp_path, PLACE)
+    shown = says("power", "on", "--on", "rack", "--lab", str(file), "--via", "lab@bench", code=2)
+    assert "board 'rack' is a place of labgrid, whose exporter is its host" in shown
+
+
 BAD = {
     "unknown field": (
         GOOD.replace("    serial: /dev/ttyUSB0", "    seriall: /dev/ttyUSB0"),
@@ -54,6 +74,26 @@ BAD = {
         GOOD.replace("    serial: /dev/ttyUSB0\n", ""),
         "error: 'serial' is missing",
         "serial: /dev/serial/by-id",
+    ),
+    "two serial ports": (
+        GOOD.replace("    via: lab@bench", "    labgrid: {place: bench}"),
+        "8:3: error: 'serial' and 'labgrid' exclude each other: the place has the serial port",
+        "leave `serial` out",
+    ),
+    "a lab host of a place": (
+        GOOD.replace("serial: /dev/ttyUSB0", "labgrid: {place: bench}"),
+        "8:3: error: 'via' and 'labgrid' exclude each other",
+        "leave `via` out",
+    ),
+    "a TFTP folder of a place": (
+        PLACE.replace("load: ymodem", "tftp: {root: /srv/tftp}"),
+        "2:3: error: `tftp: root` and 'labgrid' exclude each other",
+        "TFTPProvider",
+    ),
+    "no place": (
+        PLACE.replace("place: rack-3", "plaice: rack-3"),
+        "3:15: error: unknown field 'plaice'",
+        "did you mean 'place'?",
     ),
     "a number for a text": (
         GOOD.replace("lab@bench", "4711"),

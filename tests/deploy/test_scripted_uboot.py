@@ -356,7 +356,7 @@ def test_every_way_to_load_takes_the_copy(build: Path, tmp_path: Path) -> None:
     plan = read_plan(build)
     board = Board(name="desk", kind="fake", serial="none", load="ymodem")
     job = Job(plan=plan, board=board, files={"loader.img": str(build / "loader.img")})
-    with runner._copied(job) as copied:
+    with runner.copied(job) as copied:
         (build / "loader.img").write_bytes(b"evil")
         copy = copied.path(plan.payloads[0])
         assert copy.read_bytes() == image

@@ -13,8 +13,11 @@ import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
 SLOW = (
-    *("install", "lint", "sdk", "vmm", "vswitch"),
-    *(f"deploy/test_{name}.py" for name in ("console", "lab_host", "running_board", "scripted_uboot", "tftp")),
+    *("install", "labgrid", "lint", "sdk", "vmm", "vswitch"),
+    *(
+        f"deploy/test_{name}.py"
+        for name in ("console", "lab_host", "running_board", "scripted_uboot", "several", "tftp")
+    ),
     *("boards/test_third_board.py", "description/test_fuzz.py", "guests/test_newer_tools.py"),
     *("usbip/test_endurance.py", "usbip/test_fuzz.py", "usbip/test_hostile.py", "usbip/test_peers.py"),
     *(

@@ -60,14 +60,16 @@ class TftpServer:
         listener: Listener = _ignore,
         max_blksize: int = wire.MAX_BLKSIZE,
         max_window: int = 64,
+        max_transfers: int = MAX_TRANSFERS,
     ) -> None:
-        self.files = dict(files)
+        self.files: Mapping[str, Path] = dict(files)
         self.address = address
         self.port = port
         self.peers = peers
         self.refused = 0
         self._listener = listener
         self._limits = (max_blksize, max_window)
+        self._max_transfers = max_transfers
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._live: dict[tuple[str, int], threading.Thread] = {}
@@ -120,7 +122,7 @@ class TftpServer:
         with self._lock:
             if peer in self._live:
                 return  # the client repeats a request that is being answered
-            busy = len(self._live) >= MAX_TRANSFERS
+            busy = len(self._live) >= self._max_transfers
         try:
             if self.peers is not None and peer[0] not in self.peers:
                 raise wire.RequestError(wire.ACCESS, "this deployment is for another board")
