@@ -10,11 +10,14 @@ from functools import cache
 from router.boards.model import Board
 from router.errors import DescriptionError
 
+SHARED = ("model", "imx8m")
+"""Modules here that several boards use and that are no board."""
+
 
 @cache
 def names() -> tuple[str, ...]:
     """The names of all boards, sorted."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "model"))
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in SHARED))
 
 
 def board(name: str) -> Board:
