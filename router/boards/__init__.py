@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from dataclasses import fields
 from functools import cache
 
 from router.boards.model import Board
@@ -21,8 +22,14 @@ def names() -> tuple[str, ...]:
 
 
 def board(name: str) -> Board:
-    """The board of that name; DescriptionError when there is none."""
+    """The board of that name; DescriptionError when there is none, or only a draft of it."""
     if name not in names():
         raise DescriptionError(f"no board '{name}'", hint=f"boards: {', '.join(names())}")
     found: Board = importlib.import_module(f"router.boards.{name}").BOARD
+    missing = [each.name for each in fields(found) if getattr(found, each.name) is ...]
+    if missing:
+        raise DescriptionError(
+            f"the board '{name}' is a draft: {', '.join(missing)} not filled in",
+            hint=f"complete router/boards/{name}.py",
+        )
     return found

@@ -19,7 +19,7 @@ from pathlib import Path
 from router import files
 from router.elf import segments
 from router.errors import HostError
-from router.microkit.sdk import Sdk
+from router.microkit.sdk import Sdk, survey
 from router.plan.models import SystemPlan
 
 LOADER = "loader.elf"
@@ -59,6 +59,16 @@ def _link_all(source: Path, folder: Path, but: str) -> None:
     for each in source.iterdir():
         if each.name != but:
             (folder / each.name).symlink_to(each)
+
+
+def sdk_loader(board: str) -> int | None:
+    """Where an installed SDK, the newest first, links its loader for the board of that name to; None without one."""
+    for sdk in survey()[0]:
+        for config in sdk.boards.get(board, ()):
+            path = sdk.board_dir(board, config) / "elf" / LOADER
+            if path.is_file():
+                return link_address(path.read_bytes())
+    return None
 
 
 def link_address(loader: bytes) -> int:
