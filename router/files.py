@@ -95,6 +95,22 @@ def written_aside(path: Path, mode: int = 0o644) -> Iterator[Path]:
         raise
 
 
+def write_new(path: Path, text: str) -> bool:
+    """Write a file aside and give it its name; False, and nothing is written, where something has that name already."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with naming(path), os.fdopen(handle, "w") as file:
+            file.write(text)
+        Path(name).chmod(0o644)
+        os.link(name, path)
+    except FileExistsError:
+        return False
+    finally:
+        Path(name).unlink()
+    return True
+
+
 def output_folder(path: Path) -> Path:
     """The folder, made where it is missing. OSError when nothing can be written into it: asked before the work."""
     path.mkdir(parents=True, exist_ok=True)

@@ -1,18 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Avnet MaaXBoard (NXP i.MX 8M Quad): addresses of the SoC's reference manual, as the public device trees use them."""
 
-from router.boards.model import (
-    Board,
-    BoardDevice,
-    BootLoader,
-    EmulatedBoard,
-    Gic,
-    KernelTree,
-    Range,
-    TimerKind,
-    UartKind,
-    VirtioSlots,
-)
+from router.boards import imx8m
+from router.boards.model import Board, BootLoader, EmulatedBoard, KernelTree, Range
 
 MiB = 1 << 20
 
@@ -24,7 +14,7 @@ BOARD = Board(
     # As the maker's U-Boot has it; the memory node of the maker's kernel tree says half of it.
     ram=Range(0x4000_0000, 0x8000_0000),
     reserved=(
-        ("the seL4 kernel", Range(0x4000_0000, 16 * MiB)),
+        imx8m.KERNEL,
         ("the loader's image", Range(0x5000_0000, 128 * MiB)),
         # Where NXP's builds of OP-TEE put themselves on i.MX8MQ; whether this board's firmware has one is not known.
         ("the secure firmware", Range(0xBE00_0000, 32 * MiB)),
@@ -33,12 +23,11 @@ BOARD = Board(
     loader=0x5000_0000,
     start="go 0x50000000",
     boot_loader=BootLoader(),
-    gic=Gic(version=3, distributor=Range(0x3880_0000, 0x1_0000), redistributor=Range(0x3888_0000, 0x2_0000)),
-    uart=BoardDevice(UartKind.IMX, Range(0x3086_0000, 0x1_0000), irq=58),
-    timer=BoardDevice(TimerKind.IMX_GPT, Range(0x302D_0000, 0x1_0000), irq=87),
-    # Interrupts above the SoC's own 128 SPIs, so that no pass-through device can have the same one.
-    virtio=VirtioSlots(base=0x0A00_0000, stride=0x200, irq=224),
-    max_irq=160,
+    gic=imx8m.GIC,
+    uart=imx8m.UART1,
+    timer=imx8m.GPT1,
+    virtio=imx8m.VIRTIO,
+    max_irq=imx8m.MAX_IRQ,
     smmu=False,
     tree=KernelTree(
         dtb="freescale/imx8mq-evk.dtb",
@@ -49,11 +38,10 @@ BOARD = Board(
             *("clock-ext1", "clock-ext2", "clock-ext3", "clock-ext4"),
         ),
     ),
-    early_console=Range(0x0900_0000, 0x1000),
-    # The SoC driver asks the secure firmware for its revision by an SMC that is not forwarded to it.
+    early_console=imx8m.EARLY_CONSOLE,
     # The maker's tree says 1 GiB in its memory node and its U-Boot 2 GiB; USB power is in dts/README.md.
-    bootargs=("initcall_blacklist=imx8_soc_init",),
-    smc=(0xC200_0000, 0xC200_0006),
+    bootargs=imx8m.BOOTARGS,
+    smc=imx8m.SMC,
     # GIC, UART1, GPT1 and the USB controllers are at the same addresses (QEMU's hw/arm/fsl-imx8mp.c). TF-A's place on
     # the i.MX8MP is where its on-chip RAM is. QEMU 10.0 has the machine too, but guests' interrupts are never taken.
     emulated=EmulatedBoard(
@@ -63,11 +51,11 @@ BOARD = Board(
         2048 * MiB,
         False,
         firmware=Range(0x0096_0000, 0x1_0000),
-        usb_buses=("usb-bus.0", "usb-bus.1"),
+        usb_buses={"usb@38100000": "usb-bus.0", "usb@38200000": "usb-bus.1"},
         unmodelled=(
             *("clocks", "clock-names", "assigned-clocks", "assigned-clock-parents", "assigned-clock-rates"),
             *("phys", "phy-names", "power-domains", "pinctrl-0", "pinctrl-names"),
         ),
     ),
-    notes=("no hardware run of this version has been made: all runs so far are under emulation",),
+    notes=(imx8m.UNTRIED,),
 )

@@ -111,16 +111,18 @@ class BootLoader:
 
 @dataclass(frozen=True)
 class KernelTree:
-    """How a board's tree is made from a sister board's in the kernel package; files without a path are in `dts/`."""
+    """A board's tree from the kernel package: its own, or made from a sister board's. Files without a path are in
+    `dts/`.
+    """
 
     dtb: str
-    """The sister board's DTB, as the package names it."""
-    labels: str
+    """The board's DTB, or with `fragment` the sister board's, as the package names it."""
+    labels: str | None = None
     """The SoC's labels, which the package leaves out."""
-    fragment: str
-    """The overlay with what our board has."""
-    soc: tuple[str, ...]
-    """The root's nodes that belong to the SoC; all others are the sister board's."""
+    fragment: str | None = None
+    """The overlay with what our board has, where the DTB is a sister board's."""
+    soc: tuple[str, ...] = ()
+    """With `fragment`: the root's nodes that belong to the SoC; all others are the sister board's."""
 
 
 @dataclass(frozen=True)
@@ -134,12 +136,20 @@ class EmulatedBoard:
     memory: int
     same_hardware: bool
     """False where the machine only shares some devices with the board, so that a run there proves less."""
+    apart: bool = False
+    """Whether each guest can also be run in a machine of its own: its devices are there in QEMU's `virt`."""
+    serial: int = 0
+    """Which of the machine's serial ports is the board's console, from 0."""
     firmware: Range | None = None
     """Where the secure firmware has its memory, on a machine that starts in EL3 and brings none; None otherwise."""
-    usb_buses: tuple[str, ...] = ()
-    """QEMU's names of the buses of the machine's own USB controllers, one socket each; empty: it takes a PCI one."""
+    usb_buses: Mapping[str, str] = field(default_factory=dict)
+    """The machine's own USB controllers, one socket each: name of the node → QEMU's name of the bus, in the order in
+    which Linux finds them. Empty: it takes a controller on PCI.
+    """
     unmodelled: tuple[str, ...] = ()
     """Properties of a pass-through device's node that lead to what the machine does not have."""
+    silent: tuple[str, ...] = ()
+    """Parts of the board that read as zero there: that a driver is content with them proves nothing."""
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,11 @@ BOARD = Board(
     early_console=Range(0x0900_0000, 0x1000),
     bootargs=("pci=nomsi",),
     emulated=EmulatedBoard(
-        "virt,virtualization=on,highmem=off,secure=off,gic-version=2", "cortex-a53", (7, 2), 2048 * MiB, True
+        "virt,virtualization=on,highmem=off,secure=off,gic-version=2",
+        "cortex-a53",
+        (7, 2),
+        2048 * MiB,
+        True,
+        apart=True,
     ),
 )

@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING
 
 from router import display
 from router.cli import _common
+from router.words import listing
 
 if TYPE_CHECKING:
+    from router.boards.model import EmulatedBoard
     from router.machines.qemu.running import Run
     from router.pipeline.inputs import Planned
 
@@ -75,14 +77,14 @@ def run(args: argparse.Namespace) -> int:
     from router.machines.qemu import session
     from router.machines.qemu.mode import check_mode, choose_mode
     from router.machines.qemu.session import RunOptions, parse_command
-    from router.machines.qemu.usb import parse_plugs
+    from router.machines.qemu.usb import plugs_of
     from router.pipeline.build import build
     from router.plan.notes import kernel_notes
 
     progress = _common.Progress(quiet=args.json)
     planned = _common.plan(args.file, progress, emulated=True)
     model = planned.board.emulated
-    plugs = parse_plugs(args.usb, model.usb_buses if model is not None else ())
+    plugs = plugs_of(args.usb, planned.plan)
     guests = [guest.name for guest in planned.plan.guests]
     options = RunOptions(
         commands=tuple(parse_command(text, guests) for text in args.commands),
@@ -140,12 +142,24 @@ def caveats(planned: Planned, mode: str) -> list[str]:
             f"'{planned.plan.config}' runs {board.cores} emulated cores on the {os.cpu_count()} of this computer: it"
             " need not be faster than one core here, and says nothing about the speed of a board"
         ]
-    if board.emulated is None or board.emulated.same_hardware:
+    if board.emulated is None:
         return slow
     machine = board.emulated.machine.split(",")[0]
+    if board.emulated.same_hardware:
+        return [*slow, *silence(board.emulated, machine)]
     return [
         *slow,
         f"this is QEMU's {machine}, not the {board.title}: they share the addresses of what this system uses",
         "the guests' device trees for this run leave out clocks, PHYs, power domains and pins, which QEMU lacks:"
         " that devices work here does not say that they work on the board",
+    ]
+
+
+def silence(model: EmulatedBoard, machine: str) -> list[str]:
+    """What the machine has by name only."""
+    if not model.silent:
+        return []
+    return [
+        f"QEMU's {machine} has no model of {listing(model.silent)}: they read as zero, and the guest's drivers are"
+        " content with that. Whether the devices behind them have power on the board, this run does not show"
     ]

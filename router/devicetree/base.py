@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The tree that a board's guests are cut from: our own for QEMU, the kernel package's and our fragment for the
-MaaXBoard.
+"""The tree that a board's guests are cut from: our own for QEMU, the kernel package's for the EVKs, and a sister
+board's with our fragment for the MaaXBoard.
 """
 
 from __future__ import annotations
@@ -35,8 +35,12 @@ def base_tree(source: str | KernelTree, fetch_kernel_dtb: Callable[[str], Path],
     if isinstance(source, str):
         return Tree.parse(compile_source(SOURCES / source), str(SOURCES / source))
     tree = Tree.read(fetch_kernel_dtb(source.dtb), HostError)
-    keep_soc(tree, source.soc)
-    add_labels(tree, Tree.parse(compile_source(SOURCES / source.labels), source.labels))
+    if source.fragment is not None:
+        keep_soc(tree, source.soc)
+    if source.labels is not None:
+        add_labels(tree, Tree.parse(compile_source(SOURCES / source.labels), source.labels))
+    if source.fragment is None:
+        return tree
     fragment = SOURCES / source.fragment
     return apply_overlay(tree, compile_source(fragment), str(fragment))
 

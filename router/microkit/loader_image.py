@@ -16,6 +16,7 @@ from router.errors import HostError
 from router.microkit.compile import Sizes, compile_programs, sizes
 from router.microkit.configuration import Loaded, render_configuration
 from router.microkit.guard import guard_code, guarded
+from router.microkit.placed import placed_sdk
 from router.microkit.sdk import Sdk
 from router.plan.models import SystemPlan
 
@@ -70,7 +71,8 @@ def build_loader_image(
     used = [folder / f"{plan.name}.system", *built.values(), *payloads(plan, folder), sdk.tool]
     used += sorted((board_dir / "elf").iterdir())
     guard = guard_code(folder / "objects")
-    inputs = digest([str(sdk.path), guard, *(part for path in used for part in (str(path), files.sha256(path)))])
+    place = f"{plan.board.loader:#x}"
+    inputs = digest([str(sdk.path), place, guard, *(part for path in used for part in (str(path), files.sha256(path)))])
     products = (image, folder / REPORT)
     if not all(trusted.is_ours(product, inputs) for product in products):
         progress(f"making {IMAGE} with Microkit SDK {sdk.version}")
@@ -112,14 +114,15 @@ def call_tool(plan: SystemPlan, sdk: Sdk, system: Path, folder: Path, outputs: l
     # The description comes first: the search path takes all words that follow it.
     command = [str(sdk.tool), str(system), "--board", plan.board.microkit, "--config", plan.config, *outputs]
     command += ["--search-path", str(folder), str(folder / "programs")]
-    run = subprocess.run(
-        command,
-        env={**os.environ, "MICROKIT_SDK": str(sdk.path)},
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    with placed_sdk(plan, sdk) as place:
+        run = subprocess.run(
+            command,
+            env={**os.environ, "MICROKIT_SDK": str(place)},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
     files.write(log, f"$ {' '.join(command)}\n{run.stdout}{run.stderr}")
     if run.returncode:
         raise HostError(

@@ -17,7 +17,7 @@ from router.machines.qemu.mode import check_mode
 from router.machines.qemu.running import Run
 from router.machines.qemu.session import microkit_run, split_run
 from router.machines.qemu.split import SplitRun
-from router.machines.qemu.usb import parse_plugs
+from router.machines.qemu.usb import plugs_of
 from router.pipeline.build import Built, build
 from router.pipeline.inputs import Planned
 from router.testing.setup import MICROKIT, SPLIT, Setup
@@ -40,7 +40,7 @@ class QemuMachine:
         """Build and boot. A RouterError when it does not come up, and then nothing of it is left."""
         check_mode(mode, planned)
         model = planned.board.emulated
-        plugs = parse_plugs(list(setup.usb), model.usb_buses if model is not None else ())
+        plugs = plugs_of(setup.usb, planned.plan)
         other = model is not None and not model.same_hardware
         folder = setup.build or Path("build") / (planned.plan.name + ("-emulated" if other else ""))
         built = make(planned, mode, folder.absolute())

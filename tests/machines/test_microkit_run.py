@@ -17,14 +17,15 @@ import pytest
 from router.console.serial_line import ports
 from router.control.facts import facts_of
 from router.control.timeline import Timeline
-from router.errors import HostError, MachineError
+from router.errors import DescriptionError, HostError, MachineError
 from router.machines.qemu.microkit import MicrokitRun, check_version, system_command
 from router.machines.qemu.microkit import SystemSockets as Paths
 from router.machines.qemu.tool import Qemu, find_qemu
-from router.machines.qemu.usb import parse_plugs
+from router.machines.qemu.usb import plugs_of
+from router.plan.models import Passthrough, SystemPlan
 from tests.support import fake_qemu
 from tests.support.patience import PATIENCE, alive, wait_until
-from tests.support.systems import plan_of, shipped
+from tests.support.systems import described, plan_of, shipped
 
 UP = """
 LDR|INFO: loader for seL4 starting
@@ -167,14 +168,55 @@ def test_ports_are_in_the_multiplexers_order() -> None:
 def test_a_machine_that_starts_in_el3_gets_firmware_first() -> None:
     plan = plan_of(shipped("maaxboard"))
     paths = Paths(Path("s"), Path("m"), Path("f"))
-    plugs = parse_plugs(["keyboard", "mouse", "serial"], ("usb-bus.0", "usb-bus.1"))
+    plugs = plugs_of(["keyboard", "mouse"], plan)
     words = system_command("qemu", plan, Path("loader.img"), paths, plugs)
     assert "loader,file=loader.img,addr=0x50000000,force-raw=on" in words
     assert "loader,file=f,addr=0x960000,force-raw=on" in words
     assert "loader,addr=0x960000,cpu-num=0" in words
     assert "usb-kbd,bus=usb-bus.0,port=1,id=plug1" in words
-    assert "usb-mouse,bus=usb-bus.1,port=1.1,id=plug2" in words
-    assert [plug.path for plug in plugs] == ["1-1", "3-1.1", "3-1.2"]
+    assert "usb-mouse,bus=usb-bus.1,port=1,id=plug2" in words
+    assert [plug.path for plug in plugs] == ["1-1", "3-1"]
+    assert words[words.index("-serial") :][:2] == ["-serial", "chardev:line"]
+
+
+def test_the_console_of_the_imx8mp_evk_is_the_machines_second_serial_port() -> None:
+    words = system_command("qemu", evk("usb@38200000"), Path("loader.img"), Paths(Path("s"), Path("m"), Path("f")))
+    at = words.index("-serial")
+    assert words[at : at + 4] == ["-serial", "none", "-serial", "chardev:line"]
+
+
+def evk(*controllers: str) -> SystemPlan:
+    """A system on the imx8mp_evk whose server owns these of its USB controllers."""
+    guests = {
+        "server": {"image": "usb-server", "memory": "128 MiB"},
+        "client": {"image": "usb-client", "memory": "128 MiB"},
+    }
+    plan = plan_of(described({"system": "two", "board": "imx8mp_evk", "guests": guests}))
+    server, client = plan.guests
+    nodes = tuple(f"/soc@0/usb/{name}" for name in controllers)
+    return plan.but(guests=(replace(server, passthrough=Passthrough(selected=nodes, nodes=nodes)), client))
+
+
+def test_devices_go_into_the_sockets_of_the_controllers_that_guests_own() -> None:
+    (plug,) = plugs_of(["keyboard"], evk("usb@38200000"))
+    assert (plug.bus, plug.path) == ("usb-bus.1", "1-1")
+    assert [plug.bus for plug in plugs_of(["keyboard"] * 2, evk("usb@38200000", "usb@38100000"))] == [
+        *("usb-bus.0", "usb-bus.1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("controllers", "message", "hint"),
+    [
+        ((), "no guest owns a USB controller that QEMU's imx8mp-evk has", "passthrough: [usb@38100000]"),
+        (("usb@38200000",), "2 devices for 1: QEMU has one socket for each USB controller", "plug in fewer"),
+    ],
+)
+def test_devices_without_a_socket_are_refused(controllers: tuple[str, ...], message: str, hint: str) -> None:
+    with pytest.raises(DescriptionError) as caught:
+        plugs_of(["keyboard", "mouse"], evk(*controllers))
+    assert message in caught.value.message
+    assert hint in str(caught.value.hint)
 
 
 def test_an_old_qemu_is_refused_with_what_to_install() -> None:

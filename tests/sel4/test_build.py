@@ -30,7 +30,13 @@ guests:
 usb: [{{class: mass-storage, to: client}}]
 """
 MAAXBOARD = QEMU.replace("board: qemu", "board: maaxboard").replace("pcie@3f000000", "usb@38100000, usb@38200000")
-SDK_BOARDS = {"qemu": "qemu_virt_aarch64", "maaxboard": "maaxboard"}
+EVKS = {"imx8mp_evk": "usb@38200000", "imx8mq_evk": "usb@38200000", "imx8mm_evk": "usb@32e40000"}
+TEXTS = {
+    "qemu": QEMU,
+    "maaxboard": MAAXBOARD,
+    **{evk: QEMU.replace("board: qemu", f"board: {evk}").replace("pcie@3f000000", usb) for evk, usb in EVKS.items()},
+}
+SDK_BOARDS = {"qemu": "qemu_virt_aarch64"}
 
 
 def describe(folder: Path, *, sdk: str = "auto", config: str = "debug", memory: str = "256 MiB") -> Path:
@@ -44,12 +50,11 @@ def plan(path: Path) -> Planned:
 
 
 @pytest.mark.parametrize("config", ["debug", "release"])
-@pytest.mark.parametrize("board", ["qemu", "maaxboard"])
+@pytest.mark.parametrize("board", TEXTS)
 @pytest.mark.parametrize("sdk", ["2.0.1", "2.3.0"])
 def test_every_board_sdk_and_configuration_gets_an_image(board: str, sdk: str, config: str, tmp_path: Path) -> None:
-    need_sdk(sdk, SDK_BOARDS[board], config)
-    text = {"qemu": QEMU, "maaxboard": MAAXBOARD}[board]
-    built = build_text(text.format(sdk=sdk, config=config, memory="256 MiB"), tmp_path, loader_image=True)
+    need_sdk(sdk, SDK_BOARDS.get(board, board), config)
+    built = build_text(TEXTS[board].format(sdk=sdk, config=config, memory="256 MiB"), tmp_path, loader_image=True)
     image = built.loader_image
     assert image is not None
     assert image.size < 50_000_000  # both guests' images once: a second copy of the kernel alone would be over

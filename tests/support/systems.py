@@ -60,6 +60,34 @@ PASSTHROUGH = {
         unstoppable=("usb@38100000", "usb@38200000"),
         bootargs=("initcall_blacklist=imx8_soc_init",),
     ),
+    # The i.MX 8M Plus EVK's USB host controller and what it depends on.
+    "imx8mp_evk": Passthrough(
+        selected=("/soc@0/usb@32f10108/usb@38200000",),
+        nodes=("/soc@0/usb@32f10108/usb@38200000", "/soc@0/usb@32f10108"),
+        regions=(
+            region("pinctrl_30330000", 0x3033_0000, 0x1_0000, "pinctrl@30330000"),
+            region("anatop_30360000", 0x3036_0000, 0x1_0000, "anatop@30360000"),
+            region("clock_controller_30380000", 0x3038_0000, 0x1_0000, "clock-controller@30380000"),
+            region("gpc_303a0000", 0x303A_0000, 0x1000, "gpc@303a0000"),
+            region(
+                *("blk_ctrl_32f10000", 0x32F1_0000, 0x1000, "blk-ctrl@32f10000, usb@32f10108"),
+                *(Range(0x32F1_0000, 0x24), Range(0x32F1_0108, 0x8)),
+            ),
+            region("usb_38200000", 0x3820_0000, 0x1_0000, "usb@38200000"),
+            region(
+                *("usb_phy_382f0000", 0x382F_0000, 0x1000, "usb@32f10108, usb-phy@382f0040"),
+                *(Range(0x382F_0000, 0x20), Range(0x382F_0040, 0x40)),
+            ),
+        ),
+        irqs=(
+            DeviceIrq(73, False, "usb@38200000"),
+            DeviceIrq(119, False, "gpc@303a0000"),
+            DeviceIrq(181, False, "usb@32f10108"),
+        ),
+        dma=True,
+        unstoppable=("usb@38200000", "usb@32f10108"),
+        bootargs=("initcall_blacklist=imx8_soc_init",),
+    ),
 }
 IMAGE_ROLES = {"usb-server": "server", "usb-client": "client"}
 

@@ -33,12 +33,12 @@ class Plugged:
 
 
 class UsbPorts:
-    """The ports of a guest's USB controller, from 1. Any thread may use it."""
+    """The ports of a guest's USB controller, from 1. Any thread may use it. buses: of a board's own controllers."""
 
-    def __init__(self, qmp: Qmp, plugs: tuple[UsbPlug, ...]) -> None:
+    def __init__(self, qmp: Qmp, plugs: tuple[UsbPlug, ...], buses: tuple[str, ...] = ()) -> None:
         self._qmp = qmp
-        self._buses = plugs[0].buses if plugs else ()
-        self._size = port_count(plugs)
+        self._buses = buses
+        self._size = port_count(plugs, buses)
         self._lock = threading.Lock()
         self._plugged = {plug.port: Plugged(plug) for plug in plugs}
 

@@ -44,14 +44,16 @@ def system_command(
 ) -> list[str]:
     """The words that start the system on QEMU's model of the board.
 
-    plugs: the devices on its USB controller; None: only the board's own. more: further words.
+    plugs: the devices on its USB controllers; None: no USB at all, not even sockets. more: further words.
     """
     model = emulated(plan)
     cores = str(plan.board.cores) if plan.config.startswith("smp-") else "1"
     out = [
         *(qemu, "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none", "-name", plan.name),
         *("-machine", model.machine, "-cpu", model.cpu, "-m", f"{model.memory >> 20}M", "-smp", cores),
-        *("-chardev", f"socket,id=line,path={usb.escape(sockets.serial)},server=off", "-serial", "chardev:line"),
+        *("-chardev", f"socket,id=line,path={usb.escape(sockets.serial)},server=off"),
+        *(("-serial", "none") * model.serial),
+        *("-serial", "chardev:line"),
         *("-chardev", f"socket,id=qmp,path={usb.escape(sockets.monitor)},server=off"),
         *("-mon", "chardev=qmp,mode=control"),
         *("-device", f"loader,file={usb.escape(image)},addr={plan.board.loader:#x},force-raw=on"),
@@ -61,7 +63,7 @@ def system_command(
         start = model.firmware.start
         out += ["-device", f"loader,file={usb.escape(sockets.firmware)},addr={start:#x},force-raw=on"]
     out += ["-device", f"loader,addr={start:#x},cpu-num=0"]
-    return [*out, *more, *(usb.arguments(plugs) if plugs is not None else [])]
+    return [*out, *more, *(usb.arguments(plugs, usb.owned_buses(plan)) if plugs is not None else [])]
 
 
 def emulated(plan: SystemPlan) -> EmulatedBoard:
@@ -121,9 +123,11 @@ class MicrokitRun(Run):
         if emulated(self.plan).firmware is not None:
             sockets.firmware.write_bytes(firmware(self.plan.board.gic, self.plan.board.loader))
         servers = [self._stack.enter_context(listen(path)) for path in (sockets.serial, sockets.monitor)]
-        # QEMU's virt machine has the PCIe bridge that an emulated controller needs; other models may not.
+        # A machine without USB controllers of its own has the PCIe bridge that an emulated one needs.
+        buses = usb.owned_buses(self.plan)
+        on_pci = not emulated(self.plan).usb_buses
         owned = any(guest.passthrough.selected for guest in self.plan.guests)
-        plugs = self._plugs if self._plugs or (owned and emulated(self.plan).same_hardware) else None
+        plugs = self._plugs if self._plugs or buses or (owned and on_pci) else None
         command = system_command(self._qemu, self.plan, self._image, sockets, plugs, self._more)
         self._child = Child(f"QEMU of '{self.plan.name}'", command, self._logs / "qemu.log")
         self._stack.callback(self._child.stop)
@@ -131,7 +135,7 @@ class MicrokitRun(Run):
         self._share(line, self.facts.names)
         qmp = self._monitor(machine)
         self._stack.callback(qmp.close)
-        self.usb = UsbPorts(qmp, plugs) if plugs is not None else None
+        self.usb = UsbPorts(qmp, plugs, buses) if plugs is not None else None
         for guest in self.plan.guests:
             console, agent = self._on_line(guest.name)
             self.guests[guest.name] = RunningGuest(

@@ -24,8 +24,8 @@ def check_mode(mode: str, planned: Planned) -> None:
             error.hint = f"{error.hint}; --mode split runs the same guests and the same switch without seL4"
             raise
         check_version(planned.plan, find_qemu())
-    elif board.emulated is None or not board.emulated.same_hardware:
+    elif board.emulated is None or not board.emulated.apart:
         raise DescriptionError(
-            f"board '{board.name}' cannot be run apart: QEMU has no model of it with the same devices",
+            f"board '{board.name}' cannot be run apart: QEMU's virt machine does not have its devices",
             hint="router run qemu.yaml runs the same software on the board 'qemu'",
         )

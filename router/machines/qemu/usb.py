@@ -6,12 +6,13 @@ The identities are those of QEMU's hw/usb sources; they tell which of the device
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from router.errors import DescriptionError
 from router.machines.qemu.host_device import HostDevice, find_host_device
-from router.plan.models import Grant
+from router.plan.models import Grant, SystemPlan
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,12 @@ class UsbPlug:
     @property
     def bus(self) -> str:
         """The bus of the controller that it is plugged into."""
-        return self.buses[min(self.port, len(self.buses)) - 1] if self.buses else "usb.0"
+        return self.buses[self.port - 1] if self.buses else "usb.0"
 
     @property
     def bus_port(self) -> str:
-        """The port of that bus. A board's own controllers have one each: behind the last one is a hub of eight."""
-        if not self.buses:
-            return str(self.port)
-        return "1" if self.port < len(self.buses) else f"1.{self.port - len(self.buses) + 1}"
+        """The port of that bus. A board's own controllers have one each."""
+        return "1" if self.buses else str(self.port)
 
     @property
     def facts(self) -> UsbKind:
@@ -90,9 +89,8 @@ class UsbPlug:
     @property
     def path(self) -> str:
         """Where the server's Linux sees it: each controller has a bus for USB 2 and then one for SuperSpeed."""
-        controller = self.buses.index(self.bus) if self.buses else 0
-        superspeed = self.facts.superspeed and "." not in self.bus_port  # the hub has full speed
-        return f"{2 * controller + (2 if superspeed else 1)}-{self.bus_port}"
+        controller = self.port - 1 if self.buses else 0
+        return f"{2 * controller + (2 if self.facts.superspeed else 1)}-{self.bus_port}"
 
     @property
     def peer(self) -> str:
@@ -129,6 +127,36 @@ def parse_plugs(texts: list[str], buses: tuple[str, ...] = ()) -> tuple[UsbPlug,
     return tuple(parse_plug(text, port, buses) for port, text in enumerate(texts, 1))
 
 
+def owned_buses(plan: SystemPlan) -> tuple[str, ...]:
+    """QEMU's buses of the board's own USB controllers that guests own, in the order in which Linux finds these.
+
+    () where the machine takes a controller on PCI.
+    """
+    model = plan.board.emulated
+    owned = {path.rpartition("/")[2] for guest in plan.guests for path in guest.passthrough.nodes}
+    return tuple(bus for node, bus in (model.usb_buses if model is not None else {}).items() if node in owned)
+
+
+def plugs_of(texts: Sequence[str], plan: SystemPlan) -> tuple[UsbPlug, ...]:
+    """Plugs for this system; DescriptionError also where no guest owns a controller that they could go into."""
+    buses = owned_buses(plan)
+    model = plan.board.emulated
+    if texts and not buses and model is not None and model.usb_buses:
+        controllers = " or ".join(model.usb_buses)
+        raise DescriptionError(
+            f"no guest owns a USB controller that QEMU's {model.machine} has",
+            hint=f"give one to the server guest: passthrough: [{next(iter(model.usb_buses))}] ({controllers})",
+            where="--usb",
+        )
+    if buses and len(texts) > len(buses):
+        raise DescriptionError(
+            f"{len(texts)} devices for {len(buses)}: QEMU has one socket for each USB controller that a guest owns",
+            hint="plug in fewer; router usb unplug makes room while the system runs",
+            where="--usb",
+        )
+    return parse_plugs(list(texts), buses)
+
+
 def granted_to(plug: UsbPlug, grants: tuple[Grant, ...]) -> str | None:
     """The guest that the rules give this device to, or None. Serial numbers are not known before the device runs.
 
@@ -154,22 +182,21 @@ LINES = ("serial", "braille", "redir")
 """The kinds that take a character device of QEMU's, a socket perhaps."""
 AUDIO_RATE = 48000
 """Of QEMU's usb-audio, in Hz. A back end of another rate would have QEMU resample."""
-HUB_PORTS = 8
-"""Of QEMU's usb-hub (hw/usb/dev-hub.c)."""
 
 
-def port_count(plugs: tuple[UsbPlug, ...]) -> int:
-    """How many USB ports there are for such plugs: some are free for what is plugged in later."""
-    if plugs and plugs[0].buses:
-        return len(plugs[0].buses) - 1 + HUB_PORTS
-    return min(15, max(8, len(plugs) + 4))
+def port_count(plugs: tuple[UsbPlug, ...], buses: tuple[str, ...] = ()) -> int:
+    """How many USB ports there are for such plugs: on PCI some are free for what is plugged in later.
+
+    A board's own controllers have one each. A hub there would add none: QEMU's i.MX 8M models let a controller have two
+    devices, the hub among them (`slots` in hw/arm/fsl-imx8mp.c).
+    """
+    return len(buses) if buses else min(15, max(8, len(plugs) + 4))
 
 
-def arguments(plugs: tuple[UsbPlug, ...]) -> list[str]:
-    """QEMU's arguments for the devices on their USB ports, and for what has these ports: an xhci on PCIe, or a hub."""
-    if plugs and plugs[0].buses:
-        out = ["-device", f"usb-hub,bus={plugs[0].buses[-1]},port=1,id=hub"]
-    else:
+def arguments(plugs: tuple[UsbPlug, ...], buses: tuple[str, ...] = ()) -> list[str]:
+    """QEMU's arguments for the devices on their USB ports, and for the xhci on PCIe where the board has no `buses`."""
+    out: list[str] = []
+    if not buses:
         ports = port_count(plugs)
         out = ["-device", f"qemu-xhci,id=usb,p2={ports},p3={ports}"]
     for plug in plugs:
