@@ -6,6 +6,7 @@ route    the USB disk through the route compared with TCP between the same guest
 usbip    the USB/IP engines compared with Debian's C usbipd, latency with TCP; hot-plug, memory
 sel4     the same system on seL4 and as a split run: boot, TCP with and without offloads, the disk, idle guests, sizes
 vswitch  the switch's core and its host process
+latency  from a key to the client's answer, idle and beside a full disk read; split run and seL4 (--keys)
 tftp     the deployment's TFTP server compared with others that are installed
 floods   what a guest that floods the host costs it in memory, processor and disk (--seconds)
 devices  no figures: uses every emulated USB device over the route in two guests, and judges it for each engine
@@ -43,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, default=600.0, help="floods: how long each of them lasts (default: 600)"
     )
-    parser.add_argument("--config", default="debug", help="sel4: the SDK's configuration (default: debug)")
+    parser.add_argument("--keys", type=int, default=300, help="latency: keys of each kind (default: 300)")
+    parser.add_argument("--config", default="debug", help="sel4, latency: the SDK's configuration (default: debug)")
     parser.add_argument(
         "--engine", choices=("kernel", "usbfs", "both"), default="both", help="devices: of the server (default: both)"
     )
@@ -189,12 +191,24 @@ def devices(args: argparse.Namespace, progress: _common.Progress) -> bool:
     return False
 
 
+def latency(args: argparse.Namespace, progress: _common.Progress) -> bool:
+    """From a key to the client's answer."""
+    from bench import latency as bench
+    from bench.report import Measurement, computer
+    from bench.sel4 import conditions
+
+    facts = (computer(), *conditions()[:2], f"{args.keys} keys of each kind; configuration {args.config}")
+    rows = tuple(bench.compare(args.keys, args.config, progress))
+    return show(args, Measurement("latency", facts, rows), progress)
+
+
 OUTPUT = "docs/tested-devices.md"
 MEASUREMENTS: dict[str, Callable[[argparse.Namespace, _common.Progress], bool]] = {
     "start": start,
     "route": route,
     "usbip": usbip,
     "sel4": sel4,
+    "latency": latency,
     "vswitch": vswitch,
     "tftp": tftp,
     "floods": floods,

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
 from router import files
-from router.description.models import ExtendedImage, Guest, ImageFiles
+from router.description.models import Description, ExtendedImage, Guest, ImageFiles
 from router.description.own_files import wrong_folder, wrong_program
 from router.description.parts import Finding, Parts
 from router.linux_boot import HEADER_SIZE, NotAKernelImage, min_memory, too_little_memory
@@ -67,6 +68,33 @@ def own_image(path: ModelPath, base: Path, guest: Guest, image: ImageFiles) -> I
     least = min_memory(header.memory, initramfs.size) if initramfs is not None else 0
     if guest.memory < least:
         yield Finding((*path, "memory"), *too_little_memory(guest.memory, least))
+
+
+def by_content(description: Description, base: Path) -> Description:
+    """The description with one name for own files of equal content, so that they are carried once.
+
+    base: the folder of the description; the files are there, as `check` has seen.
+    """
+    own = {name: guest.image for name, guest in description.guests.items() if isinstance(guest.image, ImageFiles)}
+    sizes = {path: (base / path).stat().st_size for image in own.values() for path in (image.kernel, image.initramfs)}
+    shared = Counter(sizes.values())
+    first: dict[str, Path] = {}
+    # Only files of equal size are read.
+    same = {
+        path: first.setdefault(files.sha256(base / path), path) if shared[size] > 1 else path
+        for path, size in sizes.items()
+    }
+    if all(path == one for path, one in same.items()):
+        return description
+    images = {
+        name: image.model_copy(update={"kernel": same[image.kernel], "initramfs": same[image.initramfs]})
+        for name, image in own.items()
+    }
+    guests = {
+        name: guest.model_copy(update={"image": images[name]}) if name in images else guest
+        for name, guest in description.guests.items()
+    }
+    return description.model_copy(update={"guests": guests})
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def load(path: Path, catalogue: Catalogue | None = None) -> LoadedDescription:
     found += [locate(source, one) for one in findings if not reported(one.path, bad)]
     if found or description is None:
         raise DescriptionErrors(found)
-    return LoadedDescription(path, description, source, taken.files)
+    return LoadedDescription(path, files.by_content(description, path.parent), source, taken.files)
 
 
 def device_tree(data: Any) -> Path | None:

@@ -233,9 +233,10 @@ OWN_FILES = "files:"
 def image_names_of(description: Description) -> dict[str, str]:
     """How the build calls the image of each guest. Guests whose images are equal share one.
 
-    Files of the user's own are `files:GUEST`, with the first guest that names these files.
+    Files of the user's own are `files:GUEST`, with the first guest that names these files, or `files:KERNEL+INITRAMFS`
+    with the first that names each.
     """
-    first: dict[ExtendedImage | tuple[Path, Path], str] = {}
+    first: dict[ExtendedImage | Path, str] = {}
     names = {}
     for name, guest in description.guests.items():
         match guest.image:
@@ -244,5 +245,6 @@ def image_names_of(description: Description) -> dict[str, str]:
             case ExtendedImage():
                 names[name] = f"own-{first.setdefault(guest.image, name)}"
             case ImageFiles(kernel=kernel, initramfs=initramfs):
-                names[name] = f"{OWN_FILES}{first.setdefault((kernel, initramfs), name)}"
+                owners = (first.setdefault(kernel, name), first.setdefault(initramfs, name))
+                names[name] = OWN_FILES + "+".join(dict.fromkeys(owners))
     return names

@@ -142,9 +142,10 @@ def payload_files(guest: GuestPlan) -> dict[str, str]:
     }
 
 
-def own_payload_files(guest: str) -> dict[str, str]:
-    """The same for the two files that a user can name. guest: the first one that has them."""
-    return {"kernel": f"guests/{guest}/Image", "initramfs": f"guests/{guest}/own.initramfs"}
+def own_payload_files(owners: str) -> dict[str, str]:
+    """The same for the two files that a user can name. owners: the first guest that has both, or KERNEL+INITRAMFS."""
+    kernel, _, initramfs = owners.partition("+")
+    return {"kernel": f"guests/{kernel}/Image", "initramfs": f"guests/{initramfs or kernel}/own.initramfs"}
 
 
 def payload_regions(guests: tuple[GuestPlan, ...], sizes: Mapping[str, int]) -> dict[str, MemoryRegion]:

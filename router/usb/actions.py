@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Any
+from collections.abc import Mapping
 
 from router.errors import MachineError
 from router.usb import find
-from router.usb.answers import devices_of, parse
+from router.usb.answers import devices_of, parse, ports_of
 from router.usb.facts import Device, Guest, Port, Snapshot
 from router.usb.view import Connect, Guests, program, snapshot
 
@@ -25,12 +25,12 @@ SETTLE_TIMEOUT_S = 20.0
 USED = "006"
 """A port in use, in the driver's status (drivers/usb/usbip/usbip_common.h, VDEV_ST_USED)."""
 WAIT = """\
-n=0
-until {test}; do n=$((n+1)); [ $n -lt {tries} ] || exit 9; usleep 100000; done"""
-TRIES = int(SETTLE_TIMEOUT_S * 10)
+now() {{ read -r t _ </proc/uptime; echo "${{t%.*}}"; }}
+end=$(($(now) + {seconds}))
+until {test}; do [ "$(now)" -lt $end ] || exit 9; usleep 100000; done"""
+"""By the guest's own clock: a slow one tries less often, and waits no longer."""
+ANSWER_TIMEOUT_S = SETTLE_TIMEOUT_S + 40.0
 STATUS = "/sys/devices/platform/vhci_hcd.0/status*"
-IMPORTED = f"grep -hs ' {{devid}} ' {STATUS}"
-"""Prints the virtual port that has that device, in a guest; its columns: hub port sta spd dev sockfd local_busid."""
 KERNEL_LINE = """\
 dmesg | awk -v begin={begin} '/] (usb|hub|vhci_hcd|usbhid|usb-storage|uas) / {{
   time = $0; sub(/^. */, "", time)
@@ -59,9 +59,9 @@ def attach(
         uptime = guests.execute(guest.name, "read -r up _ </proc/uptime; echo $up")[1].decode(errors="replace").strip()
         # One change of the policy takes it from its holder and gives it to this guest: no third one gets it in between.
         program(guests, device.server, *words, *(["--take"] if take else []))
-        code, _ = guests.execute(guest.name, _wait(_is_there(device)), SETTLE_TIMEOUT_S + 10)
+        code, _ = guests.execute(guest.name, _wait(_is_there(device)), ANSWER_TIMEOUT_S)
         if code:
-            step, reason = _failed_step(guests, guest, device, uptime if NUMBER.fullmatch(uptime) else "0")
+            step, reason = _failed_step(guests, seen.guests, guest, device, uptime if NUMBER.fullmatch(uptime) else "0")
             back = f"router usb attach {device.holder} {device.busid} --take" if device.holder in seen.guests else ""
             raise MachineError(
                 f"'{guest.name}' does not have {device.busid} after {SETTLE_TIMEOUT_S:.0f} s: {step}: {reason}",
@@ -74,10 +74,13 @@ def attach(
     raise MachineError(f"{device.busid} was attached to '{guest.name}' and has gone again", hint="see router usb watch")
 
 
-def _failed_step(guests: Guests, guest: Guest, device: Device, begin: str) -> tuple[str, str]:
+def _failed_step(
+    guests: Guests, everybody: Mapping[str, Guest], guest: Guest, device: Device, begin: str
+) -> tuple[str, str]:
     """Which step of attaching has not ended, and what was said of it: the server's export, the import, the device."""
     busid = shlex.quote(f"usbip: {device.busid}: ")
-    now = {one.busid: one for one in devices_of(device.server, _status(guests, device.server), {})}
+    answer = parse(device.server, program(guests, device.server, "status", "--json"))
+    now = {one.busid: one for one in devices_of(device.server, answer, {})}
     if device.busid not in now:
         return "the server has lost the device", "it was unplugged, or has reset itself"
     if not now[device.busid].exported:
@@ -85,8 +88,9 @@ def _failed_step(guests: Guests, guest: Guest, device: Device, begin: str) -> tu
             guests, device.server, f"dmesg | grep -F {shlex.quote(f'cannot export {device.busid}')} | tail -n 1"
         )
         return f"'{device.server}' cannot export it", said.rpartition("usbip: ")[2]
-    _, there = guests.execute(guest.name, IMPORTED.format(devid=_devid(device)))
-    if not there.strip():
+    addresses = {one.address: one.name for one in everybody.values()}
+    ports = ports_of(guest.name, parse(guest.name, program(guests, guest.name, "ports", "--json")), addresses)
+    if not any(port.device is not None and port.device.is_from(device) for port in ports):
         if now[device.busid].holder not in (None, guest.address):
             return "its last holder has not let it go", f"'{device.server}' still counts it as in use"
         said = _said(guests, guest.name, f"dmesg | grep -F {busid} | tail -n 1")
@@ -95,10 +99,6 @@ def _failed_step(guests: Guests, guest: Guest, device: Device, begin: str) -> tu
         f"'{guest.name}' has imported it, and its kernel cannot enumerate it",
         _said(guests, guest.name, KERNEL_LINE.format(begin=begin)),
     )
-
-
-def _status(guests: Guests, server: str) -> dict[str, Any]:
-    return parse(server, program(guests, server, "status", "--json"))
 
 
 def _said(guests: Guests, guest: str, command: str) -> str:
@@ -187,7 +187,7 @@ def detach(connect: Connect, guest_name: str, text: str, *, force: bool = False)
             # It came from elsewhere, so there is no policy to change.
             program(guests, guest.name, "detach", "-p", str(port.rhport))
         devid = f"{port.device.busnum << 16 | port.device.devnum:08x}"
-        code, _ = guests.execute(guest.name, _wait(f"! {_lists(devid)}"), SETTLE_TIMEOUT_S + 10)
+        code, _ = guests.execute(guest.name, _wait(f"! {_lists(devid)}"), ANSWER_TIMEOUT_S)
         if code:
             raise MachineError(f"port {port.number} of '{guest.name}' is still in use after {SETTLE_TIMEOUT_S:.0f} s")
     return port
@@ -245,7 +245,7 @@ def _answered(seen: Snapshot, name: str) -> None:
 
 
 def _wait(test: str) -> str:
-    return WAIT.format(test=test, tries=TRIES)
+    return WAIT.format(test=test, seconds=int(SETTLE_TIMEOUT_S))
 
 
 def _devid(device: Device) -> str:

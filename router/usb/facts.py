@@ -88,6 +88,9 @@ class Attached:
 
     def is_from(self, device: Device) -> bool:
         """Whether it is that device of a server."""
+        if not self.busnum:
+            # The guest's kernel has not given it a name yet.
+            return (self.server, self.busid) == (device.server, device.busid)
         numbers = (self.busnum, self.devnum) == (device.busnum, device.devnum)
         return numbers and self.server in ("", device.server)
 

@@ -234,10 +234,6 @@ class FakeSystem:
             mine = [d for d in DEVICES if self.held.get(d.busid, ("",))[0] == guest and d.busid not in self.unknown]
             there = any(f"{d.devid:08x}" == waits[2] for d in mine)
             return (0 if there != bool(waits[1]) else 9), ""
-        imported = re.match(r"grep -hs ' ([0-9a-f]{8}) '", command)
-        if imported:
-            there = any(f"{d.devid:08x}" == imported[1] for d in DEVICES if self.held.get(d.busid, ("",))[0] == guest)
-            return (0, "hs  0000 005 000 00010003 000005 0-0\n") if there else (1, "")
         if command.startswith("dmesg | awk"):
             return 0, "usb 1-1: device descriptor read/64, error -110\n"
         if command.startswith("dmesg"):

@@ -12,7 +12,7 @@ import pytest
 from router.description.catalogue import Catalogue, find_description, image_catalogue, shipped_descriptions
 from router.description.diagnostics import DescriptionErrors
 from router.description.load import LoadedDescription, load
-from router.description.models import ImageFiles, OnExit
+from router.description.models import ImageFiles, OnExit, image_names_of
 from router.description.sdk_versions import SdkVersion
 from router.description.values import Allow, VendorProduct
 from router.errors import DescriptionError
@@ -167,6 +167,25 @@ def test_an_image_of_ones_own_is_checked_beside_the_description(tmp_path: Path) 
     assert image.role == "client"
     (tmp_path / "root.cpio").unlink()
     assert errors(tmp_path, GOOD + more) == ["there is no file 'root.cpio'"]
+
+
+def test_own_files_of_equal_content_get_one_name(tmp_path: Path) -> None:
+    image = struct.pack("<16xQ", 64).ljust(56, b"\0") + b"ARMd"
+    for name, content in (("Image", image + b"1234"), ("Copy", image + b"1234"), ("Other", image + b"4321")):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "root.cpio").write_bytes(b"070701")
+    (tmp_path / "same.cpio").write_bytes(b"070701")
+    pairs = {"a": ("Image", "root.cpio"), "b": ("Copy", "same.cpio"), "c": ("Other", "same.cpio")}
+    more = "".join(f"  {name}: {{image: {{kernel: {one}, initramfs: {two}}}}}\n" for name, (one, two) in pairs.items())
+    guests = good(tmp_path, more).description.guests
+    images = [guest.image for guest in guests.values() if isinstance(guest.image, ImageFiles)]
+    assert [(str(image.kernel), str(image.initramfs)) for image in images] == [
+        ("Image", "root.cpio"),
+        ("Image", "root.cpio"),
+        ("Other", "root.cpio"),
+    ]
+    names = image_names_of(good(tmp_path, more).description)
+    assert [names[name] for name in pairs] == ["files:a", "files:a", "files:c+a"]
 
 
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:

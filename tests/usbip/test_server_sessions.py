@@ -198,4 +198,4 @@ def test_a_device_goes_out_with_keepalive_and_without_delay(host: FakeKernel, se
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
     assert sock.getsockopt(tcp, socket.TCP_NODELAY) == 1
     options = [socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT]
-    assert [sock.getsockopt(tcp, option) for option in options] == [10, 1, 5, 15000]
+    assert [sock.getsockopt(tcp, option) for option in options] == [5, 1, 5, 10_000]

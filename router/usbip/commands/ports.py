@@ -40,11 +40,11 @@ def port_row(vhci: Vhci, port: Port) -> dict[str, object]:
         "state": STATES.get(port.state, "unknown"),
         "device": None,
     }
-    # One that starts has a device too, of which the kernel knows nothing yet.
-    if port.state not in (PORT_USED, PORT_ERROR) and not port.devid:
+    origin = vhci.origin(port.rhport)
+    # One that starts has a device too, of which its status tells nothing yet.
+    if port.state not in (PORT_USED, PORT_ERROR) and not (port.state == PORT_NOT_ASSIGNED and origin):
         return row
     device = read_device(vhci.sysfs, port.local)
-    origin = vhci.origin(port.rhport)
     local = [name for name in vhci.sysfs.names("bus/usb/devices") if name.startswith(f"{port.local}:")]
     drivers = {vhci.sysfs.link(f"bus/usb/devices/{name}/driver") for name in local}
     row["device"] = {
