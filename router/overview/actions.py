@@ -1,16 +1,24 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a person does to a device from the live view: the same calls as `router usb`, with what came of it in words."""
+"""What a person does to a device from the live view: the same calls as `router usb`, with what came of it in words.
+
+A device is SERVER/BUSID. Errors are those of `router.usb.actions`; what a guest uses is not taken from it.
+"""
 
 from __future__ import annotations
 
-from router.errors import MachineError, RouterError
 from router.usb import actions
-from router.usb.view import Connect, snapshot
+from router.usb.view import Connect
 
 
 def attach(connect: Connect, guest: str, device: str) -> str:
-    """Give a device (SERVER/BUSID) that no guest has to a guest. Errors as `router.usb.actions.attach` has them."""
+    """Give a device that no guest has to a guest."""
     port = actions.attach(connect, guest, device)
+    return f"{device} is on port {port.number} of '{guest}'"
+
+
+def take(connect: Connect, guest: str, device: str) -> str:
+    """Give a device to a guest, also when another one has it."""
+    port = actions.attach(connect, guest, device, take=True)
     return f"{device} is on port {port.number} of '{guest}'"
 
 
@@ -18,19 +26,3 @@ def detach(connect: Connect, guest: str, device: str) -> str:
     """Take a device from a guest."""
     port = actions.detach(connect, guest, device)
     return f"{device} is taken from port {port.number} of '{guest}'"
-
-
-def take(connect: Connect, guest: str, device: str) -> str:
-    """Give a device to a guest, whoever has it now. When the guest cannot have it, the error says where it was."""
-    seen = snapshot(connect)
-    holder = next((one.holder for one in seen.devices if f"{one.server}/{one.busid}" == device), None)
-    if holder == guest:
-        raise MachineError(f"'{guest}' has {device} already")
-    if holder is not None:
-        actions.detach(connect, holder, device)
-    try:
-        return attach(connect, guest, device) + (f", taken from '{holder}'" if holder else "")
-    except RouterError as error:
-        if holder is None:
-            raise
-        raise MachineError(f"{error.message}; '{holder}' had it", hint=f"attach it to '{holder}' again") from error

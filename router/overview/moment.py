@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from router.control.system import BUSY
-from router.overview.sample import Sample
+from router.overview.sample import Rate, Sample, Traffic
 from router.usb.facts import Snapshot
 
 MAX_EVENTS = 200
@@ -93,6 +93,19 @@ class Looks:
     def failed(self, why: str) -> Looks:
         """After one that gave nothing: what was seen before says nothing of now."""
         return replace(self, before=None, busy=True) if BUSY in why else Looks(trouble=why)
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """What went from a device to a guest while it was attached. peak: the most of each that one look has seen."""
+
+    guest: str
+    port: int
+    origin: str
+    name: str
+    urbs: int = 0
+    disk: Traffic | None = None
+    peak: Rate = field(default_factory=lambda: Rate(0.0))
 
 
 Switch = Mapping[str, Mapping[str, Any]]

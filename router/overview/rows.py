@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from router.control.milestones import GUEST
 from router.display import safe
-from router.overview.moment import Event, Moment
+from router.overview.moment import Event, Moment, Road
 from router.overview.sample import Rate, device_rate, network_rate
 from router.plan.models import Grant
 from router.report.topology import usb_text
@@ -122,6 +123,8 @@ def devices(moment: Moment) -> Table:
         assert seen is not None
         port = seen.place_of(device)
         held = f"{device.holder}, port {port.number}" if device.holder and port else device.holder
+        if held and port and port.device and port.device.uses:
+            held += f", in use: {', '.join(port.device.uses)}"
         granted = ", ".join(device.grants)
         # A device that its rule gives to a guest, and that is in none, is what a person wants to see.
         stuck = device.holder is None and bool(device.grants)
@@ -178,6 +181,30 @@ def roads(moment: Moment) -> Table:
     head = ("ROAD", "DEVICE", "BY", "SPEED", "URB/s", "READ", "WRITTEN", "REQUEST")
     empty = "no device is attached" if moment.usb else ASKING
     return Table("Roads", head, tuple(rows), empty, numbers=frozenset({4, 5, 6, 7}), keep=frozenset({0}))
+
+
+def totals(roads: Sequence[Road]) -> Table:
+    """What went over each road while it was there: in all, and at most in a second."""
+    rows = []
+    for road in roads:
+        disk, peak = road.disk, road.peak
+        requests = disk.reads + disk.writes if disk else 0
+        rows.append(
+            _row(
+                f"{road.guest}/{road.port}/{road.origin}",
+                f"{road.origin} → {road.guest} port {road.port}",
+                road.name,
+                str(road.urbs),
+                f"{peak.urbs:.0f}",
+                amount(disk.read_bytes) if disk else NOTHING,
+                per_second(peak.read_bytes) if disk else NOTHING,
+                amount(disk.written_bytes) if disk else NOTHING,
+                per_second(peak.written_bytes) if disk else NOTHING,
+                milliseconds(disk.wait_ms / requests if disk and requests else None),
+            )
+        )
+    head = ("ROAD", "DEVICE", "URBs", "MOST URB/s", "READ", "AT MOST", "WRITTEN", "AT MOST", "REQUEST")
+    return Table("Roads", head, tuple(rows), empty="no device was attached", numbers=frozenset(range(2, 9)))
 
 
 def _rates(rate: Rate | None, *, disk: bool) -> tuple[str, str, str, str]:
@@ -262,6 +289,6 @@ def events(happened: Sequence[Event], newest: int | None = None) -> Table:
 
 
 ALARMING = frozenset(
-    {"unset", "program", "deferred", "unhardened", "stopped", "delayed", "restarting", "down", "panic", "qemu"}
+    {"unset", "stopped", "delayed", "restarting", "down", "panic", "qemu"} | {one.name for one in GUEST if one.warning}
 )
 """Events that a person should look at."""

@@ -272,7 +272,7 @@ class Top(App[None]):
         if device.holder is None:
             self.say(f"{device.busid} is in no guest", bad=True)
             return
-        question = f"detach {device.busid} ({device.name}) from '{device.holder}'? A disk should be unmounted first."
+        question = f"detach {device.busid} ({device.name}) from '{device.holder}'?"
         if await self.push_screen_wait(Choice(question, ["detach it"])) is not None:
             self.say(f"{device.busid} is taken from '{device.holder}' …")
             self._act(actions.detach, device.holder, rows.device_key(device))

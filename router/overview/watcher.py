@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from ipaddress import IPv4Address
 from types import TracebackType
@@ -90,6 +90,14 @@ class Watcher:
     def ask_again(self) -> None:
         """Ask about devices soon, for instance since something was changed."""
         self._usb_wanted.set()
+
+    def look_again(self) -> None:
+        """One more look at everything, waiting for it: what there is before the system ends."""
+        with suppress(RouterError), self._connect() as system:
+            state, switch = system.state(), _switch(system)
+            self._ask_guests(state)
+            wait(tuple(self._asked.values()), LOOK_TIMEOUT_S)
+            self._show(state, switch)
 
     # Threads
 

@@ -12,7 +12,21 @@ from router.overview import rows
 from router.overview.columns import lay_out, widths
 from router.overview.moment import MAX_EVENTS, Looks, Story
 from router.overview.rows import Table, amount, duration, milliseconds, per_second
-from tests.overview.moments import DISK, FREE, MOUSE, NOW, PORT, PORT_COUNTERS, RULE, STATE, UP, moment, snapshot, story
+from tests.overview.moments import (
+    DISK,
+    FREE,
+    MOUSE,
+    NOW,
+    ON_PORT,
+    PORT,
+    PORT_COUNTERS,
+    RULE,
+    STATE,
+    UP,
+    moment,
+    snapshot,
+    story,
+)
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e[@click=app.quit]x[/]\nline"
 SHOWN = "\\x1b]0;owned\\x07\\x1b[2J\\u202e[@click=app.quit]x[/]\\x0aline"
@@ -78,6 +92,12 @@ def test_a_device_is_shown_with_who_has_it_and_by_which_rule() -> None:
         ("1-3", "QEMU USB Mouse", "no guest: no rule gives it to a guest", "–"),
     ]
     assert bad(table) == []
+
+
+def test_a_disk_that_is_mounted_says_where() -> None:
+    used = replace(PORT, device=replace(ON_PORT, uses=("sda1 on /mnt",)))
+    table = rows.devices(moment(usb=snapshot(DISK, ports=(used,))))
+    assert cells(table)[0][2] == "client, port 1, in use: sda1 on /mnt"
 
 
 def test_a_device_that_should_be_in_a_guest_and_is_not_is_marked() -> None:
@@ -147,7 +167,7 @@ def test_the_time_line_shows_the_newest_first_where_there_is_room_for_some_only(
 
 def test_nothing_that_a_guest_or_a_device_says_is_more_than_text() -> None:
     device = replace(DISK, product=HOSTILE, holder=HOSTILE)
-    there = replace(PORT, device=replace(PORT.device, name=HOSTILE))  # type: ignore[type-var]
+    there = replace(PORT, device=replace(ON_PORT, name=HOSTILE))
     seen = moment(
         usb=snapshot(device, ports=(there,)),
         story=UP.after(story((9.0, "client", "stopped", HOSTILE)).last[0]),

@@ -170,7 +170,7 @@ def test_a_device_is_attached_taken_and_detached_by_key(system: FakeSystem, tmp_
         screen.send("t")
         screen.until(lambda text: "give 1-3 (QEMU USB Mouse), which 'client' has, to" in text)
         screen.send("\r")
-        screen.until(lambda text: "server/1-3 is on port 1 of 'small', taken from 'client'" in text)
+        screen.until(lambda text: "server/1-3 is on port 1 of 'small'" in text)
         screen.until(lambda text: bool(re.search(r"1-3 +QEMU USB Mouse +small, port 1", text)))
         screen.send("d")
         screen.until(lambda text: "detach 1-3 (QEMU USB Mouse) from 'small'?" in text)

@@ -110,16 +110,15 @@ class TestActions:
         assert self.holder("1-3") is None
 
     def test_take_moves_a_device_from_its_guest_to_another(self) -> None:
-        assert actions.take(connect, "small", "server/1-2") == "server/1-2 is on port 1 of 'small', taken from 'client'"
+        assert actions.take(connect, "small", "server/1-2") == "server/1-2 is on port 1 of 'small'"
         assert self.holder("1-2") == "small"
 
-    def test_a_device_that_its_taker_cannot_have_is_said_with_who_had_it(self) -> None:
-        with pytest.raises(
-            MachineError, match="SuperSpeed device, and 'small' has a USB 2 controller; 'client' had it"
-        ):
+    def test_a_device_that_its_taker_cannot_have_stays_where_it_is(self) -> None:
+        with pytest.raises(MachineError, match="SuperSpeed device, and 'small' has a USB 2 controller"):
             actions.take(connect, "small", "server/2-1")
+        assert self.holder("2-1") == "client"
 
     def test_a_device_is_not_taken_from_the_guest_that_shall_have_it(self) -> None:
-        with pytest.raises(MachineError, match="'client' has server/1-2 already"):
+        with pytest.raises(MachineError, match=r"'client' has 1-2 .* already"):
             actions.take(connect, "client", "server/1-2")
         assert self.holder("1-2") == "client"
