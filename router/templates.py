@@ -8,6 +8,8 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from router.display import safe
+
 
 def comment(text: str) -> Markup:
     """Text for an XML comment: no two hyphens in a row, none at the end, and no escapes (XML 1.0, section 2.5)."""
@@ -20,7 +22,8 @@ def comment(text: str) -> Markup:
 def template(package: str, name: str) -> Template:
     """The template of that name in the package's `templates` folder. Undefined names are errors, values are escaped.
 
-    Filters beside Jinja's own: `hex` and `px` for numbers, `comment` for text in an XML comment.
+    Filters beside Jinja's own: `hex` and `px` for numbers, `comment` for text in an XML comment, `text` for what others
+    have said (router.display.safe).
     """
     environment = Environment(
         loader=PackageLoader(package),
@@ -34,5 +37,6 @@ def template(package: str, name: str) -> Template:
         "hex": lambda number: f"{number:#x}",
         "px": lambda number: f"{number:g}",
         "comment": comment,
+        "text": safe,
     }
     return environment.get_template(name)

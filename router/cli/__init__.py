@@ -27,6 +27,7 @@ COMMANDS = (
     "run",
     "demo",
     "usb",
+    "top",
     "exec",
     "bench",
     "board",

@@ -15,12 +15,14 @@ import argparse
 import contextlib
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from router import display
 from router.cli import _common, _deployments, _running
 
 if TYPE_CHECKING:
+    from router.control.client import Connection
     from router.deploy.plan import DeployPlan
 
 NAME = "console"
@@ -51,14 +53,24 @@ def run(args: argparse.Namespace) -> int:
 def guests_console(args: argparse.Namespace, plan: DeployPlan | None) -> int:
     """The terminal is one guest's console."""
     from router.cli._deployments import find_board
-    from router.console import terminal
-    from router.errors import DescriptionError, RouterError
+    from router.errors import DescriptionError
 
     if plan is not None:
         if plan.facts is None or args.guest not in plan.facts.names:
             known = ", ".join(plan.facts.names) if plan.facts else "none: its line is not shared"
             raise DescriptionError(f"no guest '{args.guest}'", hint=f"guests: {known}")
         args.on = args.on or find_board(args, plan.board).board.name
+    with _running.connector(args, plan) as connect:
+        converse(connect, args.guest)
+    print(file=sys.stderr)
+    return 0
+
+
+def converse(connect: Callable[[], Connection], guest: str) -> None:
+    """The terminal is a guest's console until Ctrl-], or until the system stops."""
+    from router.console import terminal
+    from router.errors import RouterError
+
     heard = time.monotonic()
 
     def show(data: bytes) -> None:
@@ -66,19 +78,16 @@ def guests_console(args: argparse.Namespace, plan: DeployPlan | None) -> int:
         heard = time.monotonic()
         terminal.show_raw(data)
 
-    with _running.connector(args, plan) as connect, connect() as system:
+    def resize(columns: int, lines: int) -> None:
+        with contextlib.suppress(RouterError), connect() as other:
+            other.execute(guest, terminal.size_command(columns, lines))
 
-        def resize(columns: int, lines: int) -> None:
-            with contextlib.suppress(RouterError), connect() as other:
-                other.execute(args.guest, terminal.size_command(columns, lines))
-
-        console = system.console(args.guest, show)
-        display.styled(f"console of {args.guest}; Ctrl-] leaves it", stream=sys.stderr)
+    with connect() as system:
+        console = system.console(guest, show)
+        display.styled(f"console of {guest}; Ctrl-] leaves it", stream=sys.stderr)
         with terminal.sized(resize):
             terminal.converse(console.send, console.ended, lambda: heard)
         console.close()
-    print(file=sys.stderr)
-    return 0
 
 
 def whole_line(args: argparse.Namespace, plan: DeployPlan | None) -> int:

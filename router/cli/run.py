@@ -11,6 +11,7 @@ another terminal. Examples:
   router run qemu.yaml --usb storage:disk.img --usb keyboard
   router run qemu.yaml --usb storage:disk.img --exec 'client: sha256sum /dev/sda'
   router run qemu.yaml --usb keyboard --exec 'client: router-usbip port' --junit report.xml
+  router run qemu.yaml --usb keyboard --exec 'client: lsusb' --report run.html
   router run qemu.yaml --console client
 """
 
@@ -67,6 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--logs", metavar="DIR", help="where consoles are logged (default: logs/ in the build folder)")
     parser.add_argument("--capture", metavar="FILE", help="write what crosses the switch as pcapng (split)")
     parser.add_argument("--junit", metavar="FILE", help="write a JUnit report: the boot and each --exec as a test case")
+    parser.add_argument(
+        "--report", metavar="FILE", help="write an HTML page of the run: time line, rates, drops, devices"
+    )
     parser.add_argument("--json", action="store_true", help="events and results as JSON lines on stdout")
 
 
@@ -94,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
         as_json=args.json,
         capture=Path(args.capture) if args.capture else None,
         junit=Path(args.junit) if args.junit else None,
+        report=Path(args.report) if args.report else None,
     )
     options.check(guests)
     other = model is not None and not model.same_hardware
@@ -107,8 +112,9 @@ def run(args: argparse.Namespace) -> int:
                 "the switch's frames can be captured in a split run only", "--mode split", where="--capture"
             )
         files.output_folder(options.capture.parent)
-    if options.junit is not None:
-        files.output_folder(options.junit.parent)
+    for kept in (options.junit, options.report):
+        if kept is not None:
+            files.output_folder(kept.parent)
     try:
         built = build(planned, folder, files.cache_folder(), progress, loader_image=mode == "microkit")
     finally:

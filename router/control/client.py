@@ -92,6 +92,14 @@ class Connection:
         """The system's state: docs/reference/control.md."""
         return self._request({"op": "state"}, shapes.STATE)
 
+    def switch(self) -> dict[str, dict[str, Any]] | None:
+        """The switch's counters by guest: docs/reference/vswitch.md. None where they stay inside the switch."""
+        guests: dict[str, Any] | None = self._request({"op": "switch"}, shapes.SWITCH)["guests"]
+        for row in (guests or {}).values():
+            self._checked(row, shapes.COUNTERS)
+            self._checked(list(row["drops"].values()), [int])
+        return guests
+
     def execute(
         self, guest: str, command: str, timeout: float = 60.0, on_output: Callable[[bytes], None] | None = None
     ) -> tuple[int, bytes]:

@@ -158,6 +158,7 @@ class ControlServer:
             "plug": self._plug,
             "unplug": self._unplug,
             "watch": self._watch,
+            "switch": self._switch,
             "console": self._console,
         }
         name = _field(request, "op", str)
@@ -168,6 +169,9 @@ class ControlServer:
     def _state(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
         self._system.pump()
         return state(self._system, self._mode, os.getpid())
+
+    def _switch(self, number: int | str | None, request: Fields, lines: JsonLines) -> Fields:
+        return {"guests": self._system.switch_counters()}
 
     def _guest(self, request: Fields) -> str:
         guest: str = _field(request, "guest", str)

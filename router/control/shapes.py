@@ -18,6 +18,8 @@ STATE = {"system": str, "guests": [GUEST], "rules": [RULE]}
 PLUG = {"port": int, "kind": str, "path": str}
 EVENT = {"number": int, "seconds": NUMBER, "guest": str, "event": str, "detail": str, "text": str}
 CODE = {"code": int}
+COUNTERS = {"connected": bool, "blocked": bool, "rx_bytes": int, "tx_bytes": int, "drops": dict}
+SWITCH = {"guests": (dict, type(None))}
 
 
 def fits(value: Any, shape: Shape) -> bool:

@@ -59,6 +59,10 @@ MAX_OUTPUT = 64 << 20
 most, and a guest can print for as long as the command may run."""
 
 
+BUSY = "is busy with another command"
+"""In the error of `execute` when the guest's turn did not come in time."""
+
+
 class RunningSystem(Protocol):
     """A system that runs. Any thread may call its methods."""
 
@@ -75,6 +79,13 @@ class RunningSystem(Protocol):
     @property
     def usb(self) -> UsbPorts | None:
         """Where emulated devices can be plugged in, or None."""
+        ...
+
+    def switch_counters(self) -> dict[str, dict[str, Any]] | None:
+        """The switch's counters by guest (the fields of `router.vswitch.PortCounters`); None where they stay inside.
+
+        MachineError when the switch does not answer.
+        """
         ...
 
     def pump(self) -> bool:

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from router.console.consoles import Console, Lines
 from router.console.serial_line import SYSTEM, SerialLine, control, ports
@@ -24,7 +24,7 @@ from router.console.silence import DEAD
 from router.control import milestones
 from router.control.facts import SystemFacts
 from router.control.milestones import MAX_LINE
-from router.control.system import UsbPorts
+from router.control.system import BUSY, UsbPorts
 from router.control.timeline import Timeline
 from router.errors import MachineError
 from router.machines.agent import AgentChannel
@@ -114,6 +114,10 @@ class LiveSystem(ABC, Generic[G]):
     @abstractmethod
     def _start(self) -> None:
         """Start everything; what must end with the system goes on `_stack`."""
+
+    def switch_counters(self) -> dict[str, dict[str, Any]] | None:
+        """None: the switch is a protection domain, whose counters stay inside."""
+        return None
 
     @abstractmethod
     def _check_alive(self) -> None:
@@ -278,7 +282,7 @@ class LiveSystem(ABC, Generic[G]):
         end = time.monotonic() + timeout
         while not turn.acquire(timeout=0.2):
             if time.monotonic() > end or (cancelled is not None and cancelled()):
-                raise MachineError(f"guest '{guest}' is busy with another command", hint="try again, or wait longer")
+                raise MachineError(f"guest '{guest}' {BUSY}", hint="try again, or wait longer")
         try:
             yield self.guests[guest].agent
         finally:

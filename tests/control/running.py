@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from router.control.facts import facts_of
 from router.control.timeline import Timeline
@@ -140,6 +140,9 @@ class FakeSystem:
         self.timeline = Timeline(out=None)
         self.timeline.mute()
         self.usb: FakeSockets | None = FakeSockets()
+        self.counters: dict[str, dict[str, Any]] | None = None
+        self.samples: dict[str, str] = {}
+        """What a guest answers when its counters are asked for."""
         self.policy = POLICY
         self.deaf: set[str] = set()
         self.lazy = False
@@ -156,6 +159,9 @@ class FakeSystem:
         for name_ in self.guests:
             self.timeline.line(name_, f"router: guest {name_}: userspace up")
         self._keep()
+
+    def switch_counters(self) -> dict[str, dict[str, Any]] | None:
+        return self.counters
 
     def pump(self) -> bool:
         while self.late:
@@ -225,6 +231,8 @@ class FakeSystem:
             return 0, ""
         if command.startswith("exit "):
             return int(command.split()[1]), "leaving\n"
+        if command.startswith("for d in /sys/bus/usb/") and guest in self.samples:
+            return 0, self.samples[guest]
         if guest in self.deaf:
             return 1, "router-usbip: error: out of order\n  repair it\n"
         if command.startswith("router-usbip "):

@@ -21,6 +21,7 @@ OTHERS = {
     "machines/process.py": "Log: what QEMU prints",
     "machines/qemu/junit.py": "the report: MAX_OUTPUT_CHARACTERS for each command, MAX_EVENTS milestones of each guest",
     "machines/qemu/split.py": "the switch's capture: CAPTURE_MAX; its log: a few lines a connection, MAX_COMPLAINTS",
+    "overview/page.py": "the page of a run: MAX_ROWS events, MAX_POINTS, MAX_ROADS; else what is there at one time",
     "testing/evidence.py": "copies of the logs and the capture; the time line: MAX_EVENTS for each guest",
     "testing/guest.py": "a file that a test fetches: MAX_OUTPUT",
     "usbip/server/capture.py": "a capture: MAX_BYTES",

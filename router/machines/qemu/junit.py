@@ -26,6 +26,8 @@ class Case:
 
     name: str
     seconds: float = 0.0
+    begun: float = 0.0
+    """By time.monotonic."""
     output: str = ""
     failure: str | None = None
     error: str | None = None
@@ -52,7 +54,7 @@ class JunitReport:
         """A test case that is timed; a RouterError in it becomes its error."""
         case = Case(name)
         self.cases.append(case)
-        start = time.monotonic()
+        case.begun = start = time.monotonic()
         try:
             yield case
         except RouterError as error:

@@ -26,6 +26,8 @@ from router.machines.qemu.spin_loops import yielding
 from router.machines.qemu.split import SplitRun
 from router.machines.qemu.tool import Qemu, find_qemu, sandbox
 from router.machines.qemu.usb import UsbPlug
+from router.overview.page import RunPage
+from router.overview.picture import Step
 from router.pipeline.build import Built
 from router.vswitch import build_host_switch
 
@@ -52,6 +54,7 @@ class RunOptions:
     as_json: bool = False
     capture: Path | None = None
     junit: Path | None = None
+    report: Path | None = None
 
     def check(self, guests: Sequence[str]) -> None:
         """DescriptionError when a guest does not exist or the options contradict each other."""
@@ -132,11 +135,17 @@ def run(running: Run, options: RunOptions) -> int:
     MachineError when the machine or a guest fails.
     """
     report = JunitReport(options.junit, running.plan.name)
-    with report.writing(running.timeline, running.log_files), ExitStack() as stack:
+    page = RunPage(options.report, running.plan.name, running.mode, running.timeline)
+    with (
+        page.writing(lambda: steps(report, running.timeline)),
+        report.writing(running.timeline, running.log_files),
+        ExitStack() as stack,
+    ):
         with report.case("boot"):
             claim = stack.enter_context(Claim(running.plan.name))
             system = stack.enter_context(running)
             stack.enter_context(ControlServer(claim, system, running.mode))
+            stack.enter_context(page.watching())
             if options.console is None:
                 system.wait_ready(options.timeout)
         if options.console is not None:
@@ -146,6 +155,15 @@ def run(running: Run, options: RunOptions) -> int:
         print("up; Ctrl-C stops it", file=sys.stderr)
         while True:
             system.poll(0.5)
+
+
+def steps(report: JunitReport, timeline: Timeline) -> list[Step]:
+    """The cases of a run as steps of its time line."""
+    start = time.monotonic() - timeline.elapsed()
+    return [
+        Step(case.name, case.begun - start, case.seconds, (case.error or case.failure or "").partition("\n")[0])
+        for case in report.cases
+    ]
 
 
 def run_commands(system: Run, options: RunOptions, report: JunitReport) -> int:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from router import files
 from router.control.timeline import Timeline
@@ -29,7 +30,12 @@ from router.machines.qemu.stub import boot_stub
 from router.machines.qemu.usb import UsbPlug
 from router.pipeline.layout import GuestFiles
 from router.plan.models import GuestPlan, SystemPlan
-from router.vswitch import SwitchProcess, switch_config
+from router.vswitch import PortCounters, SwitchProcess, switch_config
+
+
+def rows_of(counters: Mapping[str, PortCounters]) -> dict[str, dict[str, Any]]:
+    """Counters as plain values."""
+    return {name: asdict(port) for name, port in counters.items()}
 
 
 class SplitRun(Run):
@@ -73,9 +79,12 @@ class SplitRun(Run):
         if exporter is not None:
             self.usb = UsbPorts(self.guests[exporter].qmp, self._plugs)
 
+    def switch_counters(self) -> dict[str, dict[str, Any]]:
+        """The switch's counters by guest; MachineError when it has ended."""
+        return rows_of(self.switch.counters())
+
     def _stop_switch(self) -> None:
-        counters = self.switch.stop()
-        rows = {name: asdict(port) for name, port in counters.items()}
+        rows = rows_of(self.switch.stop())
         files.write(self._logs / "vswitch.json", json.dumps(rows, indent=2) + "\n", mode=files.PRIVATE)
         if self.switch.log.exists():
             files.write(self._logs / "vswitch.log", self.switch.log.read_bytes(), mode=files.PRIVATE)

@@ -56,6 +56,9 @@ class System:
         self.typed: list[bytes] = []
         self.listeners = 0
 
+    def switch_counters(self) -> None:
+        return None
+
     def pump(self) -> bool:
         return False
 
