@@ -51,6 +51,7 @@ TEST_PACKAGES = (
     *("curl", "tftp-hpa", "tftpd-hpa", "atftp", "iproute2", "mtools", "dosfstools", "busybox", "cpio"),
     *("gpg", "gpg-agent", "nix-bin"),
     *("fdisk", "exfatprogs", "genisoimage", "udftools", "btrfs-progs", "xfsprogs", "ntfs-3g", "lz4", "bzip2"),
+    "cryptsetup-bin",
 )
 """What only the tests use: peers, judges and other compilers."""
 CBMC_SINCE = 13
