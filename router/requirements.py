@@ -35,6 +35,7 @@ REQUIREMENTS = (
     Requirement("libc6-dev", (), "headers of the C library, for the switch of split runs"),
     Requirement("apt", ("apt-get", "apt-cache", "apt-config"), "fetches the guests' packages"),
     Requirement("dpkg", ("dpkg", "dpkg-deb"), "unpacks the guests' packages"),
+    Requirement("e2fsprogs", ("mke2fs", "debugfs"), "writes root file systems", needed=False),
     Requirement("zstd", ("zstd",), "compresses the guests' initramfs"),
     Requirement("util-linux", ("setpriv",), "ends QEMU and the switch when router is killed"),
     Requirement("qemu-system-arm", ("qemu-system-aarch64",), "runs systems on this computer"),
@@ -61,6 +62,7 @@ TEST_PACKAGES = (
     *("curl", "tftp-hpa", "tftpd-hpa", "atftp", "iproute2", "mtools", "dosfstools", "busybox", "cpio"),
     *("gpg", "gpg-agent", "nix-bin"),
     *("fdisk", "exfatprogs", "genisoimage", "udftools", "btrfs-progs", "xfsprogs", "ntfs-3g", "lz4", "bzip2"),
+    "cryptsetup-bin",
 )
 """What only the tests use: peers, judges and other compilers."""
 CBMC_SINCE = 13

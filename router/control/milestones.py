@@ -37,6 +37,9 @@ GUEST = (
     Milestone(
         "program", r"router: guest \S+: the image's program (failed .*)", "the image's program {0}", warning=True
     ),
+    Milestone("root", r"router: guest \S+: root: (.+)", "root file system: {0}"),
+    Milestone("no_root", r"router: guest \S+: no root: (.+)", "no root file system: {0}", warning=True),
+    Milestone("root_lost", r"router: guest \S+: root lost: (.+)", "root file system lost: {0}", warning=True),
     Milestone("detached", r"router: guest \S+: detached (.+)", "device detached: {0}"),
     Milestone("mounted", r"router: guest \S+: mounted (.+)", "mounted: {0}"),
     Milestone("unmounted", r"router: guest \S+: unmounted (.+)", "unmounted: {0}"),

@@ -20,6 +20,7 @@ from router.description.models import (
     Microkit,
     Network,
     Queue,
+    Root,
     UsbController,
     UsbRule,
 )
@@ -71,6 +72,7 @@ PLACES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("the 'image' of a guest", ImageFiles),
     ("the 'image' of a guest", ExtendedImage),
     ("the 'usb' of a guest", UsbController),
+    ("the 'root' of a guest", Root),
     ("'network'", Network),
     ("'queue' of 'network'", Queue),
     ("a rule of 'usb'", UsbRule),

@@ -24,11 +24,13 @@ from router.description.values import (
     DeviceName,
     File,
     GuestName,
+    Label,
     Mac,
     Microseconds,
     ModuleName,
     Name,
     PackageName,
+    PartUuid,
     Serial,
     Subnet,
     UsbClass,
@@ -121,6 +123,15 @@ class OnExit(StrEnum):
     STOP = "stop"
 
 
+class Root(StrictModel):
+    """The root file system that a client switches to, on a disk that is routed to it; one of the two names it."""
+
+    label: Label | None = None
+    """The label of the file system."""
+    partuuid: PartUuid | None = None
+    """The identifier of the partition, as `blkid` prints it."""
+
+
 class Guest(StrictModel):
     """One Linux guest."""
 
@@ -141,6 +152,8 @@ class Guest(StrictModel):
     """The virtual controller; only for guests that receive USB devices."""
     automount: StrictBool = False
     """With `true`, the file systems of routed disks are mounted below /media; for guests that receive USB devices."""
+    root: Root | None = None
+    """A root file system on a routed disk, which the guest starts from once the disk is there."""
     bootargs: BootArgs = ""
     """Appended to the kernel command line."""
     smc: tuple[Annotated[StrictInt, Field(ge=0, le=0xFFFFFFFF)], ...] = ()

@@ -23,6 +23,7 @@ CHECKS: tuple[Callable[[Parts], Iterator[Finding]], ...] = (
     semantics_guests.passthrough,
     semantics_guests.usb_controllers,
     semantics_guests.automount,
+    semantics_guests.roots,
     semantics_network.subnet,
     semantics_network.queues,
     semantics_network.addresses,

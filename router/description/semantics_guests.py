@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.description.models import ExtendedImage, Guest, ImageFiles
+from router.description.models import ExtendedImage, Guest, ImageFiles, UsbRule
 from router.description.parts import Finding, Parts
 from router.description.sdk_versions import SdkFeatures, SdkVersion, oldest_with, sdk_features
 from router.linux_boot import MEMORY_STEP, too_little_memory
+from router.usbip.protocol.classes import CODES
 from router.words import listing, nearest, size_text
 
 RESERVED = ("monitor", "vswitch", "console", "timer", "ticker", "images", "system", "serial", "qemu")
@@ -182,6 +183,46 @@ def passthrough(parts: Parts) -> Iterator[Finding]:
                 "remove one of them" if both else "a device has one owner: remove it from one of the guests",
                 related=((("guests", first[0], "passthrough", first[1]), "first"),),
             )
+
+
+def roots(parts: Parts) -> Iterator[Finding]:
+    """A root file system is named in one way, and lies on a disk that a rule may bring."""
+    for name, guest in readable(parts):
+        if guest.root is None:
+            continue
+        path = ("guests", name, "root")
+        if (guest.root.label is None) == (guest.root.partuuid is None):
+            yield Finding(
+                path, "the root is named by one of 'label' and 'partuuid'", "write root: {label: NAME}", key=True
+            )
+        if parts.role(name) in ("server", "none"):
+            yield Finding(
+                path,
+                f"'{name}' receives no disk to have its root on: its image is not a client image",
+                "remove 'root', or give the guest a client image",
+                key=True,
+            )
+        elif guest.automount:
+            yield Finding(
+                path,
+                f"'automount' would mount the root of '{name}' a second time",
+                "remove 'automount': the root's own system mounts other disks",
+                key=True,
+                related=((("guests", name, "automount"), "here"),),
+            )
+        elif parts.sure and not any(rule.to == name and may_be_disk(rule) for rule in parts.rules.values()):
+            yield Finding(
+                path,
+                f"no rule gives '{name}' the disk that its root is on",
+                f"add one to usb, such as {{class: mass-storage, to: {name}}}",
+                key=True,
+            )
+
+
+def may_be_disk(rule: UsbRule) -> bool:
+    """Whether a disk can match a USB rule: its class is not another one, and mass storage is not left out."""
+    disk = CODES["mass-storage"]
+    return rule.class_ in (None, disk) and (not rule.only or disk in rule.only)
 
 
 def usb_controllers(parts: Parts) -> Iterator[Finding]:

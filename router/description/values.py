@@ -204,6 +204,22 @@ def parse_class(value: object) -> int:
     )
 
 
+def check_label(text: str) -> str:
+    """The label of a file system, of characters that need no quoting anywhere; at most ext4's 16."""
+    if not re.fullmatch(LABEL_PATTERN, text):
+        raise InvalidValue(
+            f"'{text}' is not a label", "write 1 to 16 letters, digits, '_', '.' or '-', such as label: DEBIAN"
+        )
+    return text
+
+
+def check_partuuid(text: str) -> str:
+    """The PARTUUID of a partition, as blkid(8) prints it: of GPT a UUID, of an MBR its number and the partition's."""
+    if not re.fullmatch(PARTUUID_PATTERN, text.lower()):
+        raise InvalidValue(f"'{text}' is not a PARTUUID", "write what blkid prints, in quotes")
+    return text.lower()
+
+
 def check_serial(value: str) -> str:
     """A serial number as a device's string descriptor can hold it, and a line of a policy file too."""
     if not value.isprintable():
@@ -300,6 +316,8 @@ def check_module(value: str) -> str:
 
 SIZE_PATTERN = "^[0-9]+ ?(B|KiB|MiB|GiB)$"
 NAME_PATTERN = "^[a-z][a-z0-9_-]*$"
+LABEL_PATTERN = "[A-Za-z0-9][A-Za-z0-9_.-]{0,15}"
+PARTUUID_PATTERN = "[0-9a-f]{8}-([0-9a-f]{2}|[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
 ADDRESS_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}"
 
 
@@ -340,6 +358,12 @@ UsbClasses = Annotated[
     WithJsonSchema({"anyOf": [CLASS_SCHEMA, {"type": "array", "items": CLASS_SCHEMA, "minItems": 1}]}),
 ]
 Serial = Annotated[str, Field(min_length=1, max_length=126), AfterValidator(check_serial)]
+Label = Annotated[str, AfterValidator(check_label), text_schema(f"^{LABEL_PATTERN}$", "DEBIAN")]
+PartUuid = Annotated[
+    str,
+    AfterValidator(check_partuuid),
+    text_schema(f"^{PARTUUID_PATTERN}$", "0f3a5b9c-4f0e-4c57-a8a0-6a3b1d2c9e01"),
+]
 Mac = Annotated[
     str, AfterValidator(check_mac), text_schema("^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$", "52:54:00:12:34:56")
 ]

@@ -52,11 +52,12 @@ def members(deb: Path, wanted: Callable[[str], bool] = lambda path: True) -> Ite
             while process.stdout.read(1 << 16):
                 continue
         except tarfile.TarError as error:
-            raise _damaged(deb, str(error)) from error
+            raise damaged(deb, str(error)) from error
         message = process.stderr.read().decode(errors="replace").strip()
     if process.returncode:
-        raise _damaged(deb, message)
+        raise damaged(deb, message)
 
 
-def _damaged(deb: Path, why: str) -> HostError:
+def damaged(deb: Path, why: str) -> HostError:
+    """The error for a .deb file that cannot be read."""
     return HostError(f"cannot read the package: {why}", "remove it, and it is fetched again", str(deb))

@@ -28,6 +28,8 @@ from router.guests.python import (
 )
 
 PROGRAM = "usr/lib/router/usbip.pyz"
+CHECKED = "usr/lib/router/checked"
+"""Scripts that look whether a program of the image can do what it is called for, and then start it."""
 _LIBRARY = re.compile(r"(?:usr/)?lib/(?:aarch64-linux-gnu/)?((?:lib|ld-)[^/]*\.so[^/]*)$")
 _STDLIB = re.compile(r"usr/lib/python(3\.\d+)/((?!lib-dynload/|test/|idlelib/|config-)[\w/]+)\.py$")
 _PROGRAM_FOLDERS = ("bin", "usr/bin", "usr/sbin")
@@ -154,6 +156,7 @@ def shadowed_programs(files: Mapping[str, FileSpec]) -> str:
     """Shell functions that call an image's own programs where busybox has an applet of the same name.
 
     busybox-static's shell prefers its applets to what PATH says (FEATURE_SH_STANDALONE): `mount` would be busybox's.
+    A program that has a script of its name in CHECKED is called through that.
     """
     if "bin/busybox" not in files:
         return ""
@@ -161,7 +164,11 @@ def shadowed_programs(files: Mapping[str, FileSpec]) -> str:
     lines = []
     for path, spec in sorted(files.items()):
         folder, _, name = path.rpartition("/")
-        if folder in _PROGRAM_FOLDERS and name in applets and not stat.S_ISLNK(spec.mode):
+        if folder not in _PROGRAM_FOLDERS or stat.S_ISLNK(spec.mode):
+            continue
+        if f"{CHECKED}/{name}" in files:
+            lines.append(f'{name}() {{ sh /{CHECKED}/{name} /{path} "$@"; }}\n')
+        elif name in applets:
             lines.append(f'{name}() {{ /{path} "$@"; }}\n')
     return "".join(lines)
 

@@ -23,6 +23,7 @@ def guest_settings(plan: SystemPlan, guest: GuestPlan) -> str:
         "MAC": guest.mac,
         "SERVER": str(source.address) if source else "",
         **({"AUTOMOUNT": "yes"} if guest.automount else {}),
+        "ROOT": guest.root,
     }
     return "".join(f"{key}={value}\n" for key, value in settings.items())
 

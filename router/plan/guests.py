@@ -127,11 +127,19 @@ def plan_guests(
             on_exit=on_exit(guest, passthrough.get(name, Passthrough())),
             usb_version=guest.usb.version,
             usb_ports=guest.usb.ports,
+            root=root_of(guest),
             trusted=guest.trusted,
             automount=guest.automount,
         )
         for index, (name, guest) in enumerate(description.guests.items())
     )
+
+
+def root_of(guest: Guest) -> str:
+    """The guest's root file system in the words of blkid(8); empty where it has none of its own."""
+    if guest.root is None:
+        return ""
+    return f"LABEL={guest.root.label}" if guest.root.label is not None else f"PARTUUID={guest.root.partuuid}"
 
 
 def servers(description: Description, roles: Mapping[str, str]) -> tuple[str, ...]:

@@ -215,6 +215,8 @@ class GuestPlan:
     """`restart` or `stop`."""
     usb_version: int
     usb_ports: int
+    root: str = ""
+    """The root file system on a routed disk, as `LABEL=…` or `PARTUUID=…`; empty: the guest stays in its initramfs."""
     trusted: bool = True
     """Whether clients take this server's answers as they are."""
     automount: bool = False

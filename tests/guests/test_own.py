@@ -19,7 +19,7 @@ from router.guests.debs import PackageFile
 from router.guests.own import RUN, laid_over, own_files, whole_packages
 from router.guests.resolution import Packages
 from router.guests.sources import machine_sources
-from router.guests.userland import shadowed_programs
+from router.guests.userland import CHECKED, shadowed_programs
 
 
 def test_the_content_of_a_folder_lies_over_the_root_links_and_modes_as_they_are(tmp_path: Path) -> None:
@@ -64,6 +64,15 @@ def test_a_program_of_the_image_goes_before_the_applet_of_its_name() -> None:
         "bin/umount": symlink("busybox"),
     }
     assert shadowed_programs(image) == 'mount() { /bin/mount "$@"; }\n'
+
+
+def test_a_program_is_called_through_its_check_where_the_image_has_both() -> None:
+    busybox = b"\x7fELF....[\0[[\0mount\0umount\0zcat\0"
+    check = {f"{CHECKED}/cryptsetup": regular(b"")}
+    image = {"bin/busybox": regular(busybox, 0o755), **check}
+    assert shadowed_programs(image) == ""
+    image["bin/cryptsetup"] = regular(b"", 0o755)
+    assert shadowed_programs(image) == f'cryptsetup() {{ sh /{CHECKED}/cryptsetup /bin/cryptsetup "$@"; }}\n'
 
 
 def test_an_extended_image_keeps_its_role_and_has_the_new_modules_for_modprobe() -> None:

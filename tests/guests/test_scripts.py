@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The guests' own scripts `late` and `harden` under a real busybox shell, with the guest's places in a folder."""
+"""The guests' own scripts `late`, `harden` and `root` under a real busybox shell; their places are in a folder."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from router.description.guest_image import SHIPPED
 from tests.support.patience import PATIENCE
 
 SCRIPTS = SHIPPED / "common/usr/lib/router"
+ROOT = SHIPPED / "client/usr/lib/router/root"
 MAX_RECORD = 992
 """Bytes of a record that /dev/kmsg takes (Linux kernel/printk/printk.c: LOG_LINE_MAX)."""
 BUSYBOX = pytest.mark.skipif(shutil.which("busybox") is None, reason="busybox is not installed")
@@ -31,8 +32,8 @@ def run_script(folder: Path, name: str, *words: str, fakes: str = "") -> list[st
         text = re.sub(r"(?<=[ =\"<])/(run|etc|sys|proc|tmp|root|mnt|var)(?=[/ ])", rf"{folder}/\1", text)
         return text.replace("/usr/lib/router/", f"{folder}/lib/").replace(">/dev/kmsg", f">>{log}")
 
-    for script in ("lib", "late", "harden"):
-        (folder / "lib" / script).write_text(moved((SCRIPTS / script).read_text()))
+    for script in (*(SCRIPTS / name for name in ("lib", "late", "harden")), ROOT):
+        (folder / "lib" / script.name).write_text(moved(script.read_text()))
     # Guests have usleep, and this computer may not: without it nothing would be waited for.
     waits = "usleep() { sleep 0.1; }"
     (folder / "lib/lib").write_text(f"{(folder / 'lib/lib').read_text()}\n{waits}\n{fakes}\n")
@@ -136,3 +137,40 @@ def test_what_a_daemon_says_that_it_keeps_becomes_a_milestone(tmp_path: Path) ->
     (found,) = map(match, run_script(tmp_path, "late", fakes=fakes))
     assert found is not None
     assert (found[0].name, found[1], found[0].warning) == ("unhardened", "no Landlock: files are not confined", True)
+
+
+def root(folder: Path, fakes: str) -> list[str]:
+    """The milestones of the script that looks for the guest's root file system, which is LABEL=HOME."""
+    (folder / "etc/router").mkdir(parents=True)
+    (folder / "etc/router/guest.conf").write_text("ROOT=LABEL=HOME\n")
+    quick = 'sleep() { :; }; wait_for() { shift; "$@"; }; modprobe() { :; }; '
+    said = (line for line in run_script(folder, "root", fakes=quick + fakes) if line.startswith("<1>"))
+    return [line.partition(": ")[2].partition(": ")[2] for line in said]
+
+
+VHCI = "readlink() { echo /sys/devices/platform/vhci_hcd.0/usb2/2-1/block/${2##*/}; }; "
+STAYS = "; the guest stays in its initramfs"
+
+
+@BUSYBOX
+def test_a_guest_whose_root_does_not_come_says_so_and_stays(tmp_path: Path) -> None:
+    said = root(tmp_path, "blkid() { return 2; }")
+    assert said == ["root: waiting for LABEL=HOME", f"no root: no routed disk has LABEL=HOME within 120 s{STAYS}"]
+
+
+@BUSYBOX
+def test_a_disk_that_is_not_routed_is_not_taken(tmp_path: Path) -> None:
+    said = root(tmp_path, "blkid() { echo /dev/vda1; }; readlink() { echo /sys/devices/platform/virtio0/block/vda1; }")
+    assert said[-1] == f"no root: no routed disk has LABEL=HOME within 120 s{STAYS}"
+
+
+@BUSYBOX
+def test_of_several_disks_with_the_name_none_is_taken(tmp_path: Path) -> None:
+    said = root(tmp_path, VHCI + "blkid() { echo /dev/sda1; echo /dev/sdb; }")
+    assert said == [f"no root: several routed disks have LABEL=HOME: /dev/sda1 /dev/sdb{STAYS}"]
+
+
+@BUSYBOX
+def test_a_disk_that_goes_at_once_is_said(tmp_path: Path) -> None:
+    said = root(tmp_path, VHCI + "blkid() { echo /dev/absent; }")
+    assert said == [f"no root: the disk with LABEL=HOME has gone again{STAYS}"]

@@ -54,7 +54,12 @@ class Result:
 
 STEPS = {
     "cycles": Step(
-        ("-m", "long", "--ignore=tests/microkit/test_contents.py", "--ignore=tests/qemu/test_floods.py"), {}, 3600
+        (
+            *("-m", "long", "--ignore=tests/microkit/test_contents.py", "--ignore=tests/qemu/test_floods.py"),
+            "--ignore=tests/qemu/test_debian_root.py",
+        ),
+        {},
+        3600,
     ),
     "fuzzing": Step(("tests/vswitch/test_fuzz.py",), {"ROUTER_FUZZ_SECONDS": "1800"}, 4000),
     "hostile": Step(
@@ -64,6 +69,7 @@ STEPS = {
     ),
     "kernel": Step(("tests/qemu", "tests/usbip/test_guest.py", "tests/sel4/test_run.py"), {"KERNEL": NEXT_SUITE}, 3000),
     "contents": Step(("-m", "long", "tests/microkit/test_contents.py"), {}, 1200),
+    "debian": Step(("tests/qemu/test_debian_root.py", "-m", "long"), {}, 8000),
     "floods": Step(("tests/qemu/test_floods.py", "-m", "long"), {"ROUTER_FLOOD_SECONDS": "600"}, 8000),
 }
 

@@ -49,7 +49,9 @@ def guest_command(
     out = [
         *(qemu, "-nodefaults", "-no-user-config", "-display", "none", "-name", guest.name),
         *("-machine", "virt,gic-version=2,highmem=off", "-cpu", "cortex-a53", "-smp", str(guest.vcpus)),
-        *("-m", f"{(guest.ram.end - RAM_START) >> 20}M", "-no-reboot"),
+        *("-m", f"{(guest.ram.end - RAM_START) >> 20}M"),
+        # A guest that has lost its root file system starts again.
+        *(() if guest.root else ("-no-reboot",)),
         *("-global", "virtio-mmio.force-legacy=false"),
         *("-chardev", f"socket,id=early,path={usb.escape(sockets.early)},server=off", "-serial", "chardev:early"),
         *(

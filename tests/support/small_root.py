@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A root file system of busybox alone, for tests of how a guest gets into its root; and what waits for a time line."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from router import files
+from router.description.guest_image import load_definition
+from router.guests.resolution import Packages
+from router.guests.rootfs import ext4
+from router.guests.rootfs.tree import Tree
+from router.guests.sources import machine_sources
+from router.machines.qemu.running import Run
+from tests.support.end_to_end import BOOT, Booted
+from tests.support.patience import PATIENCE, wait_until
+
+MiB = 1 << 20
+INIT = """\
+#!/bin/busybox sh
+export PATH=/usr/bin
+/bin/busybox --install -s /usr/bin
+echo "<1>small root: its init is process $$" >/dev/kmsg
+while :; do
+    sleep 1000 &
+    wait
+done
+"""
+
+
+def make_small_root(out: Path, folder: Path, label: str) -> None:
+    """Write the file system `out`; `folder` becomes its content."""
+    packages = Packages(files.cache_folder(), machine_sources(), lambda _: None)
+    resolution = packages.resolve(load_definition("usb-client"))
+    busybox = [package for package in resolution.userland if package.name == "busybox-static"]
+    tree = Tree(folder)
+    tree.root.mkdir()
+    tree.prepare()
+    tree.unpack(packages.fetch(busybox)["busybox-static"], (), "")
+    tree.link("usr/bin/sh", "busybox")
+    tree.link("usr/bin/env", "busybox")
+    tree.link("usr/bin/readlink", "busybox")
+    tree.link("usr/bin/mkdir", "busybox")
+    (tree.root / "etc").mkdir(exist_ok=True)
+    tree.write("etc/name", f"{label}\n".encode())
+    tree.write("usr/sbin/init", INIT.encode(), 0o755)
+    tree.finish()
+    ext4.make(tree.root, out, label, 32 * MiB, tree.owners)
+
+
+def wait_for_root(booted: Booted, guest: str, seconds: float = BOOT) -> None:
+    """Until commands run in the guest's root: each runs where the guest was when it began."""
+
+    def switched() -> bool:
+        return booted.system.execute(guest, "[ -e /run/router/switched ]", PATIENCE)[0] == 0
+
+    assert wait_until(switched, seconds, 1), f"{guest}: not in its root within {seconds} s"
+
+
+def wait_for_event(system: Run, guest: str, name: str, times: int = 1, seconds: float = BOOT) -> list[str]:
+    """The details of a guest's milestones of that name, once there are as many."""
+    end = time.monotonic() + seconds
+    while len(found := system.timeline.seen(guest, name)) < times:
+        assert time.monotonic() < end, f"{guest}: not {times} times {name!r} but {[one.detail for one in found]}"
+        system.poll(0.2)
+    return [one.detail for one in found]
