@@ -173,5 +173,5 @@ class Display:
 
 def as_json(event: DeployEvent, board: str | None = None) -> None:
     """Shows events to programs: a line of JSON each, with the board where there are several."""
-    line = event.to_line()
-    print(line if board is None else json.dumps({"board": board, **json.loads(line)}), flush=True)
+    row = json.loads(event.to_line())
+    print(json.dumps(row if board is None else {"board": board, **row}), flush=True)

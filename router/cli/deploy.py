@@ -142,8 +142,8 @@ def _show_outcome(one: Outcome) -> None:
     state = ("up    ", _common.GREEN) if one.error is None else ("failed", _common.RED)
     steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in one.steps)
     display.styled(f"{one.board:<16} ", state, f" {one.seconds:7.2f} s  {steps}")
-    if one.error is not None:
-        print(one.error, file=sys.stderr)
+    for line in [] if one.error is None else str(one.error).split("\n"):
+        display.styled(line, stream=sys.stderr)
 
 
 def _arguments(args: argparse.Namespace, folder: Path) -> list[str]:

@@ -117,7 +117,7 @@ def test_an_override_is_taken_as_it_is(toy_blob: bytes, tmp_path: Path) -> None:
 def test_an_unknown_board_names_the_known_ones() -> None:
     with pytest.raises(DescriptionError, match="no board 'pi'") as caught:
         board("pi")
-    assert caught.value.hint == "boards: maaxboard, qemu"
+    assert caught.value.hint == "boards: imx8mm_evk, imx8mp_evk, imx8mq_evk, maaxboard, qemu"
 
 
 def test_a_missing_dtc_says_which_package_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
