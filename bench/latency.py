@@ -35,7 +35,7 @@ HELD_S = 0.02
 PAUSES_S = (0.03, 0.09)
 """Between two keys, at random: not in step with the keyboard's polling interval."""
 FACTOR = 2.0
-"""How much longer the 99th percentile may be beside a full disk read, in split runs."""
+"""How much longer the 99th percentile may be during a full disk read, in split runs."""
 READING = "/tmp/read-disk"
 DESCRIPTION = """
 system: bench-latency
@@ -61,7 +61,7 @@ class Latencies:
 
     @property
     def factor(self) -> float:
-        """The 99th percentile beside a full disk read, over the one of an idle system."""
+        """The 99th percentile during a full disk read, over the one of an idle system."""
         return percentile(self.busy, 99) / percentile(self.idle, 99)
 
 
@@ -125,7 +125,7 @@ def measure(system: Run, count: int, progress: Progress) -> Latencies:
     keys(system, 10)
     progress(f"{count} keys, idle")
     idle = keys(system, count)
-    progress(f"{count} keys beside a full disk read")
+    progress(f"{count} keys during a full disk read")
     before = sectors(system)
     began = time.monotonic()
     run_in(system.execute, "client", programs.script("read_disk", READING), 60)
@@ -142,11 +142,11 @@ def sectors(system: Run) -> int:
 
 def rows(label: str, found: Latencies, *, goal: bool) -> Iterator[Row]:
     """The figures of one run."""
-    for state, values in (("idle", found.idle), ("beside a full disk read", found.busy)):
+    for state, values in (("idle", found.idle), ("during a full disk read", found.busy)):
         yield Row(f"key to answer, {state}, median", statistics.median(values), "ms", label)
         yield Row(f"key to answer, {state}, 99th percentile", percentile(values, 99), "ms", label)
     met = found.factor <= FACTOR if goal else None
-    yield Row("99th percentile beside a read, of idle", found.factor, "times", label, goal=f"<= {FACTOR:g}", met=met)
+    yield Row("99th percentile during a read, of idle", found.factor, "times", label, goal=f"<= {FACTOR:g}", met=met)
     yield Row("the disk meanwhile", found.read, "MiB/s", label)
 
 

@@ -236,7 +236,8 @@ def test_a_name_that_is_nothing_lists_what_is_shipped(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DescriptionError) as caught:
         find_description("maxboard.yaml")
-    assert str(caught.value.hint).startswith("did you mean 'maaxboard.yaml'?  shipped: imx8mp_evk.yaml, maaxboard.yaml, qemu")
+    known = "imx8mp_evk.yaml, maaxboard.yaml, qemu"
+    assert str(caught.value.hint).startswith(f"did you mean 'maaxboard.yaml'?  shipped: {known}")
 
 
 def test_an_image_has_the_role_of_what_it_extends(tmp_path: Path) -> None:
