@@ -59,7 +59,9 @@ def group(items: list[pytest.Item]) -> None:
 
 
 def _boots(item: pytest.Item) -> bool:
-    return item.path.is_relative_to(TESTS / "sel4") or any(map(item.get_closest_marker, ("qemu", "deploy")))
+    # By folder, too: these folders mark their tests only after this.
+    by_folder = any(item.path.is_relative_to(TESTS / name) for name in ("qemu", "sel4"))
+    return by_folder or any(map(item.get_closest_marker, ("qemu", "deploy")))
 
 
 def without_long(config: pytest.Config, items: list[pytest.Item]) -> None:
