@@ -126,6 +126,35 @@ def test_a_package_with_a_device_is_refused(tmp_path: Path) -> None:
 
 
 @needs_tools
+def test_a_name_that_would_be_a_command_of_its_own_is_refused(tmp_path: Path) -> None:
+    evil = "x\ndump /etc/passwd stolen\n"
+    for number, entries in enumerate(
+        (
+            [file(evil, owner=(7, 9))],
+            [("link", stat.S_IFLNK, evil, (0, 0)), file("link/inside")],
+            [file("a\x7f")],
+        )
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with pytest.raises(HostError, match="a file's name has a control character"):
+            unpacked(folder, package(folder, "evil", entries))
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("x\ndump /etc/passwd stolen\n", "has a control character"), ("/".join(['"' * 250] * 10), "path is too long")],
+)
+def test_a_path_that_is_no_single_command_reaches_no_script(tmp_path: Path, path: str, message: str) -> None:
+    place = tmp_path / "root" / path
+    place.parent.mkdir(parents=True)
+    place.touch()
+    owners = {path: (7, 9)}
+    with pytest.raises(HostError, match=message):
+        ext4._owners_script(tmp_path / "root", owners)
+
+
+@needs_tools
 @pytest.mark.skipif(shutil.which("dpkg") is None, reason="dpkg is not installed")
 def test_dpkg_finds_the_packages_unpacked_and_not_configured(tmp_path: Path) -> None:
     entries = [file("etc/tool.conf"), file("usr/bin/tool", mode=0o755)]

@@ -8,6 +8,7 @@ mke2fs(8) copies a folder with its modes, but with the owners that it has here; 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +18,9 @@ from router import requirements
 from router.errors import HostError
 
 BLOCK = 4096
+MAX_LINE = 4000
+"""Bytes of a command to debugfs, which cuts its script into pieces of BUFSIZ (8192 at glibc) and runs each."""
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 
 def make(folder: Path, out: Path, label: str, size: int, owners: Mapping[str, tuple[int, int]]) -> None:
@@ -40,20 +44,36 @@ def make(folder: Path, out: Path, label: str, size: int, owners: Mapping[str, tu
             raise HostError(f"debugfs could not set an owner: {wrong[0]}", where=str(out))
 
 
+def check_name(path: str) -> None:
+    """HostError for a path with a control character: a line break would end its command to debugfs and begin another.
+
+    debugfs runs programs and reads and writes files of this computer, so that a package could do so.
+    """
+    if _CONTROL.search(path):
+        raise HostError(f"a file's name has a control character: {path!r}", "leave out the package that holds it")
+
+
 def _owners_script(folder: Path, owners: Mapping[str, tuple[int, int]]) -> str:
-    """debugfs's commands for all paths whose owner in the copy is not the one that is wanted."""
+    """debugfs's commands for all paths whose owner in the copy is not the one that is wanted.
+
+    HostError for a path that cannot stand in a command.
+    """
     lines = []
     for top, folders, names in os.walk(folder):
         for name in (*folders, *names):
             path = Path(top) / name
             inside = str(path.relative_to(folder))
+            check_name(inside)
             found = path.lstat()
             quoted = '"/' + inside.replace('"', '""') + '"'
             for key, now, wanted in zip(
                 ("uid", "gid"), (found.st_uid, found.st_gid), owners.get(inside, (0, 0)), strict=True
             ):
                 if now != wanted:
-                    lines.append(f"set_inode_field {quoted} {key} {wanted}\n")
+                    line = f"set_inode_field {quoted} {key} {wanted}\n"
+                    if len(os.fsencode(line)) > MAX_LINE:
+                        raise HostError(f"a file's path is too long: {inside[:80]}…", "leave its package out")
+                    lines.append(line)
     return "".join(lines)
 
 

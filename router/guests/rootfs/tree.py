@@ -15,6 +15,7 @@ from pathlib import Path
 from router import requirements
 from router.errors import HostError
 from router.guests.debs import damaged
+from router.guests.rootfs.ext4 import check_name
 
 MERGED = ("bin", "sbin", "lib")
 """Folders of the root that are links into /usr (Debian's merged /usr, the only layout since Debian 12)."""
@@ -94,6 +95,7 @@ class Tree:
 
     def _unpack(self, archive: tarfile.TarFile, item: tarfile.TarInfo, path: str) -> None:
         place = self.place(path)
+        check_name(self.name(place))  # links are followed: one may lead to such a name
         mode = stat.S_IMODE(item.mode)
         if item.isdir():
             if place.is_symlink():  # of the merged layout, or another package's
