@@ -11,15 +11,31 @@ from router.errors import DescriptionError, HostError
 from router.machines.qemu import host_device
 from router.machines.qemu.usb import arguments, granted_to, parse_plug
 from router.plan.models import Grant
+from router.usbip.runtime import proc
 
 
 class Computer:
     """A computer's sysfs, device files and mounts."""
 
     def __init__(self, folder: Path) -> None:
-        self.sysfs, self.nodes, self.mounts = folder / "sysfs", folder / "dev", folder / "mounts"
-        self.sysfs.mkdir()
-        self.mounts.write_text("proc /proc proc rw 0 0\n")
+        self.root, self.nodes, self.proc = folder / "sys", folder / "dev", folder / "proc"
+        self.sysfs, self.blocks = self.root / "bus/usb/devices", self.root / "class/block"
+        for each in (self.sysfs, self.blocks, self.proc / "self"):
+            each.mkdir(parents=True)
+        self.mount("0:5", "/proc", "proc")
+        (self.proc / "swaps").write_text("Filename Type Size Used Priority\n")
+
+    def mount(self, numbers: str, place: str, source: str) -> None:
+        """The only mount that there is."""
+        (self.proc / "self/mountinfo").write_text(f"30 1 {numbers} / {place} rw shared:1 - vfat {source} rw\n")
+
+    def disk(self, device: Path) -> None:
+        """A disk sdq with a partition in a device."""
+        for name, numbers in (("sdq", "65:0"), ("sdq/sdq1", "65:1")):
+            real = device / f"{device.name}:1.0/host0/target0/block" / name
+            (real / "holders").mkdir(parents=True)
+            (real / "dev").write_text(f"{numbers}\n")
+            (self.blocks / real.name).symlink_to(real)
 
     def plug(self, name: str, identity: str, number: int, speed: str = "480", device: int = 0, its: int = 8) -> Path:
         """A device with one interface of class `its`; its folder."""
@@ -40,9 +56,9 @@ class Computer:
 @pytest.fixture
 def computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Computer:
     made = Computer(tmp_path)
-    monkeypatch.setattr(host_device, "SYSFS", made.sysfs)
+    monkeypatch.setattr(host_device, "SYSFS", made.root)
     monkeypatch.setattr(host_device, "NODES", made.nodes)
-    monkeypatch.setattr(host_device, "MOUNTS", made.mounts)
+    monkeypatch.setattr(proc, "PROC", str(made.proc))
     return made
 
 
@@ -99,15 +115,38 @@ def test_a_hub_stays(computer: Computer) -> None:
     assert refusal("host:0409:55aa")[0] == "0409:55aa is a hub, and stays with this computer"
 
 
-def test_a_disk_that_is_mounted_stays(computer: Computer) -> None:
-    disk = computer.plug("1-1", "0781:5567", 7) / "1-1:1.0/host0/target0/block/sdq"
-    (disk / "sdq1").mkdir(parents=True)
+@pytest.mark.parametrize("source", ["/dev/sdq1", "/dev/root"])
+def test_a_disk_that_is_mounted_stays(computer: Computer, source: str) -> None:
+    computer.disk(computer.plug("1-1", "0781:5567", 7))
     assert parse_plug("host:0781:5567", 1).kind == "host"
-    computer.mounts.write_text("/dev/sdq1 /media/stick vfat rw 0 0\n")
-    assert refusal("host:0781:5567") == (
-        "0781:5567 (Maker Thing) is mounted on this computer at /media/stick",
-        "umount /dev/sdq1",
-    )
+    computer.mount("65:1", "/media/stick", source)
+    assert refusal("host:0781:5567")[0] == "0781:5567 (Maker Thing) is in use on this computer: sdq1 on /media/stick"
+
+
+def test_a_disk_below_luks_lvm_or_raid_stays(computer: Computer) -> None:
+    computer.disk(computer.plug("1-1", "0781:5567", 7))
+    mapped = computer.root / "devices/virtual/block/dm-0"
+    (mapped / "dm").mkdir(parents=True)
+    (mapped / "dm/name").write_text("secret\n")
+    for link in ("dm-0", "sdq1/holders/dm-0"):
+        (computer.blocks / link).symlink_to(mapped)
+    message, hint = refusal("host:0781:5567")
+    assert message == "0781:5567 (Maker Thing) is in use on this computer: sdq1 by secret"
+    assert "LUKS, LVM" in hint
+
+
+def test_a_disk_with_swap_stays(computer: Computer) -> None:
+    computer.disk(computer.plug("1-1", "0781:5567", 7))
+    with (computer.proc / "swaps").open("a") as file:
+        file.write("/dev/sdq1 partition 1000 0 -2\n")
+    assert refusal("host:0781:5567")[0].endswith("in use on this computer: sdq1 as swap")
+
+
+@pytest.mark.parametrize("attribute", ["idVendor", "idProduct", "1-1:1.0/bInterfaceClass"])
+def test_a_device_that_goes_while_it_is_read_is_not_there(computer: Computer, attribute: str) -> None:
+    file = computer.plug("1-1", "0781:5567", 7) / attribute
+    file.write_text("")
+    assert refusal("host:0781:5567")[0] == "no USB device 0781:5567 is plugged into this computer"
 
 
 def test_a_device_that_this_user_may_not_use_says_how_to_change_that(computer: Computer) -> None:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from router.errors import DescriptionError, HostError
+from router.usbip.client.uses import uses
+from router.usbip.runtime import proc
+from router.usbip.runtime.sysfs import Sysfs
 
-SYSFS = Path("/sys/bus/usb/devices")
+SYSFS = Path("/sys")
 NODES = Path("/dev/bus/usb")
-MOUNTS = Path("/proc/self/mounts")
 IDENTITY = re.compile(r"([0-9a-fA-F]{4}):([0-9a-fA-F]{4})")
 HUB = 9
 SUPERSPEED_MBIT = 5000
@@ -40,7 +42,7 @@ def find_host_device(text: str) -> HostDevice:
     """The device of this computer with the identity VENDOR:PRODUCT, four hexadecimal digits each.
 
     DescriptionError: the text is wrong, there is no such device or more than one, it is a hub, or a disk of it is
-    mounted. HostError: this user may not use it.
+    in use (mounted, swap, below LUKS, LVM or RAID). HostError: this user may not use it.
     """
     match = IDENTITY.fullmatch(text)
     if match is None:
@@ -49,8 +51,9 @@ def find_host_device(text: str) -> HostDevice:
             hint="write what lsusb shows after 'ID', such as --usb host:0781:5567",
             where="--usb",
         )
-    folders = sorted(SYSFS.iterdir()) if SYSFS.is_dir() else []
-    here = [(folder, read_device(folder)) for folder in folders if (folder / "idVendor").is_file()]
+    devices = SYSFS / "bus/usb/devices"
+    folders = sorted(devices.iterdir()) if devices.is_dir() else []
+    here = [(folder, device) for folder in folders if (device := read_device(folder)) is not None]
     wanted = [(folder, device) for folder, device in here if device.identity == text.lower()]
     if not wanted:
         there = [f"{device.identity} ({device.name})" for _, device in here if HUB not in device.classes]
@@ -72,8 +75,18 @@ def find_host_device(text: str) -> HostDevice:
     return device
 
 
-def read_device(folder: Path) -> HostDevice:
-    """What sysfs says about a device (Documentation/ABI/testing/sysfs-bus-usb)."""
+def read_device(folder: Path) -> HostDevice | None:
+    """What sysfs says about a device (Documentation/ABI/testing/sysfs-bus-usb).
+
+    None for what is no device (an interface), and for one that was pulled out meanwhile.
+    """
+    try:
+        return _read_device(folder)
+    except (OSError, ValueError):
+        return None
+
+
+def _read_device(folder: Path) -> HostDevice:
 
     def text(name: str) -> str:
         try:
@@ -95,23 +108,20 @@ def read_device(folder: Path) -> HostDevice:
 
 
 def check_free(folder: Path, device: HostDevice) -> None:
-    """Raise unless this user may take the device, and this computer does not use it as a file system."""
+    """Raise unless this user may take the device, and no disk of it is in use on this computer."""
     if HUB in device.classes:
         raise DescriptionError(
             f"{device.identity} is a hub, and stays with this computer",
             hint="name a device that is plugged into it",
             where="--usb",
         )
-    mounted = dict(line.split()[:2] for line in MOUNTS.read_text().splitlines())
-    for disk in folder.rglob("block/*"):
-        names = (disk.name, *(part.name for part in disk.iterdir() if part.name.startswith(disk.name)))
-        for name in names:
-            if f"/dev/{name}" in mounted:
-                raise DescriptionError(
-                    f"{device.identity} ({device.name}) is mounted on this computer at {mounted[f'/dev/{name}']}",
-                    hint=f"umount /dev/{name}",
-                    where="--usb",
-                )
+    used = uses(Sysfs(str(SYSFS)), folder.name, proc.read("self/mountinfo"), proc.read("swaps"))
+    if used:
+        raise DescriptionError(
+            f"{device.identity} ({device.name}) is in use on this computer: {', '.join(used)}",
+            hint="unmount it, swapoff it, or close what is made of it (LUKS, LVM, RAID)",
+            where="--usb",
+        )
     if not os.access(device.node, os.R_OK | os.W_OK):
         raise HostError(
             f"{device.node} ({device.name}) cannot be opened for reading and writing",
