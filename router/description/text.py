@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from router import files
 from router.description.diagnostics import DescriptionErrors, Diagnostic, Label, Span
 from router.errors import DescriptionError
 from router.words import did_you_mean
@@ -61,17 +63,17 @@ def read_text(path: Path) -> Text:
     try:
         if path.is_dir():
             raise DescriptionError(f"'{name}' is a folder", "give the name of a YAML file in it")
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+        raw = files.read_regular(path, MAX_BYTES)
     except FileNotFoundError:
         raise DescriptionError(f"there is no file '{name}'", neighbour(path)) from None
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            raise DescriptionError(
+                f"'{name}' is larger than {MAX_BYTES >> 10} KiB",
+                "a description is a page or two: is this the right file?",
+            ) from None
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or "it cannot be read"
         raise DescriptionError(f"cannot read '{name}': {reason}", "check the path and its permissions") from None
-    if len(raw) > MAX_BYTES:
-        raise DescriptionError(
-            f"'{name}' is larger than {MAX_BYTES >> 10} KiB", "a description is a page or two: is this the right file?"
-        )
     text = make_text(name, decode(name, raw))
     if bad := UNPRINTABLE.search(text.content):
         before = LINE_END.split(text.content[: bad.start()])

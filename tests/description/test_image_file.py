@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,22 @@ def test_a_link_out_of_the_descriptions_folder_is_refused(tmp_path: Path, image:
     (inner / "mine.yaml").symlink_to(image)
     with pytest.raises(DescriptionError, match="is outside the description's folder"):
         load(described(inner, "mine.yaml"))
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(DescriptionError, match="it is not a file, but a device or a pipe"):
+        load(tmp_path / "pipe.yaml")
+    with pytest.raises(DescriptionError, match="it is not a file, but a device or a pipe"):
+        load(described(tmp_path, "./pipe.yaml"))
+
+
+def test_a_name_that_no_file_can_have_is_an_error_in_the_description(tmp_path: Path) -> None:
+    path = described(tmp_path, r'"./a\0.yaml"')
+    with pytest.raises(
+        DescriptionError, match=r"demo\.yaml:6:\d+: error: cannot read '\./a\\x00\.yaml': embedded null"
+    ):
+        load(path)
+    (tmp_path / "circle.yaml").symlink_to("circle.yaml")
+    with pytest.raises(DescriptionError, match="cannot read"):
+        load(described(tmp_path, "circle.yaml"))
