@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from router.description.diagnostics import Diagnostic
+from router.description.own_files import outside
 from router.description.source import Mapping, SourceText, parse, plain
 from router.description.text import read_text
 from router.errors import DescriptionError
@@ -47,11 +48,8 @@ def take(source: SourceText, data: Any, base: Path, bad: set[ModelPath]) -> Take
     for path, guest in guests_with_file(data):
         name = guest["image"]
         try:
-            if not inside(base, name):
-                raise DescriptionError(
-                    f"'{name}' is outside the description's folder",
-                    "move or copy it there: a description and its files are one folder",
-                )
+            if wrong := outside(base, Path(name)):
+                raise DescriptionError(*wrong)
             parsed = parse(read_text(base / name))
             if parsed.source is None or not isinstance(parsed.source.root, Mapping):
                 problems += parsed.problems or [
@@ -68,14 +66,6 @@ def take(source: SourceText, data: Any, base: Path, bad: set[ModelPath]) -> Take
         found[path] = parsed.source
         guest["image"] = moved(plain(parsed.source.root, path, bad), PurePosixPath(name).parent)
     return Taken(data, source.with_parts(found), tuple(files), tuple(problems))
-
-
-def inside(base: Path, name: str) -> bool:
-    """Whether the file is in the folder `base`, links followed. DescriptionError for what cannot be a file's name."""
-    try:
-        return (base / name).resolve().is_relative_to(base.resolve())
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
-        raise DescriptionError(f"cannot read {name!r}: {error}", "write the name of a YAML file") from None
 
 
 def guests_with_file(data: Any) -> Iterator[tuple[ModelPath, dict[str, Any]]]:

@@ -26,8 +26,8 @@ Wrong = tuple[str, str]
 def wrong_folder(base: Path, name: Path) -> Wrong | None:
     """What is wrong with `name`, relative to `base`, as a folder to lay over an image; None when nothing is."""
     full = base / name
-    if outside := _outside(base, name):
-        return outside
+    if wrong := outside(base, name):
+        return wrong
     if not full.is_dir():
         what = "not a folder" if full.exists() else "not there"
         return f"'{name}' is {what}", "name a folder whose content is laid over the root, such as files: overlay"
@@ -102,8 +102,8 @@ def _wrong_users(path: Path, shown: str) -> Wrong | None:
 def wrong_program(base: Path, name: Path) -> Wrong | None:
     """What is wrong with `name` as a program to start in a guest; None when nothing is."""
     full = base / name
-    if outside := _outside(base, name):
-        return outside
+    if wrong := outside(base, name):
+        return wrong
     if not full.is_file():
         what = "a folder" if full.is_dir() else "not there"
         return f"'{name}' is {what}", "name a script, such as run: start.sh"
@@ -120,9 +120,13 @@ def wrong_program(base: Path, name: Path) -> Wrong | None:
     return None
 
 
-def _outside(base: Path, name: Path) -> Wrong | None:
-    if (base / name).resolve().is_relative_to(base.resolve()):
-        return None
+def outside(base: Path, name: Path) -> Wrong | None:
+    """What is wrong with `name` if it leads out of the folder `base`, or cannot be the name of a file."""
+    try:
+        if (base / name).resolve().is_relative_to(base.resolve()):
+            return None
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
+        return f"cannot read {str(name)!r}: {error}", "write the name of a file in the description's folder"
     return (
         f"'{name}' is outside the description's folder",
         "move or copy it there: a description and its files are one folder",

@@ -95,10 +95,11 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
 
 def test_a_name_that_no_file_can_have_is_an_error_in_the_description(tmp_path: Path) -> None:
     path = described(tmp_path, r'"./a\0.yaml"')
-    with pytest.raises(
-        DescriptionError, match=r"demo\.yaml:6:\d+: error: cannot read '\./a\\x00\.yaml': embedded null"
-    ):
+    with pytest.raises(DescriptionError, match=r"demo\.yaml:6:\d+: error: cannot read 'a\\x00\.yaml': embedded null"):
         load(path)
+    for field in ("run", "files"):
+        with pytest.raises(DescriptionError, match=r"cannot read 'a\\x00b': embedded null"):
+            load(described(tmp_path, rf'{{extends: usb-client, {field}: "a\0b"}}'))
     (tmp_path / "circle.yaml").symlink_to("circle.yaml")
     with pytest.raises(DescriptionError, match="cannot read"):
         load(described(tmp_path, "circle.yaml"))
