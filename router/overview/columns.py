@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,10 @@ from router.overview.rows import Table
 GAP = 2
 MIN_WIDTH = 6
 """To which a column of text is cut at least."""
+MAX_ROWS = 200
+"""Rows that are laid out; what guests say decides how many a table has."""
+MAX_PER_CELL = 4
+"""Characters for each cell of the room that are looked at: more take no room, such as combining marks."""
 MARK, NO_MARK = "! ", "  "
 """Before a line that a person should look at, so that it needs no colour."""
 Measure = Callable[[str], int]
@@ -43,19 +48,20 @@ def widths(natural: Sequence[int], fixed: frozenset[int], keep: frozenset[int], 
 
 def cut(text: str, room: int, measure: Measure) -> str:
     """The text in that many cells at most, with an ellipsis where some of it is missing."""
-    if measure(text) <= room:
+    short = text[: room * MAX_PER_CELL]
+    if len(short) == len(text) and measure(text) <= room:
         return text
-    while text and measure(text) > room - 1:
-        text = text[:-1]
-    return text + "…"
+    fitting = bisect_right(range(len(short) + 1), room - 1, key=lambda length: measure(short[:length])) - 1
+    return short[: max(0, fitting)] + "…"
 
 
 def lay_out(table: Table, room: int, measure: Measure) -> list[Line]:
-    """The table's lines in so many cells: the head, then its rows."""
+    """The table's lines in so many cells: the head, then its first MAX_ROWS rows, and how many more there are."""
     if not table.rows:
         return [Line(cut(NO_MARK + table.empty, room, measure))]
     # A cell may be a kilobyte long; more than the room is never shown.
-    rows = [[cut(cell, room, measure) for cell in row.cells] for row in table.rows]
+    shown_rows = table.rows[:MAX_ROWS]
+    rows = [[cut(cell, room, measure) for cell in row.cells] for row in shown_rows]
     natural = [max(map(measure, cells)) for cells in zip(table.head, *rows, strict=True)]
     wide = widths(natural, table.numbers, table.keep, room - len(MARK))
 
@@ -68,7 +74,9 @@ def lay_out(table: Table, room: int, measure: Measure) -> list[Line]:
         return (" " * GAP).join(parts).rstrip()
 
     found = [Line(cut(NO_MARK + line(table.head), room, measure))]
-    for number, row in enumerate(table.rows):
+    for number, row in enumerate(shown_rows):
         text = (MARK if row.bad else NO_MARK) + line(rows[number])
         found.append(Line(cut(text, room, measure), number, row.bad))
+    if missing := len(table.rows) - len(shown_rows):
+        found.append(Line(cut(f"{NO_MARK}… {missing} more", room, measure)))
     return found

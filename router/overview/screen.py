@@ -23,7 +23,7 @@ from textual.widgets.option_list import Option
 from router.display import safe
 from router.errors import RouterError
 from router.overview import actions, rows
-from router.overview.columns import Line, lay_out
+from router.overview.columns import MAX_ROWS, Line, lay_out
 from router.overview.moment import Moment
 from router.overview.watcher import Connect, Watcher
 from router.usb.actions import candidates
@@ -55,12 +55,17 @@ class Grid(Static, can_focus=True):
         """What the line under the cursor is about."""
         return self._table.rows[self.cursor].key if self._table.rows else None
 
+    @property
+    def count(self) -> int:
+        """How many rows the cursor can reach."""
+        return min(len(self._table.rows), MAX_ROWS)
+
     def fill(self, table: rows.Table) -> None:
         """Show a table. The cursor stays on what it was on, wherever that is now."""
         key = self.key
         self._table = table
-        places = [number for number, row in enumerate(table.rows) if row.key == key]
-        self.cursor = places[0] if places else max(0, min(self.cursor, len(table.rows) - 1))
+        places = [number for number, row in enumerate(table.rows[:MAX_ROWS]) if row.key == key]
+        self.cursor = places[0] if places else max(0, min(self.cursor, self.count - 1))
         self.border_title = table.title
         self._draw()
 
@@ -95,7 +100,7 @@ class Grid(Static, can_focus=True):
     def action_move(self, by: int) -> None:
         """Move the cursor; past the end it goes on in the next table."""
         place = self.cursor + by
-        if 0 <= place < len(self._table.rows):
+        if 0 <= place < self.count:
             self.cursor = place
             self._draw()
             self._show_cursor()

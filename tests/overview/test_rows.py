@@ -9,9 +9,9 @@ import pytest
 from rich.cells import cell_len
 
 from router.overview import rows
-from router.overview.columns import lay_out, widths
+from router.overview.columns import MAX_ROWS, cut, lay_out, widths
 from router.overview.moment import MAX_EVENTS, Looks, Story
-from router.overview.rows import Table, amount, duration, milliseconds, per_second
+from router.overview.rows import Row, Table, amount, duration, milliseconds, per_second
 from tests.overview.moments import (
     DISK,
     FREE,
@@ -191,6 +191,32 @@ def test_every_line_fits_at_any_width(room: int) -> None:
     for table in (rows.guests, rows.devices, rows.roads, rows.drops, rows.policy):
         for line in lay_out(table(moment(usb=snapshot(device))), room, cell_len):
             assert cell_len(line.text) <= room
+
+
+def test_a_text_is_cut_where_it_still_fits() -> None:
+    assert cut("abcdef", 6, cell_len) == "abcdef"
+    assert cut("abcdefg", 6, cell_len) == "abcde…"
+    assert cut("鍵盤鍵盤", 6, cell_len) == "鍵盤…"
+    assert cut("鍵盤", 1, cell_len) == "…"
+    assert len(cut("e\u0301" + "\u0301" * 100_000, 6, cell_len)) <= 25
+
+
+def test_the_work_for_a_long_text_depends_on_the_room_alone() -> None:
+    measured = []
+
+    def measure(text: str) -> int:
+        measured.append(len(text))
+        return cell_len(text)
+
+    assert cut("鍵" * 10_000, 80, measure) == "鍵" * 39 + "…"
+    assert sum(measured) < 80 * 4 * 12
+
+
+def test_of_a_long_table_the_first_rows_are_shown_and_how_many_more_there_are() -> None:
+    many = Table("", ("A",), tuple(Row(str(n), (str(n),)) for n in range(MAX_ROWS + 5)))
+    *_, before, last = lay_out(many, 80, cell_len)
+    assert (before.row, before.text.strip()) == (MAX_ROWS - 1, str(MAX_ROWS - 1))
+    assert (last.row, last.text) == (None, "  … 5 more")
 
 
 def test_the_widest_text_gives_way_first_and_numbers_never() -> None:

@@ -18,6 +18,7 @@ from textual.pilot import Pilot
 from router.cli import main
 from router.control.place import Claim
 from router.control.server import ControlServer
+from router.overview.columns import MAX_ROWS
 from router.overview.moment import Moment
 from router.overview.screen import Choice, Grid, Top
 from router.overview.watcher import Watcher
@@ -77,6 +78,21 @@ def test_the_cursor_stays_on_its_device_when_others_come_and_go() -> None:
         assert grid.key == "server/2-1"
 
     piloted(test)
+
+
+def test_the_cursor_does_not_leave_the_rows_that_are_shown() -> None:
+    many = [replace(MOUSE, busid=f"1-{number}") for number in range(MAX_ROWS + 5)]
+
+    async def test(pilot: Pilot[None], top: Top) -> None:
+        grid = top.query_one("#devices", Grid)
+        grid.cursor = MAX_ROWS - 1
+        top.show()
+        await pilot.press("down")
+        assert grid.cursor == MAX_ROWS - 1
+        assert top.focused is not grid
+        assert text_of(top, "devices").rstrip().endswith("… 5 more")
+
+    piloted(test, moment(usb=snapshot(*many)))
 
 
 def test_the_cursor_goes_through_all_tables() -> None:
