@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from ipaddress import IPv4Address
 from types import TracebackType
 from typing import Any, Self
@@ -58,9 +57,10 @@ class Watcher:
         self._usb_wanted = threading.Event()
         self._usb_wanted.set()
         self._moment: Moment | None = None
-        self._watching: Connection | None = None
-        self._pool = ThreadPoolExecutor(PARALLEL, "look")
-        self._asked: dict[str, Future[None]] = {}
+        self._open: set[Connection] = set()
+        self._turns = threading.BoundedSemaphore(PARALLEL)
+        # Daemon threads, not a pool: the interpreter waits for a pool's threads, and so for a guest that hangs.
+        self._asked: dict[str, threading.Thread] = {}
         parts = (self._follow, self._look, self._ask_devices)
         self._threads = [threading.Thread(target=part, name=part.__name__, daemon=True) for part in parts]
 
@@ -75,11 +75,12 @@ class Watcher:
         self._over.set()
         self._usb_wanted.set()
         with self._lock:
-            if self._watching is not None:
-                self._watching.hang_up()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+            for system in self._open:
+                system.hang_up()
         end = time.monotonic() + END_TIMEOUT_S
         for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        for thread in tuple(self._asked.values()):
             thread.join(max(0.0, end - time.monotonic()))
 
     @property
@@ -93,34 +94,54 @@ class Watcher:
 
     def look_again(self) -> None:
         """One more look at everything, waiting for it: what there is before the system ends."""
-        with suppress(RouterError), self._connect() as system:
+        with suppress(RouterError), self._connected() as system:
             state, switch = system.state(), _switch(system)
             self._ask_guests(state)
-            wait(tuple(self._asked.values()), LOOK_TIMEOUT_S)
+            end = time.monotonic() + LOOK_TIMEOUT_S
+            for thread in tuple(self._asked.values()):
+                thread.join(max(0.0, end - time.monotonic()))
             self._show(state, switch)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A connection that the end of watching hangs up. MachineError after that end."""
+        with self._connect() as system:
+            with self._lock:
+                if self._over.is_set():
+                    raise MachineError("nothing is watched any more")
+                self._open.add(system)
+            try:
+                yield system
+            finally:
+                with self._lock:
+                    self._open.discard(system)
 
     # Threads
 
     def _follow(self) -> None:
-        """The events, as they come."""
-        with suppress(RouterError), self._connect() as system:
-            with self._lock:
-                self._watching = system
-            for row in system.watch(0):
-                if self._over.is_set():
-                    return
-                if row:
-                    with self._lock:
-                        self._story = self._story.after(Event(row["seconds"], row["guest"], row["event"], row["text"]))
-                    if row["event"] in EVENTS:
-                        self._usb_wanted.set()
+        """The events, as they come: all of them after each connection, since the system may have started anew."""
+        while not self._over.is_set():
+            with suppress(RouterError), self._connected() as system:
+                with self._lock:
+                    self._story, self._looks = Story(), {}
+                self._usb_wanted.set()
+                for row in system.watch(0):
+                    if row:
+                        self._happened(Event(row["seconds"], row["guest"], row["event"], row["text"]))
+            self._over.wait(self._interval)
+
+    def _happened(self, event: Event) -> None:
+        with self._lock:
+            self._story = self._story.after(event)
+        if event.name in EVENTS:
+            self._usb_wanted.set()
 
     def _look(self) -> None:
         """State and counters, every interval; each guest's counters are asked for meanwhile."""
         while not self._over.is_set():
             start = time.monotonic()
             try:
-                with self._connect() as system:
+                with self._connected() as system:
                     while not self._over.is_set():
                         start = time.monotonic()
                         state, switch = system.state(), _switch(system)
@@ -133,6 +154,8 @@ class Watcher:
 
     def _show(self, state: Mapping[str, Any], switch: Switch | None) -> None:
         with self._lock:
+            # The counters from before a connection was lost may be those of another run.
+            before = self._moment.switch if self._moment and not self._moment.trouble else None
             self._moment = Moment(
                 seconds=float(state.get("seconds", 0.0)),
                 state=state,
@@ -140,7 +163,7 @@ class Watcher:
                 usb=self._usb,
                 looks=dict(self._looks),
                 switch=switch,
-                switch_before=self._moment.switch if self._moment else None,
+                switch_before=before,
             )
         if self._on_look is not None:
             self._on_look(self._moment)
@@ -161,13 +184,16 @@ class Watcher:
     def _ask_guests(self, state: Mapping[str, Any]) -> None:
         for guest in state["guests"]:
             name, before = guest["name"], self._asked.get(guest["name"])
-            if guest["up"] and (before is None or before.done()):
-                with suppress(RuntimeError):  # the pool is shut down
-                    self._asked[name] = self._pool.submit(self._ask, name, reachable(state, name))
+            if guest["up"] and (before is None or not before.is_alive()):
+                words = (name, reachable(state, name))
+                thread = threading.Thread(target=self._ask, args=words, name=f"look at {name}", daemon=True)
+                self._asked[name] = thread
+                thread.start()
 
     def _ask(self, guest: str, addresses: list[IPv4Address]) -> None:
         try:
-            found, trouble = look_into(self._connect, guest, addresses), ""
+            with self._turns:
+                found, trouble = look_into(self._connected, guest, addresses), ""
         except RouterError as error:
             found, trouble = None, error.message
         with self._lock:
@@ -181,7 +207,7 @@ class Watcher:
                 return
             self._usb_wanted.clear()
             try:
-                usb = snapshot(self._connect)
+                usb = snapshot(self._connected)
             except RouterError:
                 self._over.wait(self._interval)  # the look says that the system does not answer
                 continue

@@ -15,7 +15,7 @@ from router.control.server import ControlServer
 from router.errors import MachineError
 from router.overview import actions
 from router.overview.moment import Moment
-from router.overview.watcher import Watcher, reachable
+from router.overview.watcher import LOOK_TIMEOUT_S, Watcher, reachable
 from router.usb.view import snapshot
 from tests.control.running import FakeSystem
 from tests.overview.moments import PORT_COUNTERS, STATE
@@ -78,6 +78,32 @@ def test_a_system_that_stops_is_said_and_what_was_seen_stays() -> None:
         stopped = until(watcher, lambda moment: moment.trouble)
         assert stopped.usb is not None
         watcher.__exit__(None, None, None)
+
+
+def test_a_system_that_starts_anew_has_its_own_story() -> None:
+    first, second = FakeSystem(), FakeSystem()
+    first.samples = dict.fromkeys(first.guests, "up 99\n")
+    second.timeline.line("client", "router: guest client: attached 7-7 port 1")
+    with Claim("desk") as claim, ControlServer(claim, first, "split"):
+        watcher = Watcher(connect, 0.05).__enter__()
+        until(watcher, lambda moment: moment.look("client").now and moment.story.lives["client"].ups)
+    until(watcher, lambda moment: moment.trouble)
+    with Claim("desk") as claim, ControlServer(claim, second, "split"):
+        moment = until(watcher, lambda moment: any("7-7" in event.text for event in moment.story.last))
+        assert moment.story.lives["client"].ups == 1
+        until(watcher, lambda moment: not moment.trouble and moment.look("client").now is None)
+        watcher.__exit__(None, None, None)
+
+
+def test_a_guest_that_hangs_does_not_delay_the_end(system: FakeSystem) -> None:
+    small = system.guests["small"]
+    with small.turn:
+        with Watcher(connect, 0.05) as watcher:
+            until(watcher, lambda moment: small.waiting >= 2)
+            assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("look"))
+            start = time.monotonic()
+        assert time.monotonic() - start < LOOK_TIMEOUT_S
+        assert [one.name for one in threading.enumerate() if one.name.startswith(("look", "ThreadPool"))] == []
 
 
 def test_leaving_ends_every_thread(system: FakeSystem) -> None:
