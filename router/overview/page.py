@@ -25,7 +25,7 @@ from router.templates import template
 
 INTERVAL_S = 1.0
 MAX_ROWS = 2000
-"""Events in the page; the logs have all."""
+"""Events in the page, the last ones; the logs have all."""
 
 
 @dataclass
@@ -52,6 +52,9 @@ class RunPage:
             raise
         except KeyboardInterrupt:
             wrong = "stopped by Ctrl-C"
+            raise
+        except BaseException as error:
+            wrong = f"{type(error).__name__}: {error}"
             raise
         finally:
             if self.path is not None:
@@ -88,7 +91,7 @@ class RunPage:
             steps=steps,
             picture=Markup(run_svg(guests, self.record.points, happened, steps, seconds)),
             tables=_tables(moment, self.record),
-            events=rows.events(happened[:MAX_ROWS]),
+            events=rows.events(happened[-MAX_ROWS:]),
             missing=max(0, len(happened) - MAX_ROWS),
         )
 

@@ -77,6 +77,23 @@ def test_a_run_that_went_through_says_so_and_one_that_ended_early_says_why() -> 
     assert "went through" not in html
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+        (SystemExit(3), "SystemExit: 3"),
+        (KeyboardInterrupt(), "stopped by Ctrl-C"),
+    ],
+)
+def test_whatever_ends_a_run_early_is_on_its_page(tmp_path: Path, error: BaseException, words: str) -> None:
+    page = page_of(timeline("userspace up"), tmp_path / "run.html")
+    with pytest.raises(type(error)), page.writing(lambda: [Step("boot", 0.0, 9.0)]):
+        raise error
+    html = well_formed((tmp_path / "run.html").read_text())
+    assert "The run ended early." in html and words in html
+    assert "went through" not in html
+
+
 def test_nothing_comes_from_elsewhere_and_no_script_could_run() -> None:
     html = page_of(timeline("userspace up")).html([Step("boot", 0.0, 9.0)], "")
     assert "default-src 'none'" in html
@@ -102,13 +119,16 @@ def test_a_run_of_which_nothing_was_seen_has_its_time_line_only() -> None:
     assert 'id="devices"' not in html
 
 
-def test_an_endless_time_line_is_cut_and_says_so() -> None:
+def test_of_an_endless_time_line_the_end_is_kept_and_the_page_says_so() -> None:
     told = timeline()
     told.mute()
     for number in range(MAX_ROWS + 5):
         told.line("client", f"router: guest client: attached 1-1 port {number}")
     html = page_of(told).html([], "")
-    assert "5 further events are in the logs only" in html
+    assert "5 earlier events are in the logs only" in html
+    rows = well_formed(html).partition('id="events"')[2]
+    assert f"1-1 port {MAX_ROWS + 4}<" in rows
+    assert "1-1 port 4<" not in rows and "1-1 port 5<" in rows
     assert html.count("<tr") < MAX_ROWS + 100
 
 
