@@ -16,6 +16,7 @@ writes an ext4 file system with Debian for arm64: what it needs to boot, and the
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from router.cli import _common, _deployments
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sdcard", metavar="OUT", help="the SD card image to write")
     parser.add_argument("--bootloader", metavar="FILE", help="a raw boot loader for the card's start (at 33 KiB)")
     parser.add_argument("--label", default="DEBIAN", help=f"{ROOTFS}: the file system's label (default: DEBIAN)")
+    parser.add_argument("--force", action="store_true", help=f"{ROOTFS}: write over a file that is there")
     parser.add_argument("--size", help=f"{ROOTFS}: its size, such as '4 GiB' (default: a third more than is in it)")
 
 
@@ -77,6 +79,8 @@ def rootfs(args: argparse.Namespace) -> int:
     except InvalidValue as error:
         raise DescriptionError(str(error), error.hint, f"image {ROOTFS}") from None
     out = Path(args.output or f"{label}.img")
+    if os.path.lexists(out) and not args.force:
+        raise DescriptionError("this is there already, and may be a guest's disk", "--force writes over it", str(out))
     progress = _common.Progress()
     try:
         made = build_rootfs(args.packages, out, label=label, size=size, progress=progress)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from router.cli import main
+from router.guests.rootfs import build
+from router.guests.rootfs.build import RootFs
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,26 @@ def test_words_that_do_not_fit_are_an_error_that_says_what_to_write(
     assert main(["image", *words]) == 2
     assert said in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_root_file_system_that_is_there_is_written_over_by_force_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked: list[Path] = []
+
+    def build_rootfs(names: list[str], out: Path, **_: object) -> RootFs:
+        asked.append(out)
+        return RootFs(out, "DEBIAN", 1, 1, ())
+
+    monkeypatch.setattr(build, "build_rootfs", build_rootfs)
+    disk = tmp_path / "DEBIAN.img"
+    disk.write_bytes(b"a guest's disk")
+    for words in ([], ["-o", "DEBIAN.img"]):
+        assert main(["image", "rootfs", *words]) == 2
+        said = capsys.readouterr().err
+        assert "DEBIAN.img: error: this is there already" in said and "--force writes over it" in said
+    assert (asked, disk.read_bytes()) == ([], b"a guest's disk")
+    assert main(["image", "rootfs", "--force"]) == 0
+    assert main(["image", "rootfs", "-o", "other.img"]) == 0
+    assert asked == [Path("DEBIAN.img"), Path("other.img")]
