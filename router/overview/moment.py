@@ -64,16 +64,22 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What has happened: each guest's life, how many events there were, and the last of them."""
+    """What has happened: each guest's life, how many events there were, and the last of them.
 
+    guests: those that have a life; None: all that events name.
+    """
+
+    guests: frozenset[str] | None = None
     lives: Mapping[str, Life] = field(default_factory=dict)
     count: int = 0
     last: tuple[Event, ...] = ()
 
     def after(self, event: Event) -> Story:
         """The story with one event more."""
-        life = self.lives.get(event.guest, Life()).after(event)
-        return Story({**self.lives, event.guest: life}, self.count + 1, (*self.last, event)[-MAX_EVENTS:])
+        lives = self.lives
+        if self.guests is None or event.guest in self.guests:
+            lives = {**lives, event.guest: lives.get(event.guest, Life()).after(event)}
+        return Story(self.guests, lives, self.count + 1, (*self.last, event)[-MAX_EVENTS:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,7 +234,7 @@ def drops(moment: Moment) -> Table:
                 bad=more or port["blocked"] or not port["connected"],
             )
         )
-    inside = moment.state.get("mode") != "split"
+    inside = moment.state["mode"] != "split"
     empty = "the switch is a protection domain here: its counters stay inside" if inside else "it does not answer"
     head = ("FROM GUEST", "IN", "OUT", "DROPPED", "WHY", "NOW")
     return Table("Switch", head, tuple(rows), empty=empty, numbers=frozenset({1, 2, 3}))
@@ -250,7 +250,7 @@ def policy(moment: Moment) -> Table:
     state = moment.state
     rows = [
         _row(f"usb {n}", "USB", f"{grant.get('source')} → {grant.get('to')}", _grant_text(grant))
-        for n, grant in enumerate(state.get("grants", ()))
+        for n, grant in enumerate(state["grants"])
     ]
     rows += [
         _row(f"by hand {device_key(device)}/{name}", "USB", f"{device.server} → {name}", f"{device.busid} by hand")

@@ -321,7 +321,7 @@ def headline(moment: Moment) -> str:
     """The system in a line."""
     state = moment.state
     up = sum(bool(guest["up"]) for guest in state["guests"])
-    parts = [state["system"], str(state.get("mode", "")), f"up {rows.duration(moment.seconds)}"]
+    parts = [state["system"], state["mode"], f"up {rows.duration(moment.seconds)}"]
     parts.append(f"{up} of {len(state['guests'])} guests up")
     if moment.usb is not None:
         held = sum(one.holder is not None for one in moment.usb.devices)

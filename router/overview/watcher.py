@@ -122,8 +122,9 @@ class Watcher:
         """The events, as they come: all of them after each connection, since the system may have started anew."""
         while not self._over.is_set():
             with suppress(RouterError), self._connected() as system:
+                guests = frozenset(guest["name"] for guest in system.state()["guests"])
                 with self._lock:
-                    self._story, self._looks = Story(), {}
+                    self._story, self._looks = Story(guests), {}
                 self._usb_wanted.set()
                 for row in system.watch(0):
                     if row:
@@ -157,7 +158,7 @@ class Watcher:
             # The counters from before a connection was lost may be those of another run.
             before = self._moment.switch if self._moment and not self._moment.trouble else None
             self._moment = Moment(
-                seconds=float(state.get("seconds", 0.0)),
+                seconds=float(state["seconds"]),
                 state=state,
                 story=self._story,
                 usb=self._usb,

@@ -95,6 +95,14 @@ def test_a_system_that_starts_anew_has_its_own_story() -> None:
         watcher.__exit__(None, None, None)
 
 
+def test_only_the_systems_own_guests_have_a_life(system: FakeSystem) -> None:
+    for number in range(50):
+        system.timeline.add(f"made-up-{number}", "userspace", "", "user space up")
+    with Watcher(connect, 0.05) as watcher:
+        moment = until(watcher, lambda moment: any(one.guest == "made-up-49" for one in moment.story.last))
+    assert set(moment.story.lives) == set(system.guests)
+
+
 def test_a_guest_that_hangs_does_not_delay_the_end(system: FakeSystem) -> None:
     small = system.guests["small"]
     with small.turn:
