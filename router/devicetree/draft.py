@@ -16,6 +16,7 @@ from router.devicetree.closure import dependency_closure, is_usb_controller
 from router.devicetree.interrupts import GIC_V3, GicInput, find_gic, interrupts_of, line_of
 from router.devicetree.node import Node
 from router.devicetree.tree import Tree
+from router.display import escape
 from router.errors import DescriptionError
 
 MiB = 1 << 20
@@ -90,7 +91,7 @@ WHERE = {
     "cores": "the tree has no node of a CPU",
     "ram": "the tree's memory node says no size: the board's manual, or what its U-Boot prints (bdinfo)",
     "reserved": "needs ram and loader: the kernel, the loader's image, the secure firmware (OP-TEE's CFG_TZDRAM_START)",
-    "guest_ram": "needs ram and loader: what 'reserved' leaves",
+    "guest_ram": "needs ram, and a loader in it: what 'reserved' leaves",
     "loader": "where the SDK's loader is linked to: readelf -l board/BOARD/CONFIG/elf/loader.elf",
     "start": "the boot loader's command, as go and the address of loader",
     "gic": "the tree has no GIC that is known here",
@@ -103,8 +104,12 @@ WHERE = {
 
 
 def _quoted(text: str) -> str:
-    """A Python string, whatever is in the text: JSON's escapes of control characters are Python's too."""
-    return json.dumps(text, ensure_ascii=False)
+    """A Python string in ASCII, whatever is in the text: nothing in it changes what a reader of the file sees.
+
+    JSON's escapes are Python's too; the others are those of `router.display`, also for bytes that are not UTF-8.
+    """
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(char if " " <= char <= "~" else escape(char) for char in quoted)
 
 
 def _memory(tree: Tree) -> tuple[Range | None, int]:
@@ -128,9 +133,10 @@ def _places(ram: Range | None, loader: int | None) -> dict[str, str]:
             "start": MISSING if loader is None else _quoted(f"go {loader:#x}"),
         }
     kernel, image = Range(ram.start, KERNEL), Range(loader, IMAGE)
+    fits = ram.start <= loader and image.end < ram.end
     return {
         "reserved": f'(("the seL4 kernel", {_range(kernel)}), ("the loader\'s image", {_range(image)}))',
-        "guest_ram": _range(Range(image.end, ram.end - image.end)) if image.end < ram.end else MISSING,
+        "guest_ram": _range(Range(image.end, ram.end - image.end)) if fits else MISSING,
         "loader": f"{loader:#x}",
         "start": _quoted(f"go {loader:#x}"),
     }
@@ -208,9 +214,12 @@ def _hole(tree: Tree, ram: Range | None) -> int | None:
         Range(span.address, span.size) for node in tree.walk() for span in (*registers(node), *bridge_windows(node))
     ]
     used += [ram] if ram is not None else []
-    return next(
-        (at for at in range(HOLE, 1 << 32, HOLE) if not any(Range(at, HOLE).overlaps(each) for each in used)), None
-    )
+    at = HOLE
+    for each in sorted((each for each in used if each.size), key=lambda each: each.start):
+        if each.start >= at + HOLE:
+            break
+        at = max(at, -(-each.end // HOLE) * HOLE)
+    return at if at < 1 << 32 else None
 
 
 def _assumptions(tree: Tree, ram: Range | None, banks: int, dtb: str) -> list[str]:

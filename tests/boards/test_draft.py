@@ -6,6 +6,7 @@ for.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from typing import Any
 import pytest
 
 from router import boards
-from router.boards.model import Board
+from router.boards.model import Board, Range
 from router.cli import main
 from router.devicetree import Tree
-from router.devicetree.draft import Draft, draft_board
+from router.devicetree.draft import HOLE, IMAGE, Draft, draft_board
 from router.errors import DescriptionError
 from tests.boards.test_boards import board_tree, every_board
 
@@ -84,6 +85,72 @@ def test_what_a_tree_says_never_becomes_code() -> None:
     board = made(draft_board("newboard", tree, f"x/{evil}", None))
     assert board.title == evil
     assert board.tree.dtb == f"x/{evil}"
+
+
+@pytest.mark.parametrize("odd", ["\u202eevil", "鍵盤", "\U0001f600", "\x7f\x1b[2J", "\\'\"", "\n"])
+def test_a_draft_is_ascii_and_says_what_the_tree_says(odd: str) -> None:
+    tree = Tree()
+    tree.root.set_strings("model", odd)
+    draft = draft_board("newboard", tree, f"x/{odd}", None)
+    assert draft.text.isascii() and draft.text.replace("\n", "").isprintable()
+    assert (made(draft).title, made(draft).tree.dtb) == (odd, f"x/{odd}")
+
+
+def memory(tree: Tree, start: int, size: int) -> None:
+    """A bank of RAM; addresses and sizes of 64 bits."""
+    for name in ("#address-cells", "#size-cells"):
+        tree.root.set_cells(name, 2)
+    node = tree.root.add_child(f"memory@{start:x}")
+    node.set_strings("device_type", "memory")
+    node.set_cells("reg", start >> 32, start & 0xFFFF_FFFF, size >> 32, size & 0xFFFF_FFFF)
+
+
+@pytest.mark.parametrize("loader", [0x1000_0000, 0xC000_0000, 0x8000_0000 - IMAGE])
+def test_guests_get_ram_only_behind_a_loader_that_is_in_it(loader: int) -> None:
+    tree = Tree()
+    memory(tree, 0x4000_0000, 0x4000_0000)
+    assert made(draft_board("newboard", tree, "new.dtb", loader)).guest_ram is ...
+    inside = made(draft_board("newboard", tree, "new.dtb", LOADER)).guest_ram
+    assert (inside.start, inside.end) == (LOADER + IMAGE, 0x8000_0000)
+
+
+def test_what_is_emulated_gets_the_lowest_place_that_no_node_has() -> None:
+    tree = Tree()
+    memory(tree, 3 * HOLE, 0x4000_0000)
+    assert made(draft_board("newboard", tree, "new.dtb", None)).virtio.base == HOLE
+    device = tree.root.add_child("device@0")
+    device.set_cells("reg", 0, 2 * HOLE - 1, 0, 2)
+    assert made(draft_board("newboard", tree, "new.dtb", None)).virtio.base == 3 * HOLE + 0x4000_0000
+    device.set_cells("reg", 0, 0, 1, 0)
+    assert made(draft_board("newboard", tree, "new.dtb", None)).virtio is ...
+
+
+def test_the_search_for_a_place_looks_at_each_range_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = Tree()
+    memory(tree, 0x8000_0000, 0x4000_0000)
+    count = 500
+    for number in range(1, count + 1):
+        tree.root.add_child(f"device@{number * HOLE:x}").set_cells("reg", 0, number * HOLE, 0, 0x1000)
+    looks: list[Range] = []
+
+    def end(self: Range) -> int:
+        looks.append(self)
+        return self.start + self.size
+
+    monkeypatch.setattr(Range, "end", property(end))
+    assert made(draft_board("newboard", tree, "new.dtb", None)).virtio.base == (count + 1) * HOLE
+    assert len(looks) < 10 * count
+
+
+def test_a_tree_in_a_folder_whose_name_is_not_utf_8_gives_a_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / os.fsdecode(b"boards-\xff")
+    folder.mkdir()
+    Tree().write(folder / "tree.dtb")
+    monkeypatch.chdir(tmp_path)
+    assert main(["board", "newboard", "--from", str(folder / "tree.dtb")]) == 0
+    assert 'KernelTree(dtb="boards-\\xff/tree.dtb")' in (tmp_path / "newboard.py").read_text()
 
 
 def test_a_draft_is_written_once_and_never_over_something(
