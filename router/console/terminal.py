@@ -30,7 +30,7 @@ def raw_terminal() -> Iterator[None]:
         return
     settings = termios.tcgetattr(0)
     try:
-        tty.setraw(0)
+        tty.setraw(0, termios.TCSADRAIN)  # keys that were typed meanwhile are kept
         yield
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, settings)
