@@ -51,6 +51,8 @@ def applets(tmp_path: Path) -> Path:
         "seq",
         "head",
         "echo",
+        "awk",
+        "chmod",
     ):
         (folder / name).symlink_to(busybox)
     return folder
