@@ -308,3 +308,31 @@ def test_init_switches_whole_or_not_at_all_and_lives(tmp_path: Path, fails: str)
         "touch": whole,
     }
     assert log.read_text().splitlines() == expected[fails]
+
+
+@BUSYBOX
+def test_each_package_of_a_new_root_is_prepared_once_and_again_only_where_that_failed(tmp_path: Path) -> None:
+    text = (SHIPPED / "rootfs/usr/lib/router/configure").read_text()
+    text = re.sub(r"(?<=[ =>])/(var|usr/sbin/policy)", rf"{tmp_path}/\1", text).replace("PATH=", f"PATH={tmp_path}:")
+    for path in ("var/lib/router", "var/lib/dpkg/info", "usr/sbin"):
+        (tmp_path / path).mkdir(parents=True)
+    programs = {
+        "dpkg": f"[ -e {tmp_path}/again ]",
+        "var/lib/dpkg/info/asks.preinst": f"cat; echo asks >>{tmp_path}/ran",
+        "var/lib/dpkg/info/fails.preinst": f"echo fails >>{tmp_path}/ran; [ -e {tmp_path}/again ] || exit 3",
+        "var/lib/dpkg/info/last.preinst": f"echo last >>{tmp_path}/ran",
+    }
+    for path, program in programs.items():
+        (tmp_path / path).write_text(f"#!/bin/sh\n{program}\n")
+        (tmp_path / path).chmod(0o755)
+    pending = tmp_path / "var/lib/router/unconfigured"
+    pending.write_text("asks\nfails\nlast\n")
+    command = ["busybox", "sh", "-c", text]
+    first = subprocess.run(command, input="", capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (first.returncode, first.stdout) == (1, "the preinst of fails ended with 3\n")
+    assert (tmp_path / "ran").read_text().split() == ["asks", "fails", "last"]
+    (tmp_path / "again").touch()
+    second = subprocess.run(command, input="", capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (second.returncode, second.stdout) == (0, "")
+    assert (tmp_path / "ran").read_text().split() == ["asks", "fails", "last", "fails"]
+    assert list(pending.parent.iterdir()) == []
