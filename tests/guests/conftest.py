@@ -53,6 +53,7 @@ def applets(tmp_path: Path) -> Path:
         "echo",
         "awk",
         "chmod",
+        "mkfifo",
     ):
         (folder / name).symlink_to(busybox)
     return folder
