@@ -86,10 +86,16 @@ static inline bool charq_await_room(struct charq_end *end)
     return charq_room(end, end->keep) != 0;
 }
 
+/* Consumer: the producer's index, which moves with each byte that is written, read or not. */
+static inline uint32_t charq_written(const struct charq_end *end)
+{
+    return __atomic_load_n(&end->ring->head, __ATOMIC_ACQUIRE);
+}
+
 /* Consumer: reads up to n bytes, returns how many there were. */
 static inline uint32_t charq_read(struct charq_end *end, uint8_t *to, uint32_t n)
 {
-    uint32_t waiting = __atomic_load_n(&end->ring->head, __ATOMIC_ACQUIRE) - end->at;
+    uint32_t waiting = charq_written(end) - end->at;
     if (waiting > end->size) {
         waiting = 0; /* the peer's index makes no sense */
     }

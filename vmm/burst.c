@@ -9,9 +9,11 @@ void burst_init(struct burst *burst, uint64_t window, uint64_t share, uint64_t l
     account_init(&burst->account, limit, part);
 }
 
-void burst_grant(struct burst *burst, uint64_t now)
+void burst_grant(struct burst *burst, uint32_t sent, uint64_t now)
 {
-    if (account_left(&burst->account, now) >= burst->share) {
+    bool moved = sent != burst->sent;
+    burst->sent = sent;
+    if (moved && account_left(&burst->account, now) >= burst->share) {
         burst->until = now + burst->window;
         burst->left = burst->share;
     }

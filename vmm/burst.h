@@ -20,6 +20,7 @@ struct burst {
     uint64_t share;         /* of these, how many the guest may run */
     uint64_t left;          /* of the share */
     uint64_t until;         /* it is granted; 0: it is not */
+    uint32_t sent;          /* index of the input that the last grant was for */
     uint64_t since;         /* when the guest began to run, or was last charged; BURST_ASLEEP: it sleeps */
     bool first;             /* it has the upper priority */
 };
@@ -31,8 +32,10 @@ struct burst {
  * several in a row give. part: in the long run, one tick in so many. */
 void burst_init(struct burst *burst, uint64_t window, uint64_t share, uint64_t limit, uint32_t part);
 
-/* The guest was sent something. Nothing is granted while the account has not a share left. */
-void burst_grant(struct burst *burst, uint64_t now);
+/* To be called when the guest may have been sent something. sent: the index of what was written for it so
+ * far; it is granted time if that has moved. When it reads that is its own choice, and changes nothing.
+ * Nothing is granted while the account has not a share left. */
+void burst_grant(struct burst *burst, uint32_t sent, uint64_t now);
 
 /* To be called whenever the guest may have begun or ended to run, and after a grant. runs: one of its vCPUs
  * does. Sets `first`; returns when it may have to change, or BURST_NEVER. */

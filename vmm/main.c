@@ -166,10 +166,9 @@ static void run_console(uint32_t index)
     }
     uint64_t start = timer_now();
     vmm.consoles_wait &= ~(1u << index);
-    uint32_t given = vmm.console[index].in.at;
     bus_run_console(index);
-    if (index == VMM_PROGRAMS && vmm.console[index].in.at != given) {
-        burst_grant(&vmm.burst, start);
+    if (index == VMM_PROGRAMS) {
+        burst_grant(&vmm.burst, charq_written(&vmm.console[index].in), start);
     }
     charge(start);
 }

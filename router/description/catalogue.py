@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,8 @@ class Catalogue:
     """Guest images and what they do for USB."""
     boot_sizes: Mapping[str, BootSizes] = field(default_factory=dict)
     """Of the guest images for which it is recorded: how much memory they take when they boot."""
+    read_only: Collection[str] = ()
+    """The guest images whose root stays as it is."""
 
     def boot_memory(self, image: str) -> int | None:
         """The smallest `memory` in bytes for guests of an image; None when its sizes are not recorded."""
@@ -47,6 +49,7 @@ def image_catalogue(boards: Sequence[str], folder: Path) -> Catalogue:
         boards,
         {name: image.role for name, image in images.items()},
         {name: image.boot_sizes for name, image in images.items() if image.boot_sizes is not None},
+        frozenset(name for name, image in images.items() if image.read_only),
     )
 
 

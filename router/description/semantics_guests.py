@@ -210,6 +210,13 @@ def roots(parts: Parts) -> Iterator[Finding]:
                 key=True,
                 related=((("guests", name, "automount"), "here"),),
             )
+        elif shipped_image(guest) in parts.catalogue.read_only:
+            yield Finding(
+                path,
+                f"'{name}' cannot go on in a root of its own: its image '{shipped_image(guest)}' is read-only",
+                "remove 'root', or read_only from the image: the initramfs has to be moved",
+                key=True,
+            )
         elif parts.sure and not any(rule.to == name and may_be_disk(rule) for rule in parts.rules.values()):
             yield Finding(
                 path,

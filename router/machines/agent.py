@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The control channel: running commands in a guest through its agent on hvc1 (guest-images/common).
 
-The protocol is one line each, described in docs/reference/control-channel.md. Nothing else in the guest writes there,
-so a line that does not parse is a remnant (of an earlier caller, or from before the guest was up) and is skipped.
+The protocol is one line each, described in docs/reference/control-channel.md. Besides the agent, a guest's
+daemon writes there, through a filter that passes answers to its own questions alone. A line that does not parse is a
+remnant (of an earlier caller, or from before the guest was up) and is skipped.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from router.description.catalogue import Catalogue
+from router.description.catalogue import Catalogue, image_catalogue
 from router.description.diagnostics import DescriptionErrors
-from router.description.guest_image import BootSizes
+from router.description.guest_image import BootSizes, extend_definitions
 from router.description.load import load
 from router.description.sdk_versions import KNOWN, SdkVersion
 from router.description.values import (
@@ -29,7 +29,13 @@ CATALOGUE = Catalogue(("qemu",), {"usb-server": "server", "usb-client": "client"
 
 
 def findings(
-    tmp_path: Path, server: str = "", client: str = "", network: str = "", usb: str = "", more: str = ""
+    tmp_path: Path,
+    server: str = "",
+    client: str = "",
+    network: str = "",
+    usb: str = "",
+    more: str = "",
+    catalogue: Catalogue = CATALOGUE,
 ) -> list[str]:
     """The messages for a description of two guests with these additions."""
     text = "system: demo\nboard: qemu\n"
@@ -40,7 +46,7 @@ def findings(
     file = tmp_path / "demo.yaml"
     file.write_text(text, encoding="utf-8")
     try:
-        load(file, CATALOGUE)
+        load(file, catalogue)
     except DescriptionErrors as errors:
         return [one.message for one in errors.diagnostics]
     return []
@@ -141,6 +147,17 @@ def test_a_guest_without_a_part_in_usb_is_no_receiver(tmp_path: Path) -> None:
 def test_a_server_may_not_use_the_devices_of_another(tmp_path: Path) -> None:
     more = "  other: {image: usb-server, passthrough: [usb@38200000]}\n"
     assert len(findings(tmp_path, more=more, usb="{path: 1-1, from: other, to: server}")) == 1
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_guest_of_a_read_only_image_does_not_go_on_in_a_root_of_its_own(tmp_path: Path, closed: bool) -> None:
+    own = f"summary: of my own\nextends: [usb-client]\nread_only: {str(closed).lower()}\n"
+    catalogue = image_catalogue(("qemu",), extend_definitions(tmp_path / "definitions", {"own-client": own}))
+    more = "  other: {image: {extends: own-client, packages: [nano]}, root: {label: HOME}}\n"
+    usb = "{path: 1-1, to: client}, {path: 1-2, to: other}"
+    found = findings(tmp_path, client=", root: {label: HOME}", more=more, usb=usb, catalogue=catalogue)
+    expected = "'other' cannot go on in a root of its own: its image 'own-client' is read-only"
+    assert found == ([expected] if closed else [])
 
 
 def test_a_core_may_be_named_when_the_configuration_has_several(tmp_path: Path) -> None:

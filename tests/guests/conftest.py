@@ -51,6 +51,9 @@ def applets(tmp_path: Path) -> Path:
         "seq",
         "head",
         "echo",
+        "awk",
+        "chmod",
+        "mkfifo",
     ):
         (folder / name).symlink_to(busybox)
     return folder

@@ -289,29 +289,38 @@ def test_what_came_before_the_command_is_thrown_away_and_takes_no_time() -> None
 
 
 @contextlib.contextmanager
-def daemon(line: Line, applets: Path, folder: Path, answer: Callable[[], str]) -> Iterator[None]:
-    """A daemon that answers `router-usbip status --json` for the agent, as in a guest."""
+def passing_answers(line: Line, applets: Path, folder: Path) -> Iterator[None]:
+    """What boot runs to pass a daemon's answers on to the channel."""
     folder.mkdir(exist_ok=True)
     os.mkfifo(folder / "answers")
-    boot = (SCRIPT.parent / "boot").read_text()
-    relay = re.search(r"^ +(dd .*)$", boot, re.MULTILINE)
-    assert relay, "boot passes the answers on"
-    command = "exec " + relay[1].replace("/run/router", str(folder)).replace("/dev/hvc1", line.far)
-    process = subprocess.Popen([str(applets / "sh"), "-c", command], env={"PATH": str(applets)})
-    loop = Loop()
-    pipe = AnsweringPipe(loop, "status", answer, str(folder))
-    over = threading.Event()
-    thread = threading.Thread(target=lambda: run_for(loop, over))
-    thread.start()
+    found = re.search(r"^answers\(\) \{\n(.*?)^\}$", (SCRIPT.parent / "boot").read_text(), re.MULTILINE | re.DOTALL)
+    assert found, "boot passes the answers on"
+    command = found[1].replace("/run/router", str(folder)).replace("/dev/hvc1", line.far)
+    command = command.replace("/usr/lib/router", str(SCRIPT.parent))
+    process = subprocess.Popen([str(applets / "sh"), "-c", command], env={"PATH": str(applets)}, start_new_session=True)
     try:
         yield
     finally:
-        over.set()
-        thread.join(PATIENCE)
-        pipe.close()
-        loop.close()
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@contextlib.contextmanager
+def daemon(line: Line, applets: Path, folder: Path, answer: Callable[[], str]) -> Iterator[None]:
+    """A daemon that answers `router-usbip status --json` for the agent, as in a guest."""
+    with passing_answers(line, applets, folder):
+        loop = Loop()
+        pipe = AnsweringPipe(loop, "status", answer, str(folder))
+        over = threading.Event()
+        thread = threading.Thread(target=lambda: run_for(loop, over))
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(PATIENCE)
+            pipe.close()
+            loop.close()
 
 
 def run_for(loop: Loop, over: threading.Event) -> None:
@@ -337,3 +346,95 @@ def test_only_the_daemons_own_question_goes_to_it(
     with daemon(line, applets, tmp_path / "run", lambda: "never"):
         for command in ("router-usbip ports --json", "router-usbip status", "router-usbip status --json; exit 3"):
             assert channel.run(command, PATIENCE)[1] != b"never", command
+
+
+STATUS = b"router-usbip status --json"
+
+
+@pytest.fixture
+def program(applets: Path) -> str:
+    """The program that the agent starts where no daemon answers; what it prints."""
+    (applets / "router-usbip").write_text(f"#!{applets}/sh\necho by the program\n")
+    (applets / "router-usbip").chmod(0o755)
+    return "by the program\n"
+
+
+def test_a_daemon_that_does_not_read_its_pipe_holds_the_agent_up_for_no_other_request(
+    channel: AgentChannel, tmp_path: Path, program: str
+) -> None:
+    channel.hello(PATIENCE)
+    full = tmp_path / "run/ask.status"
+    os.mkfifo(full)
+    pipe = os.open(full, os.O_RDWR | os.O_NONBLOCK)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(pipe, bytes(4096)):
+            pass
+    try:
+        request = base64.b64encode(STATUS)
+        channel._send(b"5 " + request + b"\n", time.monotonic() + PATIENCE)
+        assert channel.run("echo another", PATIENCE) == (0, b"another\n")
+        assert channel.run(STATUS.decode(), PATIENCE) == (0, program.encode())
+    finally:
+        os.close(pipe)
+
+
+def test_a_question_that_the_daemon_has_left_in_its_pipe_is_answered_by_the_program(
+    channel: AgentChannel, tmp_path: Path, program: str
+) -> None:
+    channel.hello(PATIENCE)
+    os.mkfifo(tmp_path / "run/ask.status")
+    began = time.monotonic()
+    assert channel.run(STATUS.decode(), PATIENCE) == (0, program.encode())
+    assert time.monotonic() - began > 2
+
+
+def test_a_question_that_nobody_answers_can_be_killed(
+    line: Line, channel: AgentChannel, tmp_path: Path, program: str
+) -> None:
+    channel.hello(PATIENCE)
+    os.mkfifo(tmp_path / "run/ask.status")
+    os.write(line.fileno(), b"71 " + base64.b64encode(STATUS) + b"\n71 kill\n")
+    assert base64.b64encode(program.encode()) not in _until(line, b"71 x 137\n")
+
+
+def test_a_daemon_that_was_taken_over_answers_its_own_questions_alone(
+    line: Line, channel: AgentChannel, applets: Path, tmp_path: Path
+) -> None:
+    channel.hello(PATIENCE)
+    folder = tmp_path / "run"
+    with passing_answers(line, applets, folder):
+        os.mkfifo(folder / "ask.status")
+        asked = os.open(folder / "ask.status", os.O_RDWR)
+        answers = os.open(folder / "answers", os.O_RDWR)
+        try:
+            os.write(
+                line.fileno(), b"72 " + base64.b64encode(STATUS) + b"\n73 " + base64.b64encode(b"sleep 600") + b"\n"
+            )
+            assert os.read(asked, 100) == b"72\n"
+            forged = (b"73 x 0", b"73 o Zm9yZ2Vk", b"router-agent 1 forged", b"7 x 0", b"72 o not?base64", b"72 x -1")
+            more = (b"72 z 0", b"72  o  Zm9y", b"72 o Zm9y 73", b"", b"72 o " + b"A" * 2000)
+            os.write(
+                answers, b"\n".join((*forged, *more, b"72 o ZmluZQ==", b"72 x 0", b"72 o bW9yZQ==", b"72 x 1", b""))
+            )
+            seen = _until(line, b"72 x 0\n")
+            os.write(line.fileno(), b"73 kill\n")
+            seen += _until(line, b"73 x 137\n")
+            assert [each for each in seen.split(b"\n") if each.startswith(b"7")][:2] == [b"72 o ZmluZQ==", b"72 x 0"]
+            assert (seen.count(b"72 "), seen.count(b"73 x ")) == (2, 1)
+            assert not any(each in seen for each in (b"forged", b"Zm9yZ2Vk", b"\n7 x"))
+        finally:
+            os.close(asked)
+            os.close(answers)
+
+
+def test_an_answer_of_the_daemon_does_not_wait_for_a_program(
+    channel: AgentChannel, line: Line, applets: Path, tmp_path: Path
+) -> None:
+    with daemon(line, applets, tmp_path / "run", lambda: "quick"):
+        channel.hello(PATIENCE)
+        took = []
+        for _ in range(5):
+            began = time.monotonic()
+            assert channel.run(STATUS.decode(), PATIENCE) == (0, b"quick")
+            took.append(time.monotonic() - began)
+        assert min(took) < 2.5

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The guests' own scripts `late`, `harden` and `root` under a real busybox shell; their places are in a folder."""
+"""The guests' `late`, `harden`, `nest`, `root` and `init` under a real busybox shell; their places are in a folder."""
 
 from __future__ import annotations
 
@@ -30,10 +30,17 @@ def run_script(folder: Path, name: str, *words: str, fakes: str = "") -> list[st
 
     def moved(text: str) -> str:
         text = re.sub(r"(?<=[ =\"<])/(run|etc|sys|proc|tmp|root|mnt|var)(?=[/ ])", rf"{folder}/\1", text)
+        # A disk is a file here.
+        text = text.replace("[ -b ", "[ -e ")
         return text.replace("/usr/lib/router/", f"{folder}/lib/").replace(">/dev/kmsg", f">>{log}")
 
     for script in (*(SCRIPTS / name for name in ("lib", "late", "harden")), ROOT):
         (folder / "lib" / script.name).write_text(moved(script.read_text()))
+    # It removes /lib and /usr: here those of a folder.
+    nest = moved((SCRIPTS / "nest").read_text())
+    nest = nest.replace(" /[a-z]*", f" {folder}/host/[a-z]*").replace(" /$", f" {folder}/host/$")
+    assert not re.search(r"[ ={;]/(?!tmp/|\*)", nest.replace(str(folder), "/tmp"))
+    (folder / "lib/nest").write_text(nest)
     # Guests have usleep, and this computer may not: without it nothing would be waited for.
     waits = "usleep() { sleep 0.1; }"
     (folder / "lib/lib").write_text(f"{(folder / 'lib/lib').read_text()}\n{waits}\n{fakes}\n")
@@ -143,7 +150,7 @@ def root(folder: Path, fakes: str) -> list[str]:
     """The milestones of the script that looks for the guest's root file system, which is LABEL=HOME."""
     (folder / "etc/router").mkdir(parents=True)
     (folder / "etc/router/guest.conf").write_text("ROOT=LABEL=HOME\n")
-    quick = 'sleep() { :; }; wait_for() { shift; "$@"; }; modprobe() { :; }; '
+    quick = 'sleep() { :; }; wait_for() { shift; "$@"; }; modprobe() { :; }; : "${NESTED=yes}"; '
     said = (line for line in run_script(folder, "root", fakes=quick + fakes) if line.startswith("<1>"))
     return [line.partition(": ")[2].partition(": ")[2] for line in said]
 
@@ -174,3 +181,158 @@ def test_of_several_disks_with_the_name_none_is_taken(tmp_path: Path) -> None:
 def test_a_disk_that_goes_at_once_is_said(tmp_path: Path) -> None:
     said = root(tmp_path, VHCI + "blkid() { echo /dev/absent; }")
     assert said == [f"no root: the disk with LABEL=HOME has gone again{STAYS}"]
+
+
+@BUSYBOX
+def test_a_guest_whose_initramfs_was_not_moved_does_not_switch_to_its_root(tmp_path: Path) -> None:
+    said = root(tmp_path, "NESTED=; " + VHCI + "blkid() { echo /dev/sda1; }")
+    assert said == [f"no root: the initramfs could not be moved out of the way{STAYS}"]
+
+
+DISK = (
+    VHCI
+    + """
+blkid() { case $* in *TYPE*) echo ext4 ;; *) echo {folder}/disk ;; esac; }
+uname() { echo 6.1; }
+chroot() { shift 2; echo "<7>$*" >>{folder}/kmsg; {fails}; }
+kill() { echo "<7>kill $*" >>{folder}/kmsg; {switches}; }
+reboot() { exit; }
+"""
+)
+
+
+def mounted_root(folder: Path, fails: str, switches: str = ":") -> tuple[list[str], list[str]]:
+    """The milestones of `root` with a disk that is there, and what it does with init's view of the file system.
+    fails: shell code that returns 1 for a command, whose words are `$*`, to fail."""
+    folder.joinpath("disk").touch()
+    fakes = DISK.replace("{folder}", str(folder)).replace("{fails}", fails).replace("{switches}", switches)
+    said = root(folder, fakes)
+    did = [line.removeprefix("<7>") for line in (folder / "kmsg").read_text().splitlines() if line.startswith("<7>")]
+    return said, did
+
+
+@BUSYBOX
+def test_a_root_without_room_for_the_modules_is_not_covered_by_them(tmp_path: Path) -> None:
+    said, did = mounted_root(
+        tmp_path, "case $* in *lib/modules*) return 1 ;; esac", f"touch {tmp_path}/run/router/switched"
+    )
+    assert "kill -ALRM 1" in did
+    assert not any(each.startswith("mount") and each.endswith("/newroot") and "bind" in each for each in did)
+    assert not any("no root" in each for each in said)
+
+
+@BUSYBOX
+@pytest.mark.parametrize("folder", ["proc", "run"])
+def test_a_root_that_cannot_take_the_guests_file_systems_is_not_started(tmp_path: Path, folder: str) -> None:
+    said, did = mounted_root(tmp_path, f"case $* in 'mkdir -p /newroot/{folder}') return 1 ;; esac")
+    assert re.fullmatch(rf"no root: cannot mount /{folder} on \S+{STAYS}", said[-1])
+    assert did[-1] == "umount -l /newroot"
+    assert "kill -ALRM 1" not in did
+
+
+@BUSYBOX
+def test_a_switch_that_init_has_taken_back_is_said(tmp_path: Path) -> None:
+    said, did = mounted_root(tmp_path, ":")
+    assert re.fullmatch(rf"no root: init cannot move its file systems to \S+{STAYS}", said[-1])
+    assert did[-2:] == ["kill -ALRM 1", "umount -l /newroot"]
+
+
+def nest(folder: Path, fakes: str) -> list[str]:
+    """Runs `nest` on a file system in folder/host; the milestones and calls of mount and umount."""
+    (folder / "etc/router").mkdir(parents=True)
+    (folder / "etc/router/guest.conf").write_text("ROOT=LABEL=HOME\n")
+    for path in ("bin", "lib/modules", "usr/lib", "dev", "proc"):
+        (folder / "host" / path).mkdir(parents=True)
+    (folder / "host/usr/lib/program").touch()
+    lines = run_script(folder, "nest", fakes=MOUNTS.replace("{log}", str(folder / "kmsg")) + fakes)
+    return [line.removeprefix("<7>") for line in lines]
+
+
+@BUSYBOX
+def test_the_initramfs_is_moved_whole(tmp_path: Path) -> None:
+    said = nest(tmp_path, "")
+    copy = tmp_path / "run/router/initramfs"
+    assert (copy / "usr/lib/program").exists()
+    assert (tmp_path / "host/usr").readlink() == copy / "usr"
+    assert len([each for each in said if each.startswith("mount -o bind")]) == 5
+
+
+@BUSYBOX
+@pytest.mark.parametrize(
+    ("fakes", "why"),
+    [
+        ('cp() { case $* in */lib*) return 1 ;; esac; busybox cp "$@"; }', "/lib cannot be copied"),
+        ("mount() { case $* in *proc) return 1 ;; esac; }", "/proc cannot be mounted"),
+    ],
+)
+def test_an_initramfs_that_cannot_be_moved_stays_and_no_half_of_it_takes_memory(
+    tmp_path: Path, fakes: str, why: str
+) -> None:
+    said = nest(tmp_path, fakes)
+    found = [match(each) for each in said]
+    assert [(each[0].name, each[1].replace(f"{tmp_path}/host", "")) for each in found if each] == [
+        ("no_root", f"the initramfs cannot be moved: {why}")
+    ]
+    assert sorted(each.name for each in (tmp_path / "run/router/initramfs").iterdir()) == [
+        "dev",
+        "proc",
+        "run",
+        "sys",
+        "tmp",
+    ]
+    assert (tmp_path / "host/usr/lib/program").exists()
+    assert not (tmp_path / "host/usr").is_symlink()
+
+
+@BUSYBOX
+@pytest.mark.parametrize("fails", ["dev", "sys", "none", "touch"])
+def test_init_switches_whole_or_not_at_all_and_lives(tmp_path: Path, fails: str) -> None:
+    text = (SHIPPED / "common/init").read_text()
+    found = re.search(r"^switch\(\) \{.*?^\}$", text, re.MULTILINE | re.DOTALL)
+    assert found
+    log, program = tmp_path / "log", tmp_path / "busybox"
+    program.write_text(
+        f'#!/bin/sh\necho "$*" >>{log}\ncase "$*" in "mount -o move /{fails} "*|{fails}*) exit 1 ;; esac\n'
+    )
+    program.chmod(0o755)
+    switch = found[0].replace("/bin/busybox", str(program)).replace("/newroot/run/router/switched", "/absent/switched")
+    script = f"sleep 0 &\n{switch}\nswitch 2>/dev/null\necho lives >>{log}\n"
+    subprocess.run(["busybox", "sh", "-c", script], timeout=PATIENCE, check=False)
+    moves = {each: f"mount -o move /{each} /newroot/{each}" for each in ("dev", "run", "sys", "proc")}
+    back = {each: f"mount -o move /newroot/{each} /{each}" for each in moves}
+    whole = [*moves.values(), "touch /absent/switched", "switch_root -c /dev/console /newroot /sbin/init"]
+    expected = {
+        "dev": [moves["dev"], "lives"],
+        "sys": [moves["dev"], moves["run"], moves["sys"], back["run"], back["dev"], "lives"],
+        "none": whole,
+        "touch": whole,
+    }
+    assert log.read_text().splitlines() == expected[fails]
+
+
+@BUSYBOX
+def test_each_package_of_a_new_root_is_prepared_once_and_again_only_where_that_failed(tmp_path: Path) -> None:
+    text = (SHIPPED / "rootfs/usr/lib/router/configure").read_text()
+    text = re.sub(r"(?<=[ =>])/(var|usr/sbin/policy)", rf"{tmp_path}/\1", text).replace("PATH=", f"PATH={tmp_path}:")
+    for path in ("var/lib/router", "var/lib/dpkg/info", "usr/sbin"):
+        (tmp_path / path).mkdir(parents=True)
+    programs = {
+        "dpkg": f"[ -e {tmp_path}/again ]",
+        "var/lib/dpkg/info/asks.preinst": f"cat; echo asks >>{tmp_path}/ran",
+        "var/lib/dpkg/info/fails.preinst": f"echo fails >>{tmp_path}/ran; [ -e {tmp_path}/again ] || exit 3",
+        "var/lib/dpkg/info/last.preinst": f"echo last >>{tmp_path}/ran",
+    }
+    for path, program in programs.items():
+        (tmp_path / path).write_text(f"#!/bin/sh\n{program}\n")
+        (tmp_path / path).chmod(0o755)
+    pending = tmp_path / "var/lib/router/unconfigured"
+    pending.write_text("asks\nfails\nlast\n")
+    command = ["busybox", "sh", "-c", text]
+    first = subprocess.run(command, input="", capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (first.returncode, first.stdout) == (1, "the preinst of fails ended with 3\n")
+    assert (tmp_path / "ran").read_text().split() == ["asks", "fails", "last"]
+    (tmp_path / "again").touch()
+    second = subprocess.run(command, input="", capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (second.returncode, second.stdout) == (0, "")
+    assert (tmp_path / "ran").read_text().split() == ["asks", "fails", "last", "fails"]
+    assert list(pending.parent.iterdir()) == []

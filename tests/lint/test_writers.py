@@ -77,6 +77,7 @@ OURS = {
     "usbip/client/vhci.py": "an attached device's origin, one for each port",
     "usbip/engines/usbfs_claims.py": "usbfs devices",
     "usbip/policy/edit.py": "the policy, as an administrator edits it",
+    "usbip/runtime/pipe.py": "pipes, of which one write may find no room",
     "usbip/runtime/sysfs.py": "sysfs attributes",
 }
 """Files whose length this program, or its user, chooses."""

@@ -33,33 +33,40 @@ def ask(folder: Path, request: bytes) -> None:
 
 
 def said(loop: Loop, reader: int) -> list[bytes]:
-    """What one read after the other gives."""
-    found: list[bytes] = []
+    """The lines that come until no more do."""
+    found = bytearray()
 
     def take() -> bool:
         try:
-            found.append(os.read(reader, 4096))
+            found.extend(os.read(reader, 4096))
         except BlockingIOError:
             return bool(found)
         return False
 
     run_until(loop, take)
-    return found
+    return bytes(found).splitlines(keepends=True)
 
 
-def test_an_answer_comes_in_lines_of_which_a_read_gives_one(loop: Loop, tmp_path: Path, answers: int) -> None:
+def test_an_answer_comes_in_lines_that_fit_a_terminals_buffer(loop: Loop, tmp_path: Path, answers: int) -> None:
     text = "ümlaut " * 60_000  # more than any server's list
     pipe = AnsweringPipe(loop, "status", lambda: text, str(tmp_path))
     assert stat.S_IMODE((tmp_path / "ask.status").stat().st_mode) == 0o600
     ask(tmp_path, b"17\n")
     lines = said(loop, answers)
-    assert all(line.endswith(b"\n") and line.count(b"\n") == 1 for line in lines)
+    assert all(line.endswith(b"\n") and len(line) <= 1024 for line in lines)
     words = [line.split() for line in lines]
     assert [(word[0], word[1]) for word in words] == [(b"17", b"o")] * (len(lines) - 1) + [(b"17", b"x")]
     assert b"".join(base64.b64decode(word[2]) for word in words[:-1]).decode() == text
     assert words[-1][2] == b"0"
     pipe.close()
     assert not (tmp_path / "ask.status").exists()
+
+
+def test_the_daemon_cannot_read_the_answers(loop: Loop, tmp_path: Path, answers: int) -> None:
+    pipe = AnsweringPipe(loop, "status", lambda: "", str(tmp_path))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.read(pipe._answers, 1)
+    pipe.close()
 
 
 def test_what_cannot_be_answered_is_an_error_with_its_code(loop: Loop, tmp_path: Path, answers: int) -> None:

@@ -3,8 +3,9 @@
 more time than everything else about it.
 
 The agent writes the identifier of a request into the pipe `ask.VERB`, and the daemon writes the answer's lines, as
-docs/reference/control-channel.md has them, into the pipe `answers`, whose reader passes them on to the channel. The
-daemon makes `ask.VERB` once it can answer; `answers` is there where the image has a reader.
+docs/reference/control-channel.md has them, into the pipe `answers`. Its reader passes on what the agent waits for: a
+daemon that was taken over must not answer other requests. The daemon makes `ask.VERB` once it can answer; `answers`
+is there where the image has a reader.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from router.usbip.runtime import event_loop
 from router.usbip.runtime.log import log
 from router.usbip.runtime.text import error_text, printable
 
-_PIECE = 2048
-"""Bytes of output in one line, which is then shorter than the 4096 bytes that a pipe takes as a whole (PIPE_BUF)."""
+_PIECE = 720
+"""Bytes of output in one line. It is then shorter than 1024 bytes, the buffer that the reader may have for a terminal,
+and so goes to the channel in one write. A pipe takes 4096 bytes as a whole (PIPE_BUF)."""
 _ROOM = 1 << 20
-"""Bytes of the pipe `answers`. A packet takes a page of it, so that 500 KiB of output have room: some 1000 devices."""
+"""Bytes of the pipe `answers`: room for 700 KiB of output, some 1000 devices."""
 _MAX_REQUESTS = 4096
 _MAX_DIGITS = 20
 
@@ -30,7 +32,7 @@ _MAX_DIGITS = 20
 class AnsweringPipe:
     """Both pipes for one verb; answer: makes the text, and may raise RouterError or OSError.
 
-    To be made before the daemon is confined. OSError if the folder has no `answers`, or the kernel no packets in pipes.
+    To be made before the daemon is confined. OSError if the folder has no `answers`.
     """
 
     def __init__(self, loop: event_loop.Loop, verb: str, answer: Callable[[], str], folder: str) -> None:
@@ -38,11 +40,13 @@ class AnsweringPipe:
         self._answer = answer
         self._path = f"{folder}/ask.{verb}"
         both = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
-        self._answers = os.open(f"{folder}/answers", both)
+        # Opened for writing alone it has to have a reader, which may start later.
+        reader = os.open(f"{folder}/answers", both)
         try:
-            # Each write is a packet of its own: its reader gets one line at a time, and no other writer's in between.
-            flags = fcntl.fcntl(self._answers, fcntl.F_GETFL)
-            fcntl.fcntl(self._answers, fcntl.F_SETFL, flags | os.O_DIRECT)
+            self._answers = os.open(f"{folder}/answers", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        finally:
+            os.close(reader)
+        try:
             fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, _ROOM)
             _remove(self._path)
             os.mkfifo(self._path, 0o600)
@@ -84,8 +88,8 @@ class AnsweringPipe:
         for line in (*lines, b"%s x %d" % (identifier, code)):
             try:
                 os.write(self._answers, line + b"\n")
-            except BlockingIOError:
-                # Its reader does not read. The caller notices by its own timeout.
+            except (BlockingIOError, BrokenPipeError):
+                # Its reader does not read, or starts again. The agent or the caller notices by a timeout.
                 log("the control channel takes no answers: one is left out")
                 return
 

@@ -3,12 +3,19 @@
 /* How long a guest that was sent something runs before others. */
 #include "burst.h"
 #include "case.h"
+#include "charq.h"
 #include "freestanding.h"
 
 #define SECOND 1000000u /* ticks of these tests' counter */
 #define MS (SECOND / 1000)
 
 static struct burst burst;
+
+/* The guest is sent another byte. */
+static void send(uint64_t now)
+{
+    burst_grant(&burst, burst.sent + 1, now);
+}
 
 static void start_burst(void)
 {
@@ -28,7 +35,7 @@ CASE(a_guest_that_was_sent_something_runs_first_until_its_time_is_over)
 {
     start_burst();
     burst_settle(&burst, false, 0);
-    burst_grant(&burst, SECOND);
+    send(SECOND);
     EQUAL(burst_settle(&burst, true, SECOND), SECOND + 100 * MS);
     CHECK(burst.first);
     EQUAL(burst_settle(&burst, false, SECOND + 20 * MS), BURST_NEVER);
@@ -42,7 +49,7 @@ CASE(a_guest_that_was_sent_something_runs_first_until_its_time_is_over)
 CASE(a_guest_that_computes_after_it_was_sent_something_has_its_share_and_no_more)
 {
     start_burst();
-    burst_grant(&burst, 0);
+    send(0);
     EQUAL(burst_settle(&burst, true, 0), 100 * MS);
     EQUAL(burst_settle(&burst, true, 99 * MS), 100 * MS);
     CHECK(burst.first);
@@ -57,17 +64,43 @@ CASE(a_guest_that_has_used_its_time_up_gets_more_once_there_is_enough_for_a_shar
     start_burst();
     uint64_t now = 0;
     do {
-        burst_grant(&burst, now);
+        send(now);
         burst_settle(&burst, true, now);
         now += 10 * MS;
     } while (burst.first);
     CHECK(now > 800 * MS && now < 2 * SECOND);
     uint64_t enough = now + 2 * (burst.account.owed - 700 * MS);
-    burst_grant(&burst, enough - 20 * MS);
+    send(enough - 20 * MS);
     burst_settle(&burst, true, enough - 20 * MS);
     CHECK(!burst.first);
-    burst_grant(&burst, enough + 20 * MS);
+    send(enough + 20 * MS);
     burst_settle(&burst, true, enough + 20 * MS);
+    CHECK(burst.first);
+}
+
+CASE(when_a_guest_reads_what_it_was_sent_gives_it_nothing_more)
+{
+    static struct charq_port ring;
+    struct charq_end console, guest;
+    uint8_t byte;
+    start_burst();
+    charq_attach(&console, &ring.in, ring.in_bytes, CHARQ_IN_BYTES);
+    charq_attach(&guest, &ring.in, ring.in_bytes, CHARQ_IN_BYTES);
+    EQUAL(charq_write(&console, (const uint8_t *)"hoarded", 7), 7);
+    burst_grant(&burst, charq_written(&guest), 0);
+    burst_settle(&burst, true, 0);
+    CHECK(burst.first);
+    uint64_t now = 0;
+    for (uint32_t i = 0; i < 7; i++) {
+        now += SECOND;
+        EQUAL(charq_read(&guest, &byte, 1), 1);
+        burst_grant(&burst, charq_written(&guest), now);
+        EQUAL(burst_settle(&burst, true, now), BURST_NEVER);
+        CHECK(!burst.first);
+    }
+    EQUAL(charq_write(&console, &byte, 1), 1);
+    burst_grant(&burst, charq_written(&guest), now);
+    burst_settle(&burst, true, now);
     CHECK(burst.first);
 }
 
@@ -75,7 +108,7 @@ CASE(time_asleep_is_not_charged)
 {
     start_burst();
     for (uint64_t now = 0; now < 10 * (uint64_t)SECOND; now += 100 * MS) {
-        burst_grant(&burst, now);
+        send(now);
         burst_settle(&burst, true, now);
         CHECK(burst.first);
         burst_settle(&burst, false, now + 10 * MS);
@@ -91,7 +124,7 @@ CASE(whatever_it_is_sent_a_guest_takes_no_more_than_its_part_of_the_time_first)
             start_burst();
             while (now < end) {
                 for (uint64_t ran = 0; ran < run;) {
-                    burst_grant(&burst, now);
+                    send(now);
                     uint64_t due = burst_settle(&burst, true, now);
                     uint64_t step = min_u64(run - ran, due == BURST_NEVER ? 10 * MS : due - now);
                     step = step == 0 ? 1 : step;
@@ -116,6 +149,7 @@ static const struct test_case cases[] = {
     NAMED(a_guest_that_was_sent_something_runs_first_until_its_time_is_over),
     NAMED(a_guest_that_computes_after_it_was_sent_something_has_its_share_and_no_more),
     NAMED(a_guest_that_has_used_its_time_up_gets_more_once_there_is_enough_for_a_share),
+    NAMED(when_a_guest_reads_what_it_was_sent_gives_it_nothing_more),
     NAMED(time_asleep_is_not_charged),
     NAMED(whatever_it_is_sent_a_guest_takes_no_more_than_its_part_of_the_time_first),
     {NULL, NULL},
