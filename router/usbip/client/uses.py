@@ -18,7 +18,7 @@ def block_devices(sysfs: Sysfs, mark: str) -> list[str]:
 def uses(sysfs: Sysfs, local: str, mountinfo: str, swaps: str) -> list[str]:
     """What is in use of a USB device's disks, such as "sda1 on /mnt"; nothing for a device without any.
 
-    local: its name in this machine ("1-1"). mountinfo, swaps: the text of /proc/self/mountinfo and of /proc/swaps.
+    local: its name in this machine ("1-1"). mountinfo, swaps: the text of /proc/1/mountinfo and of /proc/swaps.
     """
     found: list[str] = []
     mounts, swapped = proc.mounts(mountinfo), proc.swaps(swaps)

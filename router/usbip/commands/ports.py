@@ -29,8 +29,8 @@ kernel was compiled for; create brings one of those that are down up again, dest
 STATES = {PORT_FREE: "free", PORT_NOT_ASSIGNED: "starting", PORT_USED: "used", PORT_ERROR: "error"}
 
 
-def port_row(vhci: Vhci, port: Port) -> dict[str, object]:
-    """A port as plain values; `device` is null for a free one. speed: SPEED_*."""
+def port_row(vhci: Vhci, port: Port, mountinfo: str, swaps: str) -> dict[str, object]:
+    """A port as plain values; `device` is null for a free one. speed: SPEED_*. mountinfo, swaps: see `uses`."""
     row: dict[str, object] = {
         "port": port.number,
         "hub": port.hub,
@@ -59,18 +59,19 @@ def port_row(vhci: Vhci, port: Port) -> dict[str, object]:
         "manufacturer": device.manufacturer if device else "",
         "product": device.product if device else "",
         "drivers": sorted(drivers - {""}),
-        "uses": uses(vhci.sysfs, port.local, proc.read("self/mountinfo"), proc.read("swaps")),
+        "uses": uses(vhci.sysfs, port.local, mountinfo, swaps),
     }
     return row
 
 
-def state_of_ports(vhci: Vhci) -> dict[str, object]:
+def state_of_ports(vhci: Vhci, mounts: proc.InitsMounts) -> dict[str, object]:
     """Controllers and the ports that can be used, as plain values."""
     ports = vhci.ports()
     everything = controllers.controllers_of(vhci, ports)
     sizes = {one.index: one for one in everything if one.present}
+    mountinfo, swaps = mounts.read(), proc.read("swaps")
     rows = [
-        port_row(vhci, port)
+        port_row(vhci, port, mountinfo, swaps)
         for port in ports
         if port.state in (PORT_USED, PORT_ERROR)
         or (
@@ -92,9 +93,9 @@ def state_of_ports(vhci: Vhci) -> dict[str, object]:
     return {"controllers": shown, "ports": rows}
 
 
-def ports_json(vhci: Vhci) -> str:
+def ports_json(vhci: Vhci, mounts: proc.InitsMounts) -> str:
     """The same as a line of JSON."""
-    return dumps(state_of_ports(vhci)) + "\n"
+    return dumps(state_of_ports(vhci, mounts)) + "\n"
 
 
 def _port_line(vhci: Vhci, port: Port) -> str:
@@ -128,7 +129,9 @@ def run(verb: str, argv: list[str]) -> int:
     if words:
         raise UsageError(f"{verb} does not take {' '.join(words)!r}", "see --help")
     if "json" in options.flags:
-        print(ports_json(vhci), end="")
+        mounts = proc.InitsMounts()
+        print(ports_json(vhci, mounts), end="")
+        mounts.close()
         return 0
     everything = controllers.find_controllers(vhci)
     if verb == "controllers":
