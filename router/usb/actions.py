@@ -107,7 +107,17 @@ def _said(guests: Guests, guest: str, command: str) -> str:
 
 
 def _not_in_use(seen: Snapshot, device: Device, *, force: bool) -> None:
-    """MachineError when the guest that has the device uses a disk of it: what was not written yet would be lost."""
+    """MachineError when the guest that has the device uses a disk of it: what was not written yet would be lost.
+
+    Also when that guest does not say.
+    """
+    if force or device.holder is None:
+        return
+    if device.holder not in seen.ports:
+        raise MachineError(
+            f"'{device.holder}' has {device.busid} ({device.name}) and does not say whether it uses it",
+            hint="--force takes it all the same; what was not written yet is lost",
+        )
     port = seen.place_of(device)
     if port is not None:
         _may_leave(port, force=force)

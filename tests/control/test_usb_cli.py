@@ -206,6 +206,28 @@ def test_a_mounted_disk_stays_where_it_is_unless_forced(system: FakeSystem, says
     assert system.held.get("1-3", ("",))[0] != "small"
 
 
+def test_a_device_is_not_taken_from_a_guest_that_does_not_say_whether_it_uses_it(
+    system: FakeSystem, says: Says
+) -> None:
+    says("usb", "attach", "small", "mouse")
+    system.deaf.add("small")
+    shown = says("usb", "attach", "client", "1-3", "--take", code=4)
+    assert "'small' has 1-3 (QEMU USB Mouse) and does not say whether it uses it\n  --force takes it all" in shown
+    assert system.held["1-3"] == ("small", 1)
+    says("usb", "attach", "client", "1-3", "--take", "--force")
+    assert system.held["1-3"][0] == "client"
+
+
+def test_a_guest_that_claims_anothers_device_hides_no_use_of_it(system: FakeSystem, says: Says) -> None:
+    says("usb", "attach", "small", "mouse")
+    system.uses["1-3"] = ["sda1 on /mnt"]
+    # Asked before the holder, and says what the server does not.
+    system.claims["client"] = ("1-3", 7)
+    assert "in use in 'small': sda1 on /mnt\n" in says("usb", "attach", "client", "1-3", "--take", code=4)
+    assert system.held["1-3"] == ("small", 1)
+    assert json.loads(says("usb", "list", "--json"))[1]["holder"] == "small"
+
+
 def test_a_device_that_does_not_appear_is_reported_with_the_guests_reason(system: FakeSystem, says: Says) -> None:
     system.lazy = True
     shown = says("usb", "attach", "client", "mouse", code=4)
