@@ -47,7 +47,7 @@ class Device:
     interfaces: tuple[tuple[int, ...], ...]
     exported: bool
     holder: str | None
-    """The guest that has it, or what the server calls its client (UNKNOWN where it cannot tell); None when nobody has."""
+    """The guest that has it, or what the server calls its client, or UNKNOWN; None when nobody has."""
     grants: Mapping[str, Grant]
     """By guest."""
     taken: tuple[str, ...]
