@@ -154,7 +154,8 @@ class Snapshot:
 
     def place_of(self, device: Device) -> Port | None:
         """The virtual port that a device is on: of its holder, whatever other guests say that they have."""
-        names = [device.holder] if device.holder in self.guests else [*self.ports]
+        holder = device.holder
+        names = [holder] if holder is not None and holder in self.guests else [*self.ports]
         for name in names:
             for port in self.ports.get(name, ()):
                 there = port.device
