@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from router.usbip.client.uses import MAX_USES, uses
+from router.usbip.client.uses import MAX_USES, Storage
 from router.usbip.runtime import proc
 from router.usbip.runtime.sysfs import Sysfs
 
@@ -32,6 +32,10 @@ def sysfs(tmp_path: Path) -> Sysfs:
     (blocks / "dm-0").symlink_to(mapped)
     (blocks / "sda2/holders/dm-0").symlink_to(mapped)
     return Sysfs(str(tmp_path))
+
+
+def uses(sysfs: Sysfs, local: str, mountinfo: str, swaps: str) -> list[str]:
+    return Storage(sysfs, mountinfo, swaps).uses(local)
 
 
 def mount(numbers: str, place: str, source: str) -> str:
@@ -76,3 +80,12 @@ def test_the_list_has_an_end(sysfs: Sysfs) -> None:
     found = uses(sysfs, "1-1", many, "")
     assert len(found) == MAX_USES
     assert max(map(len, found)) < 300
+
+
+def test_a_machine_with_more_block_devices_than_are_looked_at_has_every_device_in_use(
+    sysfs: Sysfs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.usbip.client.uses.MAX_BLOCK_DEVICES", 4)
+    assert uses(sysfs, "1-2", "", "") == ["one of 2 block devices too many to look at"]
+    monkeypatch.setattr("router.usbip.client.uses.MAX_BLOCK_DEVICES", 6)
+    assert uses(sysfs, "1-2", "", "") == []

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from router.usbip.client import controllers
-from router.usbip.client.uses import uses
+from router.usbip.client.uses import Storage
 from router.usbip.client.vhci import PORT_ERROR, PORT_FREE, PORT_NOT_ASSIGNED, PORT_USED, STATE_DIR, Port, Vhci
 from router.usbip.protocol import names
 from router.usbip.runtime import proc
@@ -29,8 +29,8 @@ kernel was compiled for; create brings one of those that are down up again, dest
 STATES = {PORT_FREE: "free", PORT_NOT_ASSIGNED: "starting", PORT_USED: "used", PORT_ERROR: "error"}
 
 
-def port_row(vhci: Vhci, port: Port, mountinfo: str, swaps: str) -> dict[str, object]:
-    """A port as plain values; `device` is null for a free one. speed: SPEED_*. mountinfo, swaps: see `uses`."""
+def port_row(vhci: Vhci, port: Port, storage: Storage) -> dict[str, object]:
+    """A port as plain values; `device` is null for a free one. speed: SPEED_*."""
     row: dict[str, object] = {
         "port": port.number,
         "hub": port.hub,
@@ -59,7 +59,7 @@ def port_row(vhci: Vhci, port: Port, mountinfo: str, swaps: str) -> dict[str, ob
         "manufacturer": device.manufacturer if device else "",
         "product": device.product if device else "",
         "drivers": sorted(drivers - {""}),
-        "uses": uses(vhci.sysfs, port.local, mountinfo, swaps),
+        "uses": storage.uses(port.local),
     }
     return row
 
@@ -69,9 +69,9 @@ def state_of_ports(vhci: Vhci, mounts: proc.InitsMounts) -> dict[str, object]:
     ports = vhci.ports()
     everything = controllers.controllers_of(vhci, ports)
     sizes = {one.index: one for one in everything if one.present}
-    mountinfo, swaps = mounts.read(), proc.read("swaps")
+    storage = Storage(vhci.sysfs, mounts.read(), proc.read("swaps"))
     rows = [
-        port_row(vhci, port, mountinfo, swaps)
+        port_row(vhci, port, storage)
         for port in ports
         if port.state in (PORT_USED, PORT_ERROR)
         or (
