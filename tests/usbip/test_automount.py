@@ -290,6 +290,7 @@ def test_a_device_with_file_systems_without_end_gets_a_bounded_number(
         machine.add(f"sd{number}", "ext4", mark=f"vhci_hcd.0/1-{number}")
     machine.automount(loop).look()
     assert len(machine.mounts) == MAX_MOUNTS
+    assert len((machine.folder / "notes").read_text().splitlines()) == MAX_MOUNTS
     assert said(capsys)[-1].endswith("64 file systems are mounted already")
 
 
