@@ -12,7 +12,7 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from router.errors import MachineError
+from router.errors import MachineError, RouterError
 from router.usb import find
 from router.usb.answers import devices_of, parse, ports_of
 from router.usb.facts import Device, Guest, Port, Snapshot
@@ -27,8 +27,9 @@ USED = "006"
 WAIT = """\
 now() {{ read -r t _ </proc/uptime; echo "${{t%.*}}"; }}
 end=$(($(now) + {seconds}))
-until {test}; do [ "$(now)" -lt $end ] || exit 9; usleep 100000; done"""
-"""By the guest's own clock: a slow one tries less often, and waits no longer."""
+until {test}; do [ "$(now)" -lt $end ] || exit 9; usleep 100000 2>/dev/null || sleep 0.1; done"""
+"""By the guest's own clock: a slow one tries less often, and waits no longer. Debian has no usleep, and a busybox may
+sleep for whole seconds only."""
 ANSWER_TIMEOUT_S = SETTLE_TIMEOUT_S + 40.0
 STATUS = "/sys/devices/platform/vhci_hcd.0/status*"
 KERNEL_LINE = """\
@@ -61,7 +62,11 @@ def attach(
         program(guests, device.server, *words, *(["--take"] if take else []))
         code, _ = guests.execute(guest.name, _wait(_is_there(device)), ANSWER_TIMEOUT_S)
         if code:
-            step, reason = _failed_step(guests, seen.guests, guest, device, uptime if NUMBER.fullmatch(uptime) else "0")
+            begin = uptime if NUMBER.fullmatch(uptime) else "0"
+            try:
+                step, reason = _failed_step(guests, seen.guests, guest, device, begin)
+            except RouterError as error:
+                step, reason = "at which step cannot be told", ": ".join(filter(None, (error.where, error.message)))
             back = f"router usb attach {device.holder} {device.busid} --take" if device.holder in seen.guests else ""
             raise MachineError(
                 f"'{guest.name}' does not have {device.busid} after {SETTLE_TIMEOUT_S:.0f} s: {step}: {reason}",
@@ -107,7 +112,17 @@ def _said(guests: Guests, guest: str, command: str) -> str:
 
 
 def _not_in_use(seen: Snapshot, device: Device, *, force: bool) -> None:
-    """MachineError when the guest that has the device uses a disk of it: what was not written yet would be lost."""
+    """MachineError when the guest that has the device uses a disk of it: what was not written yet would be lost.
+
+    Also when that guest does not say.
+    """
+    if force or device.holder is None:
+        return
+    if device.holder not in seen.ports:
+        raise MachineError(
+            f"'{device.holder}' has {device.busid} ({device.name}) and does not say whether it uses it",
+            hint="--force takes it all the same; what was not written yet is lost",
+        )
     port = seen.place_of(device)
     if port is not None:
         _may_leave(port, force=force)

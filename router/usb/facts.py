@@ -11,6 +11,8 @@ SPEEDS = ("?", "1.5M", "12M", "480M", "480M", "5G", "10G")
 """By `enum usb_device_speed` (linux/usb/ch9.h), in bit/s; the fifth is wireless USB."""
 SUPER = 5
 USBIP_PORT = 3240
+UNKNOWN = "unknown"
+"""The server's word for a client that had the device before the server's daemon was started."""
 MARK = "# at run time"
 """How a rule ends that was added while the system ran (router.usbip.policy.file)."""
 
@@ -45,7 +47,7 @@ class Device:
     interfaces: tuple[tuple[int, ...], ...]
     exported: bool
     holder: str | None
-    """The guest that has it, or what the server calls its client; None when nobody has."""
+    """The guest that has it, or what the server calls its client, or UNKNOWN; None when nobody has."""
     grants: Mapping[str, Grant]
     """By guest."""
     taken: tuple[str, ...]
@@ -151,9 +153,11 @@ class Snapshot:
         return [guest for guest in self.guests.values() if guest.role == role]
 
     def place_of(self, device: Device) -> Port | None:
-        """The virtual port that a device is on."""
-        for ports in self.ports.values():
-            for port in ports:
+        """The virtual port that a device is on: of its holder, whatever other guests say that they have."""
+        holder = device.holder
+        names = [holder] if holder is not None and holder in self.guests else [*self.ports]
+        for name in names:
+            for port in self.ports.get(name, ()):
                 there = port.device
                 if there is not None and there.is_from(device):
                     return port

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from router.errors import MachineError, RouterError
 from router.usb.answers import controllers_of, devices_of, parse, ports_of
-from router.usb.facts import Controller, Device, Guest, Port, Snapshot, guests_of, reaches_of
+from router.usb.facts import UNKNOWN, Controller, Device, Guest, Port, Snapshot, guests_of, reaches_of
 
 PATIENCE = 30.0
 """Seconds that a guest may take to answer: an emulated one that boots beside others takes some."""
@@ -92,9 +92,15 @@ def snapshot(connect: Connect, only: Collection[str] | None = None) -> Snapshot:
 
 
 def with_holder(seen: Snapshot, device: Device) -> Device:
-    """The device with the guest that has it, also where the server does not know (its daemon was restarted, say)."""
-    port = None if device.holder in seen.guests else seen.place_of(device)
-    return device if port is None else replace(device, holder=port.guest)
+    """The device with the guest that has it, also where the server does not know (its daemon was restarted, say).
+
+    Then the guests' own words count, if all of them have answered and just one says that it has the device.
+    """
+    clients = {guest.name for guest in seen.with_role("client")}
+    if device.holder not in (None, UNKNOWN) or clients & seen.troubles.keys():
+        return device
+    claims = [name for name in seen.ports if seen.place_of(replace(device, holder=name)) is not None]
+    return replace(device, holder=claims[0]) if len(claims) == 1 else device
 
 
 def ask(connect: Connect, guest: Guest) -> dict[str, Any]:

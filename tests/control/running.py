@@ -154,6 +154,8 @@ class FakeSystem:
         self.clients = {str(guest.address): guest for guest in self.plan.guests if guest.role == "client"}
         self.held: dict[str, tuple[str, int]] = {}
         self.uses: dict[str, list[str]] = {}
+        self.claims: dict[str, tuple[str, int]] = {}
+        """Guests that say that they have a device on that port, unused, which they have not."""
         self.unknown: set[str] = set()
         """Devices on a virtual port that its kernel cannot enumerate."""
         for name_ in self.guests:
@@ -279,6 +281,8 @@ class FakeSystem:
                 there = next(
                     (d for d in DEVICES if self.held.get(d.busid) == (guest, number) and hub_of(d) == hub), None
                 )
+                claimed = self.claims.get(guest, ("", 0))
+                there = there or next((d for d in DEVICES if (d.busid, number, hub_of(d)) == (*claimed, hub)), None)
                 device = there and {
                     "local": f"1-{number}",
                     "speed": there.speed,
@@ -291,7 +295,7 @@ class FakeSystem:
                     "manufacturer": there.manufacturer,
                     "product": there.product,
                     "drivers": ["usbhid"],
-                    "uses": self.uses.get(there.busid, []),
+                    "uses": self.uses.get(there.busid, []) if claimed[0] != there.busid else [],
                 }
                 state = "used" if there else "free"
                 at = {"port": number, "place": number, "rhport": number - 1 + 15 * (hub == "ss"), "hub": hub}

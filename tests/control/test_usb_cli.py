@@ -4,14 +4,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from router.errors import MachineError
+from router.usb.actions import WAIT
 from router.usb.answers import parse
 from router.usb.text import table
 from tests.control.running import FakeSystem
+from tests.support.patience import PATIENCE
 
 Says = Callable[..., str]
 
@@ -206,6 +211,28 @@ def test_a_mounted_disk_stays_where_it_is_unless_forced(system: FakeSystem, says
     assert system.held.get("1-3", ("",))[0] != "small"
 
 
+def test_a_device_is_not_taken_from_a_guest_that_does_not_say_whether_it_uses_it(
+    system: FakeSystem, says: Says
+) -> None:
+    says("usb", "attach", "small", "mouse")
+    system.deaf.add("small")
+    shown = says("usb", "attach", "client", "1-3", "--take", code=4)
+    assert "'small' has 1-3 (QEMU USB Mouse) and does not say whether it uses it\n  --force takes it all" in shown
+    assert system.held["1-3"] == ("small", 1)
+    says("usb", "attach", "client", "1-3", "--take", "--force")
+    assert system.held["1-3"][0] == "client"
+
+
+def test_a_guest_that_claims_anothers_device_hides_no_use_of_it(system: FakeSystem, says: Says) -> None:
+    says("usb", "attach", "small", "mouse")
+    system.uses["1-3"] = ["sda1 on /mnt"]
+    # Asked before the holder, and says what the server does not.
+    system.claims["client"] = ("1-3", 7)
+    assert "in use in 'small': sda1 on /mnt\n" in says("usb", "attach", "client", "1-3", "--take", code=4)
+    assert system.held["1-3"] == ("small", 1)
+    assert json.loads(says("usb", "list", "--json"))[1]["holder"] == "small"
+
+
 def test_a_device_that_does_not_appear_is_reported_with_the_guests_reason(system: FakeSystem, says: Says) -> None:
     system.lazy = True
     shown = says("usb", "attach", "client", "mouse", code=4)
@@ -213,6 +240,39 @@ def test_a_device_that_does_not_appear_is_reported_with_the_guests_reason(system
         "'client' does not have 1-3 after 20 s: 'client' cannot import it: 1-3: the virtual ports are painted shut"
     ) in shown
     assert "to take it back: router usb detach client 1-3" in shown
+
+
+def test_a_server_that_fails_meanwhile_does_not_hide_that_the_device_did_not_come(
+    system: FakeSystem, says: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = system.execute
+
+    def failing(guest: str, command: str, *more: Any, **named: Any) -> tuple[int, bytes]:
+        if "until " in command:
+            system.deaf.add("server")
+        return execute(guest, command, *more, **named)
+
+    system.lazy = True
+    monkeypatch.setattr(system, "execute", failing)
+    shown = says("usb", "attach", "client", "mouse", code=4)
+    assert "'client' does not have 1-3 after 20 s: at which step cannot be told: " in shown
+    assert "out of order" in shown.splitlines()[0]
+    assert "to take it back: router usb detach client 1-3" in shown
+
+
+@pytest.mark.parametrize(("there", "slept"), [(("sleep",), "sleep 0.1"), (("sleep", "usleep"), "usleep 100000")])
+def test_waiting_in_a_guest_sleeps_between_its_tries_by_what_the_guest_has(
+    tmp_path: Path, there: tuple[str, ...], slept: str
+) -> None:
+    for name in there:
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $*" >>{tmp_path}/slept\n')
+        (tmp_path / name).chmod(0o755)
+    script = WAIT.format(test=f"[ -e {tmp_path}/slept ]", seconds=60)
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], env={"PATH": str(tmp_path)}, capture_output=True, check=False, timeout=PATIENCE
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "slept").read_text() == f"{slept}\n"
 
 
 def test_a_device_that_the_clients_kernel_cannot_enumerate_is_reported_with_its_line(

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from router.control.place import Claim
+from router.control.server import ControlServer
 from router.control.timeline import Timeline
 from router.machines.qemu.session import split_run
 from router.machines.qemu.usb import parse_plugs
@@ -56,7 +58,7 @@ def running(built: Built, *disks: Path) -> Iterator[Booted]:
 
 
 def test_the_client_goes_on_in_its_root_and_restarts_when_that_is_lost(
-    built: Built, small: Path, tmp_path: Path
+    built: Built, small: Path, tmp_path: Path, says: Callable[..., str]
 ) -> None:
     disk = Path(shutil.copy(small, tmp_path / "disk.img"))
     with running(built, disk) as booted:
@@ -71,6 +73,12 @@ def test_the_client_goes_on_in_its_root_and_restarts_when_that_is_lost(
         booted.run("client", "modprobe usbmon && grep -w usbmon /proc/modules")
         assert "46f4:0001" in booted.run("client", "router-usbip port")
         assert booted.run("client", "cat /run/router/hosts").endswith("10.77.0.3 client\n")
+        # The confined daemon knows that the root is in use, and so does a program of its own.
+        with Claim("rooted") as claim, ControlServer(claim, booted.system, "split"):
+            refused = says("usb", "detach", "client", "46f4:0001", code=4)
+        assert "is in use in 'client': sda on /\n" in refused
+        assert '"sda on /"' in booted.run("client", "router-usbip ports --json && true")
+        assert booted.run("client", "head -c 4 /data") == "xxxx"
         ports = booted.system.usb
         assert ports is not None
         ports.unplug(1)

@@ -92,6 +92,19 @@ def test_a_confined_process_can_do_its_work_and_nothing_else(tmp_path: Path) -> 
 
 
 @ROOT
+def test_a_confined_process_goes_on_reading_what_init_has_mounted() -> None:
+    script = (
+        "from router.usbip.confinement import Needs, confine\n"
+        "from router.usbip.runtime.proc import InitsMounts, mounts\n"
+        "kept = InitsMounts()\n"
+        "confine(Needs('nobody', [], ()))\n"
+        "print(*(any(one.place == '/' for one in mounts(kept.read())) for _ in range(2)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == ("True True\n", "")
+
+
+@ROOT
 def test_the_same_process_unconfined_may_do_all_of_it(tmp_path: Path) -> None:
     assert set(probe(tmp_path, "free").values()) == {"ok"}
 

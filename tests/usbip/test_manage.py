@@ -17,9 +17,11 @@ from router.errors import HostError
 from router.usbip.__main__ import main
 from router.usbip.client import controllers
 from router.usbip.client.vhci import Vhci
+from router.usbip.commands.ports import ports_json
 from router.usbip.policy.edit import granted, revoked
 from router.usbip.policy.file import parse_policy
 from router.usbip.protocol.device import Device
+from router.usbip.runtime import proc
 from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server.server import Server
@@ -256,6 +258,36 @@ def test_there_are_no_more_controllers_than_the_kernel_has(vhci: Vhci) -> None:
         controllers.create(vhci, 4, 3)
     with pytest.raises(HostError, match="a controller cannot have 5 ports"):
         controllers.create(vhci, 5, 3)
+
+
+def test_what_is_in_use_is_looked_up_once_for_all_ports_and_with_inits_eyes(
+    vhci: Vhci, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = kernel_of(vhci)
+    for port in range(4):
+        kernel.ports[port] = (socket.socket(), 0x10002 + port, 3)
+        disk = kernel.tree / f"devices/platform/vhci_hcd.0/usb1/1-{port + 1}/block/sd{port}"
+        disk.mkdir(parents=True)
+        (disk / "dev").write_text(f"8:{port}\n")
+        (kernel.tree / "class/block").mkdir(parents=True, exist_ok=True)
+        (kernel.tree / f"class/block/sd{port}").symlink_to(disk)
+    kernel.show()
+    proc_folder = tmp_path / "proc"
+    for process, text in (("1", "30 1 8:2 / / rw - ext4 /dev/sd2 rw\n"), ("self", "")):
+        (proc_folder / process).mkdir(parents=True)
+        (proc_folder / process / "mountinfo").write_text(text)
+    monkeypatch.setattr(proc, "PROC", str(proc_folder))
+    listed: list[str] = []
+    names = kernel.names
+
+    def noted(name: str) -> list[str]:
+        listed.append(name)
+        return names(name)
+
+    monkeypatch.setattr(kernel, "names", noted)
+    rows = json.loads(ports_json(vhci, proc.InitsMounts()))["ports"]
+    assert [row["device"]["uses"] for row in rows if row["device"]] == [[], [], ["sd2 on /"], []]
+    assert listed.count("class/block") == 1
 
 
 def test_the_verbs_tell_ports_and_controllers(

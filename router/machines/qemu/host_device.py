@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from router.errors import DescriptionError, HostError
-from router.usbip.client.uses import uses
+from router.usbip.client.uses import Storage
 from router.usbip.runtime import proc
 from router.usbip.runtime.sysfs import Sysfs
 
@@ -115,7 +115,7 @@ def check_free(folder: Path, device: HostDevice) -> None:
             hint="name a device that is plugged into it",
             where="--usb",
         )
-    used = uses(Sysfs(str(SYSFS)), folder.name, proc.read("self/mountinfo"), proc.read("swaps"))
+    used = Storage(Sysfs(str(SYSFS)), proc.read("self/mountinfo"), proc.read("swaps")).uses(folder.name)
     if used:
         raise DescriptionError(
             f"{device.identity} ({device.name}) is in use on this computer: {', '.join(used)}",

@@ -103,11 +103,13 @@ def confine_keeper(vhci: Vhci, user: str) -> None:
 
 
 def start_agent(loop: event_loop.Loop, vhci: Vhci, folder: str) -> AnsweringPipe | None:
-    """What answers the control agent."""
+    """What answers the control agent. To be called before this process confines itself."""
     from router.usbip.commands.ports import ports_json
     from router.usbip.runtime.pipe import answer_agent
+    from router.usbip.runtime.proc import InitsMounts
 
-    return answer_agent(loop, "ports", lambda: ports_json(vhci), folder)
+    mounts = InitsMounts()
+    return answer_agent(loop, "ports", lambda: ports_json(vhci, mounts), folder)
 
 
 def run(_: str, argv: list[str]) -> int:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from router.usbip.client import controllers
-from router.usbip.client.uses import uses
+from router.usbip.client.uses import Storage
 from router.usbip.client.vhci import PORT_ERROR, PORT_FREE, PORT_NOT_ASSIGNED, PORT_USED, STATE_DIR, Port, Vhci
 from router.usbip.protocol import names
 from router.usbip.runtime import proc
@@ -29,7 +29,7 @@ kernel was compiled for; create brings one of those that are down up again, dest
 STATES = {PORT_FREE: "free", PORT_NOT_ASSIGNED: "starting", PORT_USED: "used", PORT_ERROR: "error"}
 
 
-def port_row(vhci: Vhci, port: Port) -> dict[str, object]:
+def port_row(vhci: Vhci, port: Port, storage: Storage) -> dict[str, object]:
     """A port as plain values; `device` is null for a free one. speed: SPEED_*."""
     row: dict[str, object] = {
         "port": port.number,
@@ -59,18 +59,19 @@ def port_row(vhci: Vhci, port: Port) -> dict[str, object]:
         "manufacturer": device.manufacturer if device else "",
         "product": device.product if device else "",
         "drivers": sorted(drivers - {""}),
-        "uses": uses(vhci.sysfs, port.local, proc.read("self/mountinfo"), proc.read("swaps")),
+        "uses": storage.uses(port.local),
     }
     return row
 
 
-def state_of_ports(vhci: Vhci) -> dict[str, object]:
+def state_of_ports(vhci: Vhci, mounts: proc.InitsMounts) -> dict[str, object]:
     """Controllers and the ports that can be used, as plain values."""
     ports = vhci.ports()
     everything = controllers.controllers_of(vhci, ports)
     sizes = {one.index: one for one in everything if one.present}
+    storage = Storage(vhci.sysfs, mounts.read(), proc.read("swaps"))
     rows = [
-        port_row(vhci, port)
+        port_row(vhci, port, storage)
         for port in ports
         if port.state in (PORT_USED, PORT_ERROR)
         or (
@@ -92,9 +93,9 @@ def state_of_ports(vhci: Vhci) -> dict[str, object]:
     return {"controllers": shown, "ports": rows}
 
 
-def ports_json(vhci: Vhci) -> str:
+def ports_json(vhci: Vhci, mounts: proc.InitsMounts) -> str:
     """The same as a line of JSON."""
-    return dumps(state_of_ports(vhci)) + "\n"
+    return dumps(state_of_ports(vhci, mounts)) + "\n"
 
 
 def _port_line(vhci: Vhci, port: Port) -> str:
@@ -128,7 +129,9 @@ def run(verb: str, argv: list[str]) -> int:
     if words:
         raise UsageError(f"{verb} does not take {' '.join(words)!r}", "see --help")
     if "json" in options.flags:
-        print(ports_json(vhci), end="")
+        mounts = proc.InitsMounts()
+        print(ports_json(vhci, mounts), end="")
+        mounts.close()
         return 0
     everything = controllers.find_controllers(vhci)
     if verb == "controllers":

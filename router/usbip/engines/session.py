@@ -25,6 +25,12 @@ MAX_IN_FLIGHT = 14 << 20
 # Beyond these nothing more is read from the client: data of transfers that wait, answers that it does not read.
 MAX_DEFERRED = 8 << 20
 MAX_WAITING_OUT = 8 << 20
+# While it is full a little is read all the same, up to this much: a client whose peer keeps its window shut for
+# USER_TIMEOUT_MS (router.usbip.runtime.net) ends the connection, and the device may only be slow.
+OVERREAD_INTERVAL_S = 4.0
+# The kernel opens the window once a sixteenth of its buffer is free (net/ipv4/tcp_output.c, __tcp_select_window).
+OVERREAD_STEPS = 4
+MAX_OVERREAD = 8 << 20
 # Submissions that are not answered yet, and unlinks that wait for them.
 MAX_URBS = 4096
 _IOV = 64
@@ -82,6 +88,7 @@ class UserSession:
         # More was read than there was room for.
         self._blocked = False
         self._events = -1
+        self._overread: event_loop.Timer | None = None
         sock.setblocking(False)
         _enlarge(sock)
         self._update()
@@ -95,6 +102,8 @@ class UserSession:
             return
         self.loop.forget(sock.fileno())
         sock.close()
+        if self._overread:
+            self._overread.cancel()
         try:
             self._target.stop(self)
         except Exception as error:
@@ -134,6 +143,18 @@ class UserSession:
         if wanted != self._events:
             self._events = wanted
             self.loop.watch(self._socket.fileno(), wanted, self._ready, self.fail)
+        if self._full() and not self._overread:
+            self._overread = self.loop.call_later(OVERREAD_INTERVAL_S, self._read_although_full)
+
+    def _read_although_full(self) -> None:
+        self._overread = None
+        try:
+            for _ in range(OVERREAD_STEPS):
+                if self._full() and len(self._in) < MAX_OVERREAD:
+                    self._read()
+            self._update()
+        except Exception as error:
+            self.fail(error)
 
     def _ready(self, happened: int) -> None:
         """What this raises goes to `fail`, and ends the session."""

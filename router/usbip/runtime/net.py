@@ -12,7 +12,9 @@ from router.usbip.protocol.handshake import PORT
 from router.usbip.runtime.text import error_text
 
 # A dead peer frees its device, and a dead server its port, after 5 s + 5 × 1 s; 15 s is what people are promised.
-# TCP_USER_TIMEOUT covers what keepalive does not: a peer that died while data to it was on its way.
+# TCP_USER_TIMEOUT covers what keepalive does not: a peer that died while data to it was on its way. It cannot be
+# longer, since it takes the place of KEEPALIVE_COUNT where it is set (net/ipv4/tcp_timer.c, tcp_keepalive_timer). It
+# also ends a connection whose live peer reads nothing for so long: UserSession, which stops reading, reads a little.
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 5, 1, 5
 USER_TIMEOUT_MS = 1000 * (KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT)
 

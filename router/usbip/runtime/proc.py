@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 PROC = "/proc"
 MAX_PLACE = 256
 # The characters that the kernel writes in octal (fs/seq_file.c, mangle_path).
@@ -32,7 +34,7 @@ class Mount:
 
 
 def mounts(text: str) -> list[Mount]:
-    """What /proc/self/mountinfo lists."""
+    """What a mountinfo file of /proc lists."""
     found = []
     for line in text.splitlines():
         words = line.split()
@@ -42,6 +44,35 @@ def mounts(text: str) -> list[Mount]:
         except (ValueError, IndexError):
             continue
     return found
+
+
+class InitsMounts:
+    """The mounts as init sees them: a process in a chroot sees only those below its own root in its own list.
+
+    The file is opened at once, and may be read for as long as this lives, also by a process that has confined itself
+    since: the kernel decides at opening who may read, and whose view it is (fs/proc_namespace.c, mounts_open_common).
+    """
+
+    def __init__(self) -> None:
+        self._fd = -1
+        for process in ("1", "self"):
+            try:
+                self._fd = os.open(f"{PROC}/{process}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+                return
+            except OSError:
+                continue
+
+    def read(self) -> str:
+        """What is mounted now, as in /proc/1/mountinfo; empty where this kernel does not have it. May raise OSError."""
+        text = bytearray()
+        while self._fd >= 0 and (part := os.pread(self._fd, 1 << 16, len(text))):
+            text += part
+        return text.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def swaps(text: str) -> set[str]:
