@@ -24,7 +24,8 @@ def offer(cls: str, extra: dict[str, object] | None = None, **arguments: object)
 
 
 def tftp(**changes: object) -> resources.Offer:
-    return offer(resources.TFTP, **{"host": "bench", "internal": "/srv/tftp/", "external": "labgrid/", **changes})
+    arguments = {"host": "bench", "internal": "/srv/tftp/", "external": "labgrid/", **changes}
+    return offer(resources.TFTP, None, **arguments)
 
 
 def test_a_module_in_the_users_folder_does_not_run_when_the_power_is_switched(
