@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from router.deploy import remote
 from router.lab import lock
 from tests.deploy.fakeboard import FakeBoard, Faults
 from tests.deploy.lab import SERVER, LabOfOne, write_build
@@ -135,6 +136,10 @@ def test_a_signal_also_ends_the_deployments_behind_a_lab_host(
         assert process.wait(2 * PATIENCE) == 130
         monkeypatch.setenv("ROUTER_LOCK_DIR", str(folder / "locks"))
         assert wait_until(lambda: lock.holder_of("desk") is None and lock.holder_of("rack") is None)
+        runs = sorted((host.home / ".cache/router/lab/runs").glob(f"*/{remote.EVENTS}"))
+        results = [json.loads(run.read_text().splitlines()[-1]) for run in runs]
+    # Else a board that says nothing for long ends its deployment too.
+    assert [result["error"]["kind"] for result in results] == ["Stopped", "Stopped"]
 
 
 def test_two_boards_behind_one_lab_host_that_ask_one_tftp_port_begin_nothing(

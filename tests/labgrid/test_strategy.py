@@ -82,7 +82,7 @@ def test_a_boot_after_a_command_waits_for_the_line_and_keeps_others_off_it(
     lab: Lab, build: Path, tmp_path: Path
 ) -> None:
     write_build(build, facts=FACTS)
-    drivers = {"RouterDriver": {"build": str(build), "board": {"load": "ymodem"}}}
+    drivers: dict[str, object] = {"RouterDriver": {"build": str(build), "board": {"load": "ymodem"}}}
     env = environment_file(tmp_path, lab.live, drivers)
     (tmp_path / "test_it.py").write_text(
         "from router.deploy import runner\n"
