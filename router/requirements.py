@@ -58,6 +58,7 @@ TEST_PACKAGES = (
         "openssh-server",
         "openssh-client",
         "ser2net",
+        "rsync",
     ),
     *("curl", "tftp-hpa", "tftpd-hpa", "atftp", "iproute2", "mtools", "dosfstools", "busybox", "cpio"),
     *("gpg", "gpg-agent", "nix-bin"),

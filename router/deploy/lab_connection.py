@@ -103,6 +103,8 @@ class LabHost:
 
     def channel(self, command: str) -> Any:
         """A paramiko channel with the command running; its standard error goes where its output goes."""
+        if self._connection is None:
+            self.connect()
         channel = self._connection.transport.open_session(timeout=10)
         channel.set_combine_stderr(True)
         channel.exec_command(command)

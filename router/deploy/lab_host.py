@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,21 +54,22 @@ class Lab:
             places: dict[str, str] = {}
             sent = 0
             status, home = host.run("pwd")
-            for item in job.plan.payloads if job.files else ():
+            with self._alone():
+                for item in job.plan.payloads if job.files else ():
 
-                def progress(done: int, size: int, name: str = item.file) -> None:
-                    nonlocal sent
-                    sent += 1
-                    reporter.say("progress", name=name, done=done, size=size)
+                    def progress(done: int, size: int, name: str = item.file) -> None:
+                        nonlocal sent
+                        sent += 1
+                        reporter.say("progress", name=name, done=done, size=size)
 
-                def admit(part: str, sha256: str = item.sha256) -> bool:
-                    status, text = host.run(shlex.join(["python3", self._runner, "admit", part, sha256]))
-                    if status not in (0, remote.NOT_ADMITTED):
-                        raise self.error_in(text)
-                    return status == 0
+                    def admit(part: str, sha256: str = item.sha256) -> bool:
+                        status, text = host.run(shlex.join(["python3", self._runner, "admit", part, sha256]))
+                        if status not in (0, remote.NOT_ADMITTED):
+                            raise self.error_in(text)
+                        return status == 0
 
-                blob = host.upload(Path(job.files[item.file]), item.sha256, progress, admit)
-                places[item.file] = f"{home.strip()}/{blob}"
+                    blob = host.upload(Path(job.files[item.file]), item.sha256, progress, admit)
+                    places[item.file] = f"{home.strip()}/{blob}"
             if not sent and places:
                 said.append("everything was there already")
             run = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{job.board.name}-{secrets.token_hex(2)}"
@@ -83,9 +85,15 @@ class Lab:
         self.host.run(f"mkdir -p {FOLDER}/blobs {FOLDER}/runs && chmod 700 {FOLDER}")
         archive = make_archive()
         self._runner = f"{FOLDER}/{archive.name}"
-        if self.host.size(self._runner) != len(archive.data):
-            self.host.write(f"{self._runner}.new", archive.data)
-            self.host.sftp.posix_rename(f"{self._runner}.new", self._runner)
+        with self._alone():
+            if self.host.size(self._runner) != len(archive.data):
+                self.host.write(f"{self._runner}.new", archive.data)
+                self.host.sftp.posix_rename(f"{self._runner}.new", self._runner)
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Uploads of this computer to the host come one after the other: deployments side by side have one file."""
+        name = f"{files.sha256_of(self.host.target.encode())[:16]}.lock"
+        return files.locked(files.state_folder() / "lab-hosts" / name)
 
     def stream(self, job: Job) -> socket.socket:
         """A connection to the control socket of the system on the job's board."""

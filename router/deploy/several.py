@@ -26,7 +26,7 @@ from router.deploy.events import DeployEvent, Reporter, error_of, from_line, sto
 from router.deploy.job import Job
 from router.deploy.tftp.server import MAX_TRANSFERS, TftpServer
 from router.display import last_line
-from router.errors import HostError, RouterError, Stopped
+from router.errors import DescriptionError, HostError, RouterError, Stopped
 from router.lab.board import Board
 from router.lab.file import LabBoard
 
@@ -68,6 +68,23 @@ def shared_ports(boards: Sequence[LabBoard]) -> dict[tuple[str, int], list[Board
     return shared
 
 
+def check_ports(boards: Sequence[LabBoard]) -> None:
+    """DescriptionError when two boards behind one lab host ask one TFTP port there: each has a server of its own."""
+    found: dict[tuple[str, str, int], str] = {}
+    for one in boards:
+        board = one.board
+        if one.via is None or board.load != "tftp" or board.network is None or board.tftp.root is not None:
+            continue
+        other = found.setdefault((one.via, board.network.server, board.tftp.port), board.name)
+        if other != board.name:
+            raise DescriptionError(
+                f"boards '{other}' and '{board.name}' ask port {board.tftp.port} of {board.network.server}"
+                f" on lab host {one.via}, and two servers cannot share it",
+                hint="give each its own `tftp: {port: …}`, or deploy to one after the other",
+                where="tftp.port",
+            )
+
+
 def _has_folder(board: Board) -> bool:
     if board.labgrid is None:
         return False
@@ -82,8 +99,9 @@ def deploy_each(
     """Deploy to each board, and wait for all of them; the failure of one does not end the others.
 
     arguments: of the `router deploy --json` that each process runs; its board is added. When this process is stopped,
-    each of them is stopped and leaves its board in order.
+    each of them is stopped and leaves its board in order. Errors as of `check_ports`, before anything begins.
     """
+    check_ports(boards)
     lock = threading.Lock()
 
     def say(name: str, event: DeployEvent) -> None:

@@ -32,6 +32,7 @@ from router.errors import DescriptionError, MachineError
 from router.lab import file as lab
 from router.lab.board import Board
 from router.lab.labgrid.resources import url_of
+from router.lab.lock import BoardLock
 from router.lab.taken import Taken
 
 COMMAND_TIMEOUT_S = 30.0
@@ -86,7 +87,10 @@ class RouterDriver(Driver):  # type: ignore[misc]
             switch=lambda action: getattr(self.power, action)(),
             stage=self._stage if self.tftp is not None else None,
         )
-        runner.bring_up(Job(plan=plan, board=board, files=files, options=options), taken, Reporter(self._report))
+        job = Job(plan=plan, board=board, files=files, options=options)
+        # The process that served `execute` has the line for some seconds more.
+        with BoardLock(self.target.name, f"booting {plan.system}"):
+            runner.bring_up(job, taken, Reporter(self._report))
 
     @Driver.check_active  # type: ignore[untyped-decorator]
     def execute(self, guest: str, command: str, timeout: float = COMMAND_TIMEOUT_S) -> tuple[int, bytes]:

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from router.deploy import remote
 from router.lab import lock
 from tests.deploy.fakeboard import FakeBoard, Faults
 from tests.deploy.lab import SERVER, LabOfOne, write_build
+from tests.deploy.ssh import lab_host
 from tests.support.patience import PATIENCE, free_port, wait_until
 
 NEVER = Faults(gate="/nonexistent", boot=("LDR|INFO: altloader",))
@@ -24,11 +26,12 @@ NEVER = Faults(gate="/nonexistent", boot=("LDR|INFO: altloader",))
 
 
 class LabOfTwo(LabOfOne):
-    """The boards `desk` and `rack`, which ask one TFTP port of this computer."""
+    """The boards `desk` and `rack`, which ask one TFTP port of this computer, or each its own."""
 
-    def __init__(self, folder: Path, desk: FakeBoard, rack: FakeBoard) -> None:
+    def __init__(self, folder: Path, desk: FakeBoard, rack: FakeBoard, one_port: bool = True, **extra: object) -> None:
         super().__init__(folder, desk)
-        port = free_port(socket.SOCK_DGRAM)
+        first, second = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
+        ports = {"desk": first, "rack": first if one_port else second}
         boards = {"desk": desk, "rack": rack}
         self.write(
             {
@@ -36,7 +39,8 @@ class LabOfTwo(LabOfOne):
                     "board": "fake",
                     "serial": board.device,
                     "network": {"board": f"127.0.0.{number}/8", "server": SERVER},
-                    "tftp": {"port": port},
+                    "tftp": {"port": ports[name]},
+                    **extra,
                 }
                 for number, (name, board) in enumerate(boards.items(), 2)
             }
@@ -106,6 +110,45 @@ def test_one_interrupt_ends_all_of_them_and_every_board_is_free(
         assert process.wait(2 * PATIENCE) == 130
     monkeypatch.setenv("ROUTER_LOCK_DIR", str(two.locks))
     assert lock.holder_of("desk") is None and lock.holder_of("rack") is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_also_ends_the_deployments_behind_a_lab_host(
+    number: int, build: Path, desk: FakeBoard, rack: FakeBoard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_build(build, boot_seconds=600.0, quiet_seconds=600.0)
+    desk.faults = rack.faults = NEVER
+    two = LabOfTwo(tmp_path, desk, rack, one_port=False, via="bench")
+    log, folder = tmp_path / "log", tmp_path / "sshd"
+    folder.mkdir()
+    with log.open("wb") as out, lab_host(folder) as host, ExitStack() as stack:
+        process = subprocess.Popen(
+            two.command("deploy", str(build), "--on", "desk,rack"),
+            stdout=out,
+            stderr=out,
+            env={**two.environment(), **host.environment},
+        )
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        wait_until(lambda: process.poll() is not None or log.read_text().count("● loader") == 2, 6 * PATIENCE)
+        assert log.read_text().count("● loader") == 2, log.read_text()
+        os.kill(process.pid, number)
+        assert process.wait(2 * PATIENCE) == 130
+        monkeypatch.setenv("ROUTER_LOCK_DIR", str(folder / "locks"))
+        assert wait_until(lambda: lock.holder_of("desk") is None and lock.holder_of("rack") is None)
+        runs = sorted((host.home / ".cache/router/lab/runs").glob(f"*/{remote.EVENTS}"))
+        results = [json.loads(run.read_text().splitlines()[-1]) for run in runs]
+    # Else a board that says nothing for long ends its deployment too.
+    assert [result["error"]["kind"] for result in results] == ["Stopped", "Stopped"]
+
+
+def test_two_boards_behind_one_lab_host_that_ask_one_tftp_port_begin_nothing(
+    build: Path, desk: FakeBoard, rack: FakeBoard, tmp_path: Path
+) -> None:
+    done = LabOfTwo(tmp_path, desk, rack, via="nowhere.invalid").run("deploy", str(build), "--on", "desk,rack")
+    assert done.returncode == 2 and "tftp.port" in done.stderr
+    assert "boards 'desk' and 'rack' ask port" in done.stderr and "on lab host nowhere.invalid" in done.stderr
+    assert desk.received == rack.received == b""
 
 
 @pytest.mark.parametrize(

@@ -76,3 +76,29 @@ def test_a_command_runs_in_a_guest_of_a_place_which_is_released_after_the_last_c
     done = lab.router("exec", "--on", lab.live, "client", "echo it $((40+2)) works")
     assert (done.returncode, done.stdout) == (0, "it 42 works\n")
     assert wait_until(lambda: lab.owners(lab.live)[-1] == "-")
+
+
+def test_a_boot_after_a_command_waits_for_the_line_and_keeps_others_off_it(
+    lab: Lab, build: Path, tmp_path: Path
+) -> None:
+    write_build(build, facts=FACTS)
+    drivers: dict[str, object] = {"RouterDriver": {"build": str(build), "board": {"load": "ymodem"}}}
+    env = environment_file(tmp_path, lab.live, drivers)
+    (tmp_path / "test_it.py").write_text(
+        "from router.deploy import runner\n"
+        "from router.lab.lock import holder_of\n"
+        "def test_it(target, monkeypatch):\n"
+        "    held = []\n"
+        "    # The board cannot boot: whose the line is at that time is what counts.\n"
+        "    monkeypatch.setattr(runner, 'bring_up', lambda *_: held.append(holder_of(target.name).doing))\n"
+        "    system = target.get_driver('RouterDriver')\n"
+        "    assert system.execute('client', 'echo it') == (0, b'it\\n')\n"
+        "    assert holder_of(target.name).leaves\n"
+        "    system.boot()\n"
+        "    assert held == ['booting demo']\n"
+        "    assert holder_of(target.name) is None\n"
+    )
+    assert lab.client("-p", lab.live, "acquire").returncode == 0
+    done = lab.pytest("-v", "--lg-env", str(env), str(tmp_path / "test_it.py"))
+    assert lab.client("-p", lab.live, "release").returncode == 0
+    assert done.returncode == 0 and "1 passed" in done.stdout

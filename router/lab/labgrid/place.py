@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import ipaddress
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from typing import Any
 from router.errors import DescriptionError, MachineError, RouterError
 from router.lab.board import Board, Labgrid
 from router.lab.labgrid import resources
-from router.lab.labgrid.session import Session, address, me
+from router.lab.labgrid.session import Refused, Session, address, me
 from router.lab.lock import BoardLock, Holder, holder_of, left_by
 from router.lab.probe import Probed
 from router.lab.taken import Taken, wired
@@ -28,8 +30,33 @@ PORT_TIMEOUT_S = 15.0
 
 
 def key(labgrid: Labgrid) -> str:
-    """What the lock of a place is called on this computer."""
-    return f"labgrid {address(labgrid.coordinator)} {labgrid.place}"
+    """What the lock of a place is called on this computer: one name, whichever name the coordinator is given."""
+    host, _, port = address(labgrid.coordinator).rpartition(":")
+    return f"labgrid {_resolved(host.strip('[]'))}:{port} {labgrid.place}"
+
+
+def _resolved(host: str) -> str:
+    """A host's address; `localhost` for each of this computer's; the name itself where nothing knows it."""
+    if host == socket.gethostname():
+        return "localhost"
+    try:
+        found = sorted({str(each[4][0]) for each in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)})
+    except (OSError, UnicodeError):
+        return host
+    return "localhost" if any(map(_is_here, found)) else found[0]
+
+
+def _is_here(ip: str) -> bool:
+    """Whether an address is this computer's: only such a one can be bound."""
+    if ipaddress.ip_address(ip.partition("%")[0]).is_loopback:
+        return True
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as one:
+            one.bind((ip, 0))
+    except OSError:
+        return False
+    return True
 
 
 def where(labgrid: Labgrid) -> str:
@@ -54,8 +81,8 @@ def place(
     labgrid = _labgrid(board)
     with Session(address(labgrid.coordinator)) as session:
         one = _Place(board, labgrid, session, lock)
-        one.obtain(wait, steal, waiting)
         try:
+            one.obtain(wait, steal, waiting)
             yield one.use()
         except BaseException:
             with contextlib.suppress(RouterError):  # the first error is the one to tell
@@ -152,19 +179,17 @@ class _Place:
         session, name = self._session, self._labgrid.place
         if next(session.offered(found), None) is None:
             resources.serial_of((), self._labgrid)
+        # Before asking: after Ctrl-C and after a request without an answer, the coordinator may have done it.
+        self._holder, self._ours = me(), True
         try:
             session.acquire(name)
-        except MachineError:
+        except Refused:
+            self._ours = False
             session.sync()
-            if _find(session, self._labgrid).acquired in (None, me()):
+            if _find(session, self._labgrid).acquired is None:
                 raise
             return False
-        except BaseException:  # Ctrl-C: the coordinator may have done it
-            with contextlib.suppress(RouterError):
-                session.release(name, me())
-            raise
-        self._holder, self._ours = me(), True
-        self._lock.note(session.places[name].changed)
+        self._lock.note(_find(session, self._labgrid).changed)
         return True
 
     def use(self) -> Taken:

@@ -6,6 +6,7 @@ Resource classes, their parameters and the SSH forwarding of isolated exporters 
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -24,9 +25,18 @@ POWER = (
     *("NetworkYKUSHPowerPort", "NetworkSysfsGPIO"),
 )
 """What `labgrid-client power` can switch (its ClientSession.power)."""
+POWER_BY_SSH = ("NetworkUSBPowerPort", "NetworkSiSPMPowerPort", "NetworkYKUSHPowerPort", "NetworkSysfsGPIO")
+"""Of these, those that labgrid's drivers switch by a command on the exporter's host."""
 
 NEGOTIATION_TIMEOUT_S = 20
 """For the exporter's program to agree to the line's settings (RFC 2217); pyserial's 3 s are short for a busy host."""
+
+HOST = r"(?!-)[\w.:-]+"
+PROXY = r"(?!-)[\w.:@-]+"
+FOLDER = r"(?!-)[\w./+@-]*"
+PREFIX = r"[\w./+-]*"
+ARGUMENT = r"(?!-)[\w.:/@+-]*"
+"""What an exporter may send where labgrid or U-Boot uses it in a shell command, an argument of ssh, or a URL."""
 
 Offer = tuple[str, str, Any]
 """The name in the place, the path in the lab, and labgrid's ResourceEntry."""
@@ -65,6 +75,9 @@ def resource_of(offer: Offer) -> Any:
 
 def url_of(resource: Any) -> str:
     """The URL under which pyserial opens a NetworkSerialPort, through an SSH forward where the exporter wants one."""
+    where = "the place's serial port"
+    _check("host", resource.host, HOST, where)
+    _check_proxy(getattr(resource, "extra", None), where)
     (proxy,) = modules("labgrid.util.proxy")
     try:
         host, port = proxy.proxymanager.get_host_and_port(resource)
@@ -81,11 +94,19 @@ def url_of(resource: Any) -> str:
 
 def power_of(offers: Iterable[Offer], labgrid: Labgrid, coordinator: str) -> Power | None:
     """The commands that switch the place's power port; None when it has none that labgrid-client switches."""
-    if not any(entry.cls in POWER for _, _, entry in offers):
+    ports = [each for each in offers if each[2].cls in POWER]
+    if not ports:
         return None
+    for _, path, entry in ports:
+        _check_proxy(entry.extra, path)
+        if entry.cls in POWER_BY_SSH:
+            _check("host", entry.args.get("host"), HOST, path)
+            for name, value in entry.args.items():
+                if isinstance(value, str):
+                    _check(name, value, ARGUMENT, path)
     # Variables that would have it read an environment file of the user's, with other places in it.
     client = ["env", *(f"--unset=LG_{name}" for name in ("ENV", "STATE", "INITIAL_STATE"))]
-    client += [sys.executable, "-m", "labgrid.remote.client", "-x", coordinator, "-p", labgrid.place, "power"]
+    client += [sys.executable, "-P", "-m", "labgrid.remote.client", "-x", coordinator, "-p", labgrid.place, "power"]
     on, off, cycle = (shlex.join([*client, action]) for action in ("on", "off", "cycle"))
     return Power(on=on, off=off, cycle=cycle)
 
@@ -96,13 +117,20 @@ def tftp_of(offers: Iterable[Offer]) -> Offer | None:
 
 
 def prefix_of(offer: Offer) -> str:
-    """What a board puts before a file's name to ask the TFTP server of this folder for it."""
-    external = str(offer[2].args["external"]).strip("/")
+    """What a board puts before the name of a file in this folder to ask for it; MachineError when that is unusable."""
+    external = _check("external", offer[2].args.get("external"), PREFIX, offer[1]).strip("/")
     return f"{external}/" if external else ""
 
 
 def stage(offer: Offer) -> Callable[[Mapping[str, Path]], str]:
-    """What puts files into this folder, as labgrid's TFTPProviderDriver does: over SSH, with a link in it."""
+    """What puts files into this folder, as labgrid's TFTPProviderDriver does: over SSH, with a link in it.
+
+    MachineError when the exporter's values cannot be used in the commands for that.
+    """
+    _, path, entry = offer
+    prefix = prefix_of(offer)
+    _check("internal", entry.args.get("internal"), FOLDER, path)
+    _check("host", entry.args.get("host"), HOST, path)
     resource = resource_of(offer)
     (managed,) = modules("labgrid.util.managedfile")
 
@@ -119,6 +147,23 @@ def stage(offer: Offer) -> Callable[[Mapping[str, Path]], str]:
                     f" {resource.internal}",
                     where=offer[1],
                 ) from None
-        return prefix_of(offer)
+        return prefix
 
     return put
+
+
+def _check(name: str, value: object, pattern: str, where: str) -> str:
+    """An exporter's value; MachineError unless it is a string of the pattern."""
+    if not isinstance(value, str) or re.fullmatch(pattern, value, re.ASCII) is None:
+        raise MachineError(
+            f"the exporter's `{name}` cannot be used: {ascii(value)[:80]}",
+            hint=f"router takes what matches {pattern}; the exporter's configuration has it",
+            where=where,
+        )
+    return value
+
+
+def _check_proxy(extra: Mapping[str, Any] | None, where: str) -> None:
+    """The host through which an isolated exporter is reached; labgrid gives it to ssh."""
+    if extra and extra.get("proxy") is not None:
+        _check("proxy", extra["proxy"], PROXY, where)

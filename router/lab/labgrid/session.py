@@ -63,7 +63,7 @@ def me() -> str:
 
 
 class Refused(MachineError):
-    """The coordinator does not do what it was asked for."""
+    """The coordinator has answered that it does not do what it was asked for."""
 
 
 class Session:
@@ -76,6 +76,7 @@ class Session:
         """By exporter, group and name."""
         self.changed = threading.Condition()
         self._gone = False
+        self._unreadable: str | None = None
         self._synced = 0
         self._outgoing: queue.Queue[Any] = queue.Queue()
         self._grpc, self._pb2, stubs, self._common, self._util, proxy = modules(
@@ -106,7 +107,7 @@ class Session:
             self.sync()
         except BaseException as error:
             self._close()
-            if isinstance(error, self._grpc.FutureTimeoutError | MachineError):
+            if self._unreadable is None and isinstance(error, self._grpc.FutureTimeoutError | MachineError):
                 raise HostError(
                     f"no labgrid coordinator answers at {self.coordinator}",
                     hint="does it run there? `labgrid: {coordinator: HOST:PORT}` or LG_COORDINATOR names another",
@@ -127,6 +128,11 @@ class Session:
 
     def check(self) -> None:
         """MachineError once the coordinator has gone."""
+        if self._unreadable is not None:
+            raise MachineError(
+                f"the labgrid coordinator {self.coordinator} sent what labgrid cannot read: {self._unreadable}",
+                hint="are labgrid's versions there and here the same?",
+            )
         if self._gone:
             raise MachineError(
                 f"the labgrid coordinator {self.coordinator} went away",
@@ -147,7 +153,7 @@ class Session:
         self.check()
 
     def acquire(self, place: str) -> None:
-        """Acquire a place for us; Refused with the coordinator's reason."""
+        """Acquire a place for us; Refused with the coordinator's reason. It may be ours after any other error."""
         request = self._pb2.AcquirePlaceRequest(placename=place)
         self._ask(self._stub.AcquirePlace, request, ACQUIRE_TIMEOUT_S, f"place '{place}' cannot be acquired")
         self.sync()
@@ -167,7 +173,9 @@ class Session:
             if error.code() in (code.UNAVAILABLE, code.CANCELLED):
                 self._gone = True
                 self.check()
-            raise Refused(f"{failed}: {error.details() or error.code().name}", where=self.coordinator) from None
+            answered = error.code() in (code.FAILED_PRECONDITION, code.INVALID_ARGUMENT, code.PERMISSION_DENIED)
+            kind = Refused if answered else MachineError
+            raise kind(f"{failed}: {error.details() or error.code().name}", where=self.coordinator) from None
 
     def offered(self, place: Any) -> Iterator[tuple[str, str, Any]]:
         """The resources that match a place: the name in the place, the path in the lab, and labgrid's ResourceEntry."""
@@ -188,9 +196,12 @@ class Session:
                     self.changed.notify_all()
         except self._grpc.RpcError:
             pass  # `check` raises it where the place is used
-        with self.changed:
-            self._gone = True
-            self.changed.notify_all()
+        except Exception as error:  # a coordinator may send anything
+            self._unreadable = repr(error)[:200]
+        finally:
+            with self.changed:
+                self._gone = True
+                self.changed.notify_all()
 
     def _update(self, update: Any) -> None:
         kind = update.WhichOneof("kind")
