@@ -27,7 +27,7 @@ check: lint
 
 # What boots no system runs in parallel first; tests/support/tiers.py groups them.
 test: setup lint newer-tools
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 # Hours. STEPS="fuzzing kernel" runs only these; tests/long.json keeps each step's last result.
 long: setup newer-tools

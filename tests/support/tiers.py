@@ -6,10 +6,17 @@ DEVELOPING.md has the table of tiers.
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
 
 TESTS = Path(__file__).resolve().parents[1]
 SLOW = (
@@ -46,22 +53,34 @@ def mark(items: Iterable[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-def group(items: list[pytest.Item]) -> None:
-    """Put those that boot systems last, as one group of pytest-xdist, and each other file in a group of its own.
+SYSTEMS = "systems"
+"""The group of the tests that boot something."""
 
-    With `--dist loadgroup --no-loadscope-reorder` all else then runs in parallel, and afterwards one system at a time:
-    their timeouts, and what some of them measure, are for a machine that does nothing else.
+
+@functools.cache
+def group(path: Path) -> str:
+    """The tests that one worker of pytest-xdist runs, one after the other: those of a file, or all that boot systems.
+
+    The timeouts of these, and what some of them measure, are for a computer that does nothing else.
     """
-    items.sort(key=_boots)
-    for item in items:
-        name = "systems" if _boots(item) else item.path.relative_to(TESTS).as_posix()
-        item.add_marker(pytest.mark.xdist_group(name))
+    by_folder = any(path.is_relative_to(TESTS / name) for name in ("qemu", "sel4"))
+    return SYSTEMS if by_folder or re.search(r"\bmark\.(qemu|deploy)\b", path.read_text()) else str(path)
 
 
-def _boots(item: pytest.Item) -> bool:
-    # By folder, too: these folders mark their tests only after this.
-    by_folder = any(item.path.is_relative_to(TESTS / name) for name in ("qemu", "sel4"))
-    return by_folder or any(map(item.get_closest_marker, ("qemu", "deploy")))
+def order(items: list[pytest.Item]) -> None:
+    """Put those that boot systems last, so that all workers have ended what can run in parallel."""
+    items.sort(key=lambda item: group(item.path) == SYSTEMS)
+
+
+def scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """What hands the groups to the workers of pytest-xdist. Its own loadgroup does not see marks with pytest 9."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return group(config.rootpath / nodeid.partition("::")[0])
+
+    return Groups(config, log)
 
 
 def without_long(config: pytest.Config, items: list[pytest.Item]) -> None:
