@@ -21,7 +21,9 @@ from router.machines.qemu.usb import parse_plugs
 from tests.support.end_to_end import BOOT, Booted, build_text, own_place
 
 NAMES = ("usb-kbd", "usb-storage", "usb-serial", "gadget zero")
-LONG = ("made camera beside a disk", "made source and sink")
+SOUND = ("made microphone", "made headset")
+"""A transfer each millisecond: more than emulated guests keep up with, as the table says. What arrives must be right."""
+LONG = (*SOUND, "made camera beside a disk", "made source and sink")
 """They take longer than `make test` has time for."""
 QUICK = tuple(device.name for device in MADE if device.name not in LONG)
 BUSY = 1.0
@@ -95,7 +97,7 @@ def load() -> float:
 
 def is_good(trial: Trial, busy: bool) -> bool:
     """A stream may have gaps on a busy computer. What arrives must be right even there, or the verdict is another."""
-    too_late = busy and trial.device in STREAMS and trial.verdict == ISSUES
+    too_late = trial.verdict == ISSUES and (trial.device in SOUND or (busy and trial.device in STREAMS))
     return trial.verdict == WORKS or too_late or only_natively(trial)
 
 
