@@ -22,7 +22,7 @@ from tests.support.end_to_end import BOOT, Booted, build_text, own_place
 
 NAMES = ("usb-kbd", "usb-storage", "usb-serial", "gadget zero")
 SOUND = ("made microphone", "made headset")
-"""A transfer each millisecond is more than emulated guests keep up with, as the table says. What comes must be right."""
+"""A transfer each millisecond is more than emulated guests keep up with (see the table). What comes must be right."""
 LONG = (*SOUND, "made camera beside a disk", "made source and sink")
 """They take longer than `make test` has time for."""
 QUICK = tuple(device.name for device in MADE if device.name not in LONG)
