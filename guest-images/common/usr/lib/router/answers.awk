@@ -1,4 +1,4 @@
-# Passes the answers of a daemon on to the control channel: awk -v asked=FOLDER -f answers.
+# Passes the answers of a daemon on to the control channel: awk -v asked=FOLDER -f answers.awk.
 # A daemon that was taken over may write anything. Only complete lines go on, `ID o BASE64` and `ID x CODE`, and only for a
 # request that the agent has put to the daemon: FOLDER/D has the last one whose ID ends in the digit D, and is emptied when
 # the answer begins or when the agent asks a program after all.
