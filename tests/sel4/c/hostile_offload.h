@@ -87,6 +87,7 @@ static inline void count_answers(struct good *good, uint64_t ticks, struct answe
                 found->forged += port >= FORGED && port < FORGED + 64;
                 found->honest += port == HONEST;
             }
+            give_back(good, id);
         }
     }
 }
