@@ -144,6 +144,7 @@ def test_what_was_synced_survives_a_kill_in_the_middle_of_writing(
         assert content != made[1]
         booted.run("client", f"({WRITING}) >/dev/null 2>&1 &")
         booted.wait("client", "[ -e /mnt/2 ]")
+        booted.run("client", "sync")
         os.kill(booted.system.guests[killed].child.pid, signal.SIGKILL)
         with pytest.raises(MachineError, match=f"guest '{killed}' is gone"):
             deadline = time.monotonic() + PATIENCE
