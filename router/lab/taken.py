@@ -53,14 +53,15 @@ def taken(
     leaves: bool = False,
 ) -> Iterator[Taken]:
     """Hold the board: arguments and errors as of `BoardLock`. HostError without labgrid, or without its coordinator."""
-    if board.labgrid is None:
-        with BoardLock(board.name, doing, wait=wait, steal=steal, owner=owner, waiting=waiting, leaves=leaves):
-            yield wired(board)
-        return
-    from router.lab.labgrid.place import key, place
+    key: str | None = None
+    if board.labgrid is not None:
+        from router.lab.labgrid import place
 
-    lock = BoardLock(
-        board.name, doing, wait=wait, steal=steal, owner=owner, waiting=waiting, leaves=leaves, key=key(board.labgrid)
-    )
-    with lock, place(board, lock, wait=wait, steal=steal, waiting=waiting) as one:
-        yield one
+        key = place.key(board.labgrid)
+    lock = BoardLock(board.name, doing, wait=wait, steal=steal, owner=owner, waiting=waiting, leaves=leaves, key=key)
+    with lock:
+        if board.labgrid is None:
+            yield wired(board)
+            return
+        with place.place(board, lock, wait=wait, steal=steal, waiting=waiting) as one:
+            yield one

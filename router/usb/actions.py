@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from router.errors import MachineError, RouterError
 from router.usb import find
 from router.usb.answers import devices_of, parse, ports_of
-from router.usb.facts import Device, Guest, Port, Snapshot
+from router.usb.facts import Attached, Device, Guest, Port, Snapshot
 from router.usb.view import Connect, Guests, program, snapshot
 
 NUMBER = re.compile(r"[0-9]+\.[0-9]+")
@@ -83,27 +83,28 @@ def _failed_step(
     guests: Guests, everybody: Mapping[str, Guest], guest: Guest, device: Device, begin: str
 ) -> tuple[str, str]:
     """Which step of attaching has not ended, and what was said of it: the server's export, the import, the device."""
-    busid = shlex.quote(f"usbip: {device.busid}: ")
     answer = parse(device.server, program(guests, device.server, "status", "--json"))
     now = {one.busid: one for one in devices_of(device.server, answer, {})}
     if device.busid not in now:
         return "the server has lost the device", "it was unplugged, or has reset itself"
     if not now[device.busid].exported:
-        said = _said(
-            guests, device.server, f"dmesg | grep -F {shlex.quote(f'cannot export {device.busid}')} | tail -n 1"
-        )
-        return f"'{device.server}' cannot export it", said.rpartition("usbip: ")[2]
+        reason = _noted(guests, device.server, f"cannot export {device.busid}")
+        return f"'{device.server}' cannot export it", reason
     addresses = {one.address: one.name for one in everybody.values()}
     ports = ports_of(guest.name, parse(guest.name, program(guests, guest.name, "ports", "--json")), addresses)
     if not any(port.device is not None and port.device.is_from(device) for port in ports):
         if now[device.busid].holder not in (None, guest.address):
             return "its last holder has not let it go", f"'{device.server}' still counts it as in use"
-        said = _said(guests, guest.name, f"dmesg | grep -F {busid} | tail -n 1")
-        return f"'{guest.name}' cannot import it", said.rpartition("usbip: ")[2]
+        return f"'{guest.name}' cannot import it", _noted(guests, guest.name, f"usbip: {device.busid}: ")
     return (
         f"'{guest.name}' has imported it, and its kernel cannot enumerate it",
         _said(guests, guest.name, KERNEL_LINE.format(begin=begin)),
     )
+
+
+def _noted(guests: Guests, guest: str, text: str) -> str:
+    """The last note of a guest's USB/IP program that has that text."""
+    return _said(guests, guest, f"dmesg | grep -F {shlex.quote(text)} | tail -n 1").rpartition("usbip: ")[2]
 
 
 def _said(guests: Guests, guest: str, command: str) -> str:
@@ -201,8 +202,7 @@ def detach(connect: Connect, guest_name: str, text: str, *, force: bool = False)
         else:
             # It came from elsewhere, so there is no policy to change.
             program(guests, guest.name, "detach", "-p", str(port.rhport))
-        devid = f"{port.device.busnum << 16 | port.device.devnum:08x}"
-        code, _ = guests.execute(guest.name, _wait(f"! {_lists(devid)}"), ANSWER_TIMEOUT_S)
+        code, _ = guests.execute(guest.name, _wait(f"! {_search('q', port.device)}"), ANSWER_TIMEOUT_S)
         if code:
             raise MachineError(f"port {port.number} of '{guest.name}' is still in use after {SETTLE_TIMEOUT_S:.0f} s")
     return port
@@ -263,16 +263,12 @@ def _wait(test: str) -> str:
     return WAIT.format(test=test, seconds=int(SETTLE_TIMEOUT_S))
 
 
-def _devid(device: Device) -> str:
-    return f"{device.busnum << 16 | device.devnum:08x}"
-
-
-def _lists(devid: str) -> str:
-    """A test in a guest's shell: whether some virtual port has that device."""
-    return f"grep -qs ' {USED} ... {devid} ' {STATUS}"
+def _search(option: str, device: Device | Attached) -> str:
+    """A grep in a guest's shell for a virtual port that has that device."""
+    return f"grep -{option}s ' {USED} ... {device.busnum << 16 | device.devnum:08x} ' {STATUS}"
 
 
 def _is_there(device: Device) -> str:
     """A test in a guest's shell: whether some virtual port has that device, and the kernel knows what it is."""
     known = "read -r _ _ _ _ _ _ local && [ -r /sys/bus/usb/devices/$local/idVendor ]"
-    return f"grep -hs ' {USED} ... {_devid(device)} ' {STATUS} | {{ {known}; }}"
+    return f"{_search('h', device)} | {{ {known}; }}"

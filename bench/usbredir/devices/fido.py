@@ -9,7 +9,7 @@ from bench.usbredir.made import MadeDevice
 from router.usbip.protocol import device as usb
 from router.usbip.protocol.descriptors import INTERRUPT
 from router.usbip.virtual.device import Stall, endpoint, interface
-from router.usbip.virtual.keyboard import HID, REPORT, SET_IDLE
+from router.usbip.virtual.hid import HID, SET_IDLE, hid_descriptors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,15 +45,15 @@ class Key(MadeDevice):
 
     pid = 0x001A
     speed = usb.SPEED_FULL
+    class_descriptors = hid_descriptors(REPORT_DESCRIPTOR)
 
     def __init__(self) -> None:
         self.messages: list[tuple[int, int]] = []
         """Command and length of each message that came whole."""
         self._channels = 0
         self._message: tuple[int, int, int, bytearray] | None = None
-        self._hid = struct.pack("<BBHBBBH", 9, HID, 0x0111, 0, 1, REPORT, len(REPORT_DESCRIPTOR))
         ends = endpoint(REPORTS_IN, INTERRUPT, FRAME, 5) + endpoint(REPORTS_OUT, INTERRUPT, FRAME, 5)
-        super().__init__(interface(0, (3, 0, 0), 2) + self._hid + ends, "Security key")
+        super().__init__(interface(0, (3, 0, 0), 2) + self.class_descriptors[HID] + ends, "Security key")
 
     def receive(self, address: int, data: Buffer) -> None:
         frame = bytes(data)
@@ -82,13 +82,6 @@ class Key(MadeDevice):
         if command == CBOR and data == bytes([GET_INFO]):
             return frames(channel, CBOR, INFORMATION)
         return frames(channel, ERROR, bytes([INVALID_COMMAND]))
-
-    def descriptor(self, kind: int, number: int, index: int) -> Buffer:
-        if kind == REPORT:
-            return REPORT_DESCRIPTOR
-        if kind == HID:
-            return self._hid
-        return super().descriptor(kind, number, index)
 
     def control(self, setup: tuple[int, int, int, int, int], data: Buffer) -> Buffer:
         if setup[1] != SET_IDLE:

@@ -9,7 +9,7 @@ from bench.usbredir.made import MadeDevice
 from router.usbip.protocol import device as usb
 from router.usbip.protocol.descriptors import INTERRUPT
 from router.usbip.virtual.device import Stall, endpoint, interface
-from router.usbip.virtual.keyboard import GET_REPORT, HID, REPORT, SET_IDLE, SET_PROTOCOL
+from router.usbip.virtual.hid import GET_REPORT, HID, SET_IDLE, SET_PROTOCOL, hid_descriptors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ class Mouse(MadeDevice):
 
     pid = 0x0011
     speed = usb.SPEED_LOW
+    class_descriptors = hid_descriptors(REPORT_DESCRIPTOR)
 
     def __init__(self) -> None:
         self.moves = 0
         """How many were sent since the mouse was plugged in."""
         self._moving = False
-        self._hid = struct.pack("<BBHBBBH", 9, HID, 0x0111, 0, 1, REPORT, len(REPORT_DESCRIPTOR))
-        body = interface(0, (3, 1, 2), 1) + self._hid + endpoint(MOVES_IN, INTERRUPT, 4, 10)
+        body = interface(0, (3, 1, 2), 1) + self.class_descriptors[HID] + endpoint(MOVES_IN, INTERRUPT, 4, 10)
         super().__init__(body, "Low-speed mouse")
 
     def configured(self) -> None:
@@ -52,13 +52,6 @@ class Mouse(MadeDevice):
             step = self.moves % MAX_STEP + 1
             self.moves += 1
             self.send(MOVES_IN, struct.pack("<Bbb", 0, step, 0))
-
-    def descriptor(self, kind: int, number: int, index: int) -> Buffer:
-        if kind == REPORT:
-            return REPORT_DESCRIPTOR
-        if kind == HID:
-            return self._hid
-        return super().descriptor(kind, number, index)
 
     def control(self, setup: tuple[int, int, int, int, int], data: Buffer) -> Buffer:
         _, request, _, _, _ = setup

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from router.errors import DescriptionError, HostError
 from router.usbip.client.uses import Storage
+from router.usbip.protocol.device import CLASS_HUB
 from router.usbip.runtime import proc
 from router.usbip.runtime.sysfs import Sysfs
 
 SYSFS = Path("/sys")
 NODES = Path("/dev/bus/usb")
 IDENTITY = re.compile(r"([0-9a-fA-F]{4}):([0-9a-fA-F]{4})")
-HUB = 9
 SUPERSPEED_MBIT = 5000
 MAX_LISTED = 8
 
@@ -56,7 +56,7 @@ def find_host_device(text: str) -> HostDevice:
     here = [(folder, device) for folder in folders if (device := read_device(folder)) is not None]
     wanted = [(folder, device) for folder, device in here if device.identity == text.lower()]
     if not wanted:
-        there = [f"{device.identity} ({device.name})" for _, device in here if HUB not in device.classes]
+        there = [f"{device.identity} ({device.name})" for _, device in here if CLASS_HUB not in device.classes]
         more = f" and {len(there) - MAX_LISTED} more" if len(there) > MAX_LISTED else ""
         listed = ", ".join(there[:MAX_LISTED]) + more
         raise DescriptionError(
@@ -109,7 +109,7 @@ def _read_device(folder: Path) -> HostDevice:
 
 def check_free(folder: Path, device: HostDevice) -> None:
     """Raise unless this user may take the device, and no disk of it is in use on this computer."""
-    if HUB in device.classes:
+    if CLASS_HUB in device.classes:
         raise DescriptionError(
             f"{device.identity} is a hub, and stays with this computer",
             hint="name a device that is plugged into it",

@@ -38,6 +38,8 @@ from router.usbip.protocol.descriptors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from router.usbip.engines.target import Buffer, Completer
 
 # Answers that the client does not fetch take so many bytes at most; then its OUT transfers wait, as they would for a
@@ -82,6 +84,8 @@ class VirtualDevice:
     vid, pid, bcd = 0x1209, 0x0001, 0x0100
     triple: Triple = (0, 0, 0)
     speed = usb.SPEED_HIGH
+    class_descriptors: Mapping[int, bytes] = {}
+    """By kind: what a class of devices adds to the standard descriptors and is asked for by itself."""
 
     def __init__(self, body: bytes, product: str, serial: str = "1") -> None:
         self.strings = ["", "router", product, serial]
@@ -352,6 +356,8 @@ class VirtualDevice:
         if kind == DESCRIPTOR_OTHER_SPEED and number == 0 and self.speed == usb.SPEED_HIGH:
             # USB 2.0, 9.6.4: what has a qualifier has this too.
             return self.config_descriptor[:1] + bytes([kind]) + self.config_descriptor[2:]
+        if kind in self.class_descriptors:
+            return self.class_descriptors[kind]
         raise Stall
 
 

@@ -3,19 +3,25 @@
 
 from __future__ import annotations
 
-import struct
-
 from router.usbip.protocol import device as usb
 from router.usbip.protocol.descriptors import INTERRUPT
 from router.usbip.virtual.device import Stall, VirtualDevice, endpoint, interface
+from router.usbip.virtual.hid import (
+    GET_IDLE,
+    GET_PROTOCOL,
+    GET_REPORT,
+    HID,
+    SET_IDLE,
+    SET_PROTOCOL,
+    SET_REPORT,
+    hid_descriptors,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from router.usbip.engines.target import Buffer
 
 KEYS_IN = 0x81
-HID, REPORT = 0x21, 0x22
-GET_REPORT, GET_IDLE, GET_PROTOCOL, SET_REPORT, SET_IDLE, SET_PROTOCOL = 1, 2, 3, 9, 10, 11
 # The boot keyboard of HID 1.11, appendix B.1 and E.6: 8 modifier bits, a reserved byte, 5 LEDs, 6 keys.
 REPORT_DESCRIPTOR = bytes.fromhex(
     "05010906a101 050719e029e71500250175019508 8102 95017508 8101"
@@ -51,11 +57,10 @@ class Keyboard(VirtualDevice):
 
     pid = 0x0002
     speed = usb.SPEED_FULL
+    class_descriptors = hid_descriptors(REPORT_DESCRIPTOR)
 
     def __init__(self, text: str = "", serial: str = "1") -> None:
-        hid = struct.pack("<BBHBBBH", 9, HID, 0x0111, 0, 1, REPORT, len(REPORT_DESCRIPTOR))
-        body = interface(0, (3, 1, 1), 1) + hid + endpoint(KEYS_IN, INTERRUPT, 8, 10)
-        self._hid = hid
+        body = interface(0, (3, 1, 1), 1) + self.class_descriptors[HID] + endpoint(KEYS_IN, INTERRUPT, 8, 10)
         self._text = text
         self._todo: list[bytes] = []
         self.leds = 0
@@ -78,13 +83,6 @@ class Keyboard(VirtualDevice):
     def wants(self, address: int, length: int) -> None:
         if self._todo:
             self.send(address, self._todo.pop(0))
-
-    def descriptor(self, kind: int, number: int, index: int) -> Buffer:
-        if kind == REPORT:
-            return REPORT_DESCRIPTOR
-        if kind == HID:
-            return self._hid
-        return super().descriptor(kind, number, index)
 
     def control(self, setup: tuple[int, int, int, int, int], data: Buffer) -> Buffer:
         _, request, _, _, _ = setup
