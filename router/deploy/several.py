@@ -49,6 +49,13 @@ class Outcome:
     error: RouterError | None = None
 
 
+def _asked(board: Board) -> tuple[str, int] | None:
+    """The address and port of the TFTP server that a deployment starts for the board; None where it starts none."""
+    if board.load != "tftp" or board.network is None or board.tftp.root is not None:
+        return None
+    return board.network.server, board.tftp.port
+
+
 def shared_ports(boards: Sequence[LabBoard]) -> dict[tuple[str, int], list[Board]]:
     """Which boards ask one TFTP port of this computer: those with an address and port that another board has too.
 
@@ -56,9 +63,8 @@ def shared_ports(boards: Sequence[LabBoard]) -> dict[tuple[str, int], list[Board
     """
     found: dict[tuple[str, int], list[Board]] = {}
     for one in boards:
-        board = one.board
-        if one.via is None and board.load == "tftp" and board.network is not None and board.tftp.root is None:
-            found.setdefault((board.network.server, board.tftp.port), []).append(board)
+        if one.via is None and (place := _asked(one.board)) is not None:
+            found.setdefault(place, []).append(one.board)
     shared = {}
     for place, asking in found.items():
         if len(asking) > 1:
@@ -72,13 +78,14 @@ def check_ports(boards: Sequence[LabBoard]) -> None:
     """DescriptionError when two boards behind one lab host ask one TFTP port there: each has a server of its own."""
     found: dict[tuple[str, str, int], str] = {}
     for one in boards:
-        board = one.board
-        if one.via is None or board.load != "tftp" or board.network is None or board.tftp.root is not None:
+        name, place = one.board.name, _asked(one.board)
+        if one.via is None or place is None:
             continue
-        other = found.setdefault((one.via, board.network.server, board.tftp.port), board.name)
-        if other != board.name:
+        address, port = place
+        other = found.setdefault((one.via, address, port), name)
+        if other != name:
             raise DescriptionError(
-                f"boards '{other}' and '{board.name}' ask port {board.tftp.port} of {board.network.server}"
+                f"boards '{other}' and '{name}' ask port {port} of {address}"
                 f" on lab host {one.via}, and two servers cannot share it",
                 hint="give each its own `tftp: {port: …}`, or deploy to one after the other",
                 where="tftp.port",

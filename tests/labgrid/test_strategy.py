@@ -22,6 +22,14 @@ def environment_file(folder: Path, place: str, drivers: dict[str, object]) -> Pa
     return path
 
 
+def check_passes(lab: Lab, env: Path, test: Path) -> None:
+    """A labgrid user's test passes on the place whose board runs already."""
+    assert lab.client("-p", lab.live, "acquire").returncode == 0
+    done = lab.pytest("-v", "--lg-env", str(env), str(test))
+    assert lab.client("-p", lab.live, "release").returncode == 0
+    assert done.returncode == 0 and "1 passed" in done.stdout
+
+
 def test_a_strategy_of_ours_boots_the_system_by_the_targets_drivers(lab: Lab, build: Path, tmp_path: Path) -> None:
     board = {"network": {"board": f"{CLIENT}/8", "server": SERVER}, "tftp": {"port": free_port()}}
     drivers = {
@@ -64,10 +72,7 @@ def test_a_guest_is_a_command_protocol_for_labgrids_tests(lab: Lab, build: Path,
         "    with pytest.raises(ExecutionError):\n"
         "        guest.run_check('false')\n"
     )
-    assert lab.client("-p", lab.live, "acquire").returncode == 0
-    done = lab.pytest("-v", "--lg-env", str(env), str(tmp_path / "test_it.py"))
-    assert lab.client("-p", lab.live, "release").returncode == 0
-    assert done.returncode == 0 and "1 passed" in done.stdout
+    check_passes(lab, env, tmp_path / "test_it.py")
 
 
 def test_a_command_runs_in_a_guest_of_a_place_which_is_released_after_the_last_client(lab: Lab, build: Path) -> None:
@@ -98,7 +103,4 @@ def test_a_boot_after_a_command_waits_for_the_line_and_keeps_others_off_it(
         "    assert held == ['booting demo']\n"
         "    assert holder_of(target.name) is None\n"
     )
-    assert lab.client("-p", lab.live, "acquire").returncode == 0
-    done = lab.pytest("-v", "--lg-env", str(env), str(tmp_path / "test_it.py"))
-    assert lab.client("-p", lab.live, "release").returncode == 0
-    assert done.returncode == 0 and "1 passed" in done.stdout
+    check_passes(lab, env, tmp_path / "test_it.py")
