@@ -45,7 +45,7 @@ class Agent:
                 if not self.listens:
                     self.unheard += data
                     continue
-                for line in data.split(b"\n"):
+                for line in data.splitlines():
                     number, _, command = line.partition(b" ")
                     if command and command != b"kill":
                         self.commands.append((time.time(), base64.b64decode(command).decode()))
@@ -152,15 +152,18 @@ def test_the_clock_is_set_to_the_time_at_which_the_command_goes_out(system: Syst
     assert found is not None and int(found.group(1)) >= int(released)
 
 
-def test_a_greeting_of_before_a_restart_is_not_taken_for_the_new_agents(system: System) -> None:
-    channel = system.guests["client"].agent
-    channel.hello(PATIENCE)
-    stream = system.agents["client"]._stream
-    system.agents["client"].listens = False
-    stream.sendall(b"router-agent 1 old\n")
-    channel.forget()
-    with pytest.raises(MachineError, match="no answer"):
-        channel.hello(0.3)
+def test_a_greeting_of_before_a_restart_is_not_taken_for_the_new_agents() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:  # no thread answers here: what is said, and when, is this test's alone
+        channel = AgentChannel(ours, "guest")
+        theirs.sendall(b"router-agent 1 old\n")
+        assert channel.hello(PATIENCE) == "old"
+        theirs.sendall(b"router-agent 1 old\n")
+        channel.forget()
+        with pytest.raises(MachineError, match="no answer"):
+            channel.hello(0.3)
+        theirs.sendall(b"router-agent 1 new\n")
+        assert channel.hello(PATIENCE) == "new"
 
 
 def test_data_that_another_reader_took_first_blocks_no_reader() -> None:
