@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from router.checks.model import Problem, View, guest_path, invariant
-from router.plan.domains import LINE_PORTS, LINE_PORTS_OF_GUEST, MAX_GUESTS
+from router.plan.domains import IDLE, LINE_PORTS, LINE_PORTS_OF_GUEST, MAX_GUESTS
 from router.plan.models import PAGE, ProtectionDomain
 from router.words import quoted
 
@@ -20,6 +20,8 @@ MAX_ID = 61
 MAX_PRIORITY = 254
 MAX_NAME = 64
 STACK = (PAGE, 16 << 20)
+MIN_GUEST_PRIORITY = 1
+"""Of vCPUs whose guest owes time (`MIN_PRIORITY` of vmm/main.c)."""
 DEFAULT_BUDGET = 1000
 """Microseconds, where a virtual machine names a period only."""
 RESERVED_NAMES = ("monitor",)
@@ -173,7 +175,7 @@ def is_driver(pd: ProtectionDomain) -> bool:
 
 @invariant(
     "priority-order",
-    "each guest's vCPUs are below its VMM, the VMMs below the switch, the switch below the drivers",
+    "each guest's vCPUs are below its VMM, the VMMs below the switch, the switch below the drivers, idle below all",
     after=("priority-range",),
 )
 def priority_order(view: View) -> Iterator[Problem]:
@@ -188,6 +190,9 @@ def priority_order(view: View) -> Iterator[Problem]:
                 guest_path(pd.vm.name, "priority"),
                 f"write a priority below {pd.priority}",
             )
+    for pd in view.plan.pds:
+        if pd.name == IDLE and pd.priority >= MIN_GUEST_PRIORITY:
+            yield Problem(f"'{IDLE}' has the priority {pd.priority}: it would run while a guest wants the processor")
     pairs = [(low, high) for low in vmms for high in switches]
     pairs += [(low, high) for low in switches or vmms for high in drivers]
     for low, high in pairs:

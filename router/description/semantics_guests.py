@@ -12,7 +12,7 @@ from router.linux_boot import MEMORY_STEP, too_little_memory
 from router.usbip.protocol.classes import CODES
 from router.words import listing, nearest, size_text
 
-RESERVED = ("monitor", "vswitch", "console", "timer", "ticker", "images", "system", "serial", "qemu")
+RESERVED = ("monitor", "vswitch", "console", "timer", "ticker", "idle", "images", "system", "serial", "qemu")
 """Names of protection domains of ours, Microkit's own (`monitor`), and of folders in the build output; the name under
 which the console multiplexer speaks of the protection domains (`system`); and logs of `router run` that are no guest's.
 """

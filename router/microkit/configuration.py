@@ -18,9 +18,12 @@ from router.plan.domains import (
     CONSOLE_DEADLINE,
     DRIVER_GUESTS,
     DRIVER_IRQ,
+    IDLE,
+    IDLE_ASKED,
     SWITCH_WATCH,
     TICKS,
     TO_CONSOLE,
+    TO_IDLE,
     TO_TIMER,
     TO_TIMER_OF_TICKER,
     TO_VSWITCH,
@@ -86,6 +89,11 @@ def source(*parts: str) -> str:
 def pd_of(plan: SystemPlan, name: str) -> ProtectionDomain:
     """The protection domain of that name."""
     return next(pd for pd in plan.pds if pd.name == name)
+
+
+def has_domain(plan: SystemPlan, name: str) -> bool:
+    """Whether the plan has a protection domain of that name."""
+    return any(pd.name == name for pd in plan.pds)
 
 
 def map_of(pd: ProtectionDomain, region: str) -> Map:
@@ -261,6 +269,11 @@ def ticker_source() -> str:
     return source('#include "ticker.h"\n', f"const uint8_t ticker_channel = {TO_TIMER_OF_TICKER};\n")
 
 
+def idle_source() -> str:
+    """`idle_channel`."""
+    return source('#include "idle.h"\n', f"const uint8_t idle_channel = {IDLE_ASKED};\n")
+
+
 def vswitch_source(plan: SystemPlan) -> str:
     """`vswitch_config`, `vswitch_ports` and `vswitch_timer_channel`."""
     pd = pd_of(plan, "vswitch")
@@ -287,6 +300,7 @@ def vswitch_source(plan: SystemPlan) -> str:
         array("struct forward_port", "vswitch_ports", queues).removeprefix("static "),
         f"const uint8_t vswitch_timer_channel = {VSWITCH_DEADLINE};\n",
         f"const uint8_t vswitch_watch = {WATCHED_SWITCH};\n",
+        f"const uint8_t vswitch_idle = {TO_IDLE if has_domain(plan, IDLE) else 'VSWITCH_NO_IDLE'};\n",
     )
 
 
@@ -307,6 +321,8 @@ def render_configuration(plan: SystemPlan, loaded: Mapping[str, Loaded]) -> dict
     """The C files by name: `vmm_GUEST.c`, and those of the other domains that the plan has. `loaded`: by guest."""
     files = {names.source(names.vmm(guest.name)): vmm_source(plan, guest, loaded[guest.name]) for guest in plan.guests}
     files |= {"console.c": console_source(plan), "timer.c": timer_source(plan), "vswitch.c": vswitch_source(plan)}
+    if has_domain(plan, IDLE):
+        files["idle.c"] = idle_source()
     if has_ticker(plan.board):
         files["ticker.c"] = ticker_source()
     if not sdk_features(plan.sdk).prefill:

@@ -63,6 +63,8 @@ def program_of(name: str, board: Board) -> Program:
         case "console":
             uart = UART_DRIVERS[UartKind(board.uart.kind)]
             return Program(name, drivers, ("drivers/console.c", "drivers/watch.c", *MULTIPLEXER, uart, STACK, MEMORY))
+        case "idle":
+            return Program(name, ("vswitch/pd",), ("vswitch/pd/idle.c", STACK))
         case "images":
             return Program(name, drivers, ("drivers/images.c", STACK, MEMORY))
         case "vswitch":

@@ -40,6 +40,8 @@ CONSOLE_PRIORITY = 230
 VSWITCH_PRIORITY = 220
 VMM_PRIORITY = 210
 GUEST_PRIORITY = 100
+IDLE_PRIORITY = 0
+"""Below all guests: a VMM gives its own at least 1 (`MIN_PRIORITY` of vmm/main.c)."""
 
 # Channel identifiers in a VMM; pass-through interrupts follow.
 TO_VSWITCH, TO_CONSOLE, TO_TIMER, FIRST_IRQ = 0, 1, 2, 8
@@ -50,6 +52,8 @@ DRIVER_IRQ, DRIVER_GUESTS = 0, 1
 CONSOLE_DEADLINE, TICKS, VSWITCH_DEADLINE = 61, 60, 59
 # Between the console and the switch: the console asks whether the switch still works.
 SWITCH_WATCH, WATCHED_SWITCH = 60, 61
+# In the switch, to the domain that runs when nothing else does; and in that one.
+TO_IDLE, IDLE_ASKED = 58, 0
 TO_TIMER_OF_TICKER = 0
 TICK_BUDGET, TICK_PERIOD = 1000, 10_000
 """Microseconds. The period is how late others' deadlines may be while a guest disturbs the alarm."""
@@ -62,6 +66,7 @@ FRAMES_VADDR = 0x10_0000_0000
 WINDOW = 0x1000_0000
 RINGS_STRIDE = 0x10_0000
 
+IDLE = "idle"
 LINE_PORTS, LINE_PORTS_OF_GUEST = 62, 2
 """Keys of the serial line: `FRAME_MAX_PORTS` of drivers/mux_frame.h. A guest has its console and its control channel;
 the key behind the last guest's is the system's, which says that a protection domain does not answer."""
@@ -276,8 +281,17 @@ def has_ticker(board: Board) -> bool:
     return board.timer.kind == TimerKind.ARM_PHYSICAL
 
 
-def drivers(board: Board, guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -> list[ProtectionDomain]:
-    """The domains that serve all guests: timer, ticker, console, switch."""
+def has_idle(description: Description) -> bool:
+    """Whether a domain of the lowest priority knows when no guest wants the processor.
+
+    It sees one core only, and takes a guest that has used its budget up for one that sleeps.
+    """
+    limited = any(guest.budget or guest.period for guest in description.guests.values())
+    return not limited and not description.microkit.config.startswith("smp-")
+
+
+def drivers(board: Board, guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan, *, idle: bool) -> list[ProtectionDomain]:
+    """The domains that serve all guests: timer, ticker, console, switch, idle."""
     uart = [Map(names.UART, DEVICE_VADDR, "rw", cached=False)] if board.uart.registers else []
     timer = [Map(names.TIMER, DEVICE_VADDR, "rw", cached=False)] if board.timer.registers else []
     return [
@@ -316,10 +330,11 @@ def drivers(board: Board, guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -
                 )
             ),
         ),
+        *([ProtectionDomain(IDLE, "idle.elf", IDLE_PRIORITY)] if idle else []),
     ]
 
 
-def channels(board: Board, guests: tuple[GuestPlan, ...]) -> tuple[Channel, ...]:
+def channels(board: Board, guests: tuple[GuestPlan, ...], *, idle: bool) -> tuple[Channel, ...]:
     """Each VMM's channels to the switch, the console and the timer, and those of the drivers to the timer."""
     planned = [
         Channel(
@@ -346,6 +361,9 @@ def channels(board: Board, guests: tuple[GuestPlan, ...]) -> tuple[Channel, ...]
                 "time to look after the alarm, which guests' kernels reach",
             )
         )
+    if idle:
+        why = "whether the processor is idle, so that a guest that sends much delays none"
+        planned.append(Channel(End("vswitch", TO_IDLE), End(IDLE, IDLE_ASKED), why))
     for guest in guests:
         me = names.vmm(guest.name)
         planned += [
@@ -368,7 +386,8 @@ def plan_domains(
 ) -> Domains:
     """Regions, protection domains and channels. `features`: the SDK's; `sizes`: bytes of the payloads known so far."""
     payloads = payload_regions(guests, sizes)
-    domains = drivers(board, guests, vswitch)
+    idle = has_idle(description)
+    domains = drivers(board, guests, vswitch, idle=idle)
     if not features.prefill:
         # No prefilled regions yet: one domain carries all payloads and fills the regions before any VMM runs.
         store = tuple(Map(region.name, PAYLOAD_VADDR + n * WINDOW, "rw") for n, region in enumerate(payloads.values()))
@@ -387,4 +406,4 @@ def plan_domains(
         for guest in guests
     ]
     regions = [*ram, *device_regions(board, guests), *shared_regions(guests, vswitch), *payloads.values()]
-    return Domains(tuple(regions), tuple(domains), channels(board, guests))
+    return Domains(tuple(regions), tuple(domains), channels(board, guests, idle=idle))

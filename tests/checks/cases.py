@@ -156,7 +156,7 @@ CASES = (
     Case("dma-is-said", "two", lambda plan: plan.but(notes=())),
     Case("names-unique", "two", lambda plan: with_pd(plan, "timer", program="console.elf")),
     Case("names-legal", "old", lambda plan: with_pd(plan, "images", name="monitor")),
-    Case("pd-count", "two", lambda plan: reduce(with_spare, (f"spare{n}" for n in range(58)), plan)),
+    Case("pd-count", "two", lambda plan: reduce(with_spare, (f"spare{n}" for n in range(57)), plan)),
     Case("line-ports", "two", lambda _: plan_of(many(31, memory="2 MiB"))),
     Case("channel-ends", "two", lambda plan: with_channel(plan, "console of client", b={"pd": "nobody"})),
     Case("ids-in-range", "two", lambda plan: with_channel(plan, "console of client", b={"id": 62})),

@@ -5,7 +5,11 @@
 
 #include "forward.h"
 
+#define VSWITCH_NO_IDLE 0xffu
+
 extern const struct vswitch_config vswitch_config;
 extern const struct forward_port vswitch_ports[];
 extern const uint8_t vswitch_timer_channel; /* protected calls to the timer */
+extern const uint8_t
+    vswitch_idle; /* channel to the domain that runs when nothing else does, or VSWITCH_NO_IDLE */
 extern const uint8_t vswitch_watch; /* channel to the console, which asks whether the switch still works */

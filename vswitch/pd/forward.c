@@ -7,6 +7,7 @@
 #define MORE_SEGMENTS 64u        /* and for so many segments */
 #define LIMIT_MS 8u              /* a port may owe */
 #define PART 2u                  /* in the long run, half of the time */
+#define IDLE_MS 2u               /* what each idle moment lets a port owe more: a guest that wakes waits */
 #define SCALE 16u                /* of the average: one tick may be more than a frame takes */
 #define SAMPLE 64u               /* frames */
 
@@ -283,6 +284,28 @@ void forward_took(struct forward *f, uint64_t ticks)
         f->cost = (7 * f->cost + each) / 8;
     }
     *sample = (struct forward_sample){0};
+}
+
+bool forward_owes(struct forward *f)
+{
+    struct netq_frame frame;
+    for (uint32_t p = 0; p < f->config->port_count; p++) {
+        if (f->paused[p] && f->front[p].to == 0 && netq_look(&f->tx[p], &frame)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void forward_idle(struct forward *f)
+{
+    for (uint32_t p = 0; p < f->config->port_count; p++) {
+        if (f->paused[p]) {
+            struct account *account = &f->account[p];
+            account->owed = min_u64(account->owed, account->limit - IDLE_MS * f->millisecond);
+            f->paused[p] = false;
+        }
+    }
 }
 
 uint64_t forward_deadline(const struct forward *f)

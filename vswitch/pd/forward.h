@@ -22,6 +22,9 @@
  * receiver to this sender. A frame that asks is never paid by its receiver: else a guest that once sent a
  * frame without an answer would pay for its flooder's questions. Up to NETQ_ENTRIES answers are paid in
  * advance between two ports: that is how many frames may be on the way, and what can be saved for a burst.
+ *
+ * While the processor is idle, a port that owes too much takes time from no other guest. So the switch asks a
+ * protection domain of the lowest priority, and each answer lets such ports send a little more.
  */
 
 #include "account.h"
@@ -84,6 +87,12 @@ bool forward_pass(struct forward *f, uint64_t now, uint64_t *wake);
 
 /* The last pass took so many ticks. */
 void forward_took(struct forward *f, uint64_t ticks);
+
+/* Whether a port has frames that wait only because it owes too much. */
+bool forward_owes(struct forward *f);
+
+/* The processor is idle: ports that owe too much may send again, up to a small debt. */
+void forward_idle(struct forward *f);
 
 /* When the first of the ports that owe too much has paid, or FORWARD_NEVER. */
 uint64_t forward_deadline(const struct forward *f);

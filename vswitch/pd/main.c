@@ -9,6 +9,7 @@
 
 static struct forward forward;
 static bool ready;
+static bool asked;                   /* whether the processor is idle */
 static uint64_t armed = TIMER_NEVER; /* the deadline that the timer knows */
 
 /* As in the VMM: a deadline that has passed without a notification is armed again. */
@@ -35,6 +36,10 @@ static void run(void)
             microkit_notify(vswitch_ports[(uint32_t)__builtin_ctzll(wake)].channel);
         }
     } while (again);
+    if (vswitch_idle != VSWITCH_NO_IDLE && !asked && forward_owes(&forward)) {
+        asked = true;
+        microkit_notify(vswitch_idle);
+    }
     arm(forward_deadline(&forward));
 }
 
@@ -60,6 +65,10 @@ void notified(microkit_channel channel)
     }
     if (channel == vswitch_timer_channel) {
         armed = TIMER_NEVER;
+    }
+    if (channel == vswitch_idle) {
+        asked = false;
+        forward_idle(&forward);
     }
     if (ready) {
         run(); /* every pass looks at all ports */

@@ -130,6 +130,40 @@ CASE(a_port_that_owes_too_much_while_its_next_frame_waits_for_a_receiver_leaves_
     CHECK(get(1) == 2);
 }
 
+CASE(while_the_processor_is_idle_a_port_that_owes_too_much_sends_a_little_more_each_time)
+{
+    begin(2);
+    CHECK(!forward_owes(&forward));
+    forward_idle(&forward); /* changes nothing: no port owes */
+    EQUAL(forward.account[0].owed, 0);
+    uint32_t in_debt = 0, sent = 0;
+    for (; put(0, 1, QUESTION) && !forward.paused[0]; in_debt++) {
+        work();
+        get(1);
+        get(0);
+    }
+    CHECK(forward.paused[0]);
+    CHECK(put(0, 1, QUESTION));
+    work();
+    CHECK(forward_owes(&forward)); /* a frame waits */
+    EQUAL(get(1), 0);
+    for (uint32_t moment = 0; moment < 10; moment++) {
+        forward_idle(&forward);
+        uint32_t before = sent;
+        for (bool more = true; more; put(0, 1, QUESTION)) {
+            work();
+            uint32_t got = get(1);
+            sent += got;
+            get(0);
+            more = got != 0;
+        }
+        CHECK(forward.paused[0]);
+        /* A quarter of what it may owe from nothing, and at least one frame. */
+        CHECK(sent > before && sent - before <= in_debt / 4 + 2);
+    }
+    EQUAL(forward.paused[2], false);
+}
+
 /* What one more frame costs its sender, in what a frame takes the switch. */
 static uint64_t price(uint32_t from, uint32_t to, enum kind kind, uint32_t length)
 {
@@ -284,6 +318,7 @@ CASE(frames_that_are_dropped_make_others_no_cheaper_and_a_pass_that_was_preempte
     }
 static const struct test_case cases[] = {
     NAMED(a_port_that_owes_too_much_while_its_next_frame_waits_for_a_receiver_leaves_the_switch_asleep),
+    NAMED(while_the_processor_is_idle_a_port_that_owes_too_much_sends_a_little_more_each_time),
     NAMED(a_port_that_once_sent_frames_without_an_answer_pays_for_no_flood),
     NAMED(a_server_that_sends_without_end_charges_its_client_nothing),
     NAMED(a_question_pays_for_its_answer_and_no_more_answers_are_saved_than_can_be_on_the_way),
