@@ -42,6 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--router-lab", metavar="FILE", help="the lab file (default: as router deploy finds it)")
     group.addoption("--router-logs", metavar="DIR", help="keep consoles and the files of failed tests here")
+    group.addoption("--router-report", metavar="DIR", help="write an HTML page of each system here: rates, drops, …")
     group.addoption("--router-capture", action="store_true", help="record what crosses the switch (split)")
     group.addoption("--router-boot-timeout", metavar="SECONDS", type=float, help="for the system to come up (300)")
     group.addoption("--router-interactive", action="store_true", help="a person is there to plug devices into a board")
@@ -120,9 +121,11 @@ def _session(config: pytest.Config, factory: pytest.TempPathFactory) -> Session:
     if found is None:
         from router.testing.session import Session
 
-        logs, worker = config.getoption("router_logs"), os.environ.get("PYTEST_XDIST_WORKER", "")
+        logs, pages = config.getoption("router_logs"), config.getoption("router_report")
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "")
         folder = Path(logs).absolute() / worker if logs else factory.mktemp("router")
-        found = config.stash[SESSION] = Session(config, folder)
+        report = Path(pages).absolute() / worker if pages else None
+        found = config.stash[SESSION] = Session(config, folder, report)
     return found
 
 
@@ -155,8 +158,10 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     session = item.config.stash.get(SESSION, None)
-    if report.failed and session is not None and _uses(item):
-        session.report(item, report)
+    if session is not None and _uses(item):
+        session.note(item, call, report)
+        if report.failed:
+            session.report(item, report)
     return report
 
 

@@ -7,12 +7,12 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from markupsafe import Markup
 
 from router import __version__, files
 from router.control.client import Connection
-from router.control.timeline import Timeline
 from router.display import safe_lines
 from router.errors import RouterError
 from router.overview import rows
@@ -20,7 +20,7 @@ from router.overview.moment import Event, Moment, Story
 from router.overview.picture import Step, run_svg
 from router.overview.record import Record
 from router.overview.rows import Table
-from router.overview.watcher import Watcher
+from router.overview.watcher import Connect, Watcher
 from router.templates import template
 
 INTERVAL_S = 1.0
@@ -28,14 +28,44 @@ MAX_ROWS = 2000
 """Events in the page, the last ones; the logs have all."""
 
 
+class Told(Protocol):
+    """A row of the time line."""
+
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def guest(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
+class Happened(Protocol):
+    """A time line: this process's own, or what was heard of another's."""
+
+    @property
+    def events(self) -> Sequence[Told]:
+        """What has happened so far."""
+        ...
+
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        ...
+
+
 @dataclass
 class RunPage:
-    """The page of a run, written to `path` once the run is over; None: nothing is watched or written."""
+    """The page of a run, written to `path` once the run is over; None: nothing is watched or written.
+
+    connect: opens a connection to the system; None: to the one of that name on this computer.
+    """
 
     path: Path | None
     system: str
     mode: str
-    timeline: Timeline
+    timeline: Happened
+    connect: Connect | None = None
 
     def __post_init__(self) -> None:
         self.record = Record()
@@ -66,7 +96,7 @@ class RunPage:
         if self.path is None:
             yield
             return
-        with Watcher(lambda: Connection(self.system), INTERVAL_S, self.record.add) as watcher:
+        with Watcher(self.connect or (lambda: Connection(self.system)), INTERVAL_S, self.record.add) as watcher:
             try:
                 yield
             finally:

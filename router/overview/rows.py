@@ -235,7 +235,7 @@ def drops(moment: Moment) -> Table:
             )
         )
     inside = moment.state["mode"] != "split"
-    empty = "the switch is a protection domain here: its counters stay inside" if inside else "it does not answer"
+    empty = "no counters: the switch is a protection domain here" if inside else "it does not answer"
     head = ("FROM GUEST", "IN", "OUT", "DROPPED", "WHY", "NOW")
     return Table("Switch", head, tuple(rows), empty=empty, numbers=frozenset({1, 2, 3}))
 

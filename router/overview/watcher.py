@@ -100,6 +100,11 @@ class Watcher:
             end = time.monotonic() + LOOK_TIMEOUT_S
             for thread in tuple(self._asked.values()):
                 thread.join(max(0.0, end - time.monotonic()))
+            if self._usb is None or self._usb_wanted.is_set():
+                with suppress(RouterError):
+                    usb = snapshot(self._connected)
+                    with self._lock:
+                        self._usb = usb
             self._show(state, switch)
 
     @contextmanager

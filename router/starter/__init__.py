@@ -24,7 +24,7 @@ WORKFLOWS: Mapping[str, tuple[str, str]] = {
     "gitlab": (".gitlab-ci.yml", "gitlab-ci.yml.j2"),
 }
 """Where the tests can run on each push → file name and template."""
-PYTEST_OPTIONS = "--router-logs logs --junitxml report.xml -o junit_logging=system-out"
+PYTEST_OPTIONS = "--router-logs logs --router-report logs --junitxml report.xml -o junit_logging=system-out"
 
 
 def system_name(folder: Path) -> str:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -18,17 +17,7 @@ from router.testing.pool import Live
 LINES = 30
 """Of each console, and of the time line, in the report."""
 MAX_TAIL_BYTES = 64 << 10
-MAX_NAME = 100
-"""Characters of a test's id in a folder's name."""
-HASH_DIGITS = 12
-"""Hexadecimal digits in a folder's name that tell ids apart which would be called the same."""
 TIMELINE = "timeline.json"
-
-
-def folder_name(test: str) -> str:
-    """A folder name for a test's id: no two ids have the same."""
-    name = re.sub(r"[^\w.-]+", "-", test).strip("-.")[-MAX_NAME:]
-    return name if name == test else f"{name}-{files.sha256_of(test.encode())[:HASH_DIGITS]}"
 
 
 def tail(path: Path) -> str:

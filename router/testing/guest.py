@@ -200,6 +200,14 @@ class Guest:
             finally:
                 typing.close()
 
+    def said(self) -> str:
+        """What its console has said since the boot; of much, the end. MachineError if another computer keeps it."""
+        logs = {path.name: path for path in self._router.logs}
+        names = [name for name in (f"{self.name}.early.log", f"{self.name}.console.log") if name in logs]
+        if not names:
+            raise MachineError("no console of it is kept on this computer", where=self.name)
+        return "".join(logs[name].read_text(errors="replace") for name in names)
+
     def restart(self, timeout: float = BOOT_TIMEOUT_S) -> None:
         """Restart the guest's Linux and wait until it is up again. Its monitor must restart it: needs restart_guest."""
         self._router.needs("restart_guest")

@@ -7,19 +7,22 @@ There is one at a time. A test that is about another system ends the one before.
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from router import files
 from router.description.load import load
-from router.errors import MachineError, RouterError
+from router.display import safe
+from router.errors import MachineError, RouterError, reason
 from router.machines.qemu.mode import choose_mode
 from router.pipeline.inputs import Planned, plan_loaded
 from router.testing.board import BoardMachine
 from router.testing.events import Events
 from router.testing.machine import Machine
 from router.testing.qemu import QemuMachine
+from router.testing.report import SystemPage
 from router.testing.setup import BOARD, Setup
 
 AGAIN = "(it was tried once, and not again)"
@@ -28,25 +31,53 @@ AGAIN = "(it was tried once, and not again)"
 class Live:
     """A system that is up. fresh: no test has used it yet. spoiled: no further test may use it."""
 
-    def __init__(self, setup: Setup, machine: Machine) -> None:
+    def __init__(self, setup: Setup, machine: Machine, report: Path | None = None, boot: int = 1) -> None:
+        """report: the folder for its page; None: none is kept. boot: its number in this process."""
         self.setup = setup
         self.machine = machine
         self.fresh = True
         self.spoiled = False
         self.events = Events(machine.connect)
+        self.page: SystemPage | None = None
+        if report is not None:
+            try:
+                self.page = SystemPage(report, boot, machine, self.events)
+            except BaseException:
+                self.close()
+                raise
+
+    def ended(self) -> RouterError | None:
+        """Why it does not run any more, or None while it does."""
+        try:
+            self.machine.check()
+        except RouterError as error:
+            return error
+        return None
 
     def close(self) -> None:
-        """End it."""
-        self.events.close()
-        self.machine.stop()
+        """End it, and write its page."""
+        ended = self.ended()
+        try:
+            if self.page is not None:
+                self.page.look_last()
+        finally:
+            self.events.close()
+            self.machine.stop()
+        if self.page is not None:
+            try:
+                self.page.write(str(ended or ""))
+            except OSError as error:
+                # The tests have had their results: what is missing is said at the end of the run.
+                warnings.warn(f"router: {safe(str(self.page.path))} is not written: {reason(error)}", stacklevel=2)
 
 
 class Systems:
-    """Boots systems and ends them. folder: where each boot gets a folder for its logs."""
+    """Boots systems and ends them. folder: where each boot gets a folder for its logs. report: for pages, if wanted."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, report: Path | None = None) -> None:
         self.live: Live | None = None
         self._folder = folder
+        self._report = report
         self._boots = itertools.count(1)
         self._planned: dict[Setup, Planned] = {}
         self._failed: dict[Setup, RouterError] = {}
@@ -82,11 +113,7 @@ class Systems:
         """Why the system does not run any more, or None while it does."""
         if self.live is None:
             return MachineError("the system was stopped")
-        try:
-            self.live.machine.check()
-        except RouterError as error:
-            return error
-        return None
+        return self.live.ended()
 
     def close(self) -> None:
         """End the system, if there is one."""
@@ -95,9 +122,10 @@ class Systems:
             live.close()
 
     def _boot(self, setup: Setup) -> None:
-        logs = self._folder / f"boot-{next(self._boots)}"
+        boot = next(self._boots)
         with self._remembering(setup):
-            self.live = Live(setup, start(setup, self._plan(setup), self.mode(setup), logs))
+            machine = start(setup, self._plan(setup), self.mode(setup), self._folder / f"boot-{boot}")
+            self.live = Live(setup, machine, self._report, boot)
 
     def _plan(self, setup: Setup) -> Planned:
         self._fail_again(setup)

@@ -47,13 +47,14 @@ class QemuMachine:
         timeline = Timeline()
         timeline.mute()
         self.mode = mode
+        self.logs = logs
         self.name = own_name(planned.plan.name)
         self._capture = logs / CAPTURE if setup.capture and mode == SPLIT else None
         if mode == MICROKIT:
-            self.system: Run = microkit_run(built, plugs, logs, timeline)
+            self.system: Run = microkit_run(built, plugs, logs, timeline, setup.qemu)
         else:
             logs.mkdir(parents=True, exist_ok=True)
-            self.system = split_run(built, plugs, logs, timeline, self._capture)
+            self.system = split_run(built, plugs, logs, timeline, self._capture, setup.qemu)
         self.guests = self.system.facts.names
         self._stack = ExitStack()
         try:

@@ -13,6 +13,7 @@ import pytest
 
 from router.errors import MachineError
 from router.testing import evidence
+from router.testing.names import folder_name
 from router.testing.needs import missing
 from router.testing.person import Person
 from router.testing.pool import Systems
@@ -27,11 +28,11 @@ class SystemDied(MachineError):
 class Session:
     """What the tests of this process share."""
 
-    def __init__(self, config: pytest.Config, folder: Path) -> None:
-        """folder: for logs, of this process alone."""
+    def __init__(self, config: pytest.Config, folder: Path, report: Path | None = None) -> None:
+        """folder, report: for logs and, if wanted, for pages of systems; of this process alone."""
         self._folder = folder
         self._person = Person(_say_on(config))
-        self.systems = Systems(folder)
+        self.systems = Systems(folder, report)
 
     def provide(self, item: pytest.Item, setup: Setup, folder: Callable[[], Path]) -> Iterator[Router]:
         """The fixture: the running system for a test, which is skipped where it needs what the system does not have."""
@@ -77,12 +78,21 @@ class Session:
         if ended.message not in str(failed):
             failed.add_note(f"the system has ended in this test: {ended}")
 
+    def note(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+        """A test becomes a step on the page of the system that it has used: its call, and what else of it failed."""
+        page = self.systems.live.page if self.systems.live is not None else None
+        if page is not None and (report.when == "call" or report.failed):
+            error = call.excinfo if report.failed else None
+            wrong = "" if error is None else error.exconly().partition("\n")[0]
+            name = item.nodeid if report.when == "call" else f"{item.nodeid} ({report.when})"
+            page.step(name, call.duration, wrong)
+
     def report(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """A failed test's report gets what the system has said; its files become properties of the JUnit report."""
         live = self.systems.live
         if live is None:
             return
-        folder = self._folder / evidence.folder_name(item.nodeid)
+        folder = self._folder / folder_name(item.nodeid)
         saved, troubles = evidence.save(live, folder)
         for path in saved:
             item.user_properties.append((f"router.{path.stem}", str(path.absolute())))

@@ -20,7 +20,8 @@ class Setup:
     description: the YAML file. on: `split`, `microkit`, `auto` (microkit where an SDK fits, else split), or the name of
     a board. usb: emulated devices that are plugged in from the start, as `router run --usb` takes them (QEMU). lab: the
     lab file (None: the usual places). boot_timeout: in seconds. capture: record what crosses the switch (split).
-    build: the build folder (None: build/SYSTEM).
+    build: the build folder (None: build/SYSTEM). qemu: further words for QEMU's command line, `("-s",)` for a debugger,
+    say; in a split run, each guest's QEMU gets them.
     """
 
     description: Path
@@ -30,6 +31,7 @@ class Setup:
     boot_timeout: float = BOOT_TIMEOUT_S
     capture: bool = False
     build: Path | None = None
+    qemu: tuple[str, ...] = ()
 
     @property
     def on_board(self) -> bool:

@@ -88,6 +88,11 @@ class Router:
         return self._live.machine
 
     @property
+    def logs(self) -> tuple[Path, ...]:
+        """The consoles' logs and the capture, as far as they are on this computer and have something in them."""
+        return self._live.machine.attachments
+
+    @property
     def guests(self) -> Mapping[str, Guest]:
         """All guests, by name."""
         return {name: Guest(self, name) for name in self._live.machine.guests}

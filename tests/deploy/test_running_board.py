@@ -28,6 +28,7 @@ from tests.deploy.lab import FACTS, LabOfOne, MakeLab, write_build
 from tests.deploy.running_board import RunningBoard
 from tests.deploy.ssh import lab_host, through
 from tests.support.patience import PATIENCE, wait_until
+from tests.support.screen import Screen
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +121,28 @@ def test_a_guests_console_is_shown_alone_while_others_work(one: LabOfOne, build:
         assert process.wait(PATIENCE) == 0
         rest = process.stdout.read()
     assert b"secret" not in rest and b"not this" not in rest
+
+
+def test_the_live_view_is_about_the_board_and_a_key_leaves_to_a_console_and_back(
+    one: LabOfOne, board: RunningBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in one.environment().items():
+        monkeypatch.setenv(name, value)
+    with Screen(one.command("top", "--on", "desk"), tmp_path, 120, 40) as screen:
+        screen.until(lambda text: "demo · board · up" in text and "2 of 2 guests up" in text)
+        screen.until(lambda text: "no counters: the switch is a protection domain here" in text)
+        board.speak("client| [   9.0] router: guest client: attached 1-2 port 4")
+        screen.until(lambda text: "device attached: 1-2 port 4" in text)
+        screen.send("c")
+        screen.until(lambda text: "the console of which guest?" in text)
+        screen.send("\x1b[B\r")
+        screen.until(lambda text: "console of client; Ctrl-] leaves it" in text)
+        screen.send("ls -l\n")
+        screen.until(lambda text: "typed ls -l" in text)
+        screen.send("\x1d")
+        screen.until(lambda text: "2 of 2 guests up" in text and "typed" not in text)
+        screen.send("q")
+        assert screen.ended() == 0
 
 
 def test_two_consoles_at_once_do_not_mix(one: LabOfOne) -> None:

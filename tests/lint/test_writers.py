@@ -24,6 +24,7 @@ OTHERS = {
     "overview/page.py": "the page of a run: MAX_ROWS events, MAX_POINTS, MAX_ROADS; else what is there at one time",
     "testing/evidence.py": "copies of the logs and the capture; the time line: MAX_EVENTS for each guest",
     "testing/guest.py": "a file that a test fetches: MAX_OUTPUT",
+    "testing/report.py": "the page of a system: as that of a run; a row for each test",
     "usbip/client/automount.py": "notes of what it has mounted: a line for each, MAX_MOUNTS",
     "usbip/server/capture.py": "a capture: MAX_BYTES",
     "usbip/virtual/disk.py": "a disk's image: as long as it was",

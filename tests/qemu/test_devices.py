@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,8 @@ from bench.devices.table import render
 from bench.devices.usbtest import NATIVE
 from bench.usbredir.devices.mouse import Mouse
 from bench.usbredir.plug import Plug
-from router.control.timeline import Timeline
-from router.machines.qemu.session import split_run
-from router.machines.qemu.usb import parse_plugs
-from tests.support.end_to_end import BOOT, Booted, build_text, own_place
+from router.testing import Router, Setup
+from tests.support.end_to_end import set_up
 
 NAMES = ("usb-kbd", "usb-storage", "usb-serial", "gadget zero")
 SOUND = ("made microphone", "made headset")
@@ -61,20 +60,26 @@ usb:
 """
 
 
-def test_a_program_is_a_device_from_the_start_of_a_run(tmp_path: Path) -> None:
-    built = build_text(REDIR, tmp_path)
-    mouse = Mouse()
-    with own_place() as place, Plug(place / "mouse", mouse) as plug:
-        plugs = parse_plugs([f"redir:{plug.path}"])
-        with split_run(built, plugs, tmp_path / "logs", Timeline()) as system:
-            system.wait_ready(BOOT)
-            # A rule that names the port is enough to know that the client is to have it.
-            assert system.timeline.seen("client", "attached")
-            booted = Booted(system, tmp_path)
-            booted.wait("client", "grep 'Low-speed mouse' /proc/bus/input/devices")
-            booted.run("client", "timeout 60 dd if=/dev/input/event0 bs=24 count=10 of=/tmp/events")
-            assert mouse.moves > 3
-        assert plug.trouble == []
+@pytest.fixture(scope="module")
+def program(shared_place: str) -> Iterator[Plug]:
+    """A mouse that is a program."""
+    with Plug(Path(shared_place) / "mouse", Mouse()) as plug:
+        yield plug
+
+
+@pytest.fixture(scope="module")
+def router_setup(program: Plug, tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    return set_up(tmp_path_factory.mktemp("redir"), REDIR, 0, f"redir:{program.path}", on="split")
+
+
+def test_a_program_is_a_device_from_the_start_of_a_run(router: Router, program: Plug) -> None:
+    # A rule that names the port is enough to know that the client is to have it.
+    assert "client attached" in router.milestones()
+    client = router.guest("client")
+    client.wait_for("grep 'Low-speed mouse' /proc/bus/input/devices")
+    client.run("timeout 60 dd if=/dev/input/event0 bs=24 count=10 of=/tmp/events")
+    assert isinstance(program.device, Mouse) and program.device.moves > 3
+    assert program.trouble == []
 
 
 @pytest.mark.long

@@ -8,7 +8,7 @@ import gzip
 import lzma
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,8 @@ from router.errors import MachineError
 from router.guests.cpio import write_cpio
 from router.guests.image import build_image
 from router.machines.qemu.session import split_run
-from tests.support.end_to_end import BOOT, Booted, build_text, own_place
+from router.testing import Router, Setup
+from tests.support.end_to_end import BOOT, build_text, own_place, set_up
 
 OWN = """
 system: own-files
@@ -64,20 +65,18 @@ def prepared(folder: Path, tail: bytes = b"") -> None:
     (folder / "initramfs").write_bytes(initramfs(image.initramfs.read_bytes(), list(PACKERS)) + tail)
 
 
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Booted]:
-    prepared(tmp_path)
-    assert len((tmp_path / "initramfs").read_bytes()) > 0
-    built = build_text(OWN, tmp_path)
-    with own_place(), split_run(built, (), tmp_path / "logs", Timeline()) as system:
-        system.wait_ready(BOOT)
-        yield Booted(system, tmp_path)
+@pytest.fixture(scope="module")
+def router_setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    folder = tmp_path_factory.mktemp("own")
+    prepared(folder)
+    return set_up(folder, OWN, on="split")
 
 
-def test_every_compression_works_together_with_the_guests_settings(own: Booted) -> None:
-    assert own.run("own", "cd /proof && cat " + " ".join(PACKERS)) == "".join(PACKERS)
-    assert own.run("own", "hostname") == "own\n"
-    assert "10.77.0.2 own" in own.run("own", "cat /etc/hosts")
+def test_every_compression_works_together_with_the_guests_settings(router: Router) -> None:
+    own = router.guest("own")
+    assert own.run("cd /proof && cat " + " ".join(PACKERS)).stdout == "".join(PACKERS)
+    assert own.run("hostname").stdout == "own\n"
+    assert "10.77.0.2 own" in own.run("cat /etc/hosts").stdout
 
 
 def test_a_guest_without_its_settings_is_an_error_and_not_up(tmp_path: Path) -> None:

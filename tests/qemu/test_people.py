@@ -12,11 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from router.control.timeline import Timeline
-from router.machines.qemu.session import split_run
-from router.machines.qemu.usb import parse_plugs
+from router.testing import Setup
 from tests.support import filesystems
-from tests.support.end_to_end import BOOT, Booted, MiB, build_text, own_place
+from tests.support.end_to_end import Booted, MiB, set_up
 from tests.support.filesystems import FILE_SYSTEMS, FileSystem
 from tests.support.patience import PATIENCE
 
@@ -25,7 +23,7 @@ MOUNTED = [system for system in FILE_SYSTEMS if system.kind != "ntfs"]
 
 
 @pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
+def router_setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     """A disk with a partition of each kind is sda, one without partitions sdb; a mouse that no rule names."""
     filesystems.needs_tools()
     folder = tmp_path_factory.mktemp("people")
@@ -37,12 +35,15 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
     (overlay / "sbin/hello").write_text("#!/bin/sh\necho from the folder\n")
     (overlay / "sbin/hello").chmod(0o755)
     (folder / "start.sh").write_text("#!/bin/sh\nmodprobe dm-crypt\necho not everything is well\nexit 3\n")
-    built = build_text((HERE / "people.yaml").read_text(), folder)
-    plugs = parse_plugs([f"storage:{folder / 'all.img'}", f"storage:{folder / 'whole.img'}", "mouse"])
-    with own_place(), split_run(built, plugs, folder / "logs", Timeline()) as system:
-        system.wait_ready(BOOT)
-        yield Booted(system, folder / "all.img")
+    disks = (f"storage:{folder / 'all.img'}", f"storage:{folder / 'whole.img'}")
+    yield set_up(folder, (HERE / "people.yaml").read_text(), 0, *disks, "mouse", on="split")
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def people(booted: Booted) -> Booted:
+    """The system as a person has it."""
+    return booted
 
 
 def partition(system: FileSystem) -> str:

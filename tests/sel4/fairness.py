@@ -3,22 +3,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import statistics
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from router.control.timeline import Timeline
-from router.machines.qemu.microkit import MicrokitRun
-from router.machines.qemu.session import sandboxed
-from router.machines.qemu.tool import find_qemu
-from router.machines.qemu.usb import parse_plugs
-from router.pipeline.build import Built
+from router.testing import Setup
 from tests.sel4 import hostile_guest
-from tests.support.end_to_end import BOOT, Booted
+from tests.support.end_to_end import Booted, MiB, set_up
 
 SOURCE = hostile_guest.SOURCE.with_name("neighbour.c")
 NEIGHBOUR = hostile_guest.NAME
@@ -74,9 +67,9 @@ class Figures:
 class Neighbourhood:
     """A running system whose client reads a disk of the server's, and whose third guest does as it is told."""
 
-    def __init__(self, system: MicrokitRun, disk: Path, logs: Path) -> None:
-        self.booted = Booted(system, disk)
-        self._log = logs / f"{NEIGHBOUR}.console.log"
+    def __init__(self, booted: Booted) -> None:
+        self.booted = booted
+        self._log = booted.logs / f"{NEIGHBOUR}.console.log"
 
     def tell(self, way: str, timeout: float = 60.0) -> None:
         """Let the neighbour go on in this way."""
@@ -110,18 +103,10 @@ class Neighbourhood:
         )
 
 
-def build(folder: Path) -> Built:
-    """The system with the neighbour, on the kernel that is advised where a guest's is not trusted."""
-    return hostile_guest.build(folder, seed=1, seconds=1, config="release", source=SOURCE)
+def set_up_neighbours(folder: Path, qemu: tuple[str, ...]) -> Setup:
+    """The system with the neighbour, on the kernel that is advised where a guest's is not trusted.
 
-
-@contextlib.contextmanager
-def running(built: Built, folder: Path, disk: Path, more: tuple[str, ...] = ()) -> Iterator[Neighbourhood]:
-    """The system of three guests once all are up. more: further words for QEMU."""
-    assert built.loader_image is not None
-    qemu, logs = find_qemu(), folder / "logs"
-    words = (*sandboxed(qemu), *more)
-    plugs = parse_plugs([f"storage:{disk}"])
-    with MicrokitRun(built.plan, built.loader_image.path, qemu, logs, Timeline(), plugs, words) as system:
-        system.wait_ready(BOOT)
-        yield Neighbourhood(system, disk, logs)
+    qemu: further words for QEMU.
+    """
+    text = hostile_guest.prepare(folder, seed=1, seconds=1, config="release", source=SOURCE)
+    return set_up(folder, text, 4 * MiB, qemu=qemu)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import struct
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,8 @@ from router import files
 from router.description.load import load
 from router.microkit import toolchain
 from router.microkit.toolchain import find_toolchain
-from router.pipeline.build import Built
 from router.pipeline.inputs import plan_loaded
 from router.plan.models import SystemPlan
-from tests.support.end_to_end import build_text
 
 SOURCE = Path(__file__).parent / "c" / "hostile.c"
 START = SOURCE.with_name("hostile_start.c")
@@ -93,7 +93,7 @@ def macros(plan: SystemPlan, seed: int, seconds: int) -> dict[str, str]:
     }
 
 
-def build(
+def prepare(
     folder: Path,
     *,
     seed: int,
@@ -101,8 +101,8 @@ def build(
     config: str = "debug",
     system: str = TEXT,
     source: Path = SOURCE,
-) -> Built:
-    """The system in `folder`, with its loader image, its protection domains compiled with TRAPPING.
+) -> str:
+    """Compile the attacker's kernel, `folder`/hostile.image, for the description `folder`/description.yaml: its text.
 
     system: a description with CONFIG for the configuration; source: the attacker's program.
     """
@@ -120,6 +120,12 @@ def build(
     script = f"-Wl,-T,{SOURCE.with_suffix('.ld')}"
     subprocess.run([*compiler, *FLAGS, *words, script, str(source), str(START), "-o", str(program)], check=True)
     subprocess.run(["aarch64-linux-gnu-objcopy", "-O", "binary", str(program), str(image)], check=True)
+    return text
+
+
+@contextmanager
+def trapping() -> Iterator[None]:
+    """What is built meanwhile has its protection domains compiled with TRAPPING."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(toolchain, "HARDENING", (*toolchain.HARDENING, *TRAPPING))
-        return build_text(text, folder, loader_image=True)
+        yield

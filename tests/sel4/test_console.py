@@ -12,20 +12,18 @@ import contextlib
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from router.control.system import state
-from router.control.timeline import Timeline
-from router.machines.qemu.session import microkit_run
-from router.machines.qemu.usb import parse_plugs
+from router.testing import Setup
 from router.usb.view import Guests, snapshot
 from tests.sel4.needs import need_qemu, need_sdk
-from tests.support.end_to_end import BOOT, Booted, MiB, build_text
+from tests.support.booted import OncePerBoot
+from tests.support.end_to_end import BOOT, Booted, MiB, set_up
 
 LONG = "a-guest-whose-name-is-as-long-as"
 TEXT = f"""
@@ -75,13 +73,6 @@ def timed(work: Callable[[], object], count: int) -> list[float]:
     return took
 
 
-@dataclass
-class Flooded(Booted):
-    """With the log folder."""
-
-    logs: Path
-
-
 class Direct:
     """The running system, as a connection to it."""
 
@@ -104,47 +95,41 @@ def times(booted: Booted) -> Times:
 
     seen: list[Any] = []
     listing = timed(lambda: seen.append(snapshot(connect, ("server", "client"))), 5)
-    assert all(not each.troubles and len(each.devices) == 1 for each in seen)
+    assert [(each.troubles, len(each.devices)) for each in seen] == [({}, 1)] * len(seen)
     return Times(timed(lambda: booted.run("client", "true"), 8), listing)
 
 
 @pytest.fixture(scope="module")
-def flooded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flooded]:
+def router_setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     """Three guests; the one that floods has the longest name that a guest may have."""
     need_sdk(config="release")
     need_qemu()
     assert len(LONG) == 32
-    folder = tmp_path_factory.mktemp("flooded")
-    disk = folder / "disk.img"
-    disk.write_bytes(os.urandom(MiB))
-    built = build_text(TEXT, folder, loader_image=True)
-    with microkit_run(built, parse_plugs([f"storage:{disk}"]), folder / "logs", Timeline()) as system:
-        system.wait_ready(BOOT)
-        yield Flooded(system, disk, folder / "logs")
+    return set_up(tmp_path_factory.mktemp("flooded"), TEXT, MiB)
 
 
-def beside_one_that_computes(flooded: Flooded) -> Times:
+def beside_one_that_computes(booted: Booted) -> Times:
     """What it takes beside a guest that only computes."""
-    busy = flooded.run(LONG, "(while true; do :; done) >/dev/null 2>&1 </dev/null & echo $!").split()[-1]
-    found = times(flooded)
-    flooded.run(LONG, f"kill -9 {busy}")
+    busy = booted.run(LONG, "(while true; do :; done) >/dev/null 2>&1 </dev/null & echo $!").split()[-1]
+    found = times(booted)
+    booted.run(LONG, f"kill -9 {busy}")
     print(f"\nbeside one that computes: {found}")
     return found
 
 
-def beside_a_flood(flooded: Flooded, kind: str) -> Times:
+def beside_a_flood(booted: Booted, kind: str) -> Times:
     """What it takes beside that flood, which forges no line of another guest's."""
-    before = len(flooded.system.timeline.events)
-    leader = flooded.run(LONG, f'setsid sh -c "{FLOODS[kind]}" </dev/null >/dev/null 2>&1 & echo $!').split()[-1]
+    before = len(booted.system.timeline.events)
+    leader = booted.run(LONG, f'setsid sh -c "{FLOODS[kind]}" </dev/null >/dev/null 2>&1 & echo $!').split()[-1]
     time.sleep(2)
-    size = (flooded.logs / "serial.log").stat().st_size
+    size = (booted.logs / "serial.log").stat().st_size
     start = time.monotonic()
-    found = times(flooded)
-    rate = ((flooded.logs / "serial.log").stat().st_size - size) / (time.monotonic() - start)
+    found = times(booted)
+    rate = ((booted.logs / "serial.log").stat().st_size - size) / (time.monotonic() - start)
     print(f"\nbeside the flood '{kind}': {found}; {rate / 1024:.0f} KiB/s on the line")
-    code, _ = flooded.system.execute(LONG, f"kill -9 -{leader}", 60)
+    code, _ = booted.system.execute(LONG, f"kill -9 -{leader}", 60)
     assert code == 0
-    assert [event.guest for event in flooded.system.timeline.events[before:] if event.guest != LONG] == []
+    assert [event.guest for event in booted.system.timeline.events[before:] if event.guest != LONG] == []
     return found
 
 
@@ -159,28 +144,34 @@ class Usual:
         return f"idle: {self.idle}; beside one that computes: {self.computing}"
 
 
-def measure_usual(flooded: Flooded) -> Usual:
+def measure_usual(booted: Booted) -> Usual:
     time.sleep(2)  # whatever ran before has been paid for
-    idle = times(flooded)
+    idle = times(booted)
     print(f"\nquiet: {idle}")
-    return Usual(idle, beside_one_that_computes(flooded))
+    return Usual(idle, beside_one_that_computes(booted))
 
 
 @pytest.fixture(scope="module")
-def usual(flooded: Flooded) -> Usual:
-    """The first measurement."""
-    return measure_usual(flooded)
+def first() -> OncePerBoot[Usual]:
+    """The first measurement of a boot."""
+    return OncePerBoot()
+
+
+@pytest.fixture
+def usual(booted: Booted, first: OncePerBoot[Usual]) -> Usual:
+    """What the floods are compared with at first."""
+    return first.get(booted, measure_usual)
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-def test_a_flood_of_one_guest_delays_no_answer_of_another(flooded: Flooded, usual: Usual, kind: str) -> None:
+def test_a_flood_of_one_guest_delays_no_answer_of_another(booted: Booted, usual: Usual, kind: str) -> None:
     """The guests share one core: the one that floods has its share of it, as one that computes has.
 
     Other load on this computer comes and goes: where a pair is over the limit, all is measured again, in turn.
     """
-    pairs = [(usual, beside_a_flood(flooded, kind))]
+    pairs = [(usual, beside_a_flood(booted, kind))]
     while not any(is_fair(*pair) for pair in pairs) and len(pairs) < PAIRS:
-        pairs.append((measure_usual(flooded), beside_a_flood(flooded, kind)))
+        pairs.append((measure_usual(booted), beside_a_flood(booted, kind)))
     assert any(is_fair(*pair) for pair in pairs), [f"{fair}; flood: {flood}" for fair, flood in pairs]
 
 

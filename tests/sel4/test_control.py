@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import json
-import tempfile
-import threading
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from router.control.place import Claim
-from router.control.server import ControlServer
-from tests.support.end_to_end import Booted, router
+from router.testing import Router
+from tests.support.end_to_end import router as command_line
+from tests.support.screen import Screen
 from tests.support.terminal_user import Terminal, use_a_shell
 
 Says = Callable[..., str]
@@ -23,28 +22,12 @@ SOON = 6.0
 
 
 @pytest.fixture(autouse=True)
-def served(on_sel4: Booted, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As `router run` does it: one thread looks after the system, and others come in by the control socket."""
-    over = threading.Event()
-
-    def look_after() -> None:
-        while not over.is_set():
-            on_sel4.system.poll(0.5)
-
-    with tempfile.TemporaryDirectory(prefix="e2e") as runtime:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
-        with Claim("end-to-end") as claim, ControlServer(claim, on_sel4.system, "microkit"):
-            thread = threading.Thread(target=look_after)
-            thread.start()
-            yield
-            over.set()
-            thread.join()
+def running(router: Router) -> None:
+    """Every test here is about a system that runs."""
 
 
 def listed(says: Says) -> dict[str, object]:
-    # Behind it may be what the time line shows meanwhile.
-    rows, _ = json.JSONDecoder().raw_decode(says("usb", "list", "--json"))
-    return {row["name"]: row["holder"] for row in rows}
+    return {row["name"]: row["holder"] for row in json.loads(says("usb", "list", "--json"))}
 
 
 def test_the_list_is_there_soon(says: Says) -> None:
@@ -59,19 +42,30 @@ def test_the_list_is_there_soon(says: Says) -> None:
     assert min(took) < SOON, took
 
 
-def test_a_device_is_attached_and_detached_by_hand(on_sel4: Booted, says: Says) -> None:
+def test_a_device_is_attached_and_detached_by_hand(router: Router, says: Says) -> None:
     assert "QEMU USB Mouse is on port 3 of 'client'" in says("usb", "attach", "client", "mouse", "--port", "3")
-    on_sel4.wait("client", "grep 'QEMU USB Mouse' /proc/bus/input/devices")
+    router.guest("client").wait_for("grep 'QEMU USB Mouse' /proc/bus/input/devices")
     assert "held by guest 'client', on port 3" in says("usb", "attach", "stranger", "mouse", code=4)
     says("usb", "detach", "client", "3")
     assert listed(says)["QEMU USB Mouse"] is None
 
 
-def test_a_guests_console_is_a_terminal_like_any_other(on_sel4: Booted, tmp_path: Path) -> None:
-    command = router("console", "--system", "end-to-end", "--guest", "client")
+def test_a_guests_console_is_a_terminal_like_any_other(router: Router, tmp_path: Path) -> None:
+    command = command_line("console", "--system", router.name, "--guest", "client")
     with Terminal(command, tmp_path) as terminal:
         terminal.expect("console of client; Ctrl-\\] leaves it")
         use_a_shell(terminal)
         terminal.send("\x1d")
         assert terminal.ended() == 0
-    assert on_sel4.run("client", "echo still here") == "still here\n"
+    assert router.guest("client").run("echo still here").stdout == "still here\n"
+
+
+def test_the_live_view_shows_the_guests_and_the_disk_and_says_that_the_switch_keeps_its_counters(
+    router: Router, tmp_path: Path
+) -> None:
+    with Screen(command_line("top", "--system", router.name), tmp_path, 120, 40) as screen:
+        screen.until(lambda text: " microkit " in text and "3 of 3 guests up" in text)
+        screen.until(lambda text: re.search(r"QEMU USB HARDDRIVE +client, port", text) is not None)
+        screen.until(lambda text: "no counters: the switch is a protection domain here" in text)
+        screen.send("q")
+        assert screen.ended() == 0

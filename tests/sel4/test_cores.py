@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
-from router.control.timeline import Timeline
-from router.machines.qemu.session import microkit_run
-from router.machines.qemu.usb import parse_plugs
+import pytest
+
+from router.testing import Router, Setup
 from tests.sel4.needs import need_qemu, need_sdk
-from tests.support.end_to_end import Booted, MiB, build_text
+from tests.support.end_to_end import Booted, MiB, set_up
 
 TEXT = """
 system: cores
@@ -29,21 +28,20 @@ network: {allow: [client -> server tcp/3240, client -> server icmp]}
 usb:
   - {class: mass-storage, to: client}
 """
-SECONDS = 240.0
-"""For coming up: on a quiet machine of two cores it takes a tenth."""
 
 
-def test_two_linux_guests_on_cores_of_their_own_route_a_disk(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def router_setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    """Two guests; the server has a disk."""
     need_sdk("auto", config="smp-release")
     need_qemu()
-    disk = tmp_path / "disk.img"
-    disk.write_bytes(os.urandom(MiB))
-    built = build_text(TEXT, tmp_path, loader_image=True)
-    assert {pd.name: pd.cpu for pd in built.plan.pds if pd.vm} == {"vmm_server": 1, "vmm_client": 2}
-    with microkit_run(built, parse_plugs([f"storage:{disk}"]), tmp_path / "logs", Timeline()) as system:
-        assert b"yield-" in Path(f"/proc/{system.pid}/cmdline").read_bytes()
-        system.wait_ready(SECONDS)
-        booted = Booted(system, disk)
-        assert "2 packets received" in booted.run("client", "ping -c 2 -W 10 10.77.0.2", 60)
-        shown = booted.run("client", "sha256sum /dev/sda", 120)
-        assert shown.split()[0] == hashlib.sha256(disk.read_bytes()).hexdigest()
+    return set_up(tmp_path_factory.mktemp("cores"), TEXT, MiB)
+
+
+def test_two_linux_guests_on_cores_of_their_own_route_a_disk(router: Router, booted: Booted, disk: Path) -> None:
+    plan = booted.system.plan
+    assert {pd.name: pd.cpu for pd in plan.pds if pd.vm} == {"vmm_server": 1, "vmm_client": 2}
+    assert b"yield-" in Path(f"/proc/{booted.system.guests['server'].child.pid}/cmdline").read_bytes()
+    client = router.guest("client")
+    assert "2 packets received" in client.run("ping -c 2 -W 10 10.77.0.2").stdout
+    assert client.sha256("/dev/sda") == hashlib.sha256(disk.read_bytes()).hexdigest()

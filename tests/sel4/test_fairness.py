@@ -17,10 +17,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sel4 import fairness
+from router.testing import Setup
+from tests.sel4 import fairness, hostile_guest
 from tests.sel4.fairness import WAYS, Figures, Neighbourhood
 from tests.sel4.needs import need_qemu, need_sdk
-from tests.support.end_to_end import MiB
+from tests.support.booted import OncePerBoot
+from tests.support.end_to_end import Booted
 
 READS = int(os.environ.get("ROUTER_FAIRNESS_READS", "4"))
 REAL = os.environ.get("ROUTER_FAIRNESS_CLOCK") == "real"
@@ -34,15 +36,17 @@ pytestmark = pytest.mark.timeout(2000 + 2 * fairness.READ_TIMEOUT_S * READS)
 
 
 @pytest.fixture(scope="module")
-def neighbourhood(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neighbourhood]:
+def router_setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     """Three guests on one core; the client has a disk of the server's."""
     need_sdk(config="release")
     need_qemu()
-    folder = tmp_path_factory.mktemp("fairness")
-    disk = folder / "disk.img"
-    disk.write_bytes(os.urandom(4 * MiB))
-    with fairness.running(fairness.build(folder), folder, disk, () if REAL else fairness.VIRTUAL) as running:
-        yield running
+    with hostile_guest.trapping():
+        yield fairness.set_up_neighbours(tmp_path_factory.mktemp("fairness"), () if REAL else fairness.VIRTUAL)
+
+
+@pytest.fixture
+def neighbourhood(booted: Booted) -> Neighbourhood:
+    return Neighbourhood(booted)
 
 
 def beside(neighbourhood: Neighbourhood, way: str) -> Figures:
@@ -53,9 +57,14 @@ def beside(neighbourhood: Neighbourhood, way: str) -> Figures:
 
 
 @pytest.fixture(scope="module")
-def fair(neighbourhood: Neighbourhood) -> Figures:
+def first() -> OncePerBoot[Figures]:
+    return OncePerBoot()
+
+
+@pytest.fixture
+def fair(booted: Booted, first: OncePerBoot[Figures]) -> Figures:
     """Beside a neighbour that computes without pause, which takes its share and nothing more."""
-    return beside(neighbourhood, "computes")
+    return first.get(booted, lambda booted: beside(Neighbourhood(booted), "computes"))
 
 
 @pytest.mark.parametrize("way", ATTACKS)

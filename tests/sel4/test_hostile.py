@@ -18,16 +18,14 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
-from router.control.timeline import Timeline
-from router.machines.qemu.session import microkit_run
-from router.machines.qemu.usb import parse_plugs
+from router.testing import Setup
 from tests.sel4 import hostile_guest
 from tests.sel4.needs import need_qemu, need_sdk
-from tests.support.end_to_end import BOOT, Booted, MiB
+from tests.support.booted import OncePerBoot
+from tests.support.end_to_end import Booted, MiB, set_up
 from tests.support.patience import PATIENCE, wait_until
 
 SEED = int(os.environ.get("ROUTER_HOSTILE_SEED", "20261"))
@@ -48,7 +46,6 @@ class Attack:
     """What was seen while it lasted."""
 
     booted: Booted
-    logs: Path
     reads: list[str] = field(default_factory=list)
     """Checksums of the routed disk, read by the client again and again."""
     ping: str = ""
@@ -58,7 +55,7 @@ class Attack:
     def said(self) -> str:
         """The attacker's console so far."""
         self.booted.system.pump()
-        return (self.logs / f"{ATTACKER}.console.log").read_text(errors="replace")
+        return (self.booted.logs / f"{ATTACKER}.console.log").read_text(errors="replace")
 
     def wait_said(self, text: str, seconds: float) -> None:
         """Until the attacker's console has the text."""
@@ -69,38 +66,51 @@ class Attack:
 
 
 @pytest.fixture(scope="module")
-def attack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attack]:
-    """Three guests after the attack with both seeds: the client has read a disk of the server's all along."""
+def router_setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
+    """Three guests; the server has a disk that the client reads."""
     need_sdk(config="release")  # the kernel that is advised where a guest's is not trusted
     need_qemu()
     folder = tmp_path_factory.mktemp("hostile")
-    disk = folder / "disk.img"
-    disk.write_bytes(os.urandom(4 * MiB))
-    built = hostile_guest.build(folder, seed=SEED, seconds=SECONDS, config="release")
-    with microkit_run(built, parse_plugs([f"storage:{disk}"]), folder / "logs", Timeline()) as system:
-        system.wait_ready(BOOT)
-        seen = Attack(Booted(system, disk), folder / "logs")
-        background = f"(ping -i 0.2 -W 5 {SERVER} >/tmp/ping 2>&1 </dev/null &)"
-        seen.booted.run("client", f"{background}; until grep -q seq= /tmp/ping; do sleep 0.1; done")
-        system.give_keyboard(ATTACKER)
-        system.guests[ATTACKER].console.send(b"\n")
-        seen.wait_said("hostile: stops the alarm", 30)
-        end = time.monotonic() + 2 * SECONDS + 300
-        while "hostile: leaves the alarm alone" not in seen.said() and time.monotonic() < end:
-            start = time.monotonic()
-            seen.booted.run("client", "sleep 0.2", 2 * SECONDS + 60)
-            seen.naps.append(time.monotonic() - start)
-        end, slowest = end + 2 * SECONDS, 0.0
-        while "hostile: crashes now" not in seen.said() and time.monotonic() < end:
-            start = time.monotonic()
-            shown = seen.booted.run("client", "echo 3 >/proc/sys/vm/drop_caches; sha256sum /dev/sda")
-            slowest = max(slowest, time.monotonic() - start)
-            seen.reads.append(shown.split()[0])
-        seen.booted.run("client", "kill -INT $(pidof ping); sleep 0.5")
-        seen.ping = seen.booted.run("client", "cat /tmp/ping")
-        print(f"\nnaps of 0.2 s: {len(seen.naps)}, the longest {max(seen.naps):.1f} s")
-        print(f"{len(seen.reads)} reads of 4 MiB, the slowest in {slowest:.1f} s; {seen.ping[-150:]}\n{seen.said()}")
-        yield seen
+    text = hostile_guest.prepare(folder, seed=SEED, seconds=SECONDS, config="release")
+    with hostile_guest.trapping():
+        yield set_up(folder, text, 4 * MiB)
+
+
+@pytest.fixture(scope="module")
+def attacks() -> OncePerBoot[Attack]:
+    return OncePerBoot()
+
+
+@pytest.fixture
+def attack(booted: Booted, attacks: OncePerBoot[Attack]) -> Attack:
+    """After the attack with both seeds: the client has read a disk of the server's all along."""
+    return attacks.get(booted, under_attack)
+
+
+def under_attack(booted: Booted) -> Attack:
+    """Let the attacker begin, and watch what the other guests notice until it crashes for the first time."""
+    seen = Attack(booted)
+    background = f"(ping -i 0.2 -W 5 {SERVER} >/tmp/ping 2>&1 </dev/null &)"
+    booted.run("client", f"{background}; until grep -q seq= /tmp/ping; do sleep 0.1; done")
+    booted.system.give_keyboard(ATTACKER)
+    booted.system.guests[ATTACKER].console.send(b"\n")
+    seen.wait_said("hostile: stops the alarm", 30)
+    end = time.monotonic() + 2 * SECONDS + 300
+    while "hostile: leaves the alarm alone" not in seen.said() and time.monotonic() < end:
+        start = time.monotonic()
+        booted.run("client", "sleep 0.2", 2 * SECONDS + 60)
+        seen.naps.append(time.monotonic() - start)
+    end, slowest = end + 2 * SECONDS, 0.0
+    while "hostile: crashes now" not in seen.said() and time.monotonic() < end:
+        start = time.monotonic()
+        shown = booted.run("client", "echo 3 >/proc/sys/vm/drop_caches; sha256sum /dev/sda")
+        slowest = max(slowest, time.monotonic() - start)
+        seen.reads.append(shown.split()[0])
+    booted.run("client", "kill -INT $(pidof ping); sleep 0.5")
+    seen.ping = booted.run("client", "cat /tmp/ping")
+    print(f"\nnaps of 0.2 s: {len(seen.naps)}, the longest {max(seen.naps):.1f} s")
+    print(f"{len(seen.reads)} reads of 4 MiB, the slowest in {slowest:.1f} s; {seen.ping[-150:]}\n{seen.said()}")
+    return seen
 
 
 def test_the_other_guests_traffic_goes_on_unharmed(attack: Attack) -> None:
@@ -131,7 +141,7 @@ def test_the_attacker_is_refused_and_can_talk_afterwards(attack: Attack) -> None
 
 def test_its_calls_to_the_kernel_forge_no_line(attack: Attack) -> None:
     assert "kernel calls" in attack.said()
-    assert b"said by another" not in (attack.logs / "serial.log").read_bytes()
+    assert b"said by another" not in (attack.booted.logs / "serial.log").read_bytes()
 
 
 def test_no_forged_offload_metadata_passes_the_switch(attack: Attack) -> None:
@@ -149,7 +159,7 @@ def test_the_monitor_counts_and_reports_what_no_driver_does(attack: Attack) -> N
     )
     assert all(int(count) > 0 for count in reports[-1][:4]), reports
     assert 2 <= len(reports) < 40  # each tells of twice as much as the one before
-    quiet = (attack.logs / "client.console.log").read_text(errors="replace")
+    quiet = (attack.booted.logs / "client.console.log").read_text(errors="replace")
     assert "bad register accesses" not in quiet
 
 
@@ -177,7 +187,9 @@ def test_a_guest_that_never_reads_cannot_keep_the_keyboard(attack: Attack) -> No
     attack.booted.system.give_keyboard(ATTACKER)
     attack.booted.system.guests[ATTACKER].console.send(b"this is never read " * 200)
     assert attack.booted.run("client", "echo and yet", 60) == "and yet\n"
-    assert wait_until(lambda: f"{ATTACKER}< full" in (attack.logs / "serial.log").read_text(errors="replace"), 20)
+    assert wait_until(
+        lambda: f"{ATTACKER}< full" in (attack.booted.logs / "serial.log").read_text(errors="replace"), 20
+    )
     assert attack.booted.run("client", "echo once more", 60) == "once more\n"
 
 

@@ -11,18 +11,19 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from router.control.client import Connection
-from router.control.timeline import Timeline
 from router.errors import MachineError
-from router.machines.qemu.session import microkit_run
+from router.testing import Guest, Router, Setup
+from router.testing.qemu import QemuMachine
 from tests.sel4 import hostile_guest
 from tests.sel4.needs import need_qemu, need_sdk
-from tests.support.end_to_end import BOOT, own_place, router
+from tests.support.end_to_end import BOOT, own_place, set_up
+from tests.support.end_to_end import router as command_line
 from tests.support.patience import PATIENCE, wait_until
 
 ATTACKER = hostile_guest.NAME
@@ -32,36 +33,42 @@ WARNING = "any guest can stop the whole machine and forge lines"
 pytestmark = pytest.mark.timeout(900)
 
 
-def attack(answers: Callable[[], None], log: Path, over: str, seconds: float) -> list[float]:
+def attack(answers: Callable[[], None], attacker: Guest, over: str, seconds: float) -> list[float]:
     """Have a neighbour answer until the attacker's console has `over`; the seconds that the answers took."""
     took: list[float] = []
     end = time.monotonic() + seconds
-    while not took or (over not in log.read_text(errors="replace") and time.monotonic() < end):
+    while not took or (over not in attacker.said() and time.monotonic() < end):
         start = time.monotonic()
         answers()
         took.append(time.monotonic() - start)
-    assert over in log.read_text(errors="replace"), log.read_text(errors="replace")[-2000:]
+    assert over in attacker.said(), attacker.said()[-2000:]
     return took
 
 
-def test_on_a_release_kernel_no_call_of_a_guest_reaches_another(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def router_setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
+    """The attacker and one neighbour, on a release kernel."""
     need_sdk(config="release")
     need_qemu()
-    built = hostile_guest.build(tmp_path, seed=3, seconds=1, config="release", system=hostile_guest.SMALL)
-    logs = tmp_path / "logs"
-    with microkit_run(built, (), logs, Timeline()) as system:
-        system.wait_ready(BOOT)
-        system.give_keyboard(ATTACKER)
-        system.guests[ATTACKER].console.send(b"\n")
+    folder = tmp_path_factory.mktemp("release")
+    text = hostile_guest.prepare(folder, seed=3, seconds=1, config="release", system=hostile_guest.SMALL)
+    with hostile_guest.trapping():
+        yield set_up(folder, text)
+
+
+def test_on_a_release_kernel_no_call_of_a_guest_reaches_another(router: Router) -> None:
+    attacker = router.guest(ATTACKER)
+    with router.connect() as typing:
+        typing.console(ATTACKER, lambda _: None).send(b"\n")
+        client = router.guest("client")
 
         def answers() -> None:
-            assert system.execute("client", "echo here", PATIENCE) == (0, b"here\n")
+            assert client.run("echo here", PATIENCE).stdout == "here\n"
 
-        log = logs / f"{ATTACKER}.console.log"
-        took = attack(answers, log, "hostile: sets a watchpoint", 4 * PATIENCE)
+        took = attack(answers, attacker, "hostile: sets a watchpoint", 4 * PATIENCE)
         answers()
         print(f"{len(took)} answers meanwhile, the slowest in {max(took):.1f} s")
-    said = log.read_text(errors="replace")
+    said = attacker.said()
     found = re.search(r"kernel calls (\d+) refused (\d+) without effect (\d+)", said)
     assert found is not None, said[-2000:]
     made, refused, kept = map(int, found.groups())
@@ -72,21 +79,22 @@ def test_on_a_release_kernel_no_call_of_a_guest_reaches_another(tmp_path: Path) 
     assert "hostile: counters 0 control 0 cycles 0" in said
     assert "hostile: 32 bits: all over" in said
     assert "crashed" not in said.split("hostile: sets a watchpoint")[0]
-    assert FORGED not in (logs / "serial.log").read_bytes()
+    assert isinstance(router.machine, QemuMachine)
+    assert FORGED not in (router.machine.logs / "serial.log").read_bytes()
 
 
 def test_on_a_debug_kernel_one_call_stops_the_machine_and_every_command_says_so(tmp_path: Path) -> None:
     need_sdk(config="debug")
     need_qemu()
-    hostile_guest.build(tmp_path, seed=3, seconds=1, config="debug", system=hostile_guest.SMALL)
+    hostile_guest.prepare(tmp_path, seed=3, seconds=1, config="debug", system=hostile_guest.SMALL)
     description, logs = tmp_path / "description.yaml", tmp_path / "logs"
     for verb in ("check", "build"):
         more = ("-o", tmp_path / "build") if verb == "build" else ()
         shown = subprocess.run(
-            router(verb, description, *more), capture_output=True, text=True, timeout=300, check=True
+            command_line(verb, description, *more), capture_output=True, text=True, timeout=300, check=True
         )
         assert WARNING in shown.stdout + shown.stderr, verb
-    words = router("run", description, "--mode", "microkit", "-o", tmp_path / "build", "--logs", logs)
+    words = command_line("run", description, "--mode", "microkit", "-o", tmp_path / "build", "--logs", logs)
     with (
         own_place(),
         (tmp_path / "said").open("w+") as said,

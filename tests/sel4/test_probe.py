@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import struct
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from router.control.timeline import Timeline
-from router.machines.qemu.microkit import MicrokitRun
-from router.machines.qemu.session import microkit_run
 from router.microkit.toolchain import FLAGS, find_toolchain
+from router.testing import Router, Setup
+from router.testing.qemu import QemuMachine
 from tests.sel4.needs import need_qemu, need_sdk
-from tests.support.end_to_end import build_text
+from tests.support.end_to_end import set_up
 
 SOURCES = Path(__file__).parent / "probe"
 TEXT = """
@@ -38,8 +36,6 @@ REFUSED = "ffffffff"
 """NOT_SUPPORTED; QEMU's firmware would say it, too, of what it does not know."""
 ALREADY_ON, INVALID_PARAMETERS = "fffffffc", "fffffffe"
 """QEMU's answers to CPU_ON of a core that runs, and of one that does not exist: they show who answers."""
-SECONDS = 240.0
-"""On a quiet machine it takes 10; four emulated cores on fewer real ones may take their time."""
 
 
 def make_image(folder: Path) -> str:
@@ -58,27 +54,27 @@ def make_image(folder: Path) -> str:
     return f"{{kernel: {folder}/Image, initramfs: {folder}/nothing, role: none}}"
 
 
-def said(system: MicrokitRun, folder: Path, guest: str) -> list[str]:
-    """What a guest's console says until its probe is done."""
-    log = folder / "logs" / f"{guest}.console.log"
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        system.poll(0.1)
-        if log.exists() and b"probe done" in log.read_bytes():
-            break
-    return [line.strip() for line in log.read_text(errors="replace").splitlines()]
+@pytest.fixture
+def router_setup(config: str, tmp_path: Path) -> Setup:
+    """Two probes, of which one has twice as many vCPUs."""
+    need_sdk("auto", config=config)
+    need_qemu()
+    return set_up(tmp_path, TEXT.format(config=config, image=make_image(tmp_path)))
+
+
+def said(router: Router, guest: str) -> list[str]:
+    """What a guest's console has said: all of it, since it counts as up once its probe is done."""
+    return [line.strip() for line in router.guest(guest).said().splitlines()]
 
 
 @pytest.mark.parametrize("config", ["debug", "smp-debug"])
-def test_vcpus_interrupts_timers_and_calls_to_the_firmware(config: str, tmp_path: Path) -> None:
-    need_sdk("auto", config=config)
-    need_qemu()
-    built = build_text(TEXT.format(config=config, image=make_image(tmp_path)), tmp_path, loader_image=True)
-    assert {pd.name: pd.cpu for pd in built.plan.pds if pd.vm} == (
+def test_vcpus_interrupts_timers_and_calls_to_the_firmware(config: str, router: Router) -> None:
+    assert isinstance(router.machine, QemuMachine)
+    plan = router.machine.system.plan
+    assert {pd.name: pd.cpu for pd in plan.pds if pd.vm} == (
         {"vmm_four": 1, "vmm_two": 2} if config.startswith("smp-") else {"vmm_four": None, "vmm_two": None}
     )
-    with microkit_run(built, (), tmp_path / "logs", Timeline()) as system:
-        four, two = said(system, tmp_path, "four"), said(system, tmp_path, "two")
+    four, two = said(router, "four"), said(router, "two")
     for lines, cpus in ((four, 4), (two, 2)):
         assert [line for line in lines if line.startswith("cpu ")] == [f"cpu {n:08x} slept" for n in range(cpus)]
     # `four` may make one call, and the firmware answers it; everything else is refused, and told.

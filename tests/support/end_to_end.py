@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from router.description.load import load
 from router.machines.qemu.running import Run
 from router.pipeline.build import Built, build
 from router.pipeline.inputs import plan_loaded
+from router.testing import Setup
 from tests.support.patience import PATIENCE
 
 MiB = 1 << 20
@@ -105,41 +107,27 @@ def own_place() -> Iterator[Path]:
         yield Path(folder)
 
 
+def set_up(
+    folder: Path, text: str, disk: int = 0, *usb: str, on: str = "microkit", qemu: tuple[str, ...] = ()
+) -> Setup:
+    """A system whose description and build are in `folder`.
+
+    disk: so many random bytes are the first USB device, as `folder`/disk.img; 0: none. usb: more USB devices.
+    """
+    description, image = folder / "description.yaml", folder / "disk.img"
+    description.write_text(text)
+    if disk:
+        image.write_bytes(os.urandom(disk))
+        usb = (f"storage:{image}", *usb)
+    return Setup(description=description, on=on, usb=usb, boot_timeout=BOOT, build=folder / "build", qemu=qemu)
+
+
 def build_text(text: str, folder: Path, *, loader_image: bool = False, emulated: bool = False) -> Built:
     """Build a description that is given as text; without loader.img, which a split run does not need."""
     path = folder / "description.yaml"
     path.write_text(text)
     planned = plan_loaded(load(path), files.cache_folder(), lambda _: None, emulated=emulated)
     return build(planned, folder / "build", files.cache_folder(), lambda _: None, loader_image=loader_image)
-
-
-class Shared(contextlib.ExitStack):
-    """What the tests of a folder share by a fixture. It ends with the last of them, so as not to weigh on others."""
-
-    def __init__(self, folder: Path, fixture: str) -> None:
-        super().__init__()
-        self._folder = folder
-        self._fixture = fixture
-        self._left = 0
-
-    def among(self, items: list[pytest.Item]) -> list[pytest.Item]:
-        """Those of a run's tests that are of the folder. Those that share are counted, and the marked ones put last."""
-        places = [place for place, item in enumerate(items) if self._shares(item)]
-        sharing = sorted((items[place] for place in places), key=lambda item: bool(item.get_closest_marker("last")))
-        for place, item in zip(places, sharing, strict=True):
-            items[place] = item
-        self._left = len(places)
-        return [item for item in items if self._folder in item.path.parents]
-
-    def _shares(self, item: pytest.Item) -> bool:
-        return self._folder in item.path.parents and self._fixture in getattr(item, "fixturenames", ())
-
-    def over(self, item: pytest.Item) -> None:
-        """A test of the folder is over."""
-        if self._shares(item):
-            self._left -= 1
-            if not self._left:
-                self.close()
 
 
 @dataclass
@@ -150,6 +138,8 @@ class Booted:
     disk: Path
     name: str = field(default="", kw_only=True)
     """What it is called among running systems, where it is served."""
+    logs: Path = field(default=Path(), kw_only=True)
+    """The folder with its consoles."""
 
     def run(self, guest: str, command: str, timeout: float = 3 * PATIENCE) -> str:
         """The output of a command that must succeed in a guest."""

@@ -11,7 +11,7 @@ import pytest
 
 from router import files
 from router.testing import evidence
-from router.testing.evidence import folder_name
+from router.testing.names import folder_name
 from tests.testing.fake import Boots
 from tests.testing.test_plugin import assert_outcome
 

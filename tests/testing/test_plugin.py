@@ -418,3 +418,21 @@ def test_each_worker_of_xdist_has_a_system_of_its_own(
     monkeypatch.chdir(folder)
     result = pytester.runpytest_subprocess(*OPTIONS, "-n", "2", str(tests))
     result.assert_outcomes(passed=2)
+
+
+def test_what_a_console_has_said_since_the_boot_is_there_and_where_it_is_kept(
+    pytester: pytest.Pytester, boots: Boots
+) -> None:
+    assert_outcome(
+        pytester,
+        """
+        import pytest
+        from router.errors import MachineError
+        def test_one(router):
+            assert router.guest("client").said().endswith("booted\\nlogin:\\n")
+            assert [path.name for path in router.logs] == ["client.console.log"]
+            with pytest.raises(MachineError, match="no console of it is kept on this computer"):
+                router.guest("small").said()
+        """,
+        passed=1,
+    )

@@ -15,22 +15,13 @@ from pathlib import Path
 import pytest
 
 from router.control.place import Claim, running
+from router.starter import write_project
 from tests.sel4.needs import need_qemu, need_sdk
 from tests.support.end_to_end import BOOT, processes_in
 from tests.support.patience import PATIENCE, wait_until
 
 pytestmark = [pytest.mark.packages, pytest.mark.timeout(4 * BOOT)]
 
-DESCRIPTION = """
-system: for-pytest
-board: qemu
-guests:
-  server: {image: usb-server, memory: 256 MiB, passthrough: [pcie@3f000000]}
-  client: {image: usb-client, memory: 256 MiB, usb: {version: 3, ports: 8}}
-usb:
-  - {class: mass-storage, to: client}
-  - {class: hid, to: client}
-"""
 TESTS = """
 import os, time
 from pathlib import Path
@@ -78,6 +69,12 @@ def test_freeze(router: Router) -> None:
 def test_restart(router: Router) -> None:
     router.guest("client").restart(600)
 """
+FIRST = (
+    "every_guest_is_up",
+    "a_keyboard_that_is_plugged_in_reaches_the_client",
+    "the_client_reads_the_disk_that_is_in_the_server",
+)
+"""The tests that `router init` writes."""
 DEADLY = """
 def test_panic(router):
     router.guest("client").run("(sleep 1; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 &")
@@ -94,8 +91,8 @@ def test_hang(router):
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of an inner run; temporary files and control sockets are in one of their own."""
-    (tmp_path / "system.yaml").write_text(DESCRIPTION)
+    """The folder of an inner run, a new project; temporary files and control sockets are in a folder of their own."""
+    write_project(tmp_path)
     with tempfile.TemporaryDirectory(prefix="run") as folder:
         for name in ("TMPDIR", "XDG_RUNTIME_DIR"):
             monkeypatch.setenv(name, folder)
@@ -110,8 +107,8 @@ def inner(*words: str) -> list[str]:
 
 def verdicts(output: str) -> dict[str, str]:
     """Test name → PASSED, FAILED, SKIPPED, of the lines that have come so far."""
-    rows = (line.split() for line in output.splitlines() if line.startswith("test_it.py::"))
-    return {row[0].removeprefix("test_it.py::"): row[1] for row in rows if len(row) > 1}
+    rows = (line.split() for line in output.splitlines() if line.startswith("test_"))
+    return {row[0].partition("::")[2]: row[1] for row in rows if len(row) > 1}
 
 
 @pytest.mark.qemu
@@ -121,7 +118,8 @@ def test_a_split_system_is_tested_survives_a_panic_and_a_killed_pytest_leaves_no
     (place / "test_it.py").write_text(TESTS + DEADLY)
     log = place / "output"
     with log.open("w") as output:
-        run = subprocess.Popen(inner("--router-on", "split"), cwd=place, stdout=output, stderr=output)
+        words = ("--router-on", "split", "test_system.py", "test_it.py")
+        run = subprocess.Popen(inner(*words), cwd=place, stdout=output, stderr=output)
     try:
         assert wait_until(lambda: (place / "hangs").exists() or run.poll() is not None, 3 * BOOT), log.read_text()
         assert run.poll() is None, log.read_text()
@@ -135,6 +133,7 @@ def test_a_split_system_is_tested_survives_a_panic_and_a_killed_pytest_leaves_no
         pass
     good = ("keyboard", "disk", "files_and_console", "what_is_missing_is_explained", "freeze", "after_it")
     wanted = {**{f"test_{name}": "PASSED" for name in good}, "test_restart": "SKIPPED", "test_panic": "FAILED"}
+    wanted |= {f"test_{name}": "PASSED" for name in FIRST}
     assert verdicts(log.read_text()) == wanted, log.read_text()
 
 
@@ -144,7 +143,7 @@ def test_the_same_tests_are_about_a_system_on_sel4(place: Path) -> None:
     need_qemu()
     (place / "test_it.py").write_text(TESTS)
     few = "keyboard or restart or freeze"  # a guest on seL4 in QEMU takes its time for each
-    command = inner("--router-on", "microkit", "--junitxml", "report.xml", "-k", few)
+    command = inner("--router-on", "microkit", "test_it.py", "--junitxml", "report.xml", "-k", few)
     run = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=3 * BOOT, check=False)
     assert run.returncode == 0, run.stdout
     seen = verdicts(run.stdout)

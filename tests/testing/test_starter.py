@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,12 @@ import yaml
 
 from router.cli import build_parser
 from router.requirements import DISTRIBUTION, packages
-from router.starter import WORKFLOWS
+from router.starter import DESCRIPTION, WORKFLOWS
+from tests.support.skips import skip
 from tests.testing.fake import Boots
 
 Says = Callable[..., str]
+EXAMPLE = Path(__file__).parents[2] / "examples/usb-in-the-right-guest"
 
 
 def commands(ci: str, text: str) -> list[str]:
@@ -54,6 +59,41 @@ def test_a_workflow_keeps_logs_and_caches_what_takes_long(tmp_path: Path, says: 
     assert home in text
     for kept in ("logs/", "report.xml", ".cache/router", ".cache/pip", ".local/share"):
         assert kept in text
+
+
+def problems(ci: str, file: Path) -> str:
+    """What is wrong with a workflow by the schema that its service publishes; empty if nothing is.
+
+    check-jsonschema brings the schemas: nothing is fetched.
+    """
+    if importlib.util.find_spec("check_jsonschema") is None:
+        skip("schemas", "check-jsonschema is not installed: pip install -e '.[test]'")
+    schema = {
+        "github": ("vendor.github-workflows",),
+        "gitlab": ("vendor.gitlab-ci", "--data-transform", "gitlab-ci"),
+    }[ci]
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", *schema, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("ci", WORKFLOWS)
+def test_a_workflow_is_as_the_services_own_schema_wants_it(tmp_path: Path, says: Says, ci: str) -> None:
+    says("init", str(tmp_path), "--ci", ci)
+    file = tmp_path / WORKFLOWS[ci][0]
+    assert problems(ci, file) == ""
+    wrong = {"github": ("runs-on:", "runs-at:"), "gitlab": ("when: always", "when: sometimes")}[ci]
+    assert wrong[0] in file.read_text()
+    file.write_text(file.read_text().replace(*wrong))
+    assert "Schema validation errors" in problems(ci, file)
+
+
+@pytest.mark.parametrize("ci", WORKFLOWS)
+def test_the_example_project_has_the_workflows_that_are_written_today(tmp_path: Path, says: Says, ci: str) -> None:
+    says("init", str(tmp_path), "--ci", ci)
+    name = WORKFLOWS[ci][0]
+    assert (EXAMPLE / name).read_text() == (tmp_path / name).read_text()
+    assert (EXAMPLE / DESCRIPTION).is_file()
 
 
 def test_a_project_that_is_there_gets_the_workflow_alone_and_once(tmp_path: Path, says: Says) -> None:

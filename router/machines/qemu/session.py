@@ -84,21 +84,29 @@ def parse_command(text: str, guests: Sequence[str]) -> GuestCommand:
 
 
 def split_run(
-    built: Built, plugs: tuple[UsbPlug, ...], logs: Path, timeline: Timeline, capture: Path | None = None
+    built: Built,
+    plugs: tuple[UsbPlug, ...],
+    logs: Path,
+    timeline: Timeline,
+    capture: Path | None = None,
+    more: Sequence[str] = (),
 ) -> SplitRun:
-    """The guests of a build folder, ready to be started as a context."""
+    """The guests of a build folder, ready to be started as a context. more: further words for each guest's QEMU."""
     folder = built.folder / "objects"
     switch = build_host_switch(folder)
     qemu = find_qemu()
-    return SplitRun(built.plan, built.guests, qemu.path, switch, logs, timeline, plugs, capture, sandboxed(qemu))
+    words = (*sandboxed(qemu), *more)
+    return SplitRun(built.plan, built.guests, qemu.path, switch, logs, timeline, plugs, capture, words)
 
 
-def microkit_run(built: Built, plugs: tuple[UsbPlug, ...], logs: Path, timeline: Timeline) -> MicrokitRun:
-    """The loader image of a build folder, ready to be started as a context."""
+def microkit_run(
+    built: Built, plugs: tuple[UsbPlug, ...], logs: Path, timeline: Timeline, more: Sequence[str] = ()
+) -> MicrokitRun:
+    """The loader image of a build folder, ready to be started as a context. more: further words for QEMU."""
     assert built.loader_image is not None, "a build with a loader image"
     qemu = find_qemu()
-    more = (*sandboxed(qemu), *on_several_cores(built, qemu))
-    return MicrokitRun(built.plan, built.loader_image.path, qemu, logs, timeline, plugs, more)
+    words = (*sandboxed(qemu), *on_several_cores(built, qemu), *more)
+    return MicrokitRun(built.plan, built.loader_image.path, qemu, logs, timeline, plugs, words)
 
 
 def sandboxed(qemu: Qemu) -> tuple[str, ...]:

@@ -190,7 +190,7 @@ void first(void)
     try_firmware(OLD_CPU_ON, 0x77);
     try_firmware(OLD_CPU_OFF, 0); /* the last that was heard of this core, if it got through */
     try_firmware(0xc2000001u, 0);
-    text("probe done\n");
+    text("router: guest probe: userspace up\n"); /* for whoever waits for it */
     for (;;) {
         next_interrupt();
     }
