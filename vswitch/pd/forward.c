@@ -286,25 +286,38 @@ void forward_took(struct forward *f, uint64_t ticks)
     *sample = (struct forward_sample){0};
 }
 
-bool forward_owes(struct forward *f)
+/* Ports (bit set) that have frames which wait only because the port owes too much. */
+static uint64_t owing(struct forward *f)
 {
     struct netq_frame frame;
+    uint64_t ports = 0;
     for (uint32_t p = 0; p < f->config->port_count; p++) {
         if (f->paused[p] && f->front[p].to == 0 && netq_look(&f->tx[p], &frame)) {
-            return true;
+            ports |= 1ULL << p;
         }
     }
-    return false;
+    return ports;
 }
 
-void forward_idle(struct forward *f)
+bool forward_owes(struct forward *f)
 {
-    for (uint32_t p = 0; p < f->config->port_count; p++) {
-        if (f->paused[p]) {
-            struct account *account = &f->account[p];
-            account->owed = min_u64(account->owed, account->limit - IDLE_MS * f->millisecond);
-            f->paused[p] = false;
-        }
+    return owing(f) != 0;
+}
+
+void forward_idle(struct forward *f, uint64_t now)
+{
+    uint64_t ports = owing(f);
+    uint64_t count = 0;
+    for (uint64_t rest = ports; rest != 0; rest &= rest - 1) {
+        count++;
+    }
+    uint64_t share = count == 0 ? 0 : IDLE_MS * f->millisecond / count;
+    for (; ports != 0; ports &= ports - 1) {
+        uint32_t p = (uint32_t)__builtin_ctzll(ports);
+        struct account *account = &f->account[p];
+        (void)account_left(account, now); /* what time has repaid so far counts once, not on top of this */
+        account->owed = min_u64(account->owed, account->limit - share);
+        f->paused[p] = false;
     }
 }
 

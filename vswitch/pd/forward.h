@@ -24,7 +24,8 @@
  * advance between two ports: that is how many frames may be on the way, and what can be saved for a burst.
  *
  * While the processor is idle, a port that owes too much takes time from no other guest. So the switch asks a
- * protection domain of the lowest priority, and each answer lets such ports send a little more.
+ * protection domain of the lowest priority, and each answer lets such ports send a little more, which they
+ * share.
  */
 
 #include "account.h"
@@ -91,8 +92,8 @@ void forward_took(struct forward *f, uint64_t ticks);
 /* Whether a port has frames that wait only because it owes too much. */
 bool forward_owes(struct forward *f);
 
-/* The processor is idle: ports that owe too much may send again, up to a small debt. */
-void forward_idle(struct forward *f);
+/* The processor is idle: the ports that wait only because they owe too much share a small debt. */
+void forward_idle(struct forward *f, uint64_t now);
 
 /* When the first of the ports that owe too much has paid, or FORWARD_NEVER. */
 uint64_t forward_deadline(const struct forward *f);

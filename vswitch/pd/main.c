@@ -68,7 +68,7 @@ void notified(microkit_channel channel)
     }
     if (channel == vswitch_idle) {
         asked = false;
-        forward_idle(&forward);
+        forward_idle(&forward, timer_now());
     }
     if (ready) {
         run(); /* every pass looks at all ports */

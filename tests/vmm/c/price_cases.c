@@ -134,7 +134,7 @@ CASE(while_the_processor_is_idle_a_port_that_owes_too_much_sends_a_little_more_e
 {
     begin(2);
     CHECK(!forward_owes(&forward));
-    forward_idle(&forward); /* changes nothing: no port owes */
+    forward_idle(&forward, now); /* changes nothing: no port owes */
     EQUAL(forward.account[0].owed, 0);
     uint32_t in_debt = 0, sent = 0;
     for (; put(0, 1, QUESTION) && !forward.paused[0]; in_debt++) {
@@ -148,7 +148,7 @@ CASE(while_the_processor_is_idle_a_port_that_owes_too_much_sends_a_little_more_e
     CHECK(forward_owes(&forward)); /* a frame waits */
     EQUAL(get(1), 0);
     for (uint32_t moment = 0; moment < 10; moment++) {
-        forward_idle(&forward);
+        forward_idle(&forward, now);
         uint32_t before = sent;
         for (bool more = true; more; put(0, 1, QUESTION)) {
             work();
