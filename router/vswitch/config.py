@@ -189,17 +189,25 @@ def check_vsock(ports: tuple[VsockPort, ...], rules: tuple[VsockRule, ...]) -> N
 
 def switch_config(plan: VSwitchPlan) -> SwitchConfig:
     """The switch of a planned system."""
-    names = {port.index: port.guest for port in plan.ports}
-    rules = []
+    ports = sorted(plan.ports, key=lambda port: port.index)
+    names = {port.index: port.guest for port in ports}
+    rules, vsock_rules = [], []
     for rule in plan.rules:
+        if rule.protocol == "vsock" and rule.port is not None:
+            vsock_rules.append(VsockRule(names[rule.source], names[rule.destination], rule.port))
+            continue
         if rule.protocol not in get_args(Protocol):
             raise DescriptionError(f"the switch does not know the protocol '{rule.protocol}'")
         protocol: Protocol = rule.protocol  # type: ignore[assignment]
         rules.append(SwitchRule(names[rule.source], names[rule.destination], protocol, rule.port))
     return SwitchConfig(
         ports=tuple(
-            SwitchPort(port.guest, port.mac, port.address) for port in sorted(plan.ports, key=lambda p: p.index)
+            SwitchPort(port.guest, port.mac, port.address)
+            for port in ports
+            if port.mac is not None and port.address is not None
         ),
         rules=tuple(rules),
         frame_max=plan.frame_max,
+        vsock_ports=tuple(VsockPort(port.guest, port.cid) for port in ports if port.cid is not None),
+        vsock_rules=tuple(vsock_rules),
     )

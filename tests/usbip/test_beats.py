@@ -183,7 +183,7 @@ def test_a_server_whose_program_is_held_up_keeps_what_is_attached(
     run_until(loop, lambda: keeper.held)
     monkeypatch.setattr("router.usbip.client.keep_attached.ANSWER_TIMEOUT_S", 0.1)
     freeze(server, monkeypatch)
-    asked = []
+    asked: list[socket.socket] = []
     with socket.create_server((address.host, address.port)) as listener:
         listener.setblocking(False)
         while len(asked) < 2 * liveness.MAX_UNREACHED:

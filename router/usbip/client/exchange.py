@@ -143,7 +143,7 @@ class Exchange:
             self._socket = None
 
     def beat(self) -> None:
-        """Tells the peer of a watch that this client lives; what does not fit is left out, and then misses an answer."""
+        """Tells the peer of a watch that this client lives; one that does not fit is left out, as if it were lost."""
         if self._socket is None or not self.sent:
             return
         try:

@@ -244,7 +244,7 @@ class KeepAttached:
             self._lost(TimeoutError("no answer on the watch"))
 
     def _judge(self, error: Exception | None) -> None:
-        """Notes the end of a conversation. Only a connection that does not come to stand in time speaks against life."""
+        """Notes the end of a conversation. Only a connection that does not come to stand speaks of a dead server."""
         if self._liveness and error:
             sent = self._conversation is not None and self._conversation.sent
             self._liveness.failed(sent or not isinstance(error, TimeoutError))

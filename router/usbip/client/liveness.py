@@ -18,8 +18,9 @@ MAX_UNANSWERED, MAX_UNREACHED = 2, 3
 
 
 class Liveness:
-    """beat: sends a beat on the watch, if it stands. silent: ends the watch, whose server misses beats. dead: the server
-    is dead; called again after each further attempt to reach it.
+    """beat: sends a beat on the watch, if it stands. silent: ends the watch, whose server misses beats.
+
+    dead: gives up what is attached; called again after each further attempt to reach the server.
     """
 
     def __init__(

@@ -18,8 +18,8 @@ from router.usbip.runtime.text import error_text
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 5, 1, 5
 USER_TIMEOUT_MS = 1000 * (KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT)
 
-# Linux >= 6.12.92 resets a vsock connection with more than buffer / 576 packets that are not read yet, and the header of
-# a URB can be one. 256 KiB is its default.
+# Bytes. Linux >= 6.12.92 resets a vsock connection with more than buffer / 576 packets that are not read yet, and the
+# header of a URB can be one; its default is 256 KiB.
 VSOCK_BUFFER = 8 << 20
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int] | tuple[int, int] | str

@@ -46,8 +46,8 @@ REQUEST_TIMEOUT_S = 10.0
 # connection, and the peer would lose the answer.
 LINGER_TIMEOUT_S = 1.0
 MAX_LINGER_BYTES = 65536
-# A client that has begun to send beats is dead when it misses more than these. Counted are this program's own intervals:
-# when it was held up itself, no client has to pay for that.
+# A client that has begun to send beats is dead when it misses more than these. This program's own intervals count: if
+# it was held up itself, that is one.
 MAX_MISSED_BEATS = 4
 
 
