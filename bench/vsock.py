@@ -42,7 +42,7 @@ FIGURES = {
     "read": ("USB disk, sequential read", "MiB/s"),
     "write": ("USB disk, sequential write", "MiB/s"),
     "small": ("USB disk, one 4 KiB read", "ms"),
-    "boot": ("client's user space, after its QEMU's start", "s"),
+    "boot": ("client's user space, since the start of the run", "s"),
     "free": ("client's memory available, disk attached", "MiB"),
 }
 """What is measured, by the name in a round: what it is, and its unit."""

@@ -10,6 +10,7 @@ import socket
 
 from router.errors import HostError, RouterError
 from router.usbip.client.exchange import Exchange, RefusedError, devlist_steps, import_steps, watch_steps
+from router.usbip.client.held import MIN_DELAY_S, Backoff, Held
 from router.usbip.client.vhci import PORT_USED, Port, Vhci, hub_for
 from router.usbip.protocol import handshake
 from router.usbip.protocol.device import Device
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from router.usbip.client.liveness import Liveness
     from router.usbip.client.relay import Relay
 
-# A guest that boots together with its server asks often; nothing is lost by a refused connection on a virtual network.
-MIN_DELAY_S, DELAY_FACTOR, MAX_DELAY_S = 0.2, 1.5, 3.0
 ANSWER_TIMEOUT_S = 10.0
 # Imports under way at once: each has a descriptor, and a server may grant as many devices as it likes.
 MAX_IMPORTS = 8
@@ -31,36 +30,6 @@ MAX_IMPORTS = 8
 MAX_SAID = 4
 POLL_INTERVAL_S = 2.0
 CHECK_INTERVAL_S = 5.0
-
-
-class Backoff:
-    """Delays that grow from one failure to the next."""
-
-    __slots__ = ("_next",)
-
-    def __init__(self) -> None:
-        self._next = MIN_DELAY_S
-
-    def delay(self) -> float:
-        delay = self._next
-        self._next = min(delay * DELAY_FACTOR, MAX_DELAY_S)
-        return delay
-
-    def reset(self) -> None:
-        self._next = MIN_DELAY_S
-
-
-class Held:
-    """A device that is attached here. `sock`: our own descriptor of the connection, None if an earlier run made it."""
-
-    __slots__ = ("busid", "devid", "port", "relay", "sock")
-
-    def __init__(self, busid: str, devid: int, port: Port, sock: socket.socket | None) -> None:
-        self.busid = busid
-        self.devid = devid
-        self.port = port
-        self.sock = sock
-        self.relay: Relay | None = None
 
 
 class KeepAttached:
