@@ -8,13 +8,20 @@ from collections.abc import Iterator
 
 from router.checks.model import Problem, View, guest_path, invariant
 from router.description.models import ETHERNET_HEADER, USBIP_PORT
-from router.plan.models import RegionKind
+from router.plan.models import GuestPlan, RegionKind, VirtioKind, VSwitchPort
 from router.words import quoted, size_text
 
 DEPTH = (16, 1024)
 BUFFER = (2 << 10, 128 << 10)
+MIN_CID, MAX_CID = 3, (1 << 32) - 2
+"""Others are reserved (virtio 1.2, 5.10.4)."""
 MIN_POOL = 256 << 10
 """Smallest pool that common/netq.h lays out (`NETQ_MIN_POOL_BYTES`)."""
+
+
+def ends(of: GuestPlan | VSwitchPort) -> str:
+    """Addresses as a message shows them."""
+    return f"{of.mac} {of.address}" if of.cid is None else f"with the context ID {of.cid}"
 
 
 @invariant(
@@ -28,10 +35,10 @@ def port_per_guest(view: View) -> Iterator[Problem]:
         port = ports.pop(guest.index, None)
         if port is None:
             yield Problem(f"the guest '{guest.name}' has no port on the switch", guest_path(guest.name))
-        elif (port.guest, port.mac, port.address) != (guest.name, guest.mac, guest.address):
+        elif (port.guest, port.mac, port.address, port.cid) != (guest.name, guest.mac, guest.address, guest.cid):
             yield Problem(
-                f"port {port.index} of the switch is for '{port.guest}' {port.mac} {port.address}, and the guest there"
-                f" is '{guest.name}' {guest.mac} {guest.address}",
+                f"port {port.index} of the switch is for '{port.guest}' {ends(port)}, and the guest there is"
+                f" '{guest.name}' {ends(guest)}",
                 guest_path(guest.name),
             )
     for index, port in ports.items():
@@ -42,6 +49,8 @@ def port_per_guest(view: View) -> Iterator[Problem]:
 def address_unique(view: View) -> Iterator[Problem]:
     first: dict[object, str] = {}
     for guest in view.plan.guests:
+        if guest.address is None:
+            continue
         if guest.address in first:
             yield Problem(
                 f"the guests {quoted((first[guest.address], guest.name))} both have the address {guest.address}",
@@ -56,6 +65,8 @@ def mac_unique(view: View) -> Iterator[Problem]:
     first: dict[str, str] = {}
     for guest in view.plan.guests:
         subject = guest_path(guest.name, "mac")
+        if guest.mac is None:
+            continue
         if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", guest.mac) or int(guest.mac[:2], 16) & 1:
             yield Problem(f"'{guest.name}' has {guest.mac}, which is not a unicast Ethernet address", subject)
         if guest.mac in first:
@@ -70,6 +81,8 @@ def mac_unique(view: View) -> Iterator[Problem]:
 def address_in_subnet(view: View) -> Iterator[Problem]:
     subnet = view.plan.vswitch.subnet
     for guest in view.plan.guests:
+        if guest.address is None:
+            continue
         if guest.address not in subnet or guest.address in (subnet.network_address, subnet.broadcast_address):
             yield Problem(
                 f"'{guest.name}' has the address {guest.address}, which is not a host address of {subnet}",
@@ -78,12 +91,40 @@ def address_in_subnet(view: View) -> Iterator[Problem]:
             )
 
 
+@invariant("one-way-to-others", "all guests are on the virtual Ethernet, or all have a vsock context ID of their own")
+def one_way_to_others(view: View) -> Iterator[Problem]:
+    first: dict[int, str] = {}
+    vsock = not view.plan.has_ethernet
+    for guest in view.plan.guests:
+        kinds = {device.kind for device in guest.virtio}
+        whole = (guest.cid is not None, guest.address is None, guest.mac is None) == (vsock, vsock, vsock)
+        if not whole or (VirtioKind.VSOCK in kinds, VirtioKind.NET in kinds) != (vsock, not vsock):
+            yield Problem(
+                f"'{guest.name}' is not reached as the others are: {ends(guest)}, devices {quoted(sorted(kinds))}",
+                guest_path(guest.name),
+            )
+        if guest.cid is None:
+            continue
+        if not MIN_CID <= guest.cid <= MAX_CID:
+            yield Problem(
+                f"'{guest.name}' has the context ID {guest.cid}, not one of {MIN_CID} to {MAX_CID}",
+                guest_path(guest.name),
+            )
+        if guest.cid in first:
+            yield Problem(
+                f"the guests {quoted((first[guest.cid], guest.name))} both have the context ID {guest.cid}",
+                guest_path(guest.name),
+            )
+        first.setdefault(guest.cid, guest.name)
+
+
 @invariant(
     "rules-between-ports", "every rule of the switch goes from one existing port to another, by a known protocol"
 )
 def rules_between_ports(view: View) -> Iterator[Problem]:
     vswitch = view.plan.vswitch
     name = {port.index: port.guest for port in vswitch.ports}
+    vsock = not view.plan.has_ethernet
     for place, rule in enumerate(vswitch.rules):
         subject = ("network", "allow", place)
         for end in (rule.source, rule.destination):
@@ -93,10 +134,10 @@ def rules_between_ports(view: View) -> Iterator[Problem]:
             yield Problem(f"rule {place} of the switch lets '{name.get(rule.source)}' talk to itself", subject)
         service = f"{rule.protocol}/{rule.port}" if rule.port is not None else rule.protocol
         right = rule.port is None if rule.protocol == "icmp" else rule.port is not None and 1 <= rule.port <= 65535
-        if rule.protocol not in ("tcp", "udp", "icmp") or not right:
-            yield Problem(
-                f"rule {place} of the switch allows '{service}': there are tcp/PORT, udp/PORT and icmp", subject
-            )
+        known = ("vsock",) if vsock else ("tcp", "udp", "icmp")
+        if rule.protocol not in known or not right:
+            there_is = "vsock/PORT" if vsock else "tcp/PORT, udp/PORT and icmp"
+            yield Problem(f"rule {place} of the switch allows '{service}': there is {there_is}", subject)
 
 
 @invariant("queue-shape", "queues have 16 to 1024 buffers of 2 to 128 KiB, both powers of two")
@@ -175,12 +216,15 @@ def usb_ports(view: View) -> Iterator[Problem]:
 def grants_have_a_way(view: View) -> Iterator[Problem]:
     vswitch = view.plan.vswitch
     index = {port.guest: port.index for port in vswitch.ports}
+    protocol = "tcp" if view.plan.has_ethernet else "vsock"
     open_ways = {
-        (rule.source, rule.destination) for rule in vswitch.rules if (rule.protocol, rule.port) == ("tcp", USBIP_PORT)
+        (rule.source, rule.destination)
+        for rule in vswitch.rules
+        if (rule.protocol, rule.port) == (protocol, USBIP_PORT)
     }
     for pair in dict.fromkeys((grant.to, grant.source) for grant in view.plan.grants):
         if tuple(index.get(name) for name in pair) not in open_ways:
-            rule = f"{pair[0]} -> {pair[1]} tcp/{USBIP_PORT}"
+            rule = f"{pair[0]} -> {pair[1]} {protocol}/{USBIP_PORT}"
             yield Problem(
                 f"'{pair[0]}' gets USB devices from '{pair[1]}', and the switch does not let it reach them",
                 ("network", "allow"),

@@ -8,6 +8,7 @@ sel4     the same system on seL4 and as a split run: boot, TCP with and without 
 vswitch  the switch's core and its host process
 latency  from a key to the client's answer, idle and beside a full disk read; split run and seL4 (--keys)
 tftp     the deployment's TFTP server compared with others that are installed
+vsock    the same split system over TCP and over vsock: round trips, the disk, the client's boot and memory
 floods   what a guest that floods the host costs it in memory, processor and disk (--seconds)
 devices  no figures: uses every emulated USB device over the route in two guests, and judges it for each engine
 
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mtu", type=int, default=1500, help="route, usbip: MTU of the virtual Ethernet (default: 1500)"
     )
     parser.add_argument(
-        "--rounds", type=int, default=5, help="route, usbip, sel4: measurements of each kind (default: 5)"
+        "--rounds", type=int, default=5, help="route, usbip, sel4, vsock: measurements of each kind (default: 5)"
     )
     parser.add_argument(
         "--seconds", type=float, default=600.0, help="floods: how long each of them lasts (default: 600)"
@@ -202,6 +203,19 @@ def latency(args: argparse.Namespace, progress: _common.Progress) -> bool:
     return show(args, Measurement("latency", facts, rows), progress)
 
 
+def vsock(args: argparse.Namespace, progress: _common.Progress) -> bool:
+    """TCP compared with vsock."""
+    from bench import vsock as bench
+    from bench.report import Measurement, computer
+
+    facts = (
+        computer(),
+        f"split runs, QEMU TCG; cortex-a53, 1 vCPU a guest; the two in turn, boots of each: {args.rounds}",
+    )
+    rows = tuple(bench.compare(args.rounds, progress))
+    return show(args, Measurement("vsock", facts, rows), progress)
+
+
 OUTPUT = "docs/tested-devices.md"
 MEASUREMENTS: dict[str, Callable[[argparse.Namespace, _common.Progress], bool]] = {
     "start": start,
@@ -210,6 +224,7 @@ MEASUREMENTS: dict[str, Callable[[argparse.Namespace, _common.Progress], bool]] 
     "sel4": sel4,
     "latency": latency,
     "vswitch": vswitch,
+    "vsock": vsock,
     "tftp": tftp,
     "floods": floods,
     "devices": devices,

@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         running = session.split_run(built, plugs, logs, timeline, options.capture)
     if not args.json:
-        head = headline(planned.plan.name, args.mode, mode)
+        head = headline(planned.plan.name, args.mode, mode, sdk=planned.sdk is not None)
         display.styled(f"{head}; logs in {logs}/", stream=sys.stderr)
         kernel = kernel_notes(planned.plan.config, planned.plan.sdk) if mode == "microkit" else ()
         for line in (*kernel, *caveats(planned, mode)):
@@ -133,9 +133,10 @@ def run(args: argparse.Namespace) -> int:
     return session.run(running, options)
 
 
-def headline(name: str, asked: str, mode: str) -> str:
-    """What is run and how; why, where the user left that open (asked: the value of --mode)."""
-    why = ", since no Microkit SDK is installed (router doctor)" if asked == "auto" and mode == "split" else ""
+def headline(name: str, asked: str, mode: str, *, sdk: bool = False) -> str:
+    """What is run and how; why, where the user left that open (asked: the value of --mode; sdk: there is one)."""
+    no_sdk, no_device = "no Microkit SDK is installed (router doctor)", "guests on seL4 have no vsock device"
+    why = f", since {no_device if sdk else no_sdk}" if asked == "auto" and mode == "split" else ""
     return f"{name}: {mode} run{why}"
 
 

@@ -55,7 +55,7 @@ def facts_of(plan: SystemPlan) -> SystemFacts:
             GuestFacts(
                 name=guest.name,
                 role=guest.role,
-                address=str(guest.address),
+                address=guest.peer,
                 usb_version=guest.usb_version,
                 usb_ports=guest.usb_ports,
                 owns_devices=bool(guest.passthrough.selected),

@@ -186,15 +186,27 @@ class Queue(StrictModel):
     """Size of one buffer, a power of two from 2 KiB to 128 KiB; the largest packet and its header must fit in one."""
 
 
-class Network(StrictModel):
-    """The virtual Ethernet between the guests: default deny."""
+class Transport(StrEnum):
+    """What carries USB/IP, and all other conversations, between the guests."""
 
+    TCP = "tcp"
+    """A virtual Ethernet with IPv4."""
+    VSOCK = "vsock"
+    """virtio-vsock: no guest has a network interface or an address."""
+
+
+class Network(StrictModel):
+    """How the guests reach each other: default deny."""
+
+    transport: Transport = Transport.TCP
+    """`tcp`: a virtual Ethernet. `vsock`: virtio-vsock, without any network interface; for split runs in QEMU."""
     subnet: Subnet = IPv4Network("10.77.0.0/24")
     """Addresses come from here; the first host address stays unused."""
     mtu: Annotated[StrictInt, Field(ge=576, le=65000)] = 1500
     """Largest IP packet on the virtual Ethernet, in bytes."""
     allow: tuple[AllowRule, ...] | None = None
-    """`client -> server tcp/3240`; by default just the USB/IP conversations that the `usb` rules need."""
+    """`client -> server tcp/3240`, or `client -> server vsock/3240` with `transport: vsock`; by default just the USB/IP
+    conversations that the `usb` rules need."""
     queue: Queue = Queue()
     """Shape of the queues between a guest's VMM and the switch."""
 
@@ -235,7 +247,7 @@ class Description(StrictModel):
     guests: Annotated[dict[GuestName, Guest], Field(min_length=1)]
     """The guests, in the order in which addresses and channels are given out: append new ones."""
     network: Network = Network()
-    """The virtual Ethernet between the guests: default deny."""
+    """How the guests reach each other: default deny."""
     usb: tuple[UsbRule, ...] = ()
     """Which USB device goes to which guest. What no rule names stays in the server."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from router.description import semantics_guests, semantics_network, semantics_usb
+from router.description import semantics_guests, semantics_network, semantics_transport, semantics_usb
 from router.description.parts import Finding, Parts
 
 CHECKS: tuple[Callable[[Parts], Iterator[Finding]], ...] = (
@@ -29,6 +29,8 @@ CHECKS: tuple[Callable[[Parts], Iterator[Finding]], ...] = (
     semantics_network.addresses,
     semantics_network.ethernet_addresses,
     semantics_network.allow_rules,
+    semantics_transport.fields_of_ethernet,
+    semantics_transport.rules,
     semantics_usb.matches,
     semantics_usb.trust,
     semantics_usb.receivers,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from router.description.models import USBIP_PORT, UsbRule
 from router.description.parts import Finding, Parts
+from router.description.semantics_transport import transport
 from router.usbip.protocol.classes import CODES, class_word
 from router.words import listing, nearest
 
@@ -146,7 +147,7 @@ def conversations(parts: Parts) -> Iterator[Finding]:
         server = owner(parts, rule)
         if server is None or parts.role(server) != "server" or parts.role(rule.to) != "client":
             continue
-        line = f"{rule.to} -> {server} tcp/{USBIP_PORT}"
+        line = f"{rule.to} -> {server} {transport(parts)}/{USBIP_PORT}"
         if line not in open_ways:
             open_ways.add(line)
             yield Finding(

@@ -109,13 +109,17 @@ def parse_duration(value: object) -> int:
     return duration
 
 
+PROTOCOLS = ("tcp", "udp", "icmp", "vsock")
+"""What a rule can let through; vsock in systems whose transport it is, the others in all other systems."""
+
+
 @dataclass(frozen=True)
 class Allow:
-    """One directed conversation on the virtual Ethernet: answers to it pass, new ones the other way do not."""
+    """One directed conversation between two guests: answers to it pass, new ones the other way do not."""
 
     source: str
     destination: str
-    protocol: Literal["tcp", "udp", "icmp"]
+    protocol: Literal["tcp", "udp", "icmp", "vsock"]
     port: int | None
     """Destination port; None for icmp (echo)."""
 
@@ -126,7 +130,7 @@ class Allow:
 
 
 def parse_allow(value: object) -> Allow:
-    """An Allow from `client -> server tcp/3240` or `client -> server icmp`."""
+    """An Allow from `client -> server tcp/3240`, `client -> server icmp` or `client -> server vsock/3240`."""
     if isinstance(value, Allow):
         return value
     form = "write 'guest -> guest tcp/PORT', 'guest -> guest udp/PORT' or 'guest -> guest icmp'"
@@ -138,8 +142,8 @@ def parse_allow(value: object) -> Allow:
     if match is None:
         raise InvalidValue(f"invalid rule {shown(value)}", form)
     source, destination, protocol, port = match.groups()
-    if protocol not in ("tcp", "udp", "icmp"):
-        near = nearest(protocol, ("tcp", "udp", "icmp")) or {"ping": "icmp"}.get(protocol)
+    if protocol not in PROTOCOLS:
+        near = nearest(protocol, PROTOCOLS) or {"ping": "icmp"}.get(protocol)
         raise InvalidValue(f"unknown protocol '{protocol}'", f"did you mean '{near}'?" if near else form)
     if protocol == "icmp" and port is not None:
         raise InvalidValue("icmp has no port", f"write '{source} -> {destination} icmp'")
@@ -331,7 +335,9 @@ Microseconds = Annotated[int, BeforeValidator(parse_duration), text_schema("^[0-
 AllowRule = Annotated[
     Allow,
     BeforeValidator(parse_allow),
-    text_schema(r"^[a-z][a-z0-9_-]* *-> *[a-z][a-z0-9_-]* +((tcp|udp)/[0-9]{1,5}|icmp)$", "client -> server tcp/3240"),
+    text_schema(
+        r"^[a-z][a-z0-9_-]* *-> *[a-z][a-z0-9_-]* +((tcp|udp|vsock)/[0-9]{1,5}|icmp)$", "client -> server tcp/3240"
+    ),
 ]
 DeviceId = Annotated[
     VendorProduct, BeforeValidator(parse_device_id), text_schema("^[0-9a-fA-F]{4}:[0-9a-fA-F]{4}$", "046d:c31c")

@@ -119,6 +119,7 @@ def blob(vaddr: int, size: int, gpa: int) -> str:
 def net_fields(plan: SystemPlan, guest: GuestPlan, pd: ProtectionDomain, peers: list[str]) -> dict[str, str]:
     """`struct vmm_net`."""
     device = virtio(guest, "net")
+    assert guest.mac is not None, "a guest with an Ethernet device"
     frames = names.net_frames(guest.name)
     fields = {
         "present": "true",

@@ -14,7 +14,7 @@ from router.checks import Violation, check_plan
 from router.description.diagnostics import Diagnostic
 from router.description.guest_image import Definition, OwnParts, load_definition
 from router.description.load import LoadedDescription
-from router.description.models import OWN_FILES, Description, ExtendedImage, ImageFiles, image_names_of
+from router.description.models import OWN_FILES, Description, ExtendedImage, ImageFiles, Transport, image_names_of
 from router.devicetree import Closure, Tree, base_tree, conflicts, dependency_closure, passthrough_device
 from router.devicetree.closure import is_usb_controller
 from router.devicetree.memory import withheld
@@ -170,6 +170,8 @@ def plan_loaded(loaded: LoadedDescription, cache: Path, progress: Progress, *, e
     """
     description = loaded.description
     board = find_board(description.board)
+    if board.emulated is None or not board.emulated.apart:
+        require_ethernet(loaded, f"board '{board.name}'")
     needed = description.device_tree is not None or any(guest.passthrough for guest in description.guests.values())
     tree = board_tree(loaded, board, cache, progress) if needed else None
     if tree is not None and emulated and board.emulated is not None and board.emulated.unmodelled:
@@ -234,8 +236,23 @@ def unknown_controllers(loaded: LoadedDescription, owned: Mapping[str, Closure])
         )
 
 
+def require_ethernet(loaded: LoadedDescription, what: str) -> None:
+    """DescriptionError for a system on vsock: `vmm/` has no vsock device, so only split runs have one.
+
+    what: that which needs Ethernet, for the message.
+    """
+    if loaded.description.network.transport is Transport.VSOCK:
+        message = f"{what} cannot have transport: vsock: guests on seL4 have no vsock device yet"
+        hint = "write transport: tcp; a system on the board 'qemu' runs on vsock with router run --mode split"
+        loaded.raise_if([loaded.diagnostic(("network", "transport"), message, hint)])
+
+
 def require_sdk(planned: Planned) -> None:
-    """HostError where no SDK that fits the system is installed; `router run --mode split` works without."""
+    """HostError where no SDK that fits the system is installed, DescriptionError where seL4 cannot run it at all.
+
+    `router run --mode split` works without.
+    """
+    require_ethernet(planned.loaded, "an image for seL4")
     if planned.sdk is None:
         microkit = planned.loaded.description.microkit
         sdks.require_sdk(microkit.sdk.value, planned.board.microkit, microkit.config)

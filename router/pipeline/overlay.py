@@ -17,20 +17,30 @@ def guest_settings(plan: SystemPlan, guest: GuestPlan) -> str:
     settings = {
         "GUEST": guest.name,
         "ROLE": guest.role,
-        "IP": str(guest.address),
-        "PREFIX": str(plan.vswitch.subnet.prefixlen),
-        "MTU": str(plan.vswitch.mtu),
-        "MAC": guest.mac,
-        "SERVER": str(source.address) if source else "",
+        **way_to_others(plan, guest),
+        "SERVER": source.peer if source else "",
         **({"AUTOMOUNT": "yes"} if guest.automount else {}),
         "ROOT": guest.root,
     }
     return "".join(f"{key}={value}\n" for key, value in settings.items())
 
 
+def way_to_others(plan: SystemPlan, guest: GuestPlan) -> dict[str, str]:
+    """The settings of the guest's Ethernet, or of its vsock device."""
+    if guest.cid is not None:
+        return {"CID": str(guest.cid)}
+    return {
+        "IP": str(guest.address),
+        "PREFIX": str(plan.vswitch.subnet.prefixlen),
+        "MTU": str(plan.vswitch.mtu),
+        "MAC": guest.mac or "",
+    }
+
+
 def guest_names(plan: SystemPlan) -> str:
-    """`/etc/router/hosts`, to which `/etc/hosts` of our images leads: each guest by its name."""
-    return "127.0.0.1 localhost\n" + "".join(f"{guest.address} {guest.name}\n" for guest in plan.guests)
+    """`/etc/router/hosts`, to which `/etc/hosts` of our images leads: each guest that has an address by its name."""
+    named = (guest for guest in plan.guests if guest.address is not None)
+    return "127.0.0.1 localhost\n" + "".join(f"{guest.address} {guest.name}\n" for guest in named)
 
 
 def server_of(plan: SystemPlan, guest: GuestPlan) -> GuestPlan | None:
@@ -45,14 +55,14 @@ def reachable(plan: SystemPlan, guest: GuestPlan) -> list[GuestPlan]:
     targets = [
         names[rule.destination]
         for rule in plan.vswitch.rules
-        if names[rule.source] == guest.name and rule.protocol == "tcp" and rule.port == USBIP_PORT
+        if names[rule.source] == guest.name and rule.protocol in ("tcp", "vsock") and rule.port == USBIP_PORT
     ]
     return [other for other in plan.guests if other.name in targets and other.role == "server"]
 
 
 def policy_line(plan: SystemPlan, grant: Grant) -> dict[str, str | int]:
     """A grant in the words of the policy file (docs/reference/usb-policy.md)."""
-    line: dict[str, str | int] = {"client": str(plan.guest(grant.to).address)}
+    line: dict[str, str | int] = {"client": plan.guest(grant.to).peer}
     if grant.path is not None:
         line["path"] = grant.path
     if grant.serial is not None:
@@ -79,7 +89,7 @@ def overlay_files(plan: SystemPlan, guest: GuestPlan) -> dict[str, bytes]:
         files["etc/router/usb-policy"] = render_policy(grants).encode()
     source = server_of(plan, guest)
     if guest.role == "client" and source is not None:
-        attach = render_attach(str(source.address), guest.usb_ports, guest.usb_version, validate=not source.trusted)
+        attach = render_attach(source.peer, guest.usb_ports, guest.usb_version, validate=not source.trusted)
         files["etc/router/usb-attach"] = attach.encode()
     return files
 

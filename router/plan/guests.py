@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import IPv4Address
+from typing import Literal
 
 from router.boards.model import Board, Range
-from router.description.models import USBIP_PORT, Description, Guest, OnExit, image_names_of
+from router.description.models import USBIP_PORT, Description, Guest, OnExit, Transport, image_names_of
 from router.description.values import Allow
 from router.plan.models import (
     LARGE_PAGE,
@@ -24,8 +25,14 @@ from router.plan.models import (
     VSwitchRule,
 )
 
-DEVICES = (("net", VirtioKind.NET), ("console", VirtioKind.CONSOLE), ("control", VirtioKind.CONSOLE))
-"""The virtio devices of every guest, by slot: the network, the console for people, the channel for programs."""
+CONSOLES = (("console", VirtioKind.CONSOLE), ("control", VirtioKind.CONSOLE))
+DEVICES = {
+    Transport.TCP: (("net", VirtioKind.NET), *CONSOLES),
+    Transport.VSOCK: (("vsock", VirtioKind.VSOCK), *CONSOLES),
+}
+"""Every guest's virtio devices, by slot: the way to the others, the console for people, the channel for programs."""
+FIRST_CID = 3
+"""The vsock context ID of the first guest: 0, 1 and 2 are reserved (virtio 1.2, 5.10.4), 2 for the host."""
 
 
 def round_up(value: int, to: int) -> int:
@@ -33,12 +40,12 @@ def round_up(value: int, to: int) -> int:
     return -(-value // to) * to
 
 
-def virtio_devices(board: Board) -> tuple[VirtioDevice, ...]:
-    """Every guest's virtio-mmio devices: the same on one board for all guests."""
+def virtio_devices(board: Board, transport: Transport) -> tuple[VirtioDevice, ...]:
+    """Every guest's virtio-mmio devices: the same in one system for all guests."""
     slots = board.virtio
     return tuple(
         VirtioDevice(name, kind, slot, slots.base + slot * slots.stride, slots.stride, slots.irq + slot)
-        for slot, (name, kind) in enumerate(DEVICES)
+        for slot, (name, kind) in enumerate(DEVICES[transport])
     )
 
 
@@ -108,7 +115,9 @@ def plan_guests(
     description: Description, board: Board, passthrough: Mapping[str, Passthrough], roles: Mapping[str, str]
 ) -> tuple[GuestPlan, ...]:
     """All guests. `passthrough` and `roles` are by guest name."""
-    ip, ram, virtio = addresses(description), ram_ranges(description, board), virtio_devices(board)
+    vsock = description.network.transport is Transport.VSOCK
+    ip = {} if vsock else addresses(description)
+    ram, virtio = ram_ranges(description, board), virtio_devices(board, description.network.transport)
     images = image_names_of(description)
     return tuple(
         GuestPlan(
@@ -118,8 +127,9 @@ def plan_guests(
             role=roles[name],
             ram=ram[name],
             vcpus=guest.vcpus,
-            mac=guest.mac or default_mac(ip[name]),
-            address=ip[name],
+            mac=None if vsock else guest.mac or default_mac(ip[name]),
+            address=ip.get(name),
+            cid=FIRST_CID + index if vsock else None,
             bootargs=kernel_arguments(board, guest, passthrough.get(name, Passthrough())),
             virtio=virtio,
             passthrough=passthrough.get(name, Passthrough()),
@@ -172,14 +182,15 @@ def plan_vswitch(description: Description, guests: tuple[GuestPlan, ...], grants
     wanted = description.network.allow
     if wanted is None:
         pairs = dict.fromkeys((grant.to, grant.source) for grant in grants)
-        wanted = tuple(Allow(client, server, "tcp", USBIP_PORT) for client, server in pairs)
+        protocol: Literal["tcp", "vsock"] = "vsock" if description.network.transport is Transport.VSOCK else "tcp"
+        wanted = tuple(Allow(client, server, protocol, USBIP_PORT) for client, server in pairs)
     index = {guest.name: guest.index for guest in guests}
     return VSwitchPlan(
         subnet=description.network.subnet,
         mtu=description.network.mtu,
         depth=description.network.queue.depth,
         buffer=description.network.queue.buffer,
-        ports=tuple(VSwitchPort(guest.index, guest.name, guest.mac, guest.address) for guest in guests),
+        ports=tuple(VSwitchPort(guest.index, guest.name, guest.mac, guest.address, guest.cid) for guest in guests),
         rules=tuple(
             VSwitchRule(index[rule.source], index[rule.destination], rule.protocol, rule.port) for rule in wanted
         ),

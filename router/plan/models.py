@@ -137,6 +137,7 @@ class VirtioKind(StrEnum):
 
     NET = "net"
     CONSOLE = "console"
+    VSOCK = "vsock"
 
 
 @dataclass(frozen=True)
@@ -205,8 +206,11 @@ class GuestPlan:
     ram: Range
     """Guest-physical addresses; the same numbers are the physical addresses (no IOMMU on these boards)."""
     vcpus: int
-    mac: str
-    address: IPv4Address
+    mac: str | None
+    """None, as `address`, where the guest has no network interface."""
+    address: IPv4Address | None
+    cid: int | None
+    """Its vsock context ID; None where it has no vsock device."""
     bootargs: str
     virtio: tuple[VirtioDevice, ...]
     passthrough: Passthrough
@@ -221,6 +225,11 @@ class GuestPlan:
     """Whether clients take this server's answers as they are."""
     automount: bool = False
     """Whether the file systems of routed disks are mounted as they come."""
+
+    @property
+    def peer(self) -> str:
+        """How USB/IP and its policy name this guest: its IPv4 address, or `vsock:CID`."""
+        return f"vsock:{self.cid}" if self.address is None else str(self.address)
 
 
 @dataclass(frozen=True)
@@ -241,12 +250,16 @@ class Grant:
 
 @dataclass(frozen=True)
 class VSwitchPort:
-    """A port of the switch; the index is also the switch's channel to that guest's VMM."""
+    """A port of the switch; the index is also the switch's channel to that guest's VMM.
+
+    It has a MAC and an IPv4 address, or a vsock context ID.
+    """
 
     index: int
     guest: str
-    mac: str
-    address: IPv4Address
+    mac: str | None
+    address: IPv4Address | None
+    cid: int | None = None
 
 
 @dataclass(frozen=True)
@@ -296,6 +309,11 @@ class SystemPlan:
     vswitch: VSwitchPlan
     grants: tuple[Grant, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def has_ethernet(self) -> bool:
+        """Whether the guests reach each other over the virtual Ethernet, and not over vsock."""
+        return all(guest.cid is None for guest in self.guests)
 
     def region(self, name: str) -> MemoryRegion:
         """The region of that name; KeyError when there is none."""

@@ -94,9 +94,19 @@ def port_notes(guests: Iterable[GuestPlan], grants: Iterable[Grant]) -> tuple[st
     )
 
 
+def vsock_notes(guests: Iterable[GuestPlan]) -> tuple[str, ...]:
+    """What a system without Ethernet does not have."""
+    if all(guest.cid is None for guest in guests):
+        return ()
+    return (
+        "transport vsock: the guests have no network interface: no ping, no names of other guests, nothing that needs"
+        " IP; it is for split runs in QEMU, since guests on seL4 have no vsock device yet",
+    )
+
+
 def plan_notes(
     board: Board, config: str, sdk: str, guests: tuple[GuestPlan, ...], grants: tuple[Grant, ...]
 ) -> tuple[str, ...]:
     """All notes of a system, what concerns every guest first."""
     about_guests = (*dma_notes(board, guests), *restart_notes(guests), *device_notes(guests))
-    return (*kernel_notes(config, sdk), *about_guests, *port_notes(guests, grants), *board.notes)
+    return (*kernel_notes(config, sdk), *about_guests, *port_notes(guests, grants), *vsock_notes(guests), *board.notes)

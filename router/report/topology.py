@@ -195,8 +195,9 @@ class Topology:
         for n, (text, style) in enumerate(self.inside(guest)):
             drawing.text(upper.x + 12, upper.y + 22 + 18 * n, text, style, room=COLUMN - 52)
         lower = drawing.box(Box(x + 16, card.y + 172, COLUMN - 32, 46, "inner"))
-        drawing.text(lower.x + 12, lower.y + 19, f"eth0  {guest.address}", "mono")
-        drawing.text(lower.x + 12, lower.y + 36, guest.mac, "mono soft")
+        ways = ("vsock", f"CID {guest.cid}") if guest.cid is not None else (f"eth0  {guest.address}", guest.mac or "")
+        drawing.text(lower.x + 12, lower.y + 19, ways[0], "mono")
+        drawing.text(lower.x + 12, lower.y + 36, ways[1], "mono soft")
 
     def inside(self, guest: GuestPlan) -> list[tuple[str, str]]:
         """What a guest does for USB, at most four lines."""
@@ -221,7 +222,7 @@ class Topology:
         drawing.box(Box(x, GUEST_Y, COLUMN, PD_Y + PD_H - GUEST_Y, "frame", 12))
         drawing.text(x + 16, GUEST_Y + 28, f"{len(self.hidden)} more guests", "head guesttext")
         for n, guest in enumerate(self.hidden[:14]):
-            drawing.text(x + 16, GUEST_Y + 52 + 18 * n, f"{guest.name}  {guest.address}", "mono soft", room=COLUMN - 28)
+            drawing.text(x + 16, GUEST_Y + 52 + 18 * n, f"{guest.name}  {guest.peer}", "mono soft", room=COLUMN - 28)
         if len(self.hidden) > 14:
             drawing.text(x + 16, GUEST_Y + 52 + 18 * 14, f"… and {len(self.hidden) - 14} more", "mono soft")
 

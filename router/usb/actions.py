@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from router.errors import MachineError, RouterError
 from router.usb import find
 from router.usb.answers import devices_of, parse, ports_of
-from router.usb.facts import Attached, Device, Guest, Port, Snapshot
+from router.usb.facts import USBIP_PORT, Attached, Device, Guest, Port, Snapshot
 from router.usb.view import Connect, Guests, program, snapshot
 
 NUMBER = re.compile(r"[0-9]+\.[0-9]+")
@@ -150,9 +150,10 @@ def _may_attach(seen: Snapshot, guest: Guest, device: Device, number: int, *, ta
             hint=f"to take it: router usb attach {guest.name} {device.busid} --take",
         )
     if (guest.name, device.server) not in seen.reaches:
+        service = f"{'vsock' if guest.address.startswith('vsock:') else 'tcp'}/{USBIP_PORT}"
         raise MachineError(
             f"the switch lets no USB/IP from '{guest.name}' to '{device.server}', and that is fixed while it runs",
-            hint=f"in the description, under network: allow: [{guest.name} -> {device.server} tcp/3240]",
+            hint=f"in the description, under network: allow: [{guest.name} -> {device.server} {service}]",
         )
     unfit = _unfit(seen, guest, device, number)
     if unfit:

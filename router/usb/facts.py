@@ -179,5 +179,5 @@ def reaches_of(state: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
     return frozenset(
         (rule["from"], rule["to"])
         for rule in state["rules"]
-        if rule["protocol"] == "tcp" and rule["port"] in (USBIP_PORT, None)
+        if rule["protocol"] in ("tcp", "vsock") and rule["port"] in (USBIP_PORT, None)
     )

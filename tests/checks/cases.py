@@ -9,7 +9,7 @@ from functools import reduce
 from ipaddress import IPv4Address
 
 from router.boards.model import Range
-from router.description.models import Description
+from router.description.models import Description, Transport
 from router.plan.models import (
     Channel,
     DeviceRegion,
@@ -46,7 +46,14 @@ BASES: dict[str, Callable[[], SystemPlan]] = {
     "old": lambda: plan_of(shipped("qemu"), "2.0.1"),
     "small": lambda: plan_of(many(2)),
     "three": lambda: plan_of(many(3)),
+    "vsock": lambda: plan_of(on_vsock(many(2))),
 }
+
+
+def on_vsock(description: Description) -> Description:
+    """The same without Ethernet."""
+    network = description.network.model_copy(update={"transport": Transport.VSOCK})
+    return description.model_copy(update={"network": network})
 
 
 def with_memory(server: str, client: str) -> Description:
@@ -193,6 +200,7 @@ CASES = (
     ),
     Case("mac-unique", "two", lambda plan: with_address(plan, "client", mac=plan.guest("server").mac)),
     Case("address-unique", "two", lambda plan: with_address(plan, "client", address=plan.guest("server").address)),
+    Case("one-way-to-others", "vsock", lambda plan: with_address(plan, "client1", cid=3)),
     Case("address-in-subnet", "two", lambda plan: with_address(plan, "client", address=IPv4Address("10.77.0.255"))),
     Case(
         "rules-between-ports",

@@ -33,6 +33,8 @@ FILES = {
     "kernel/usb/vhci-hcd.ko": make_module(depends="usbcore,usbip-core"),
     "kernel/usb/storage.ko": make_module(depends="", softdep="pre: usbcore absent post: vhci-hcd"),
     "kernel/fs/fat.ko": make_module(depends="", alias=["fs-fat", "usb:v1234p*"]),
+    "kernel/net/vsock.ko": make_module(depends="", alias=["net-pf-40"]),
+    "kernel/net/af_packet.ko": make_module(depends="", alias=["net-pf-17"]),
     "kernel/crc32c_generic.ko": make_module(depends="", alias=["crc32c", "crypto-crc32c"]),
     "kernel/crc32c-fast.ko": make_module(depends="", alias=["crypto-crc32c"]),
     "kernel/fs/ext4.ko": make_module(softdep=["pre: crypto-crc32c", "pre: crypto-sha256"], alias=["fs-ext4"]),
@@ -145,6 +147,12 @@ def test_modprobe_finds_dependencies_and_file_systems_but_no_hardware_identifier
     assert "kernel/usb/usbcore.ko: kernel/usb/usb-common.ko\n" in modules_dep(found)
     assert "kernel/usb/usbip-core.ko: kernel/usb/usbcore.ko kernel/usb/usb-common.ko\n" in modules_dep(found)
     assert modules_alias(found) == "alias fs-fat fat\n"
+
+
+def test_no_program_has_vsock_loaded_by_opening_a_socket() -> None:
+    found = closure("vsock", "af_packet")
+    assert modules_alias(found) == "alias net-pf-17 af_packet\n"
+    assert "kernel/net/vsock.ko:\n" in modules_dep(found)
 
 
 @pytest.mark.parametrize(("suffix", "pack"), [("", bytes), (".xz", lzma.compress), (".gz", gzip.compress)])

@@ -85,7 +85,7 @@ def macros(plan: SystemPlan, seed: int, seconds: int) -> dict[str, str]:
         "UART": f"{plan.board.early_console.start:#x}UL",
         "RAM_BASE": f"{guest.ram.start:#x}UL",
         "RAM_SIZE": f"{guest.ram.size:#x}UL",
-        "MAC": "{" + ",".join(f"0x{byte}" for byte in guest.mac.split(":")) + "}",
+        "MAC": "{" + ",".join(f"0x{byte}" for byte in (guest.mac or "").split(":")) + "}",
         "OWN_IP": "{" + str(guest.address).replace(".", ",") + "}",
         "PEER_IP": "{" + str(peer.address).replace(".", ",") + "}",
         "SEED": str(seed),

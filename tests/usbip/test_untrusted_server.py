@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from router.usbip.client import held
 from router.usbip.client import keep_attached as client_module
 from router.usbip.client.keep_attached import KeepAttached
 from router.usbip.client.vhci import Vhci
@@ -30,7 +31,8 @@ def test_a_server_with_a_thousand_grants_does_not_end_the_keeper(
     loop: Loop, guest: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each grant has a connection attempt, and there are fewer descriptors than that."""
-    monkeypatch.setattr(client_module, "MIN_DELAY_S", 0.01)
+    for module in (client_module, held):
+        monkeypatch.setattr(module, "MIN_DELAY_S", 0.01)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)

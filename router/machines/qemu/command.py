@@ -9,7 +9,7 @@ from pathlib import Path
 from router.boards.qemu import RAM_START
 from router.machines.qemu import usb
 from router.pipeline.layout import GuestFiles, GuestLayout
-from router.plan.models import GuestPlan, VirtioDevice
+from router.plan.models import GuestPlan, VirtioDevice, VirtioKind
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class GuestSockets:
     """Unix sockets that QEMU connects to. `early` carries the kernel's log from before it has its console driver."""
 
     net: Path
+    """Of the switch, for the guest's Ethernet or vsock device."""
     console: Path
     control: Path
     monitor: Path
@@ -36,6 +37,26 @@ def console_device(device: VirtioDevice, socket: Path) -> list[str]:
     ]
 
 
+def way_to_others(guest: GuestPlan, device: VirtioDevice, socket: Path) -> list[str]:
+    """The guest's Ethernet or vsock device, which the switch behind that socket serves."""
+    at = f"bus=virtio-mmio-bus.{device.slot}"
+    if device.kind is VirtioKind.VSOCK:
+        chardev = ["-chardev", f"socket,id=vsock,path={usb.escape(socket)}"]
+        # The switch answers for the CID: QEMU asks it (VHOST_USER_GET_CONFIG).
+        return [*chardev, "-device", f"vhost-user-vsock-device,{at},chardev=vsock"]
+    backend = ["-netdev", f"stream,id=net,server=off,addr.type=unix,addr.path={usb.escape(socket)}"]
+    return [*backend, "-device", f"virtio-net-device,{at},netdev=net,mac={guest.mac},mq=off"]
+
+
+def memory(guest: GuestPlan, shared: bool) -> list[str]:
+    """The machine and its RAM. shared: the switch reads and writes it (vhost-user), so it is a file without a name."""
+    machine, size = "virt,gic-version=2,highmem=off", f"{(guest.ram.end - RAM_START) >> 20}M"
+    if not shared:
+        return ["-machine", machine, "-m", size]
+    backend = f"memory-backend-memfd,id=ram,size={size},share=on"
+    return ["-object", backend, "-machine", f"{machine},memory-backend=ram", "-m", size]
+
+
 def guest_command(
     qemu: str,
     guest: GuestPlan,
@@ -45,11 +66,11 @@ def guest_command(
     plugs: tuple[usb.UsbPlug, ...] | None = None,
 ) -> list[str]:
     """The words that start one guest; `plugs` are the devices on its USB controller (None: it has no such)."""
-    net, console, control = guest.virtio
+    way, console, control = guest.virtio
     out = [
         *(qemu, "-nodefaults", "-no-user-config", "-display", "none", "-name", guest.name),
-        *("-machine", "virt,gic-version=2,highmem=off", "-cpu", "cortex-a53", "-smp", str(guest.vcpus)),
-        *("-m", f"{(guest.ram.end - RAM_START) >> 20}M"),
+        *memory(guest, shared=way.kind is VirtioKind.VSOCK),
+        *("-cpu", "cortex-a53", "-smp", str(guest.vcpus)),
         # A guest that has lost its root file system starts again.
         *(() if guest.root else ("-no-reboot",)),
         *("-global", "virtio-mmio.force-legacy=false"),
@@ -60,8 +81,7 @@ def guest_command(
             "-mon",
             "chardev=qmp,mode=control",
         ),
-        *("-netdev", f"stream,id=net,server=off,addr.type=unix,addr.path={usb.escape(sockets.net)}"),
-        *("-device", f"virtio-net-device,bus=virtio-mmio-bus.{net.slot},netdev=net,mac={guest.mac},mq=off"),
+        *way_to_others(guest, way, sockets.net),
         *console_device(console, sockets.console),
         *console_device(control, sockets.control),
     ]

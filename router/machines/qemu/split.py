@@ -8,6 +8,7 @@ context ends every process, closes every socket and removes the temporary folder
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -32,10 +33,18 @@ from router.pipeline.layout import GuestFiles
 from router.plan.models import GuestPlan, SystemPlan
 from router.vswitch import PortCounters, SwitchProcess, switch_config
 
+DEAD_VSOCK = re.compile(r"vhost.*(fail|unable|error)|(fail|unable|error).*vhost", re.IGNORECASE)
+"""As in "Failed initializing vhost-user memory map, consider using -object memory-backend-file share=on"."""
+
 
 def rows_of(counters: Mapping[str, PortCounters]) -> dict[str, dict[str, Any]]:
     """Counters as plain values."""
     return {name: asdict(port) for name, port in counters.items()}
+
+
+def dead_vsock(errors: str) -> str | None:
+    """QEMU's line that says that its vhost-user device has failed: QEMU and the guest go on without a word."""
+    return next((line for line in errors.splitlines() if DEAD_VSOCK.search(line)), None)
 
 
 class SplitRun(Run):
@@ -94,7 +103,7 @@ class SplitRun(Run):
         stub = folder / f"{guest.name}.stub"
         stub.write_bytes(boot_stub(booted.layout.kernel.start, booted.layout.tree.start))
         sockets = GuestSockets(
-            net=self.switch.socket(guest.name),
+            net=self.switch.socket(guest.name) if guest.cid is None else self.switch.vsock_socket(guest.name),
             console=folder / f"{guest.name}.console",
             control=folder / f"{guest.name}.control",
             monitor=folder / f"{guest.name}.qmp",
@@ -119,6 +128,12 @@ class SplitRun(Run):
         if (code := self.switch.ended()) is not None:
             raise MachineError(f"the switch ended with code {code}: {last_line(self.switch.last_words())}")
         for name, guest in self.guests.items():
+            if guest.plan.cid is not None and (said := dead_vsock(guest.child.errors())):
+                raise MachineError(
+                    f"the vsock device of guest '{name}' does not work: {said}",
+                    hint=f"QEMU shares the guest's memory with the switch for it: is /dev/shm or memory short? its log:"
+                    f" {guest.child.log}",
+                )
             if (code := guest.child.ended()) is not None:
                 panics = self.timeline.seen(name, "panic")
                 why = panics[-1].text if panics else last_line(guest.child.errors()) or f"QEMU ended with code {code}"

@@ -142,6 +142,17 @@ class Exchange:
             self._socket.close()
             self._socket = None
 
+    def beat(self) -> None:
+        """Tells the peer of a watch that this client lives; one that does not fit is left out, as if it were lost."""
+        if self._socket is None or not self.sent:
+            return
+        try:
+            self._socket.send(handshake.BEAT)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._finish(None, error)
+
     def unhurried(self) -> None:
         """Takes the time limit away (a watch lasts)."""
         self._timer.cancel()

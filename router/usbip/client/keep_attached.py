@@ -10,6 +10,7 @@ import socket
 
 from router.errors import HostError, RouterError
 from router.usbip.client.exchange import Exchange, RefusedError, devlist_steps, import_steps, watch_steps
+from router.usbip.client.held import MIN_DELAY_S, Backoff, Held
 from router.usbip.client.vhci import PORT_USED, Port, Vhci, hub_for
 from router.usbip.protocol import handshake
 from router.usbip.protocol.device import Device
@@ -19,10 +20,9 @@ from router.usbip.runtime.text import error_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from router.usbip.client.liveness import Liveness
     from router.usbip.client.relay import Relay
 
-# A guest that boots together with its server asks often; nothing is lost by a refused connection on a virtual network.
-MIN_DELAY_S, DELAY_FACTOR, MAX_DELAY_S = 0.2, 1.5, 3.0
 ANSWER_TIMEOUT_S = 10.0
 # Imports under way at once: each has a descriptor, and a server may grant as many devices as it likes.
 MAX_IMPORTS = 8
@@ -30,36 +30,6 @@ MAX_IMPORTS = 8
 MAX_SAID = 4
 POLL_INTERVAL_S = 2.0
 CHECK_INTERVAL_S = 5.0
-
-
-class Backoff:
-    """Delays that grow from one failure to the next."""
-
-    __slots__ = ("_next",)
-
-    def __init__(self) -> None:
-        self._next = MIN_DELAY_S
-
-    def delay(self) -> float:
-        delay = self._next
-        self._next = min(delay * DELAY_FACTOR, MAX_DELAY_S)
-        return delay
-
-    def reset(self) -> None:
-        self._next = MIN_DELAY_S
-
-
-class Held:
-    """A device that is attached here. `sock`: our own descriptor of the connection, None if an earlier run made it."""
-
-    __slots__ = ("busid", "devid", "port", "relay", "sock")
-
-    def __init__(self, busid: str, devid: int, port: Port, sock: socket.socket | None) -> None:
-        self.busid = busid
-        self.devid = devid
-        self.port = port
-        self.sock = sock
-        self.relay: Relay | None = None
 
 
 class KeepAttached:
@@ -100,14 +70,21 @@ class KeepAttached:
         self._known: set[str] = set()
         self._polls = False
         self._closed = False
+        self._liveness: Liveness | None = None
+        if not address.has_keepalive:
+            from router.usbip.client.liveness import Liveness
+
+            self._liveness = Liveness(loop, self._beat, self._silent, self._dead)
 
     # The conversation with the server
 
     def start(self) -> None:
         """Adopts what an earlier run attached, and begins to ask the server."""
-        self.vhci.release_all(self.address.host)
+        self.vhci.release_all(self.address.peer)
         self._adopt()
         self._ask()
+        if self._liveness:
+            self._liveness.start()
         self.loop.call_later(CHECK_INTERVAL_S, self._check)
 
     def close(self, detach: bool = False) -> None:
@@ -158,11 +135,13 @@ class KeepAttached:
     def _heard(self, grants: list[handshake.Grant]) -> None:
         if self._conversation:
             self._conversation.unhurried()
+        if self._liveness:
+            self._liveness.heard()
         self._backoff.reset()
         before, self.grants = self.grants, {grant[0].busid: grant for grant in grants}
         for busid in self.grants.keys() - self._known:
             # Granted or plugged in anew: an earlier detach does not count.
-            self.vhci.release(self.address.host, busid)
+            self.vhci.release(self.address.peer, busid)
         self._known = set(self.grants)
         self._forget_others()
         for busid, grant in self.grants.items():
@@ -183,6 +162,7 @@ class KeepAttached:
 
     def _watch_ended(self, _: object, error: Exception | None, __: socket.socket | None) -> None:
         deaf = self._conversation is not None and self._conversation.sent and not self._conversation.answered
+        self._judge(error)
         self._conversation = None
         if deaf or isinstance(error, RefusedError):
             log(f"{self.address} has no watch, asking it for its list every {POLL_INTERVAL_S:g} s")
@@ -192,6 +172,7 @@ class KeepAttached:
         self._lost(error)
 
     def _listed(self, devices: list[Device] | None, error: Exception | None, sock: socket.socket | None) -> None:
+        self._judge(error)
         self._conversation = None
         if sock:
             sock.close()
@@ -218,6 +199,38 @@ class KeepAttached:
         self.grants = {}
         self.loop.call_later(self._backoff.delay(), self._ask)
 
+    # Whether the server lives
+
+    def _beat(self) -> None:
+        if self._conversation and not self._polls:
+            self._conversation.beat()
+
+    def _silent(self) -> None:
+        """The server does not answer on the watch: a new one shows whether it can be reached."""
+        if self._conversation and self._conversation.answered and not self._polls:
+            self._conversation.close()
+            self._conversation = None
+            self._lost(TimeoutError("no answer on the watch"))
+
+    def _judge(self, error: Exception | None) -> None:
+        """Notes the end of a conversation. Only a connection that does not come to stand speaks of a dead server."""
+        if self._liveness and error:
+            sent = self._conversation is not None and self._conversation.sent
+            self._liveness.failed(sent or not isinstance(error, TimeoutError))
+
+    def _dead(self) -> None:
+        """Frees the ports: the kernel would wait for the server for ever."""
+        for held in tuple(self.held.values()):
+            log(f"{self.address} cannot be reached: {held.busid} is given up")
+            if held.relay:
+                held.relay.close()
+                continue
+            try:
+                self.vhci.detach(held.port.rhport)
+            except HostError as error:
+                log(error.message)
+            self._hangup(held)
+
     # Attaching
 
     def reconcile(self) -> None:
@@ -233,7 +246,7 @@ class KeepAttached:
             if len(self._trying) >= MAX_IMPORTS:
                 # The end of each makes room for the next.
                 return
-            if (self.only is not None and busid not in self.only) or self.vhci.is_held(self.address.host, busid):
+            if (self.only is not None and busid not in self.only) or self.vhci.is_held(self.address.peer, busid):
                 continue
             if self.usb < 3 and hub_for(device.speed) == "ss":
                 self._complain(busid, "is a super-speed device, and this controller is of USB 2")
@@ -274,7 +287,7 @@ class KeepAttached:
         if not relay:
             self.loop.watch(sock.fileno(), event_loop.RDHUP, lambda _: self._hangup(held))
         try:
-            self.vhci.remember(port.rhport, self.address.host, self.address.port, busid)
+            self.vhci.remember(port.rhport, self.address.peer, self.address.port, busid)
         except OSError as problem:
             log(f"cannot note what is on port {port.rhport} in {self.vhci.state_dir}: {problem.strerror}")
         milestone(f"attached {busid} port {port.number}")
@@ -341,7 +354,7 @@ class KeepAttached:
         """Takes over what an earlier run of this client attached from the same server."""
         for port in self.vhci.ports():
             origin = self.vhci.origin(port.rhport)
-            if port.state == PORT_USED and origin and origin[:2] == (self.address.host, self.address.port):
+            if port.state == PORT_USED and origin and origin[:2] == (self.address.peer, self.address.port):
                 self.held[origin[2]] = Held(origin[2], port.devid, port, None)
                 log(f"{origin[2]} is on port {port.number} already")
 

@@ -31,8 +31,8 @@ def attach(address: net.Address, busid: str, vhci: Vhci, number: int = 0) -> Por
         sock.settimeout(None)
         port = vhci.choose(device.speed, number)
         vhci.attach(port, sock.fileno(), device.devid, device.speed)
-    vhci.release(address.host, busid)
-    vhci.remember(port.rhport, address.host, address.port, busid)
+    vhci.release(address.peer, busid)
+    vhci.remember(port.rhport, address.peer, address.port, busid)
     return port
 
 

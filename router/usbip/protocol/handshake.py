@@ -205,6 +205,10 @@ def pack_import_reply(device: Device) -> bytes:
 # zero u16; then, at once and after each change, one full list: length u32 of the rest, n u32, n × (device record,
 # port u32 (0: any), state u32).
 WATCH_VERSION = 1
+# What a client sends while it watches over a transport without keepalive, every BEAT_INTERVAL_S; each is answered with
+# the list. One byte, so that there are no halves.
+BEAT = b"\0"
+BEAT_INTERVAL_S = 2.0
 WATCH_AVAILABLE, WATCH_YOURS, WATCH_BUSY, WATCH_ERROR = range(1, 5)
 _WATCH_HEAD = struct.Struct(">HH")
 _WATCH_TAIL = struct.Struct(">II")

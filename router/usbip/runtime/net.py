@@ -18,6 +18,10 @@ from router.usbip.runtime.text import error_text
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 5, 1, 5
 USER_TIMEOUT_MS = 1000 * (KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT)
 
+# Bytes. Linux >= 6.12.92 resets a vsock connection with more than buffer / 576 packets that are not read yet, and the
+# header of a URB can be one; its default is 256 KiB.
+VSOCK_BUFFER = 8 << 20
+
 SocketAddress = tuple[str, int] | tuple[str, int, int, int] | tuple[int, int] | str
 
 
@@ -43,6 +47,16 @@ class Address:
         self.kind = kind
         self.host = host
         self.port = port
+
+    @property
+    def peer(self) -> str:
+        """Who is there, without the port, as the policy names peers."""
+        return f"vsock:{self.host}" if self.kind == "vsock" else self.host
+
+    @property
+    def has_keepalive(self) -> bool:
+        """Whether the kernel notices a peer that is dead: of a unix socket by its end, of vsock not at all."""
+        return self.kind != "vsock"
 
     def __str__(self) -> str:
         if self.kind == "tcp":
@@ -105,7 +119,11 @@ def _resolve(address: Address) -> tuple[int, SocketAddress]:
 
 
 def tune(sock: socket.socket) -> None:
-    """Keepalive and no delay on a TCP connection; others stay as they are."""
+    """Keepalive and no delay on a TCP connection, large buffers on a vsock one; before it connects or listens."""
+    if sock.family == socket.AF_VSOCK:
+        # A connection that is accepted has its listener's sizes.
+        for option in (socket.SO_VM_SOCKETS_BUFFER_MAX_SIZE, socket.SO_VM_SOCKETS_BUFFER_SIZE):
+            sock.setsockopt(socket.AF_VSOCK, option, VSOCK_BUFFER)
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -123,6 +141,8 @@ def listen(address: Address, backlog: int = 64) -> socket.socket:
     try:
         if address.kind == "unix":
             _remove_stale(address.host)
+        elif address.kind == "vsock":
+            tune(sock)
         elif address.kind == "tcp":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
         def forget_sessions(self, client: str, held: list[int]) -> None:
             """Ends the client's sessions that it does not know of."""
 
+        def end_sessions(self, client: str) -> None:
+            """Ends all of the client's sessions."""
+
 
 # A client has this long from connecting to the last byte of its request, and as long to take an answer.
 REQUEST_TIMEOUT_S = 10.0
@@ -43,6 +46,9 @@ REQUEST_TIMEOUT_S = 10.0
 # connection, and the peer would lose the answer.
 LINGER_TIMEOUT_S = 1.0
 MAX_LINGER_BYTES = 65536
+# A client that has begun to send beats is dead when it misses more than these. This program's own intervals count: if
+# it was held up itself, that is one.
+MAX_MISSED_BEATS = 4
 
 
 class Conversation:
@@ -61,6 +67,8 @@ class Conversation:
         self.watching = False
         self._last_list = b""
         self._lingered = 0
+        self._beats = False
+        self._missed = 0
         self._timer = server.loop.call_later(REQUEST_TIMEOUT_S, self.close)
         server.loop.watch(self._fd, event_loop.IN, self._ready, self.fail)
 
@@ -94,11 +102,13 @@ class Conversation:
 
     def _read(self) -> None:
         if self._last or self.watching:
-            # Nothing is expected any more but the end.
+            # Nothing is expected any more but beats and the end.
             part = self._socket.recv(4096)
             self._lingered += len(part)
             if not part or self._lingered > MAX_LINGER_BYTES:
                 self.close()
+            elif self.watching:
+                self._heard_beat()
             return
         part = self._socket.recv(self._need - len(self._data))
         if not part:
@@ -165,6 +175,25 @@ class Conversation:
         self.watching = True
         self._answer(handshake.pack_watch_reply(), last=False)
         self.update()
+
+    # Beats
+
+    def _heard_beat(self) -> None:
+        if not self._beats:
+            self._beats = True
+            self._timer = self._server.loop.call_later(handshake.BEAT_INTERVAL_S, self._interval)
+        self._missed = 0
+        self._last_list = b""
+        self.update()
+
+    def _interval(self) -> None:
+        self._lingered = 0
+        self._missed += 1
+        if self._missed > MAX_MISSED_BEATS:
+            self.close()
+            self._server.end_sessions(self.client)
+            return
+        self._timer = self._server.loop.call_later(handshake.BEAT_INTERVAL_S, self._interval)
 
     # Output
 

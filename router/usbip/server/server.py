@@ -196,6 +196,13 @@ class Server:
                 log(f"{client} came back without {export.device.busid}: its old session ends")
                 export.session.close()
 
+    def end_sessions(self, client: str) -> None:
+        """Ends all sessions of a client that is silent, so that others can have its devices."""
+        for export in self.exports.values():
+            if export.session and export.client == client:
+                log(f"{client} is silent: its session of {export.device.busid} ends")
+                export.session.close()
+
     def notify(self) -> None:
         """Tells the clients that watch what has changed for them."""
         for conversation in tuple(self.conversations):
