@@ -22,6 +22,7 @@ from router.description.values import (
     ByteSize,
     DeviceId,
     DeviceName,
+    DiskName,
     File,
     GuestName,
     Label,
@@ -40,6 +41,9 @@ from router.description.values import (
 
 USBIP_PORT = 3240
 """TCP port of the USB/IP service, assigned by IANA."""
+DISK_PORT = 4420
+"""First TCP port of a server's disks, assigned to NVMe over Fabrics by IANA. Each client has a port of its own there,
+`DISK_PORT` plus its place among the guests: the switch enforces who reaches it, and nothing else names the client."""
 
 
 ETHERNET_HEADER = 14
@@ -199,6 +203,15 @@ class Network(StrictModel):
     """Shape of the queues between a guest's VMM and the switch."""
 
 
+class Road(StrEnum):
+    """How a USB device gets to its guest."""
+
+    USB = "usb"
+    """As a USB device, by USB/IP: the client's own drivers take it."""
+    BLOCK = "block"
+    """As a block device, by NVMe over TCP: the server's drivers take the disk."""
+
+
 class UsbRule(StrictModel):
     """Gives the devices that match to one guest. All matching fields that are present must match."""
 
@@ -219,6 +232,12 @@ class UsbRule(StrictModel):
     """The guest that owns the controller; needed only when several do."""
     port: Annotated[StrictInt, Field(ge=1, le=15)] | None = None
     """Root port of the guest's virtual controller, from 1; by default the first free one."""
+    road: Annotated[Road, Field(alias="as")] = Road.USB
+    """`usb`: the guest gets the USB device. `block`, for disks: the server's drivers take the disk, and the guest gets
+    a block device, which is faster."""
+    name: DiskName | None = None
+    """With `as: block`: what the disk is called in the guest, below /dev/disk/by-router. By default `usb-` and the
+    disk's USB port in the server, such as `usb-1-1.4`."""
 
 
 class Description(StrictModel):

@@ -36,6 +36,8 @@ CHECKS: tuple[Callable[[Parts], Iterator[Finding]], ...] = (
     semantics_usb.ports,
     semantics_usb.duplicates,
     semantics_usb.conversations,
+    semantics_usb.blocks,
+    semantics_usb.disk_ports,
 )
 
 
