@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, StrictInt, Tag
 
+from router.description.guest_image import WITH_DISKS
 from router.description.sdk_versions import SdkVersion
 from router.description.values import (
     Address,
@@ -262,20 +263,29 @@ class Description(StrictModel):
 OWN_FILES = "files:"
 
 
+def guests_with_disks(description: Description) -> set[str]:
+    """The guests that export or get disks as blocks. Where a rule names no server, it is the guest with hardware."""
+    owners = {name for name, guest in description.guests.items() if guest.passthrough}
+    rules = [rule for rule in description.usb if rule.road is Road.BLOCK]
+    return {name for rule in rules for name in (rule.to, *((rule.source,) if rule.source else owners))}
+
+
 def image_names_of(description: Description) -> dict[str, str]:
     """How the build calls the image of each guest. Guests whose images are equal share one.
 
     Files of the user's own are `files:GUEST`, with the first guest that names these files, or `files:KERNEL+INITRAMFS`
     with the first that names each.
     """
-    first: dict[ExtendedImage | Path, str] = {}
+    first: dict[tuple[ExtendedImage, bool] | Path, str] = {}
     names = {}
+    with_disks = guests_with_disks(description)
     for name, guest in description.guests.items():
+        more = name in with_disks
         match guest.image:
             case str():
-                names[name] = guest.image
+                names[name] = guest.image + (WITH_DISKS if more else "")
             case ExtendedImage():
-                names[name] = f"own-{first.setdefault(guest.image, name)}"
+                names[name] = f"own-{first.setdefault((guest.image, more), name)}"
             case ImageFiles(kernel=kernel, initramfs=initramfs):
                 owners = (first.setdefault(kernel, name), first.setdefault(initramfs, name))
                 names[name] = OWN_FILES + "+".join(dict.fromkeys(owners))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from router.description.guest_image import load_definition
 from router.pipeline.overlay import overlay_files
 from router.plan.models import SystemPlan
 from tests.support.systems import described, plan_of
@@ -44,7 +45,16 @@ def test_the_guests_are_told_ports_and_names_and_load_drivers_only_where_disks_g
     assert b["etc/router/disks"] == b"server 10.77.0.2 4422\n"
     assert "etc/router/usb-attach" not in a and "etc/router/usb-attach" in b
     assert all(b"DISKS=yes\n" in files["etc/router/guest.conf"] for files in (server, a, b))
+    assert [guest.image for guest in found.guests] == ["usb-server-disks", "usb-client-disks", "usb-client-disks"]
     plain = plan(RULES[2:])
+    assert [guest.image for guest in plain.guests] == ["usb-server", "usb-client", "usb-client"]
     for name in ("server", "a", "b"):
         files = overlay_files(plain, plain.guest(name))
         assert b"DISKS" not in files["etc/router/guest.conf"] and "etc/router/disks" not in files
+
+
+def test_an_image_has_the_drivers_only_where_disks_go_as_blocks() -> None:
+    for image, driver in (("usb-server", "nvmet-tcp"), ("usb-client", "nvme-tcp"), ("usb-server-tools", "nvmet-tcp")):
+        plain = load_definition(image)
+        assert driver not in plain.modules()
+        assert driver in plain.with_disks().modules()
