@@ -238,7 +238,7 @@ class World:
         monkeypatch.setattr(disks, "find_devices", lambda sysfs, known: dict(self.devices))
         monkeypatch.setattr("router.usbip.server.disks.time.monotonic", lambda: self.now)
 
-    def plug(self, one: Device, block: str = "sda", sectors: int = 2048) -> None:
+    def plug(self, one: Device, block: str = "sda", sectors: int = 2048, settled: bool = True) -> None:
         real = self.root / f"sys/devices/usb1/{one.busid}/{one.busid}:1.0/host0/target0:0:0/0:0:0:0"
         one.path = str(self.root / f"sys/devices/usb1/{one.busid}")
         (real / "block" / block).mkdir(parents=True)
@@ -247,10 +247,15 @@ class World:
         (real / f"block/{block}/ro").write_text("0\n")
         (self.root / "sys/bus/scsi/devices/0:0:0:0").symlink_to(real)
         self.devices[one.busid] = one
+        link = self.root / "sys/bus/usb/devices" / one.busid
+        link.mkdir(parents=True)
+        if settled:
+            (link / "port").touch()
 
     def unplug(self, busid: str) -> None:
         (self.root / "sys/bus/scsi/devices/0:0:0:0").unlink()
         shutil.rmtree(self.root / f"sys/devices/usb1/{busid}")
+        shutil.rmtree(self.root / "sys/bus/usb/devices" / busid)
         del self.devices[busid]
 
     def server(self, target: Nvmet, policy: str = POLICY) -> DiskServer:
@@ -284,6 +289,15 @@ def test_a_disk_is_exported_to_its_client_only_and_its_port_opens_once_all_has_s
     assert target.listens(4421) and target.listens(4422)
     said = capsys.readouterr().out
     assert "exported 1-1 46f4:0001 as disk data for 10.77.0.3\n" in said and "disk port 4421 is open\n" in said
+
+
+def test_a_disk_whose_port_is_not_known_yet_goes_to_nobody(world: World, target: FakeNvmet, tmp_path: Path) -> None:
+    world.plug(device(), settled=False)
+    server = world.server(target)
+    assert target.namespaces(4421) == target.namespaces(4422) == []
+    (tmp_path / "sys/bus/usb/devices/1-1/port").touch()
+    server.look()
+    assert len(target.namespaces(4421)) == 1
 
 
 def test_a_disk_that_comes_back_has_another_number_and_after_a_servers_restart_its_first_one(
