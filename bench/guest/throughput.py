@@ -6,13 +6,14 @@ segmented ones. Disks are read to their end, with empty caches and after a pause
 so a measurement that stops before the end pays for what it does not count.
 """
 
+import array
 import os
 import time
 
 from bench.guest.tcp import connect, receive_into
 from bench.guest.throughput_server import ECHO, MESSAGE, SEND
 
-MiB = 1 << 20
+MiB, PAGE = 1 << 20, 4096
 
 
 def route(server: str, port: int, disk: str, rounds: int, size: int) -> None:
@@ -34,6 +35,16 @@ def disk(path: str, rounds: int, size: int) -> None:
     for _ in range(rounds):
         measure_read(path, size)
         measure_write(path, size)
+
+
+def roads(server: str, port: int, usb: str, block: str, rounds: int, size: int) -> None:
+    """TCP, reads, writes and 200 small reads of two equal disks, one by USB/IP and one as blocks, in turn."""
+    for _ in range(rounds):
+        measure_tcp(server, port, size)
+        for name, disk in (("usb", usb), ("block", block)):
+            measure_read(disk, size, f"{name}-read")
+            measure_write(disk, size, f"{name}-write")
+            measure_small(disk, size, f"{name}-small")
 
 
 def measure_echo(server: str, port: int, times: int) -> None:
@@ -81,18 +92,18 @@ def drop_caches() -> None:
     time.sleep(0.5)
 
 
-def measure_read(disk: str, size: int) -> None:
+def measure_read(disk: str, size: int, name: str = "disk") -> None:
     """Read a disk of `size` bytes from its start."""
     drop_caches()
     file, received, buffer = os.open(disk, os.O_RDONLY), 0, bytearray(MiB)
     start = time.monotonic()
     while received < size and (count := os.readv(file, [buffer])):
         received += count
-    print("disk", received / (time.monotonic() - start))
+    print(name, received / (time.monotonic() - start))
     os.close(file)
 
 
-def measure_write(disk: str, size: int) -> None:
+def measure_write(disk: str, size: int, name: str = "write") -> None:
     """Write `size` bytes from a disk's start, until they are on it."""
     drop_caches()
     file, sent, buffer = os.open(disk, os.O_WRONLY), 0, bytes(MiB)
@@ -100,5 +111,20 @@ def measure_write(disk: str, size: int) -> None:
     while sent < size:
         sent += os.write(file, buffer)
     os.fsync(file)
-    print("write", sent / (time.monotonic() - start))
+    print(name, sent / (time.monotonic() - start))
+    os.close(file)
+
+
+def measure_small(disk: str, size: int, name: str, times: int = 200) -> None:
+    """The median time of reads of 4 KiB at pseudo-random places, one at a time, past the page cache."""
+    file, place, seconds = os.open(disk, os.O_RDONLY | os.O_DIRECT), 1, []
+    room = array.array("B", bytes(2 * PAGE))
+    skip = -room.buffer_info()[0] % PAGE
+    page = memoryview(room)[skip : skip + PAGE]
+    for _ in range(times):
+        place = (place * 1103515245 + 12345) % 2147483648
+        start = time.monotonic()
+        os.preadv(file, [page], place % (size // PAGE) * PAGE)
+        seconds.append(time.monotonic() - start)
+    print(name, sorted(seconds)[times // 2])
     os.close(file)

@@ -210,23 +210,42 @@ def usb_ports(view: View) -> Iterator[Problem]:
 
 @invariant(
     "grants-have-a-way",
-    "the switch lets every guest with USB devices reach the USB/IP service that has them",
+    "the switch lets every guest with USB devices reach the service that has them",
     after=("grants-between-guests",),
 )
 def grants_have_a_way(view: View) -> Iterator[Problem]:
     vswitch = view.plan.vswitch
     index = {port.guest: port.index for port in vswitch.ports}
     protocol = "tcp" if view.plan.has_ethernet else "vsock"
-    open_ways = {
-        (rule.source, rule.destination)
-        for rule in vswitch.rules
-        if (rule.protocol, rule.port) == (protocol, USBIP_PORT)
-    }
-    for pair in dict.fromkeys((grant.to, grant.source) for grant in view.plan.grants):
-        if tuple(index.get(name) for name in pair) not in open_ways:
-            rule = f"{pair[0]} -> {pair[1]} {protocol}/{USBIP_PORT}"
+    open_ways = {(rule.source, rule.destination, rule.port) for rule in vswitch.rules if rule.protocol == protocol}
+    needed = dict.fromkeys((grant.to, grant.source, grant.blocks or USBIP_PORT) for grant in view.plan.grants)
+    for to, source, port in needed:
+        if (index.get(to), index.get(source), port) not in open_ways:
+            rule = f"{to} -> {source} {protocol}/{port}"
             yield Problem(
-                f"'{pair[0]}' gets USB devices from '{pair[1]}', and the switch does not let it reach them",
+                f"'{to}' gets USB devices from '{source}', and the switch does not let it reach them",
                 ("network", "allow"),
                 f"add '{rule}' to 'allow', or leave 'allow' out: the USB rules bring theirs",
+            )
+
+
+@invariant(
+    "disks-have-one-reader", "each client's disks have a TCP port in the server that the switch opens to it alone"
+)
+def disks_have_one_reader(view: View) -> Iterator[Problem]:
+    owners: dict[tuple[str, int], str] = {}
+    for place, grant in enumerate(view.plan.grants):
+        if grant.blocks and owners.setdefault((grant.source, grant.blocks), grant.to) != grant.to:
+            other = owners[grant.source, grant.blocks]
+            yield Problem(
+                f"TCP port {grant.blocks} of '{grant.source}' has disks of both '{other}' and '{grant.to}'",
+                ("usb", place, "as"),
+            )
+    names = {port.index: port.guest for port in view.plan.vswitch.ports}
+    for place, rule in enumerate(view.plan.vswitch.rules):
+        owner = owners.get((names.get(rule.destination, ""), rule.port or 0))
+        if owner is not None and rule.protocol == "tcp" and names.get(rule.source) != owner:
+            yield Problem(
+                f"'{names.get(rule.source)}' reaches tcp/{rule.port}, where the disks of '{owner}' are",
+                ("network", "allow", place),
             )

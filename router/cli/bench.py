@@ -3,6 +3,7 @@
 
 start    check, build and run: how long the user waits (--cold: also with an empty cache, which downloads)
 route    the USB disk through the route compared with TCP between the same guests, in one run
+blocks   a disk as blocks compared with one by USB/IP and with TCP, in one run
 usbip    the USB/IP engines compared with Debian's C usbipd, latency with TCP; hot-plug, memory
 sel4     the same system on seL4 and as a split run: boot, TCP with and without offloads, the disk, idle guests, sizes
 vswitch  the switch's core and its host process
@@ -37,10 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=sorted(MEASUREMENTS), help="what to measure")
     parser.add_argument("--cold", action="store_true", help="start: also build with an empty cache")
     parser.add_argument(
-        "--mtu", type=int, default=1500, help="route, usbip: MTU of the virtual Ethernet (default: 1500)"
+        "--mtu", type=int, default=1500, help="route, blocks, usbip: MTU of the virtual Ethernet (default: 1500)"
     )
     parser.add_argument(
-        "--rounds", type=int, default=5, help="route, usbip, sel4, vsock: measurements of each kind (default: 5)"
+        "--rounds", type=int, default=5, help="route, blocks, usbip, sel4, vsock: measurements of each (default: 5)"
     )
     parser.add_argument(
         "--seconds", type=float, default=600.0, help="floods: how long each of them lasts (default: 600)"
@@ -105,6 +106,16 @@ def route(args: argparse.Namespace, progress: _common.Progress) -> bool:
     conditions = (computer(), *split_run(args))
     rows = run_split_route(args.mtu, args.rounds, progress).rows()
     return show(args, Measurement("route", conditions, rows), progress)
+
+
+def blocks(args: argparse.Namespace, progress: _common.Progress) -> bool:
+    """A disk as blocks compared with one by USB/IP and with TCP."""
+    from bench.blocks import run_split_blocks
+    from bench.report import Measurement, computer
+
+    conditions = (computer(), *split_run(args))
+    rows = tuple(run_split_blocks(args.mtu, args.rounds, progress).rows())
+    return show(args, Measurement("blocks", conditions, rows), progress)
 
 
 def split_run(args: argparse.Namespace) -> tuple[str, ...]:
@@ -220,6 +231,7 @@ OUTPUT = "docs/tested-devices.md"
 MEASUREMENTS: dict[str, Callable[[argparse.Namespace, _common.Progress], bool]] = {
     "start": start,
     "route": route,
+    "blocks": blocks,
     "usbip": usbip,
     "sel4": sel4,
     "latency": latency,

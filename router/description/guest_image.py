@@ -17,6 +17,8 @@ from router.errors import DescriptionError
 from router.words import did_you_mean
 
 SHIPPED = resources.root() / "guest-images"
+WITH_DISKS = "-disks"
+"""How the name of an image ends that also has what disks as blocks need."""
 
 
 class _Strict(BaseModel):
@@ -28,12 +30,14 @@ class ModuleLists(_Strict):
 
     boot: in this order, before the guest's program starts; late: in the background, once it runs;
     available: not loaded automatically, but modprobe finds them; optional: the same, if the kernel has them.
+    disks: available in the images of guests whose disks go as blocks, and in no others.
     """
 
     boot: tuple[str, ...] = ()
     late: tuple[str, ...] = ()
     available: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    disks: tuple[str, ...] = ()
 
 
 class PythonParts(_Strict):
@@ -107,6 +111,11 @@ class Definition(_Strict):
         lists = ModuleLists(late=modules) if self.image.lock_kernel else ModuleLists(available=modules)
         more = ImageDefinition(packages=own.packages, modules=lists)
         return self.model_copy(update={"name": name, "image": _merge(self.image, more), "own": own})
+
+    def with_disks(self) -> Definition:
+        """This image type for a guest whose disks go as blocks."""
+        more = ImageDefinition(modules=ModuleLists(available=self.image.modules.disks))
+        return self.model_copy(update={"name": self.name + WITH_DISKS, "image": _merge(self.image, more)})
 
     def tree_files(self) -> Iterator[tuple[str, Path]]:
         """(guest path, file) of the trees that are copied as they are; a later tree replaces an earlier one's files."""
@@ -206,6 +215,7 @@ def _merge(base: ImageDefinition, top: ImageDefinition) -> ImageDefinition:
             late=_joined(base.modules.late, top.modules.late),
             available=_joined(base.modules.available, top.modules.available),
             optional=_joined(base.modules.optional, top.modules.optional),
+            disks=_joined(base.modules.disks, top.modules.disks),
         ),
         boot_sizes=top.boot_sizes or base.boot_sizes,
         read_only=base.read_only if top.read_only is None else top.read_only,

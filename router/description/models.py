@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, StrictInt, Tag
 
+from router.description.guest_image import WITH_DISKS
 from router.description.sdk_versions import SdkVersion
 from router.description.values import (
     Address,
@@ -22,6 +23,7 @@ from router.description.values import (
     ByteSize,
     DeviceId,
     DeviceName,
+    DiskName,
     File,
     GuestName,
     Label,
@@ -40,6 +42,9 @@ from router.description.values import (
 
 USBIP_PORT = 3240
 """TCP port of the USB/IP service, assigned by IANA."""
+DISK_PORT = 4420
+"""First TCP port of a server's disks, assigned to NVMe over Fabrics by IANA. Each client has a port of its own there,
+`DISK_PORT` plus its place among the guests: the switch enforces who reaches it, and nothing else names the client."""
 
 
 ETHERNET_HEADER = 14
@@ -211,6 +216,15 @@ class Network(StrictModel):
     """Shape of the queues between a guest's VMM and the switch."""
 
 
+class Road(StrEnum):
+    """How a USB device gets to its guest."""
+
+    USB = "usb"
+    """As a USB device, by USB/IP: the client's own drivers take it."""
+    BLOCK = "block"
+    """As a block device, by NVMe over TCP: the server's drivers take the disk."""
+
+
 class UsbRule(StrictModel):
     """Gives the devices that match to one guest. All matching fields that are present must match."""
 
@@ -231,6 +245,12 @@ class UsbRule(StrictModel):
     """The guest that owns the controller; needed only when several do."""
     port: Annotated[StrictInt, Field(ge=1, le=15)] | None = None
     """Root port of the guest's virtual controller, from 1; by default the first free one."""
+    road: Annotated[Road, Field(alias="as")] = Road.USB
+    """`usb`: the guest gets the USB device. `block`, for disks: the server's drivers take the disk, and the guest gets
+    a block device, which is faster."""
+    name: DiskName | None = None
+    """With `as: block`: what the disk is called in the guest, below /dev/disk/by-router. By default `usb-` and the
+    disk's USB port in the server, such as `usb-1-1.4`."""
 
 
 class Description(StrictModel):
@@ -255,20 +275,29 @@ class Description(StrictModel):
 OWN_FILES = "files:"
 
 
+def guests_with_disks(description: Description) -> set[str]:
+    """The guests that export or get disks as blocks. Where a rule names no server, it is the guest with hardware."""
+    owners = {name for name, guest in description.guests.items() if guest.passthrough}
+    rules = [rule for rule in description.usb if rule.road is Road.BLOCK]
+    return {name for rule in rules for name in (rule.to, *((rule.source,) if rule.source else owners))}
+
+
 def image_names_of(description: Description) -> dict[str, str]:
     """How the build calls the image of each guest. Guests whose images are equal share one.
 
     Files of the user's own are `files:GUEST`, with the first guest that names these files, or `files:KERNEL+INITRAMFS`
     with the first that names each.
     """
-    first: dict[ExtendedImage | Path, str] = {}
+    first: dict[tuple[ExtendedImage, bool] | Path, str] = {}
     names = {}
+    with_disks = guests_with_disks(description)
     for name, guest in description.guests.items():
+        more = name in with_disks
         match guest.image:
             case str():
-                names[name] = guest.image
+                names[name] = guest.image + (WITH_DISKS if more else "")
             case ExtendedImage():
-                names[name] = f"own-{first.setdefault(guest.image, name)}"
+                names[name] = f"own-{first.setdefault((guest.image, more), name)}"
             case ImageFiles(kernel=kernel, initramfs=initramfs):
                 owners = (first.setdefault(kernel, name), first.setdefault(initramfs, name))
                 names[name] = OWN_FILES + "+".join(dict.fromkeys(owners))

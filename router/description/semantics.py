@@ -31,6 +31,7 @@ CHECKS: tuple[Callable[[Parts], Iterator[Finding]], ...] = (
     semantics_network.allow_rules,
     semantics_transport.fields_of_ethernet,
     semantics_transport.rules,
+    semantics_transport.disks,
     semantics_usb.matches,
     semantics_usb.trust,
     semantics_usb.receivers,
@@ -38,6 +39,8 @@ CHECKS: tuple[Callable[[Parts], Iterator[Finding]], ...] = (
     semantics_usb.ports,
     semantics_usb.duplicates,
     semantics_usb.conversations,
+    semantics_usb.blocks,
+    semantics_usb.disk_ports,
 )
 
 

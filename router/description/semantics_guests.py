@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.description.models import ExtendedImage, Guest, ImageFiles, UsbRule
+from router.description.models import ExtendedImage, Guest, ImageFiles
 from router.description.parts import Finding, Parts
 from router.description.sdk_versions import SdkFeatures, SdkVersion, oldest_with, sdk_features
+from router.description.semantics_usb import may_be_disk
 from router.linux_boot import MEMORY_STEP, too_little_memory
-from router.usbip.protocol.classes import CODES
 from router.words import listing, nearest, size_text
 
 RESERVED = ("monitor", "vswitch", "console", "timer", "ticker", "idle", "images", "system", "serial", "qemu")
@@ -224,12 +224,6 @@ def roots(parts: Parts) -> Iterator[Finding]:
                 f"add one to usb, such as {{class: mass-storage, to: {name}}}",
                 key=True,
             )
-
-
-def may_be_disk(rule: UsbRule) -> bool:
-    """Whether a disk can match a USB rule: its class is not another one, and mass storage is not left out."""
-    disk = CODES["mass-storage"]
-    return rule.class_ in (None, disk) and (not rule.only or disk in rule.only)
 
 
 def usb_controllers(parts: Parts) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.description.models import Network, Transport
+from router.description.models import Network, Road, Transport
 from router.description.parts import Finding, Parts
 from router.description.semantics_guests import readable
 
@@ -62,3 +62,17 @@ def rules(parts: Parts) -> Iterator[Finding]:
         else:
             message = "the guests of this system have no vsock device"
             yield Finding(path, message, f"write tcp/{rule.port}, or transport: vsock in 'network'")
+
+
+def disks(parts: Parts) -> Iterator[Finding]:
+    """Blocks travel by TCP."""
+    if transport(parts) is not Transport.VSOCK:
+        return
+    for index, rule in parts.rules.items():
+        if rule.road is Road.BLOCK:
+            yield Finding(
+                ("usb", index, "as"),
+                f"with transport: vsock '{rule.to}' has no TCP, which disks as blocks need",
+                "remove it, so that the disk goes by USB/IP; or write transport: tcp",
+                related=((WHERE, "because of this"),),
+            )

@@ -342,6 +342,27 @@ AllowRule = Annotated[
 DeviceId = Annotated[
     VendorProduct, BeforeValidator(parse_device_id), text_schema("^[0-9a-fA-F]{4}:[0-9a-fA-F]{4}$", "046d:c31c")
 ]
+DISK_NAME_PATTERN = "[a-z0-9][a-z0-9_.-]{0,31}"
+
+
+def check_disk_name(value: str) -> str:
+    """A name below /dev/disk/by-router: it is a file's name, and neither a made name nor one of a partition."""
+    if re.fullmatch(DISK_NAME_PATTERN, value, re.ASCII) is None:
+        raise InvalidValue(
+            f"invalid disk name {shown(value)}",
+            "write at most 32 lower-case letters, digits, '-', '_' or '.', beginning with a letter or digit",
+        )
+    if value.startswith("usb-"):
+        raise InvalidValue(
+            f"the disk name {shown(value)} could be the one of a disk without a name", "do not begin it with 'usb-'"
+        )
+    if re.search("-part[0-9]+$", value):
+        raise InvalidValue(
+            f"the disk name {shown(value)} could be the one of a partition", "do not end it with '-part' and a number"
+        )
+    return value
+
+
 UsbPath = Annotated[
     str,
     AfterValidator(check_path),
@@ -363,6 +384,7 @@ UsbClasses = Annotated[
     Field(min_length=1),
     WithJsonSchema({"anyOf": [CLASS_SCHEMA, {"type": "array", "items": CLASS_SCHEMA, "minItems": 1}]}),
 ]
+DiskName = Annotated[str, AfterValidator(check_disk_name), text_schema(f"^{DISK_NAME_PATTERN}$", "data")]
 Serial = Annotated[str, Field(min_length=1, max_length=126), AfterValidator(check_serial)]
 Label = Annotated[str, AfterValidator(check_label), text_schema(f"^{LABEL_PATTERN}$", "DEBIAN")]
 PartUuid = Annotated[

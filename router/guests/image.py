@@ -164,7 +164,8 @@ def _load_kernel(packages: Packages, resolution: Resolution, cache: Path, defini
     # All image types share a kernel: with every type's modules at once the package is read once.
     folder = definition.folder
     definitions = [definition, *(load_definition(name, folder) for name in image_names(folder))]
-    wanted = [module for each in definitions for module in [*each.modules(), *each.image.modules.optional]]
+    lists = [(*each.modules(), *each.image.modules.optional, *each.image.modules.disks) for each in definitions]
+    wanted = [module for modules in lists for module in modules]
     return load_kernel(list(debs.values()), cache, wanted)
 
 

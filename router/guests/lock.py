@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from router import files
-from router.description.guest_image import SHIPPED, Definition, image_names, load_definition
+from router.description.guest_image import SHIPPED, WITH_DISKS, Definition, image_names, load_definition
 from router.errors import DescriptionError
 from router.guests.apt import Package
 from router.guests.resolution import RECORD, Packages, Resolution
@@ -112,7 +112,9 @@ def read_lock(path: Path) -> dict[str, Locked]:
 
 def enforce_lock(path: Path, definition: Definition) -> Resolution:
     """The packages that the lock `path` holds for an image type; DescriptionError when it is about another list."""
-    locked = read_lock(path).get(definition.name)
+    known = read_lock(path)
+    # What disks as blocks need are modules of the same kernel: the packages are those of the image without them.
+    locked = known.get(definition.name) or known.get(definition.name.removesuffix(WITH_DISKS))
     if locked is None:
         raise DescriptionError(f"the lock does not cover the guest image '{definition.name}'", _hint(path), str(path))
     now, then = set(definition.image.packages), set(locked.roots)

@@ -14,7 +14,15 @@ from router.checks import Violation, check_plan
 from router.description.diagnostics import Diagnostic
 from router.description.guest_image import Definition, OwnParts, load_definition
 from router.description.load import LoadedDescription
-from router.description.models import OWN_FILES, Description, ExtendedImage, ImageFiles, Transport, image_names_of
+from router.description.models import (
+    OWN_FILES,
+    Description,
+    ExtendedImage,
+    ImageFiles,
+    Transport,
+    guests_with_disks,
+    image_names_of,
+)
 from router.devicetree import Closure, Tree, base_tree, conflicts, dependency_closure, passthrough_device
 from router.devicetree.closure import is_usb_controller
 from router.devicetree.memory import withheld
@@ -68,11 +76,14 @@ def base_of(image: str | ExtendedImage) -> str:
 def image_definitions(loaded: LoadedDescription) -> dict[str, Definition]:
     """The definition of each image that the guests have, by the build's names for them."""
     found: dict[str, Definition] = {}
+    with_disks = guests_with_disks(loaded.description)
     for guest, name in image_names_of(loaded.description).items():
         image = loaded.description.guests[guest].image
         if name in found or isinstance(image, ImageFiles):
             continue
         base = load_definition(base_of(image))
+        if guest in with_disks:
+            base = base.with_disks()
         if not isinstance(image, ExtendedImage):
             found[name] = base
             continue

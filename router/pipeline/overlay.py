@@ -7,6 +7,7 @@ from router.description.models import USBIP_PORT
 from router.guests.cpio import build_overlay
 from router.plan.models import Grant, GuestPlan, SystemPlan
 from router.usbip.commands.keep_attached import render_attach
+from router.usbip.commands.keep_disks import render_disks
 from router.usbip.policy.file import render_policy
 from router.usbip.protocol.classes import class_word
 
@@ -21,6 +22,7 @@ def guest_settings(plan: SystemPlan, guest: GuestPlan) -> str:
         "SERVER": source.peer if source else "",
         **({"AUTOMOUNT": "yes"} if guest.automount else {}),
         "ROOT": guest.root,
+        **({"DISKS": "yes"} if has_disks(plan, guest) else {}),
     }
     return "".join(f"{key}={value}\n" for key, value in settings.items())
 
@@ -43,9 +45,22 @@ def guest_names(plan: SystemPlan) -> str:
     return "127.0.0.1 localhost\n" + "".join(f"{guest.address} {guest.name}\n" for guest in named)
 
 
+def has_disks(plan: SystemPlan, guest: GuestPlan) -> bool:
+    """Whether the guest exports or gets disks as blocks: only then are the drivers for that loaded."""
+    return any(grant.blocks and guest.name in (grant.source, grant.to) for grant in plan.grants)
+
+
+def disks_of(plan: SystemPlan, guest: GuestPlan) -> bytes:
+    """`/etc/router/disks` of a client: where its disks are, and what they are called."""
+    mine = [grant for grant in plan.grants if grant.to == guest.name and grant.blocks]
+    places = dict.fromkeys((str(plan.guest(grant.source).address), grant.blocks) for grant in mine)
+    return render_disks(list(places), [grant.name for grant in mine if grant.name]).encode()
+
+
 def server_of(plan: SystemPlan, guest: GuestPlan) -> GuestPlan | None:
     """The guest whose devices this one gets, or could be given while the system runs; or None."""
-    granted = next((plan.guest(grant.source) for grant in plan.grants if grant.to == guest.name), None)
+    routed = (grant for grant in plan.grants if grant.to == guest.name and not grant.blocks)
+    granted = next((plan.guest(grant.source) for grant in routed), None)
     return granted or next(iter(reachable(plan, guest)), None)
 
 
@@ -75,6 +90,10 @@ def policy_line(plan: SystemPlan, grant: Grant) -> dict[str, str | int]:
         line["only"] = ",".join(class_word(code) for code in grant.only)
     if grant.port is not None:
         line["port"] = grant.port
+    if grant.blocks:
+        line["blocks"] = grant.blocks
+        if grant.name:
+            line["name"] = grant.name
     return line
 
 
@@ -87,6 +106,8 @@ def overlay_files(plan: SystemPlan, guest: GuestPlan) -> dict[str, bytes]:
     if guest.role == "server":
         grants = [policy_line(plan, grant) for grant in plan.grants if grant.source == guest.name]
         files["etc/router/usb-policy"] = render_policy(grants).encode()
+    if guest.role == "client" and has_disks(plan, guest):
+        files["etc/router/disks"] = disks_of(plan, guest)
     source = server_of(plan, guest)
     if guest.role == "client" and source is not None:
         attach = render_attach(source.peer, guest.usb_ports, guest.usb_version, validate=not source.trusted)

@@ -11,7 +11,16 @@ from ipaddress import IPv4Address
 from typing import Literal
 
 from router.boards.model import Board, Range
-from router.description.models import USBIP_PORT, Description, Guest, OnExit, Transport, image_names_of
+from router.description.models import (
+    DISK_PORT,
+    USBIP_PORT,
+    Description,
+    Guest,
+    OnExit,
+    Road,
+    Transport,
+    image_names_of,
+)
 from router.description.values import Allow
 from router.plan.models import (
     LARGE_PAGE,
@@ -160,6 +169,7 @@ def servers(description: Description, roles: Mapping[str, str]) -> tuple[str, ..
 def plan_grants(description: Description, roles: Mapping[str, str]) -> tuple[Grant, ...]:
     """The USB rules, each with the guest that it takes the device from."""
     exporting = servers(description, roles)
+    places = {name: index for index, name in enumerate(description.guests)}
     return tuple(
         Grant(
             source=rule.source or exporting[0],
@@ -171,6 +181,8 @@ def plan_grants(description: Description, roles: Mapping[str, str]) -> tuple[Gra
             device_class=rule.class_,
             only=rule.only or (),
             port=rule.port,
+            blocks=DISK_PORT + places[rule.to] if rule.road is Road.BLOCK else 0,
+            name=rule.name or "",
         )
         for rule in description.usb
         if rule.source or exporting
@@ -181,9 +193,9 @@ def plan_vswitch(description: Description, guests: tuple[GuestPlan, ...], grants
     """The switch: a port for each guest, and the rules that are written down or that the grants need."""
     wanted = description.network.allow
     if wanted is None:
-        pairs = dict.fromkeys((grant.to, grant.source) for grant in grants)
+        needed = dict.fromkeys((grant.to, grant.source, grant.blocks or USBIP_PORT) for grant in grants)
         protocol: Literal["tcp", "vsock"] = "vsock" if description.network.transport is Transport.VSOCK else "tcp"
-        wanted = tuple(Allow(client, server, protocol, USBIP_PORT) for client, server in pairs)
+        wanted = tuple(Allow(client, server, protocol, port) for client, server, port in needed)
     index = {guest.name: guest.index for guest in guests}
     return VSwitchPlan(
         subnet=description.network.subnet,

@@ -246,6 +246,10 @@ class Grant:
     only: tuple[int, ...] = ()
     """Interface classes that the device may have and no others; empty for no such limit."""
     port: int | None = None
+    blocks: int = 0
+    """The client's TCP port in the server, where the device goes as blocks; 0: it goes by USB/IP."""
+    name: str = ""
+    """What the client calls such a disk; empty for a name made from its USB port."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,10 @@ def usb_text(grant: Grant) -> str:
         [WORDS.get(grant.device_class, f"class {grant.device_class:#04x}")] if grant.device_class is not None else []
     )
     parts += [f"only {', '.join(class_word(code) for code in grant.only)}"] if grant.only else []
-    return " ".join(parts or ["any device"]) + (f" → port {grant.port}" if grant.port else "")
+    text = " ".join(parts or ["any device"])
+    if grant.blocks:
+        return f"{text} as blocks" + (f" → {grant.name}" if grant.name else "")
+    return text + (f" → port {grant.port}" if grant.port else "")
 
 
 def in_order(plan: SystemPlan) -> list[GuestPlan]:

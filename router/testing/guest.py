@@ -162,7 +162,9 @@ class Guest:
 
     def disks(self) -> tuple[BlockDevice, ...]:
         """The disks that the guest sees, with a medium in them."""
-        each = 'for d in /sys/block/sd*; do [ -e "$d" ] && echo "${d##*/} $(cat $d/size)"; done; true'
+        each = (
+            'for d in /sys/block/sd* /sys/block/nvme*n*; do [ -e "$d" ] && echo "${d##*/} $(cat $d/size)"; done; true'
+        )
         pairs = (line.split() for line in self.run(each).stdout.splitlines())
         return tuple(BlockDevice(f"/dev/{name}", 512 * int(sectors)) for name, sectors in pairs if sectors != "0")
 

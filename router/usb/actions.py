@@ -53,6 +53,7 @@ def attach(
     guest = find.guest(seen, guest_name, "client")
     device = find.device(seen, text)
     _answered(seen, guest.name)
+    _goes_by_usb(device)
     _may_attach(seen, guest, device, number, take=take)
     _not_in_use(seen, device, force=force)
     words = ["grant", guest.address, device.busid, *(["--port", str(number)] if number else [])]
@@ -138,6 +139,16 @@ def _may_leave(port: Port, *, force: bool) -> None:
     )
 
 
+def _goes_by_usb(device: Device) -> None:
+    """MachineError for a disk that goes as blocks: its way is fixed while the system runs."""
+    if device.disk is not None:
+        to = ", ".join(f"'{name}'" for name in device.grants) or "a guest"
+        raise MachineError(
+            f"{device.busid} ({device.name}) goes to {to} as blocks, and such a disk stays there while the system runs",
+            hint="unmount it there and unplug it; or change its rule: another 'to', or 'as: usb' for disks to be moved",
+        )
+
+
 def _may_attach(seen: Snapshot, guest: Guest, device: Device, number: int, *, take: bool) -> None:
     """MachineError when the device cannot be attached there. take: another guest may have it now."""
     if device.holder is not None and not (take and device.holder != guest.name):
@@ -193,6 +204,8 @@ def detach(connect: Connect, guest_name: str, text: str, *, force: bool = False)
     seen = snapshot(connect)
     guest = find.guest(seen, guest_name, "client")
     _answered(seen, guest.name)
+    for one in find.matches(seen, text):
+        _goes_by_usb(one)
     port = find.used_port(seen, guest.name, text)
     assert port.device is not None, "used_port gives ports with devices"
     _may_leave(port, force=force)
@@ -232,6 +245,8 @@ def why_not(seen: Snapshot, device: Device) -> str:
             return f"taken from '{device.taken[0]}' by router usb detach"
         return "no rule gives it to a guest"
     guest = granted[0]
+    if device.disk is not None:
+        return f"goes to '{guest.name}' as blocks, and is not exported: router usb watch and the server's log say why"
     if guest.name in seen.troubles:
         return f"given to '{guest.name}', which {seen.troubles[guest.name]}"
     if (guest.name, device.server) not in seen.reaches:
@@ -249,7 +264,8 @@ def candidates(seen: Snapshot, device: Device) -> list[str]:
     return [
         guest.name
         for guest in seen.with_role("client")
-        if guest.name not in seen.troubles
+        if device.disk is None
+        and guest.name not in seen.troubles
         and (guest.name, device.server) in seen.reaches
         and _unfit(seen, guest, device, 0) is None
     ]

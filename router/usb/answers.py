@@ -165,6 +165,8 @@ def _device(row: Row, addresses: Mapping[str, str]) -> Device:
             guest(one.text("client")): Grant(one.number("port", 0xFF), one.text("words")) for one in row.rows("granted")
         },
         taken=tuple(guest(one) for one in row.texts("taken")),
+        # A guest that was built by an earlier version has no such disks, and no word for them.
+        disk=row.optional_text("disk") if "disk" in row.values else None,
     )
 
 

@@ -52,6 +52,8 @@ class Device:
     """By guest."""
     taken: tuple[str, ...]
     """The guests that it was taken from by hand."""
+    disk: str | None = None
+    """What its guest calls it, where it goes as blocks; None where it goes by USB/IP."""
 
     @property
     def name(self) -> str:

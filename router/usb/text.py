@@ -18,6 +18,9 @@ EVENTS = (
     "attached",
     "detached",
     "disk",
+    "disk-ready",
+    "disk-news",
+    "no-disk",
     "mounted",
     "unmounted",
     "not-mounted",
@@ -61,6 +64,8 @@ def list_rows(seen: Snapshot) -> list[dict[str, Any]]:
                 "rule": rule_of(device) if device.grants else None,
                 "holder": device.holder,
                 "port": port.number if port else None,
+                "road": "usb" if device.disk is None else "block",
+                "disk": device.disk,
             }
         )
     return rows
@@ -71,6 +76,8 @@ def list_lines(seen: Snapshot) -> list[str]:
     rows = []
     for row in list_rows(seen):
         held = f"{row['holder']}, port {row['port']}" if row["holder"] and row["port"] else row["holder"] or "-"
+        if row["holder"] and row["disk"]:
+            held = f"{row['holder']}, as blocks: {row['disk']}"
         granted = ", ".join(row["granted"]) or "-"
         rows.append(
             [row["guest"], row["busid"], row["device"], row["name"], row["speed"], granted, row["rule"] or "-", held]

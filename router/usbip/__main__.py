@@ -11,6 +11,8 @@ Daemons
   serve           export granted devices to the clients that the policy names
   keep-attached   keep what a server grants attached to this machine
   automount       mount the file systems of routed disks as they come
+  serve-disks     export granted disks as blocks, by NVMe over TCP
+  keep-disks      keep the disks that a server exports as blocks attached to this machine
 
 As in Linux's usbip
   list            -l: devices here; -r HOST: what HOST exports to us
@@ -38,6 +40,8 @@ VERBS = {
     "serve": "serve",
     "keep-attached": "keep_attached",
     "automount": "automount",
+    "serve-disks": "serve_disks",
+    "keep-disks": "keep_disks",
     "list": "list",
     "attach": "attach",
     "detach": "detach",

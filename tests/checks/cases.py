@@ -76,6 +76,13 @@ def with_queues(description: Description, depth: int, buffer: int) -> Descriptio
     return description.model_copy(update={"network": network.model_copy(update={"queue": queue})})
 
 
+def disks_open_to_another(plan: SystemPlan) -> SystemPlan:
+    """The first client's disks go as blocks, and the second client reaches them too."""
+    plan = plan.but(grants=(replace(plan.grants[0], blocks=4421), *plan.grants[1:]))
+    more = (VSwitchRule(1, 0, "tcp", 4421), VSwitchRule(2, 0, "tcp", 4421))
+    return with_vswitch(plan, rules=(*plan.vswitch.rules, *more))
+
+
 def swapped_consoles(plan: SystemPlan) -> SystemPlan:
     plan = with_map(plan, "vmm_client", "client_console", region="server_console")
     return with_map(plan, "vmm_server", "server_console", region="client_console")
@@ -214,5 +221,6 @@ CASES = (
     Case(
         "usb-ports", "two", lambda plan: plan.but(grants=(*plan.grants, Grant("server", "client", path="1-1", port=9)))
     ),
+    Case("disks-have-one-reader", "three", disks_open_to_another),
     Case("grants-have-a-way", "two", lambda plan: with_vswitch(plan, rules=plan.vswitch.rules[1:])),
 )

@@ -50,6 +50,8 @@ def test_the_list_is_json_for_programs(says: Says) -> None:
         "rule": "path 1-2 port 5",
         "holder": "client",
         "port": 5,
+        "road": "usb",
+        "disk": None,
     }
 
 

@@ -76,11 +76,13 @@ OURS = {
     "trusted.py": "empty files, MAX_RECORDS of them",
     "usbip/__main__.py": "/dev/null",
     "usbip/client/controllers.py": "a controller's number of ports",
+    "usbip/client/nvme.py": "requests for connections, to the kernel",
     "usbip/client/vhci.py": "an attached device's origin, one for each port",
     "usbip/engines/usbfs_claims.py": "usbfs devices",
     "usbip/policy/edit.py": "the policy, as an administrator edits it",
     "usbip/runtime/pipe.py": "pipes, of which one write may find no room",
     "usbip/runtime/sysfs.py": "sysfs attributes",
+    "usbip/server/nvmet.py": "attributes of the kernel's NVMe target",
 }
 """Files whose length this program, or its user, chooses."""
 

@@ -13,7 +13,7 @@ import pytest
 from router.errors import DescriptionError
 from router.machines.qemu import usb
 from router.machines.qemu.host_device import HostDevice
-from router.machines.qemu.usb import KINDS, LISTENER, arguments, granted_to, parse_plug, parse_plugs
+from router.machines.qemu.usb import KINDS, LISTENER, arguments, grant_of, parse_plug, parse_plugs
 from router.plan.models import Grant
 
 
@@ -84,7 +84,8 @@ def test_every_kind_has_a_device_argument(listener: str, monkeypatch: pytest.Mon
     ],
 )
 def test_a_rule_routes_what_all_its_fields_match(grant: Grant, to: str | None) -> None:
-    assert granted_to(parse_plug("keyboard", 1), (grant,)) == to
+    given = grant_of(parse_plug("keyboard", 1), (grant,))
+    assert (given and given.to) == to
 
 
 def test_what_stands_behind_a_device_can_be_named(tmp_path: Path, listener: str) -> None:
@@ -109,4 +110,5 @@ def test_what_stands_behind_a_device_can_be_named(tmp_path: Path, listener: str)
 def test_a_device_of_unknown_identity_goes_where_a_rule_sends_whatever_is_in_its_port(
     grant: Grant, to: str | None, listener: str
 ) -> None:
-    assert granted_to(parse_plug(f"redir:{listener}", 1), (grant,)) == to
+    given = grant_of(parse_plug(f"redir:{listener}", 1), (grant,))
+    assert (given and given.to) == to

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ from router.errors import MachineError
 from router.machines.live import LiveGuest, LiveSystem
 from router.machines.process import Child
 from router.machines.qemu.qmp import Qmp
-from router.machines.qemu.usb import UsbPlug, granted_to
-from router.plan.models import GuestPlan, SystemPlan
+from router.machines.qemu.usb import UsbPlug, grant_of
+from router.plan.models import Grant, GuestPlan, SystemPlan
 
 START_TIMEOUT_S = 60.0
 """From starting QEMU to its connection: it is read from a disk that may be slow and busy."""
@@ -99,20 +100,18 @@ class Run(LiveSystem[RunningGuest]):
         self.plan = plan
         self._plugs = plugs
 
-    def expected(self) -> dict[str, int]:
-        """How many devices each client will get of those that are plugged in."""
-        wanted: dict[str, int] = {}
-        for _, guest in self.routed():
-            wanted[guest] = wanted.get(guest, 0) + 1
-        return wanted
+    def expected(self) -> Counter[str]:
+        """How many devices each client will get by USB/IP of those that are plugged in."""
+        return Counter(grant.to for _, grant in self.routed() if not grant.blocks)
 
-    def routed(self) -> list[tuple[UsbPlug, str]]:
-        """The devices that reach a client, each with the client: granted, and of a speed that its controller has."""
-        pairs = [(plug, granted_to(plug, self.plan.grants)) for plug in self._plugs]
+    def routed(self) -> list[tuple[UsbPlug, Grant]]:
+        """The devices that reach a client, each with its rule: granted, and of a speed that its controller has."""
+        pairs = [(plug, grant_of(plug, self.plan.grants)) for plug in self._plugs]
         return [
-            (plug, guest)
-            for plug, guest in pairs
-            if guest is not None and not (plug.facts.superspeed and self.plan.guest(guest).usb_version < 3)
+            (plug, grant)
+            for plug, grant in pairs
+            if grant is not None
+            and (grant.blocks or not (plug.facts.superspeed and self.plan.guest(grant.to).usb_version < 3))
         ]
 
     def log_files(self) -> list[Path]:
@@ -139,14 +138,18 @@ class Run(LiveSystem[RunningGuest]):
         """What is still missing, as sentences; empty when every guest is up and every routed device is attached."""
         missing = []
         wanted = self.expected()
+        blocks = Counter(grant.to for _, grant in self.routed() if grant.blocks)
         for guest in self.plan.guests:
             if not self.timeline.seen(guest.name, "userspace"):
                 missing.append(f"guest '{guest.name}' is not up")
             if guest.role == "server" and not self.timeline.seen(guest.name, "listening"):
                 missing.append(f"the USB/IP daemon of '{guest.name}' does not listen")
             attached = len({event.detail for event in self.timeline.seen(guest.name, "attached")})
-            if attached < wanted.get(guest.name, 0):
+            if attached < wanted[guest.name]:
                 missing.append(f"guest '{guest.name}' has {attached} of {wanted[guest.name]} devices")
+            disks = len({event.detail.split()[0] for event in self.timeline.seen(guest.name, "disk-ready")})
+            if disks < blocks[guest.name]:
+                missing.append(f"guest '{guest.name}' has {disks} of {blocks[guest.name]} disks")
         return missing
 
     def wait_ready(self, timeout: float) -> None:
@@ -170,9 +173,9 @@ class Run(LiveSystem[RunningGuest]):
                 hint = f"{self.stage(name)}; {self._last_lines(guest)}"
                 raise MachineError(f"{what}: {'; '.join(missing)}", hint=hint)
         disks: dict[str, int] = {}
-        for plug, to in self.routed():
-            if 8 in plug.facts.classes:
-                disks[to] = disks.get(to, 0) + 1
+        for plug, grant in self.routed():
+            if 8 in plug.facts.classes and not grant.blocks:
+                disks[grant.to] = disks.get(grant.to, 0) + 1
         for name, count in disks.items():
             code, _ = self.execute(name, SETTLE.replace("{disks}", str(count)), max(5.0, end - time.monotonic()))
             if code:

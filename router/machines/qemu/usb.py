@@ -157,10 +157,11 @@ def plugs_of(texts: Sequence[str], plan: SystemPlan) -> tuple[UsbPlug, ...]:
     return parse_plugs(list(texts), buses)
 
 
-def granted_to(plug: UsbPlug, grants: tuple[Grant, ...]) -> str | None:
-    """The guest that the rules give this device to, or None. Serial numbers are not known before the device runs.
+def grant_of(plug: UsbPlug, grants: tuple[Grant, ...]) -> Grant | None:
+    """The first of the rules that gives this device to a guest, or None.
 
-    Of a device whose identity is not known before, that is so only by rules that name its port and nothing else.
+    Serial numbers are not known before the device runs. Of a device whose identity is not known before, that is so only
+    by rules that name its port and nothing else.
     """
     facts = plug.facts
     for grant in grants:
@@ -172,7 +173,7 @@ def granted_to(plug: UsbPlug, grants: tuple[Grant, ...]) -> str | None:
             and (not grant.only or (bool(facts.classes) and set(facts.classes) <= set(grant.only)))
             and grant.serial is None
         ):
-            return grant.to
+            return grant
     return None
 
 

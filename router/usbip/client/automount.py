@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 MEDIA = "/media"
 NOTES = "/run/router/automount"
-ROUTED = "/vhci_hcd"
+ROUTED = ("/vhci_hcd", "/nvme-fabrics/")
+"""Parts of the paths of routed disks: those on virtual ports, and those that came as blocks."""
 OPTIONS = "nosuid,nodev"
 # The default of ext4, which a disk may overrule in its superblock: by `panic` it would stop the guest (ext4(5)).
 ERRORS = "errors=remount-ro"
@@ -138,7 +139,7 @@ class Automount:
     def look(self) -> None:
         """Mounts each new file system, and forgets what is there no more."""
         self._due = None
-        there = block_devices(self._sysfs, ROUTED)
+        there = [name for mark in ROUTED for name in block_devices(self._sysfs, mark)]
         for name in (self._looked_at | set(self._mounted)) - set(there):
             self._gone(name)
         mounts = proc.mounts(proc.read("self/mountinfo"))

@@ -20,14 +20,24 @@ READABLE = ("/usr", "/lib", "/lib64", "/etc", "/sys", "/proc/self", "/proc/swaps
 
 class Needs:
     """What a daemon keeps. user: whom it runs as; write: files and folders that it may change, those that exist;
-    calls: system calls beyond those that every daemon makes."""
+    calls: system calls beyond those that every daemon makes; make: folders in which it may also make and remove folders
+    and symbolic links (with the calls FOLDERS of seccomp); read: what it may read beyond READABLE."""
 
-    __slots__ = ("calls", "user", "write")
+    __slots__ = ("calls", "make", "read", "user", "write")
 
-    def __init__(self, user: str, write: list[str], calls: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        user: str,
+        write: list[str],
+        calls: tuple[str, ...],
+        make: tuple[str, ...] = (),
+        read: tuple[str, ...] = (),
+    ) -> None:
         self.user = user
         self.write = write
         self.calls = calls
+        self.make = make
+        self.read = read
 
 
 def confine(needs: Needs) -> list[str]:
@@ -50,7 +60,7 @@ def confine(needs: Needs) -> list[str]:
     try:
         privileges.forbid_new_ones()
         privileges.limit_resources()
-        ruleset = landlock.prepare((*READABLE, *filter(None, sys.path)), needs.write)
+        ruleset = landlock.prepare((*READABLE, *needs.read, *filter(None, sys.path)), needs.write, needs.make)
         privileges.become(account.pw_uid, account.pw_gid, privileges.CAP_DAC_OVERRIDE)
         if ruleset is None:
             missing.append("no Landlock: files are not confined")

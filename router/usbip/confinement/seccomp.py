@@ -89,9 +89,17 @@ _CALLS = {
     "socketpair": (199, 53),
     "connect": (203, 42),
     "sendmmsg": (269, 307),
+    # Folders and links
+    "mkdirat": (34, 258),
+    "mkdir": (-1, 83),
+    "rmdir": (-1, 84),
+    "symlinkat": (36, 266),
+    "symlink": (-1, 88),
 }
 CONNECT = ("socket", "socketpair", "connect", "sendmmsg")
 """For daemons that call others."""
+FOLDERS = ("mkdirat", "mkdir", "rmdir", "symlinkat", "symlink")
+"""For daemons that make folders and symbolic links."""
 # The place in _CALLS and AUDIT_ARCH_* (include/uapi/linux/audit.h), by uname's name of the machine.
 _MACHINES = {"aarch64": (0, 0xC00000B7), "x86_64": (1, 0xC000003E)}
 _MAKE_MEMORY = ("mmap", "mprotect")
@@ -109,7 +117,7 @@ def program(machine: str, more: tuple[str, ...]) -> bytes:
     column, architecture = _MACHINES[machine]
     numbers = sorted(
         _CALLS[name][column]
-        for name in (_CALLS.keys() - set(CONNECT) - set(_MAKE_MEMORY)) | set(more)
+        for name in (_CALLS.keys() - set(CONNECT) - set(FOLDERS) - set(_MAKE_MEMORY)) | set(more)
         if _CALLS[name][column] >= 0
     )
     memory = [_CALLS[name][column] for name in _MAKE_MEMORY]

@@ -3,6 +3,7 @@
 
     allow 10.77.0.3 device 046d:c31c port 1
     allow 10.77.0.3 path 1-1
+    allow 10.77.0.3 class mass-storage blocks 4421 name data
     deny  any       class hid
 
 The most specific description of a device decides to whom it goes: see `rules.Policy.decide`.
@@ -13,6 +14,7 @@ from __future__ import annotations
 from router.errors import DescriptionError
 from router.usbip.policy.rules import Pattern, Policy, Rule, address_bits
 from router.usbip.protocol.device import port_name
+from router.usbip.protocol.disks import valid_disk_name
 
 # Words of earlier versions → today's.
 RENAMED_CLASSES = {
@@ -21,8 +23,10 @@ RENAMED_CLASSES = {
     "misc": "miscellaneous",
     "storage": "mass-storage",
 }
+OUTCOMES = ("port", "blocks", "name")
 MATCHERS = ("path", "serial", "device", "interface", "class", "only")
 MAX_PORT = 255
+MAX_TCP_PORT = 65535
 # How a line ends that was added while the daemon ran: see policy_edit.
 MARK = "# at run time"
 
@@ -106,8 +110,8 @@ def _pattern(line: _Line, text: str, word: str) -> Pattern:
     return numbers[0], numbers[1], numbers[2]
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= 3
+def _is_number(text: str, digits: int = 3) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= digits
 
 
 def _client(line: _Line, text: str) -> str:
@@ -141,7 +145,8 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
     interface: Pattern | None = None
     cls: Pattern | None = None
     only: tuple[Pattern, ...] = ()
-    port = 0
+    port = tcp = 0
+    name = ""
     seen: set[str] = set()
     while line.words:
         word = line.words.pop(0)
@@ -186,11 +191,29 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
             if not _is_number(value) or not 1 <= int(value) <= MAX_PORT:
                 raise line.error(f"{value!r} is not a port", f"write a number from 1 to {MAX_PORT}")
             port = int(value)
+        elif word == "blocks":
+            value = line.take("a TCP port", f"{verdict} {client} class mass-storage blocks 4421")
+            if verdict == "deny":
+                raise line.error("a deny rule has no blocks", "leave it out: a deny holds for both ways")
+            if address_bits(client) is None:
+                raise line.error(f"{client} gets no disk as blocks", "name one client by its IP address")
+            if not _is_number(value, 5) or not 1 <= int(value) <= MAX_TCP_PORT:
+                raise line.error(f"{value!r} is not a TCP port", f"write a number from 1 to {MAX_TCP_PORT}")
+            tcp = int(value)
+        elif word == "name":
+            name = line.take("a name", f"{verdict} {client} class mass-storage blocks 4421 name data")
+            if not valid_disk_name(name):
+                raise line.error(f"{name!r} is not a disk's name", "write letters, digits, '-', '_' and '.'")
         else:
             raise line.error(
-                f"unknown word {word!r}", f"a device is described by {', '.join(MATCHERS)} or all, and then port N"
+                f"unknown word {word!r}",
+                f"a device is described by {', '.join(MATCHERS)} or all, and then port N or blocks N",
             )
-    if not seen - {"port"}:
+    if port and tcp:
+        raise line.error("a disk that goes as blocks has no virtual port", "leave port or blocks out")
+    if name and not tcp:
+        raise line.error("only what goes as blocks has a name", "add blocks N, or leave name out")
+    if not seen - {"port", "blocks", "name"}:
         raise line.error("the rule does not say which device", f"add one of {', '.join(MATCHERS)}, or all")
     return Rule(
         verdict == "allow",
@@ -205,6 +228,8 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
         number,
         line.rule.strip() + (f" {MARK}" if text.endswith(MARK) else ""),
         only,
+        tcp,
+        name,
     )
 
 
@@ -252,17 +277,18 @@ def render_policy(grants: list[dict[str, str | int]]) -> str:
     """The policy file for plain data, one allow rule a grant, in the order given.
 
     Each grant has `client` and at least one of `path`, `serial`, `device` ("046d:c31c"), `interface`, `class`, `only`;
-    `port` (1…) may be there. What this returns has been parsed again: DescriptionError for a grant that makes no rule.
+    `port` (1…) may be there, or `blocks` (a TCP port) and `name`. What this returns has been parsed again:
+    DescriptionError for a grant that makes no rule.
     """
     lines = ["# Made from the description. Grammar: docs/reference/usb-policy.md. What is not allowed here is denied."]
     for grant in grants:
-        unknown = set(grant) - {"client", "port", *MATCHERS}
+        unknown = set(grant) - {"client", *OUTCOMES, *MATCHERS}
         if unknown:
             raise DescriptionError(
-                f"a grant has no {', '.join(sorted(unknown))}", f"it has client, port, {', '.join(MATCHERS)}"
+                f"a grant has no {', '.join(sorted(unknown))}", f"it has client, {', '.join((*OUTCOMES, *MATCHERS))}"
             )
         words = ["allow", str(grant.get("client", ""))]
-        for name in (*MATCHERS, "port"):
+        for name in (*MATCHERS, *OUTCOMES):
             if grant.get(name) is not None:
                 words += [name, quoted(str(grant[name]))]
         lines.append(" ".join(words))

@@ -17,6 +17,9 @@ Rank = tuple[int, int, int, int, int, int, int]
 class Rule:
     """One line of the policy. A matcher that is None matches everything; `port` 0 is any port.
 
+    tcp: the client's TCP port for its disks: the device goes there as blocks. 0: it goes by USB/IP.
+    name: what the client calls such a disk; empty for a name made from its USB port.
+
     line: its number in the file, for messages.
     only: the device may have interfaces of these patterns and no others, in whatever configuration or alternate
     setting; empty for no such limit.
@@ -28,12 +31,14 @@ class Rule:
         "cls",
         "interface",
         "line",
+        "name",
         "only",
         "path",
         "pid",
         "port",
         "rank",
         "serial",
+        "tcp",
         "text",
         "vid",
     )
@@ -52,6 +57,8 @@ class Rule:
         line: int = 0,
         text: str = "",
         only: tuple[Pattern, ...] = (),
+        tcp: int = 0,
+        name: str = "",
     ) -> None:
         self.allow = allow
         self.client = client
@@ -65,6 +72,8 @@ class Rule:
         self.line = line
         self.text = text
         self.only = only
+        self.tcp = tcp
+        self.name = name
         self.rank: Rank = (
             path is not None,
             serial is not None,
@@ -126,7 +135,22 @@ class Policy:
         self.rules = tuple(rules)
 
     def decide(self, client: str, device: Device) -> Decision:
-        """Whether the client may import the device, and on which port.
+        """Whether the client may import the device by USB/IP, and on which port. A disk goes one way only."""
+        decision = self._judge(client, device)
+        if decision.allowed and (others := self.blocks(device)):
+            rule = others[0].rule
+            line = rule.line if rule else 0
+            return Decision(False, rule, f"line {line} gives it as blocks: {rule.text if rule else ''}")
+        return decision
+
+    def blocks(self, device: Device) -> list[Decision]:
+        """What gives the device to clients as blocks; the rule of each has the client, its TCP port and the name."""
+        clients = dict.fromkeys(rule.client for rule in self.rules if rule.tcp and rule.describes(device))
+        decisions = [self._judge(client, device) for client in clients]
+        return [one for one in decisions if one.allowed and one.rule and one.rule.tcp]
+
+    def _judge(self, client: str, device: Device) -> Decision:
+        """Whether the client may have the device, one way or the other.
 
         Of the rules that describe the device and concern the client the most specific one counts; deny before allow
         where two are equally specific. An allow is void where another allow describes the device more exactly for
@@ -145,8 +169,8 @@ class Policy:
         return Decision(True, best, f"line {best.line} allows it: {best.text}")
 
     def is_granted(self, device: Device) -> bool:
-        """Whether some client could import the device: then it is taken from its driver and exported."""
-        return any(rule.allow and self._could(rule, device) for rule in self.rules)
+        """Whether some client could import the device by USB/IP: then it is taken from its driver and exported."""
+        return not self.blocks(device) and any(rule.allow and self._could(rule, device) for rule in self.rules)
 
     def _could(self, rule: Rule, device: Device) -> bool:
         if not rule.describes(device):

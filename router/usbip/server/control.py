@@ -16,6 +16,7 @@ from router.errors import HostError, RouterError
 from router.usbip.policy.file import MARK
 from router.usbip.runtime import event_loop, net
 from router.usbip.runtime.log import log
+from router.usbip.runtime.sysfs import Sysfs
 from router.usbip.runtime.text import error_text, printable
 from router.usbip.server.server import Server
 
@@ -23,6 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from router.usbip.policy.rules import Decision
+    from router.usbip.protocol.device import Device
     from router.usbip.server.statistics import Statistics
 
 SOCKET = "/run/router-usbip.sock"
@@ -71,9 +74,30 @@ def describe(server: Server) -> dict[str, Any]:
                     "client": export.client or "unknown" if export and export.session else None,
                     "granted": granted,
                     "taken": taken,
+                    "disk": None,
                 }
             )
+            for decision in server.policy.blocks(device):
+                devices[-1].update(as_disk(device, decision))
     return {"devices": devices, "watching": server.watchers()}
+
+
+def as_disk(device: Device, decision: Decision) -> dict[str, Any]:
+    """What is different of a device that goes as blocks: another program exports it, see `serve_disks`."""
+    from router.usbip.protocol.disks import base_name
+    from router.usbip.server.disks import read_units
+    from router.usbip.server.nvmet import exported
+
+    rule = decision.rule
+    assert rule is not None, "what is allowed is allowed by a rule"
+    sysfs = Sysfs()
+    there = exported(sysfs, rule.tcp, {unit.block for unit in read_units(sysfs, device)} - {""})
+    return {
+        "exported": there,
+        "client": rule.client if there else None,
+        "granted": [{"client": rule.client, "port": 0, "rule": decision.reason, "words": rule.text}],
+        "disk": base_name(device, rule.name),
+    }
 
 
 def status_json(server: Server) -> str:
@@ -90,7 +114,8 @@ def status_text(answer: dict[str, Any]) -> str:
         name = " ".join(part for part in (device["manufacturer"], device["product"]) if part) or "unnamed"
         lines.append(f"{device['busid']:<10}{device['device']}  {printable(name)}")
         if device["client"]:
-            lines.append(f"{'':<10}in use by {printable(device['client'])}")
+            how = f" as the disk {printable(device['disk'])}" if device["disk"] else ""
+            lines.append(f"{'':<10}in use by {printable(device['client'])}{how}")
         elif device["exported"]:
             lines.append(f"{'':<10}exported, not in use")
         else:
@@ -164,9 +189,11 @@ class Control:
                 take = "take" in rest
                 port = next((int(word) for word in rest if word.isdecimal()), 0)
                 self._check_free(client, busid, take)
+                self._check_road(busid)
                 policy_edit.grant(self._policy, client, self._find(busid), port)
                 return self._reload()
             case ["revoke", client, busid]:
+                self._check_road(busid)
                 device = self._find(busid)
                 policy_edit.revoke(self._policy, client, device)
                 return self._reload()
@@ -178,6 +205,14 @@ class Control:
             if device:
                 return device
         raise HostError(f"there is no device {busid}", "`usbip status` shows what is there")
+
+    def _check_road(self, busid: str) -> None:
+        for decision in self._server.policy.blocks(self._find(busid)):
+            client = decision.rule.client if decision.rule else "a client"
+            raise HostError(
+                f"{busid} goes to {client} as blocks, and such a disk is not moved while the server runs",
+                "change its rule, or unplug it",
+            )
 
     def _check_free(self, client: str, busid: str, take: bool) -> None:
         self._find(busid)

@@ -245,7 +245,7 @@ class Server:
         self.notify()
 
     def _report_idle(self, idle: dict[str, Device], exported: dict[str, Export]) -> None:
-        """Milestones for devices that came or went and are granted to no client; the others have `exported`."""
+        """Milestones for devices that came or went and are granted to no client of ours; the others have `exported`."""
         before, self._idle = self._idle, idle
         for busid, device in before.items():
             # What is granted now has not gone: it is exported next.
@@ -255,7 +255,8 @@ class Server:
             known = busid in before and before[busid].devid == device.devid
             revoked = busid in exported and exported[busid].device.devid == device.devid
             if not known and not revoked:
-                milestone(f"plugged {busid} {device.vidpid} not granted")
+                road = "goes as blocks" if self.policy.blocks(device) else "not granted"
+                milestone(f"plugged {busid} {device.vidpid} {road}")
 
     def _claim(self, export: Export, renew: bool = False) -> None:
         export.timer = None

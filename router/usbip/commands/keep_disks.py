@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The verb `keep-disks`: keep attached the disks that a server exports as blocks."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from router.errors import DescriptionError, HostError
+from router.usbip.client.nvme import FABRICS, LINKS, MAX_RECONNECT_S, KeepDisks, Target
+from router.usbip.protocol.disks import valid_disk_name
+from router.usbip.runtime import event_loop
+from router.usbip.runtime.log import milestone
+from router.usbip.runtime.options import Options, UsageError
+from router.usbip.runtime.sysfs import Sysfs
+from router.usbip.runtime.text import error_text
+from router.usbip.runtime.uevent import Uevents
+
+USAGE = f"""usage: usbip keep-disks [--config FILE] [--wait SECONDS] [--confine USER]
+
+Attaches the disks that servers export to this machine as blocks, by NVMe over TCP, and links each to its name below
+{LINKS}, partitions too (NAME-part1).
+
+  --config FILE    lines `server ADDRESS PORT` and `name NAME`; /etc/router/disks by default
+  --wait SECONDS   how long reads and writes wait for a server that is away, {MAX_RECONNECT_S} by default
+  --confine USER   run as USER, with nothing that this does not need
+
+Needs the module nvme-tcp. Ends on SIGTERM and SIGINT; what is attached stays so.
+"""
+
+CONFIG = "/etc/router/disks"
+LOOK_INTERVAL_S = 1.0
+MAX_WAIT_S = 86400
+
+
+def parse_disks(text: str, file: str) -> tuple[list[Target], tuple[str, ...]]:
+    """The targets and names in a `disks` file. DescriptionError names the wrong line."""
+    targets: list[Target] = []
+    names: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        match line.split("#")[0].split():
+            case []:
+                continue
+            case ["server", address, tcp] if tcp.isascii() and tcp.isdecimal() and len(tcp) < 6 and _is_ipv4(address):
+                targets.append(Target(address, int(tcp)))
+            case ["name", name] if valid_disk_name(name):
+                names.append(name)
+            case _:
+                raise DescriptionError(
+                    f"{line.strip()!r} is not understood", "write server ADDRESS PORT or name NAME", f"{file}:{number}"
+                )
+    return targets, tuple(names)
+
+
+def _is_ipv4(text: str) -> bool:
+    parts = text.split(".")
+    return len(parts) == 4 and all(part.isascii() and part.isdecimal() and len(part) < 4 for part in parts)
+
+
+def render_disks(places: list[tuple[str, int]], names: list[str]) -> str:
+    """The `disks` file for a guest: the servers' addresses, its port at each, and the names that its disks may have."""
+    text = "".join(f"server {address} {tcp}\n" for address, tcp in places) + "".join(f"name {name}\n" for name in names)
+    parse_disks(text, "disks")
+    return text
+
+
+def run(_: str, argv: list[str]) -> int:
+    options = Options(argv, {"--config": "config", "--wait": "wait", "--confine": "confine", "--sysfs": "sysfs"}, {})
+    if options.words:
+        raise UsageError("keep-disks takes no words", "see --help")
+    wait = options.number("wait", MAX_RECONNECT_S)
+    if not 1 <= wait <= MAX_WAIT_S:
+        raise UsageError(f"--wait is 1 to {MAX_WAIT_S}", "see --help")
+    file = options.get("config", CONFIG)
+    try:
+        with open(file, encoding="utf-8") as config:
+            targets, names = parse_disks(config.read(), file)
+    except OSError as error:
+        raise DescriptionError(f"cannot read it: {error.strerror}", "name a file by --config", file) from error
+    if not os.path.exists(FABRICS):
+        raise HostError(f"there is no {FABRICS}", "run: modprobe nvme-tcp")
+    loop = event_loop.Loop()
+    try:
+        loop.on_signal(signal.SIGTERM, loop.stop)
+        loop.on_signal(signal.SIGINT, loop.stop)
+        try:
+            uevents = Uevents()
+        except OSError as error:
+            raise HostError(f"no kernel uevents: {error_text(error)}", "the kernel needs netlink") from error
+        keeper = KeepDisks(Sysfs(options.get("sysfs", "/sys")), targets, names, wait)
+        os.makedirs(LINKS, exist_ok=True)
+        if "confine" in options.all:
+            confine_keeper(options.get("confine"))
+
+        def heard(_: int) -> None:
+            messages = uevents.read()
+            if messages is None or any(message.get("SUBSYSTEM") in ("block", "nvme") for message in messages):
+                keeper.look()
+
+        def again() -> None:
+            loop.call_later(LOOK_INTERVAL_S, again)
+            keeper.connect()
+            keeper.look()
+
+        loop.watch(uevents.fileno(), event_loop.IN, heard)
+        again()
+        loop.run()
+        uevents.close()
+    finally:
+        loop.close()
+    return 0
+
+
+def confine_keeper(user: str) -> None:
+    """Keeps asking for connections, the disks' queues and the links. May raise HostError."""
+    from router.usbip.confinement import Needs, confine
+    from router.usbip.confinement.seccomp import FOLDERS
+
+    disks = "/sys/devices/virtual/nvme-fabrics"
+    for missing in confine(Needs(user, [FABRICS, disks], FOLDERS, (LINKS,))):
+        milestone(f"unhardened: {missing}")

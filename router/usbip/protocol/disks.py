@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""How a server and its clients call a disk that goes as blocks: subsystem, identifiers, name.
+
+A namespace's UUID says which disk it is. Its NGUID has 8 bytes of that, and 8 bytes that say what the client calls it:
+a client cannot know the port that a disk will be plugged into, and NVMe has no other room for that (NVM Express Base
+2.0, 5.17.2.3: both identify the namespace).
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from router.usbip.protocol.device import Device, valid_busid
+
+SAFE = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
+MAX_NAME = 32
+MAX_LUNS = 8
+"""Logical units of one device that are served."""
+_PORTS = 6
+"""Ports from the root hub to a device: five hubs at most in between (USB 2.0, 4.1.1)."""
+
+
+def subsystem(tcp: int) -> str:
+    """The NVMe subsystem at a client's TCP port. Everybody can know it: only the port proves who the client is."""
+    return f"nqn.2025-01.org.router:disks-{tcp}"
+
+
+def valid_disk_name(text: str) -> bool:
+    """Whether the text can be a disk's name in a client: it becomes a file's name."""
+    return 1 <= len(text) <= MAX_NAME and all(letter in SAFE for letter in text) and text[0] not in ".-"
+
+
+class Disk:
+    """A disk of the server: a logical unit of a USB device.
+
+    block: its block device ("sda"). sectors: of 512 bytes, 0 where there is no medium.
+    """
+
+    __slots__ = ("block", "device", "lun", "sectors")
+
+    def __init__(self, device: Device, lun: int, block: str, sectors: int) -> None:
+        self.device = device
+        self.lun = lun
+        self.block = block
+        self.sectors = sectors
+
+    def digest(self) -> bytes:
+        """32 bytes that follow from the disk itself, so that another one in its port has others."""
+        device = self.device
+        facts = (device.vidpid, device.serial, device.manufacturer, device.product, self.lun, self.sectors)
+        return hashlib.sha256("\0".join(map(str, facts)).encode("utf-8", "surrogateescape")).digest()
+
+
+def uuid_of(digest: bytes) -> str:
+    """A UUID of version 8 (RFC 9562) for that disk."""
+    data = bytearray(digest[:16])
+    data[6] = data[6] & 0x0F | 0x80
+    data[8] = data[8] & 0x3F | 0x80
+    return _dashed(bytes(data))
+
+
+def nguid_of(digest: bytes, place: bytes) -> str:
+    """The NGUID of that disk at that place, as nvmet writes it."""
+    return _dashed(digest[16:24] + place)
+
+
+def place_of(disk: Disk, name: str) -> bytes:
+    """8 bytes for what the client calls the disk. The first is the USB bus, or 0 before 6 bytes of a name's digest."""
+    if name:
+        return b"\0" + _name_digest(name) + bytes((disk.lun,))
+    bus, _, chain = disk.device.busid.partition("-")
+    ports = [int(port) for port in chain.split(".")][:_PORTS]
+    return bytes((int(bus) & 0xFF, *ports, *([0] * (_PORTS - len(ports))), disk.lun))
+
+
+def name_in(nguid: str, names: tuple[str, ...]) -> str:
+    """The name in the NGUID that a namespace has (sysfs attribute `nguid`); "" where it has none that is known.
+
+    names: those that the client's description gives.
+    """
+    try:
+        data = bytes.fromhex(nguid.replace("-", ""))
+    except ValueError:
+        return ""
+    if len(data) != 16:
+        return ""
+    bus, middle, lun = data[8], data[9:15], data[15]
+    if bus:
+        busid = f"{bus}-" + ".".join(str(port) for port in middle if port)
+        name = f"usb-{busid}" if valid_busid(busid) else ""
+    else:
+        name = next((one for one in names if _name_digest(one) == middle), "")
+    return f"{name}-lun{lun}" if name and lun else name
+
+
+def base_name(device: Device, name: str) -> str:
+    """What the client calls the first disk of a device; name: its rule's, or ""."""
+    return name or f"usb-{device.busid}"
+
+
+def disk_name(disk: Disk, name: str) -> str:
+    """What the client calls the disk; name: its rule's, or ""."""
+    whole = base_name(disk.device, name)
+    return f"{whole}-lun{disk.lun}" if disk.lun else whole
+
+
+def _name_digest(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()[:_PORTS]
+
+
+def _dashed(data: bytes) -> str:
+    text = data.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))

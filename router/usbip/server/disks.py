@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Exports the disks that the policy grants as blocks, each at its client's own TCP port, and follows plugging.
+
+The kernel moves all data: usb-storage or uas has the disk, nvmet-tcp exports it. What is to be where is planned by
+`plan`, without effects; `DiskServer` brings the kernel's target in line with it.
+"""
+
+from __future__ import annotations
+
+import time
+
+from router.usbip.policy.rules import Policy
+from router.usbip.protocol.classes import CODES
+from router.usbip.protocol.device import Device
+from router.usbip.protocol.disks import MAX_LUNS, Disk, disk_name, nguid_of, place_of, uuid_of
+from router.usbip.runtime.log import log, milestone
+from router.usbip.runtime.sysfs import Sysfs, find_devices
+from router.usbip.runtime.text import error_text
+from router.usbip.server.nvmet import Namespace, Nvmet
+
+# A client that reconnects takes what is missing then for gone: its port opens once nothing has been plugged in for a
+# while, or at the latest after the second time.
+SETTLE_S, MAX_SETTLE_S = 1.5, 10.0
+LOOK_INTERVAL_S = 1.0
+# Numbers of namespaces: the first of a disk follows from the disk, and none is used twice for what is plugged in anew.
+MAX_NSID = 1024
+TYPE_DISK, TYPE_OPTICAL = "0", "5"
+"""SCSI peripheral device types (SPC-4, 6.6.2), as the attribute `type` of sysfs."""
+
+
+class Unit:
+    """A logical unit of a USB device as the server's drivers show it."""
+
+    __slots__ = ("block", "kind", "lun", "read_only", "sectors")
+
+    def __init__(self, lun: int, kind: str, block: str, sectors: int, read_only: bool) -> None:
+        self.lun = lun
+        self.kind = kind
+        self.block = block
+        self.sectors = sectors
+        self.read_only = read_only
+
+
+class Wanted:
+    """A disk that is to be at a client's port under a name."""
+
+    __slots__ = ("client", "disk", "name", "tcp")
+
+    def __init__(self, disk: Disk, client: str, tcp: int, name: str) -> None:
+        self.disk = disk
+        self.client = client
+        self.tcp = tcp
+        self.name = name
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for the same disk in the same plug: another one, another medium or a second plugging in differ."""
+        disk = self.disk
+        return self.tcp, self.name, disk.device.busid, disk.device.devid, disk.lun, disk.block, disk.digest()
+
+    def namespace(self, nsid: int) -> Namespace:
+        digest = self.disk.digest()
+        nguid = nguid_of(digest, place_of(self.disk, self.name))
+        return Namespace(nsid, f"/dev/{self.disk.block}", uuid_of(digest), nguid)
+
+    @property
+    def called(self) -> str:
+        return disk_name(self.disk, self.name)
+
+
+class Plan:
+    """What is to be exported; refused: (what, why) of disks that are not; pending: their drivers are at it still."""
+
+    __slots__ = ("pending", "refused", "wanted")
+
+    def __init__(self) -> None:
+        self.wanted: list[Wanted] = []
+        self.refused: dict[str, str] = {}
+        self.pending = False
+
+
+def plan(devices: list[Device], units: dict[str, list[Unit]], policy: Policy) -> Plan:
+    """What of these devices goes where. units: by busid. Pure."""
+    planned = Plan()
+    taken: dict[tuple[int, str], str] = {}
+    for device in devices:
+        grants = policy.blocks(device)
+        if not grants:
+            continue
+        where = f"{device.busid} {device.vidpid}"
+        rules = [one.rule for one in grants if one.rule]
+        if len(rules) > 1:
+            planned.refused[where] = f"{len(rules)} clients may have it; a disk goes to one"
+        elif CODES["mass-storage"] not in {triple[0] for triple in device.interfaces}:
+            planned.refused[where] = "is not a disk; write as: usb for it"
+        elif not units.get(device.busid):
+            planned.pending = True
+        else:
+            for unit in units[device.busid]:
+                one = f"{where} unit {unit.lun}" if unit.lun else where
+                why = _unfit(unit)
+                wanted = Wanted(
+                    Disk(device, unit.lun, unit.block, unit.sectors), rules[0].client, rules[0].tcp, rules[0].name
+                )
+                first = taken.setdefault((wanted.tcp, wanted.called), one)
+                if why is None and first != one:
+                    why = f"the name {wanted.called} is taken by {first}; write a rule with path or serial for each"
+                if why is None:
+                    planned.wanted.append(wanted)
+                else:
+                    planned.refused[one] = why
+    return planned
+
+
+def _unfit(unit: Unit) -> str | None:
+    """Why a logical unit is not exported."""
+    if unit.kind == TYPE_OPTICAL:
+        return "is an optical drive; write as: usb for it"
+    if unit.kind != TYPE_DISK:
+        return f"is not a disk but a SCSI device of type {unit.kind}; write as: usb for it"
+    if not unit.block:
+        return "has no block device"
+    if not unit.sectors:
+        return "has no medium in it"
+    if unit.read_only:
+        # nvmet's own write protection is a feature that any client can switch off.
+        return "is write-protected, which cannot be kept up as blocks; write as: usb for it"
+    return None
+
+
+def read_units(sysfs: Sysfs, device: Device) -> list[Unit]:
+    """The logical units of a USB device that the drivers have found so far."""
+    found = []
+    for name in sysfs.names("bus/scsi/devices"):
+        host, _, lun = name.rpartition(":")
+        base = f"bus/scsi/devices/{name}"
+        if host.count(":") != 2 or not lun.isdecimal() or int(lun) >= MAX_LUNS:
+            continue
+        if not sysfs.real(base).startswith(f"{device.path}/"):
+            continue
+        kind = sysfs.get(f"{base}/type")
+        block = next(iter(sysfs.names(f"{base}/block")), "")
+        if kind == TYPE_DISK and not block:
+            # Its driver has not asked it for its size yet.
+            continue
+        size = sysfs.get(f"{base}/block/{block}/size", "0") if block else "0"
+        read_only = bool(block) and sysfs.get(f"{base}/block/{block}/ro") == "1"
+        found.append(Unit(int(lun), kind, block, int(size) if size.isdecimal() else 0, read_only))
+    return found
+
+
+class DiskServer:
+    """Keeps the kernel's target as the policy and the devices are. address: where clients connect to."""
+
+    def __init__(self, sysfs: Sysfs, target: Nvmet, address: str, policy: Policy) -> None:
+        self._sysfs = sysfs
+        self._target = target
+        self._address = address
+        self._policy = policy
+        self._known: dict[str, Device] = {}
+        self._exported: dict[tuple[object, ...], tuple[Wanted, int]] = {}
+        """By `Wanted.key`, with the namespace's number."""
+        self._used: dict[int, set[int]] = {}
+        """The numbers that a port's namespaces have had."""
+        self._said: dict[str, str] = {}
+        self._begun = self._news = time.monotonic()
+
+    def ports(self) -> list[int]:
+        """The TCP ports that the policy names."""
+        return sorted({rule.tcp for rule in self._policy.rules if rule.tcp})
+
+    def start(self) -> None:
+        """Makes the clients' subsystems, and takes over what an earlier run has exported. OSError: the kernel's."""
+        for tcp in self.ports():
+            self._target.prepare(self._address, tcp)
+        planned = self._plan()
+        for tcp in self.ports():
+            for there in self._target.namespaces(tcp):
+                self._used.setdefault(tcp, set()).add(there.nsid)
+                same = [one for one in planned.wanted if one.tcp == tcp and one.namespace(there.nsid).is_same(there)]
+                if same and same[0].key not in self._exported:
+                    self._exported[same[0].key] = (same[0], there.nsid)
+                else:
+                    self._target.remove(tcp, there.nsid)
+        self.look()
+
+    def set_policy(self, policy: Policy) -> None:
+        """A new policy: its rules are in force at once. Ports of clients that it names for the first time are made."""
+        self._policy = policy
+        for tcp in self.ports():
+            self._target.prepare(self._address, tcp)
+        self.look()
+
+    def news(self) -> None:
+        """Something was plugged in or pulled out."""
+        self._news = time.monotonic()
+        self.look()
+
+    def look(self) -> None:
+        """Brings the target in line with what is there."""
+        planned = self._plan()
+        keys = {one.key for one in planned.wanted}
+        for key in [key for key in self._exported if key not in keys]:
+            self._withdraw(key)
+        for one in planned.wanted:
+            if one.key not in self._exported:
+                self._export(one)
+        for what, why in planned.refused.items():
+            if self._said.get(what) != why:
+                milestone(f"no disk: {what}: {why}")
+        self._said = planned.refused
+        self._open(planned.pending)
+
+    def _plan(self) -> Plan:
+        # A device's link to its port comes a moment after its first news. Without it the names of the port are not all
+        # known, and a rule for another guest could fit. So it is read only once the link was there.
+        names = self._sysfs.names("bus/usb/devices")
+        whole = {busid for busid in names if self._sysfs.exists(f"bus/usb/devices/{busid}/port")}
+        found = find_devices(self._sysfs, self._known)
+        self._known = {busid: device for busid, device in found.items() if busid in whole}
+        devices = [self._known[busid] for busid in sorted(self._known)]
+        granted = [device for device in devices if self._policy.blocks(device)]
+        planned = plan(granted, {device.busid: read_units(self._sysfs, device) for device in granted}, self._policy)
+        planned.pending = planned.pending or len(found) > len(self._known)
+        return planned
+
+    def _export(self, one: Wanted) -> None:
+        nsid = self._number(one)
+        try:
+            self._target.add(one.tcp, one.namespace(nsid))
+        except OSError as error:
+            # The disk may be leaving again; the next look tries once more.
+            log(f"cannot export {one.disk.block} as blocks: {error_text(error)}")
+            return
+        self._used.setdefault(one.tcp, set()).add(nsid)
+        self._exported[one.key] = (one, nsid)
+        device = one.disk.device
+        milestone(f"exported {device.busid} {device.vidpid} as disk {one.called} for {one.client}")
+
+    def _withdraw(self, key: tuple[object, ...]) -> None:
+        one, nsid = self._exported[key]
+        try:
+            self._target.remove(one.tcp, nsid)
+        except OSError as error:
+            log(f"cannot withdraw {one.called}: {error_text(error)}")
+            return
+        del self._exported[key]
+        milestone(f"withdrawn {one.disk.device.busid} {one.disk.device.vidpid} disk {one.called}")
+
+    def _number(self, one: Wanted) -> int:
+        """A number that this port has not had: a client must not take a disk that was away for one that was not."""
+        used = self._used.setdefault(one.tcp, set())
+        first = int.from_bytes(one.disk.digest()[24:26], "big")
+        now = {nsid for other, nsid in self._exported.values() if other.tcp == one.tcp}
+        for avoided in (used, now):
+            for step in range(MAX_NSID):
+                nsid = 1 + (first + step) % MAX_NSID
+                if nsid not in avoided:
+                    return nsid
+            used.clear()
+        return 1
+
+    def _open(self, pending: bool) -> None:
+        """Opens the ports once all is there that was plugged in when the server started."""
+        now = time.monotonic()
+        if (pending or now - self._news < SETTLE_S) and now - self._begun < MAX_SETTLE_S:
+            return
+        for tcp in self.ports():
+            if self._target.listens(tcp):
+                continue
+            try:
+                self._target.listen(tcp)
+            except OSError as error:
+                if self._said.get(str(tcp)) != error_text(error):
+                    log(f"cannot listen at {self._address}:{tcp}: {error_text(error)}")
+                self._said[str(tcp)] = error_text(error)
+                continue
+            milestone(f"disk port {tcp} is open")

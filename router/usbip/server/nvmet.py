@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Linux's NVMe target by its configfs (drivers/nvme/target/configfs.c): a subsystem and a port for each client.
+
+All of it lies below one folder, so that a test can stand one of its own there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from router.usbip.protocol.disks import subsystem
+from router.usbip.runtime.sysfs import Sysfs
+
+ROOT = "/sys/kernel/config/nvmet"
+MODEL = "router disk"
+
+
+def exported(sysfs: Sysfs, tcp: int, blocks: set[str]) -> bool:
+    """Whether a client's port has one of these block devices of the server. For a process that only reads."""
+    base = f"kernel/config/nvmet/subsystems/{subsystem(tcp)}/namespaces"
+    return any(
+        sysfs.get(f"{base}/{name}/enable") == "1"
+        and sysfs.get(f"{base}/{name}/device_path").rpartition("/")[2] in blocks
+        for name in sysfs.names(base)
+    )
+
+
+class Namespace:
+    """A disk in a client's subsystem, as configfs has it. path: of its block device ("/dev/sda")."""
+
+    __slots__ = ("nguid", "nsid", "path", "uuid")
+
+    def __init__(self, nsid: int, path: str, uuid: str, nguid: str) -> None:
+        self.nsid = nsid
+        self.path = path
+        self.uuid = uuid
+        self.nguid = nguid
+
+    def is_same(self, other: Namespace) -> bool:
+        """Whether it is the same disk, whatever its number."""
+        return (self.path, self.uuid, self.nguid) == (other.path, other.uuid, other.nguid)
+
+
+class Nvmet:
+    """The target. Each method may raise OSError: the kernel's answer."""
+
+    def __init__(self, root: str = ROOT) -> None:
+        self._root = root
+
+    def ports(self) -> list[int]:
+        """The TCP ports that are configured, listening or not."""
+        return sorted(int(name) for name in os.listdir(f"{self._root}/ports") if name.isdecimal())
+
+    def prepare(self, address: str, tcp: int) -> None:
+        """A client's subsystem and port; it listens only after `listen`."""
+        folder = self._folder(f"subsystems/{subsystem(tcp)}")
+        serial = f"router{tcp}"
+        if self._get(folder, "attr_serial") != serial:
+            # Once a client has asked for them they are fixed.
+            self._set(folder, "attr_model", MODEL)
+            self._set(folder, "attr_serial", serial)
+        self._set(folder, "attr_allow_any_host", "1")
+        folder = self._folder(f"ports/{tcp}")
+        if self._get(folder, "addr_trsvcid") != str(tcp):
+            self._set(folder, "addr_trtype", "tcp")
+            self._set(folder, "addr_adrfam", "ipv4")
+            self._set(folder, "addr_traddr", address)
+            self._set(folder, "addr_trsvcid", str(tcp))
+
+    def listens(self, tcp: int) -> bool:
+        """Whether the client's port is open."""
+        return os.path.islink(self._link(tcp))
+
+    def listen(self, tcp: int) -> None:
+        """Opens the client's port."""
+        os.symlink(f"{self._root}/subsystems/{subsystem(tcp)}", self._link(tcp))
+
+    def namespaces(self, tcp: int) -> list[Namespace]:
+        """The disks that a client's subsystem has."""
+        base = f"{self._root}/subsystems/{subsystem(tcp)}/namespaces"
+        found = []
+        for name in sorted(os.listdir(base)):
+            folder = f"{base}/{name}"
+            if self._get(folder, "enable") == "1":
+                values = (self._get(folder, attribute) for attribute in ("device_path", "device_uuid", "device_nguid"))
+                found.append(Namespace(int(name), *values))
+            else:
+                # What an earlier run of this program has not finished.
+                self._drop(folder)
+        return found
+
+    def add(self, tcp: int, namespace: Namespace) -> None:
+        """Gives a client a disk."""
+        folder = self._folder(f"subsystems/{subsystem(tcp)}/namespaces/{namespace.nsid}")
+        try:
+            self._set(folder, "device_path", namespace.path)
+            self._set(folder, "device_uuid", namespace.uuid)
+            self._set(folder, "device_nguid", namespace.nguid)
+            self._set(folder, "enable", "1")
+        except OSError:
+            self._drop(folder)
+            raise
+
+    def remove(self, tcp: int, nsid: int) -> None:
+        """Takes a disk from a client: what it has asked for meanwhile ends with an error."""
+        folder = f"{self._root}/subsystems/{subsystem(tcp)}/namespaces/{nsid}"
+        self._set(folder, "enable", "0")
+        self._drop(folder)
+
+    def _link(self, tcp: int) -> str:
+        return f"{self._root}/ports/{tcp}/subsystems/{subsystem(tcp)}"
+
+    def _folder(self, name: str) -> str:
+        path = f"{self._root}/{name}"
+        try:
+            os.mkdir(path)
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+        return path
+
+    def _drop(self, folder: str) -> None:
+        os.rmdir(folder)
+
+    def _get(self, folder: str, attribute: str) -> str:
+        try:
+            fd = os.open(f"{folder}/{attribute}", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return ""
+        try:
+            return os.read(fd, 4096).decode("utf-8", "replace").strip()
+        finally:
+            os.close(fd)
+
+    def _set(self, folder: str, attribute: str, text: str) -> None:
+        fd = os.open(f"{folder}/{attribute}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Disks that go as blocks: the server's drivers have the disk, and one guest gets a block device over NVMe/TCP."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from router import files
+from router.testing import Router, Setup
+from router.testing.qemu import QemuMachine
+from tests.support import filesystems
+from tests.support.end_to_end import BOOT, MiB
+
+Says = Callable[..., str]
+DESCRIPTION = """
+system: blocks
+board: qemu
+guests:
+  server: {image: usb-server, memory: 256 MiB, passthrough: [pcie@3f000000]}
+  client: {image: usb-client, memory: 256 MiB}
+  other: {image: usb-client, memory: 256 MiB}
+usb:
+  - {path: 1-1, to: client, as: block, name: data}
+  - {class: mass-storage, to: other, as: block}
+  - {class: hid, to: other}
+"""
+DISK = "/dev/disk/by-router/data"
+ATTACH = "printf %s transport=tcp,traddr=10.77.0.2,trsvcid={tcp},nqn=nqn.2025-01.org.router:disks-4421,hostnqn={host}"
+ERRORS_S = 5
+"""Within so many seconds reads of a disk that was pulled out fail (what docs/guide/which-road.md promises)."""
+MARKS = 40
+
+
+@pytest.fixture(scope="session")
+def router_setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    """USB port 1 has a disk with two partitions, port 2 a keyboard."""
+    filesystems.needs_tools()
+    folder = tmp_path_factory.mktemp("blocks")
+    disk = folder / "disk.img"
+    disk.write_bytes(os.urandom(16 * MiB))
+    table = "label: gpt\nstart=2048, size=8192\nstart=10240, size=8192\n"
+    subprocess.run(["sfdisk", "-q", disk], input=table, text=True, check=True)
+    description = folder / "description.yaml"
+    description.write_text(DESCRIPTION)
+    usb = (f"storage:{disk}", "keyboard")
+    return Setup(description=description, on="split", usb=usb, boot_timeout=BOOT, build=folder / "build")
+
+
+@pytest.fixture
+def image(router_setup: Setup) -> Path:
+    return Path(router_setup.usb[0].removeprefix("storage:"))
+
+
+def test_the_disk_and_its_partitions_are_there_by_name_and_every_byte_is_right(router: Router, image: Path) -> None:
+    client = router.guest("client")
+    client.wait_for(f"[ -b {DISK} ] && [ -b {DISK}-part1 ] && [ -b {DISK}-part2 ]")
+    assert client.sha256(DISK) == files.sha256(image)
+    assert client.run(f"blockdev --getsize64 {DISK}-part1").stdout == f"{4 * MiB}\n"
+    said = [event.detail for event in router.events("disk-ready", "client")]
+    assert [one.split(":")[0] for one in said] == ["data ready"]
+    assert router.guest("other").run("ls /dev/disk/by-router").stdout == ""
+
+
+def test_what_was_flushed_is_in_the_disks_image(router: Router, image: Path) -> None:
+    client = router.guest("client")
+    client.wait_for(f"[ -b {DISK}-part1 ]")
+    client.run(f"head -c 1000000 /dev/urandom >/tmp/new && dd if=/tmp/new of={DISK}-part1 bs=64k conv=fsync")
+    wanted = client.run("sha256sum </tmp/new").stdout.split()[0]
+    with image.open("rb") as disk:
+        disk.seek(MiB)
+        assert files.sha256_of(disk.read(1000000)) == wanted
+
+
+def test_no_other_guest_reaches_the_disk_whatever_it_calls_itself(router: Router) -> None:
+    router.guest("client").wait_for(f"[ -b {DISK} ]")
+    other, before = router.guest("other"), sum(router.counters()["other"].drops.values())
+    host = router.guest("client").run("cat /sys/class/nvme/nvme0/hostnqn").stdout.strip()
+    refused = other.run(f"{ATTACH.format(tcp=4421, host=host)} >/dev/nvme-fabrics", check=False)
+    assert refused.code != 0, "the other guest's port of the server took this one"
+    assert sum(router.counters()["other"].drops.values()) > before
+    # At its own port there is its own subsystem, and no other.
+    other.wait_for("dmesg | grep -q disks-4422")
+    refused = other.run(f"{ATTACH.format(tcp=4422, host=host)} >/dev/nvme-fabrics", check=False)
+    assert refused.code != 0
+    assert other.disks() == ()
+
+
+def test_the_list_shows_who_has_the_disk_and_moving_it_is_refused_with_what_to_do(router: Router, says: Says) -> None:
+    router.guest("client").wait_for(f"[ -b {DISK} ]")
+    (row,) = (row for row in json.loads(says("usb", "list", "--json")) if row["disk"])
+    assert (row["holder"], row["road"], row["disk"]) == ("client", "block", "data")
+    assert "client, as blocks: data" in says("usb", "list")
+    for words in (("attach", "other", "HARDDRIVE", "--take"), ("detach", "client", "HARDDRIVE")):
+        refused = says("usb", *words, code=4)
+        assert "goes to 'client' as blocks, and such a disk stays there while the system runs" in refused
+        assert "'as: usb'" in refused
+
+
+def test_writes_wait_for_a_server_that_restarts_and_none_is_lost(router: Router, image: Path) -> None:
+    assert isinstance(router.machine, QemuMachine)
+    client = router.guest("client")
+    client.wait_for(f"[ -b {DISK}-part1 ]")
+    block = client.run(f"readlink {DISK}").stdout
+    client.run(
+        f"(n=0; while [ $n -lt {MARKS} ]; do printf '%-512s' $n | dd of={DISK}-part1 bs=512 seek=$n conv=fsync,notrunc"
+        " || { echo failed $n >/tmp/log; break; }; n=$((n + 1)); echo $n >/tmp/log; done) >/dev/null 2>&1 &"
+    )
+    client.wait_for("[ $(cat /tmp/log) -ge 3 ]")
+    since = router.next_event
+    qmp = router.machine.system.guests["server"].qmp
+    qmp.execute("set-action", reboot="reset")
+    qmp.execute("system_reset")
+    qmp.execute("set-action", reboot="shutdown")
+    router.wait_for_event("disk-news", "client", detail="server away", since=since)
+    router.wait_for_event("disk-news", "client", detail="server back", since=since, timeout=BOOT)
+    client.wait_for(f"[ $(cat /tmp/log) = {MARKS} ]")
+    assert client.run(f"readlink {DISK}").stdout == block, "the disk is the same one all the time"
+    with image.open("rb") as disk:
+        disk.seek(MiB)
+        assert [int(disk.read(512)) for _ in range(MARKS)] == list(range(MARKS))
+
+
+@pytest.mark.last
+def test_a_disk_that_is_pulled_out_gives_errors_soon_and_comes_back_as_a_new_one(router: Router, image: Path) -> None:
+    client = router.guest("client")
+    client.wait_for(f"[ -b {DISK} ]")
+    client.run(
+        f"(while echo 3 >/proc/sys/vm/drop_caches && cat {DISK} >/dev/null; do :; done;"
+        " cut -d ' ' -f 1 /proc/uptime >/tmp/ended) >/dev/null 2>&1 &"
+    )
+    since = router.next_event
+    with router.connect() as connection:
+        connection.unplug(1)
+    asked = float(client.run("cut -d ' ' -f 1 /proc/uptime").stdout)
+    ended = float(client.wait_for("[ -s /tmp/ended ] && cat /tmp/ended").stdout)
+    assert ended < asked + ERRORS_S
+    router.wait_for_event("disk-news", "client", detail="data has gone", since=since)
+    assert client.run("ls /dev/disk/by-router").stdout == ""
+    client.wait_for("! grep -l '^State:.D' /proc/[0-9]*/status")
+    with router.connect() as connection:
+        connection.plug(f"storage:{image}")
+    router.wait_for_event("disk-ready", "client", since=since)
+    client.wait_for(f"[ -b {DISK}-part2 ]")
+    assert client.sha256(DISK) == files.sha256(image)
