@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from router.boards.model import Board, Range
 from router.checks.model import Problem, Space, View, guest_path, invariant, region_subject
+from router.plan import names
 from router.plan.models import RegionKind
 
 
@@ -159,7 +160,10 @@ def passthrough_complete(view: View) -> Iterator[Problem]:
 )
 def drivers_served(view: View) -> Iterator[Problem]:
     board = view.plan.board
-    for name, device in (("console", board.uart), ("timer", board.timer)):
+    # A system without guests is a board's first steps: it has the console's stand-in, and may do without the timer.
+    serial = names.CONSOLE if view.plan.guests else names.BRINGUP
+    timers = [(names.TIMER, board.timer)] if view.plan.guests or names.TIMER in view.pds else []
+    for name, device in ((serial, board.uart), *timers):
         pd = view.pds.get(name)
         if pd is None:
             yield Problem(f"no protection domain '{name}' drives the {device.kind}")

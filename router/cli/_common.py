@@ -64,13 +64,31 @@ def load(name: str) -> LoadedDescription:
     return read(find_description(name))
 
 
-def plan(name: str, progress: Progress, *, emulated: bool = False) -> Planned:
-    """Read, plan and check a description, for the board or for QEMU's model of it."""
+def add_stage(parser: argparse.ArgumentParser) -> None:
+    """Which part of the system."""
+    parser.add_argument(
+        "--stage",
+        metavar="N",
+        type=int,
+        choices=range(1, 6),
+        default=5,
+        help="for the first start of a board, only a part of the system: 1 the loader, the kernel and the serial port;"
+        " 2 also the timer; 3 one guest without devices; 4 all guests, without devices; 5 the whole (default)",
+    )
+
+
+def plan(name: str, progress: Progress, *, emulated: bool = False, stage: int | None = None) -> Planned:
+    """Read, plan and check a description, for the board or for QEMU's model of it. stage: None for the whole."""
     from router import files
     from router.pipeline.inputs import plan_loaded
 
     try:
-        return plan_loaded(load(name), files.cache_folder(), progress, emulated=emulated)
+        planned = plan_loaded(load(name), files.cache_folder(), progress, emulated=emulated)
+        if stage is None:
+            return planned
+        from router.pipeline.stages import staged
+
+        return staged(planned, stage)
     finally:
         progress.done()
 

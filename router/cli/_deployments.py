@@ -53,16 +53,23 @@ def find_build(args: argparse.Namespace, progress: _common.Progress) -> tuple[Pa
     agree to.
     """
     from router.deploy.plan import FILE_NAME, read_plan
-    from router.errors import HostError
+    from router.errors import DescriptionError, HostError
+    from router.plan.stages import WHOLE, stage_name
 
-    folder = Path(args.file)
+    folder, stage = Path(args.file), getattr(args, "stage", WHOLE)
+    if folder.is_dir() and stage != WHOLE:
+        raise DescriptionError(
+            f"{folder} is a build folder, and a stage is made from a description",
+            hint=f"router build FILE --stage {stage} makes a build folder of that stage alone",
+            where="--stage",
+        )
     if folder.is_dir() or args.no_build:
         if not folder.is_dir():
-            folder = _common.build_folder(args, _common.load(args.file).description.system)
+            folder = _common.build_folder(args, stage_name(_common.load(args.file).description.system, stage))
         return folder, read_plan(folder, ours=not getattr(args, "dry_run", False))
     from router.deploy.prepare import make
 
-    planned = _common.plan(args.file, progress)
+    planned = _common.plan(args.file, progress, stage=stage)
     folder = _common.build_folder(args, planned.plan.name)
     if planned.sdk is None:
         there = f"; --no-build takes the build that is in {folder}" if (folder / FILE_NAME).is_file() else ""

@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="DIR", help="the build folder (default: build/SYSTEM)")
     parser.add_argument("--require-image", action="store_true", help="fail when loader.img cannot be made")
     parser.add_argument("--refresh", action="store_true", help="ask the package sources for newer versions")
+    _common.add_stage(parser)
     parser.add_argument("--json", action="store_true", help="what was built, as JSON")
 
 
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
     start = time.monotonic()
     progress = _common.Progress(quiet=args.json)
-    planned = _common.plan(args.file, progress)
+    planned = _common.plan(args.file, progress, stage=args.stage)
     if args.require_image:
         require_sdk(planned)
     try:
@@ -43,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
     check.summary(planned, closure=True)
     parts = [f"{name} {image.initramfs.stat().st_size / 1e6:.1f} MB" for name, image in built.images.items()]
     kernels = sorted({image.kernel_version for image in built.images.values()})
-    _common.say("images", ", ".join([*parts, *(f"kernel {version} shared" for version in kernels)]))
+    if parts:
+        _common.say("images", ", ".join([*parts, *(f"kernel {version} shared" for version in kernels)]))
     if built.loader_image is None:
         _common.say(
             "microkit", f"no SDK found: planned for {planned.plan.sdk}, loader.img is not made (router sdk install)"

@@ -8,6 +8,7 @@ every milestone of the boot was seen on the console.
   router deploy maaxboard.yaml
   router deploy maaxboard.yaml --on desk --dry-run
   router deploy maaxboard.yaml --on rack-1,rack-2,rack-3
+  router deploy maaxboard.yaml --stage 1
   router deploy maaxboard.yaml --via lab@bench --until 'usb 1-1: new high-speed'
 
 Exit code 0 when the board is up, 2 when a file is wrong, 3 when this computer or the lab host lacks something, 4 when
@@ -40,6 +41,7 @@ HELP = "load a system onto a board and watch it boot"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     _deployments.add_system(parser)
     _deployments.add_board(parser, several=True)
+    _common.add_stage(parser)
     parser.add_argument("--dry-run", action="store_true", help="print every command that would be sent; send none")
     parser.add_argument(
         "--no-power", action="store_true", help="do not power-cycle: use the prompt, or ask for a reset"
@@ -64,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     from router.deploy.bring_up import bring_up
     from router.deploy.events import Reporter
     from router.deploy.plan import with_patterns
+    from router.deploy.stages import done
     from router.errors import DescriptionError, RouterError
+    from router.plan.stages import WHOLE
 
     folder, plan = _deployments.find_build(args, _common.Progress(quiet=args.json or args.dry_run))
     plan = with_patterns(plan, tuple(args.until), tuple(args.fail_on))
@@ -94,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
         raise
     if not args.json:
         _common.say("up", f"{plan.system} runs on {board.board.name}; console log: {log}")
+        if args.stage != WHOLE:
+            _common.say("stage", done(args.stage))
     return 0
 
 

@@ -13,6 +13,7 @@ another terminal. Examples:
   router run qemu.yaml --usb keyboard --exec 'client: router-usbip port' --junit report.xml
   router run qemu.yaml --usb keyboard --exec 'client: lsusb' --report run.html
   router run qemu.yaml --console client
+  router run maaxboard.yaml --stage 1
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(repeatable); the first exit code that is not 0 becomes ours",
     )
     parser.add_argument("--console", metavar="GUEST", help="connect this terminal to a guest's console (end: Ctrl-])")
+    _common.add_stage(parser)
     parser.add_argument("--timeout", metavar="SECONDS", type=float, default=120.0, help="for coming up (default: 120)")
     parser.add_argument(
         "--exec-timeout", metavar="SECONDS", type=float, default=300.0, help="for each command (default: 300)"
@@ -84,7 +86,10 @@ def run(args: argparse.Namespace) -> int:
     from router.machines.qemu.usb import plugs_of
     from router.pipeline.build import build
     from router.plan.notes import kernel_notes
+    from router.plan.stages import WHOLE
 
+    if args.stage != WHOLE:
+        return run_stage(args)
     progress = _common.Progress(quiet=args.json)
     planned = _common.plan(args.file, progress, emulated=True)
     model = planned.board.emulated
@@ -131,6 +136,53 @@ def run(args: argparse.Namespace) -> int:
         for line in (*kernel, *caveats(planned, mode)):
             display.styled(f"note: {line}", stream=sys.stderr)
     return session.run(running, options)
+
+
+def run_stage(args: argparse.Namespace) -> int:
+    """A stage of the system in QEMU: ends when all that must be seen of it was seen."""
+    from router import files
+    from router.cli import _deployments
+    from router.deploy import emulated
+    from router.deploy.events import Reporter
+    from router.deploy.plan import read_plan
+    from router.deploy.prepare import make
+    from router.deploy.stages import done
+    from router.errors import DescriptionError, RouterError
+    from router.machines.qemu.mode import check_mode
+
+    for name in ("usb", "commands", "console", "capture", "junit", "report"):
+        if getattr(args, name):
+            option = "--exec" if name == "commands" else f"--{name}"
+            raise DescriptionError(f"{option} is for the whole system", "leave --stage out", where="--stage")
+    if args.mode == "split":
+        raise DescriptionError("a stage has a kernel to boot", "leave --mode out", where="--stage")
+    progress = _common.Progress(quiet=args.json)
+    planned = _common.plan(args.file, progress, emulated=True, stage=args.stage)
+    check_mode("microkit", planned)
+    model = planned.board.emulated
+    other = model is not None and not model.same_hardware
+    folder = _common.build_folder(args, planned.plan.name + ("-emulated" if other else ""))
+    try:
+        built = make(planned, folder, progress)
+    finally:
+        progress.done()
+    assert built.loader_image is not None, "a build with an SDK"
+    logs = files.output_folder(Path(args.logs) if args.logs else folder / "logs")
+    deployment = emulated.patient(read_plan(folder, ours=True), args.timeout)
+    reporter = Reporter(_deployments.as_json if args.json else _deployments.Display())
+    if not args.json:
+        display.styled(f"{planned.plan.name}: stage {args.stage}; logs in {logs}/", stream=sys.stderr)
+    try:
+        emulated.run_stage(built.plan, deployment, built.loader_image.path, logs, reporter)
+    except RouterError as error:
+        if args.json:
+            reporter.failed(error)
+        raise
+    if args.json:
+        reporter.say("result", ok=True)
+    else:
+        _common.say("stage", done(args.stage))
+    return 0
 
 
 def headline(name: str, asked: str, mode: str, *, sdk: bool = False) -> str:

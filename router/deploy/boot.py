@@ -7,14 +7,15 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from router.console.line_input import PortInput
 from router.console.multiplexer import Demultiplexer
 from router.console.serial_line import OWN, control, ports
-from router.console.serial_port import SerialPort
 from router.console.silence import DEAD, Silence, is_dead
 from router.control.milestones import BOOT_FAILURES, LINUX_FAILURE, MAX_LINE, match
 from router.deploy.advice import SIGN_ON, explain
+from router.deploy.board_clock import BoardClock
 from router.deploy.events import Reporter
 from router.deploy.plan import ANY_PORT, DeployPlan, compile_pattern
 from router.errors import MachineError
@@ -26,6 +27,17 @@ OPTIONAL_TIMEOUT_S = 5.0  # how long what need not come is waited for, after wha
 KEPT_LINES = 12
 MAX_WARNINGS = 20  # of guests' own, which can print any number
 MAX_REST = 2 * MAX_LINE  # of a line without an end, which a board may print for ever
+KEYS_PERIOD_S = 1.0
+
+
+class Wire(Protocol):
+    """A serial line: `router.console.serial_port.SerialPort` is one."""
+
+    def read(self, seconds: float) -> bytes:
+        """What has come in; waits at most `seconds` for the first byte. Empty: nothing came."""
+
+    def write(self, data: bytes) -> None:
+        """Send all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +134,10 @@ class Watcher:
         self._started = time.monotonic()
         self._kept: list[str] = []
         self._warned: set[str] = set()
+        self._clock = BoardClock()
+        self._typed = 0.0
 
-    def follow(self, line: SerialPort) -> list[Seen]:
+    def follow(self, line: Wire) -> list[Seen]:
         """Read until every milestone was seen; MachineError on failure, silence, or when the time is up."""
         plan = self._plan
         self._started = heard = partial_since = time.monotonic()
@@ -143,6 +157,7 @@ class Watcher:
                     self._line(each)
             else:
                 self._ask(line)
+            self._type(line)
             if not data and now - partial_since > PARTIAL_LINE_TIMEOUT_S:
                 for each in self._console.unfinished():
                     self._search(each)
@@ -157,7 +172,14 @@ class Watcher:
             self._reporter.say("warning", text=f"not seen (yet): {item.name}")
         return self.seen
 
-    def _ask(self, line: SerialPort) -> None:
+    def _type(self, line: Wire) -> None:
+        """What the next milestone needs to be typed."""
+        keys = self._waiting[0][0].keys if self._waiting else ""
+        if keys and time.monotonic() - self._typed >= KEYS_PERIOD_S:
+            self._typed = time.monotonic()
+            line.write(keys.encode())
+
+    def _ask(self, line: Wire) -> None:
         """A release kernel says nothing of a multiplexer that has failed, and without it the guests say nothing."""
         try:
             question = self._console.question()
@@ -188,7 +210,7 @@ class Watcher:
             raise MachineError(f"the boot failed: {str(line).strip()[:160]}", hint=self._where())
         if line.port is None and SIGN_ON.search(line.text):
             raise MachineError(
-                "the board reset while booting: its boot loader is back", hint=self._where() + "; last words above"
+                "the board reset while booting: its boot loader is back", hint="last words above; " + self._where()
             )
         if line.port is not None:
             self._warn(line.port, line.text)
@@ -215,23 +237,39 @@ class Watcher:
         for item, pattern in list(self._waiting):
             # A guest's milestone counts on its own console, and a milestone of the system on no guest's.
             counts = item.port in (ANY_PORT, line.port or "")
-            if counts and pattern.search(str(line) if item.port == ANY_PORT else line.text):
+            found = pattern.search(str(line) if item.port == ANY_PORT else line.text) if counts else None
+            if found is not None and (not item.clock or self._agrees(found)):
                 self._waiting.remove((item, pattern))
                 seen = Seen(item.name, round(time.monotonic() - self._started, 3), str(line).strip()[:200])
                 self.seen.append(seen)
                 self._reporter.say("milestone", name=item.name, seconds=seen.seconds, line=seen.line)
 
-    def _where(self) -> str:
+    def _agrees(self, found: re.Match[str]) -> bool:
+        """Whether the time that a line says fits the time here; a board can say what is no number."""
+        try:
+            return self._clock.hear(float(found[1]), time.monotonic())
+        except (ValueError, IndexError, TypeError):
+            return False
+
+    def _progress(self) -> str:
         after = f"after '{self.seen[-1].name}'" if self.seen else "before the first milestone"
         missing = ", ".join(item.name for item, _ in self._waiting)
         return f"{after}; not seen: {missing}"
 
+    def _look(self) -> str:
+        """What to look at, as lines of a hint: of the first milestone that is missing."""
+        item = next((item for item, _ in self._waiting if item.required), None)
+        difference = self._clock.difference() if item is not None and item.clock else ""
+        return "".join(f"\n  {text}" for text in (difference, item.look if item is not None else "") if text)
+
+    def _where(self) -> str:
+        return self._progress() + self._look()
+
     def _late(self, what: str, option: str) -> MachineError:
         said = next((text.strip() for text in reversed(self._kept) if text.strip()), "")
         last = f"; its last line was: {said[:100]}" if said else ""
-        return MachineError(
-            f"{what}, {self._where()}{last}", hint=f"{option} gives it longer; the console log has it all"
-        )
+        hint = f"{option} gives it longer; the console log has it all{self._look()}"
+        return MachineError(f"{what}, {self._progress()}{last}", hint=hint)
 
     def _came_back(self, rest: str) -> MachineError:
         output = "\n".join([*self._kept, rest]).split("-begin")[-1]

@@ -61,13 +61,18 @@ class AwaitedMilestone:
 
     port: the guest on whose console it counts, "" for the lines of no guest, ANY_PORT for all lines (with the port's
     name in front of a guest's). One that is not required (a device that may not be plugged in) is waited for a little,
-    and missed with a warning.
+    and missed with a warning. look: what to look at when it is not seen. keys: what is typed meanwhile, once a second
+    and not before all that stand above it were seen. clock: the pattern's group has the seconds that the board has
+    run, and it is seen once two such lines are as far apart as they say, by the clock here.
     """
 
     name: str
     pattern: str
     required: bool = True
     port: str = ANY_PORT
+    look: str = ""
+    keys: str = ""
+    clock: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

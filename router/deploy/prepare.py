@@ -7,9 +7,11 @@ from pathlib import Path
 
 from router import files
 from router.control.facts import facts_of
+from router.deploy.stages import BOOT_TIMEOUT_S, stage_milestones
 from router.deploy.system import write_system
 from router.pipeline.build import Built, build
 from router.pipeline.inputs import Planned, Progress
+from router.plan.stages import WHOLE
 
 
 def make(planned: Planned, folder: Path, progress: Progress, *, refresh: bool = False) -> Built:
@@ -18,6 +20,7 @@ def make(planned: Planned, folder: Path, progress: Progress, *, refresh: bool = 
     built = build(planned, folder, files.cache_folder(), progress, refresh=refresh)
     board, plan = planned.board, built.plan
     if built.loader_image is not None:
+        stage = planned.stage
         write_system(
             folder,
             facts_of(plan),
@@ -27,5 +30,7 @@ def make(planned: Planned, folder: Path, progress: Progress, *, refresh: bool = 
             prompt=board.boot_loader.prompt,
             baud=board.boot_loader.baud,
             identity=board.boot_loader.identity,
+            awaited=stage_milestones(plan, stage) if stage != WHOLE else None,
+            boot_seconds=BOOT_TIMEOUT_S.get(stage, 120.0),
         )
     return built

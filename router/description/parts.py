@@ -14,7 +14,16 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from router.description.catalogue import Catalogue, Role
-from router.description.models import Description, ExtendedImage, Guest, ImageFiles, Microkit, Network, UsbRule
+from router.description.models import (
+    Description,
+    ExtendedImage,
+    Guest,
+    ImageFiles,
+    Microkit,
+    Network,
+    Transport,
+    UsbRule,
+)
 from router.description.values import Allow, InvalidValue, parse_allow
 
 M = TypeVar("M", bound=BaseModel)
@@ -123,6 +132,11 @@ def salvage(data: Any, catalogue: Catalogue) -> Parts:
 def text(value: object) -> str | None:
     """The value when it is a text."""
     return value if isinstance(value, str) else None
+
+
+def transport(parts: Parts) -> Transport:
+    """What carries the conversations; the default where `network` could not be read."""
+    return (parts.network or Network()).transport
 
 
 def read(model: type[M], data: object) -> M | None:

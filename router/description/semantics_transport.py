@@ -5,18 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.description.models import Network, Road, Transport
-from router.description.parts import Finding, Parts
+from router.description.models import Road, Transport
+from router.description.parts import Finding, Parts, transport
 from router.description.semantics_guests import readable
 
 ETHERNET_ONLY = ("subnet", "mtu", "queue")
 """Fields of `network` that shape the virtual Ethernet."""
 WHERE = ("network", "transport")
-
-
-def transport(parts: Parts) -> Transport:
-    """What carries the conversations; the default where `network` could not be read."""
-    return (parts.network or Network()).transport
 
 
 def fields_of_ethernet(parts: Parts) -> Iterator[Finding]:

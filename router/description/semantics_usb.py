@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from router.description.models import DISK_PORT, USBIP_PORT, ImageFiles, Road, UsbRule
-from router.description.parts import Finding, Parts
-from router.description.semantics_transport import transport
+from router.description.parts import Finding, Parts, transport
 from router.usbip.protocol.classes import CODES, class_word
 from router.words import listing, nearest
 

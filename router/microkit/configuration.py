@@ -8,11 +8,10 @@ plan gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from router.boards.model import Range
-from router.description.sdk_versions import sdk_features
 from router.plan import names
 from router.plan.domains import (
     CONSOLE_DEADLINE,
@@ -253,9 +252,9 @@ def console_source(plan: SystemPlan) -> str:
 
 def timer_source(plan: SystemPlan) -> str:
     """`timer_config`."""
-    pd = pd_of(plan, "timer")
-    clients = sum(1 << (guest.index + DRIVER_GUESTS) for guest in plan.guests)
-    clients |= 1 << CONSOLE_DEADLINE | 1 << VSWITCH_DEADLINE
+    pd = pd_of(plan, names.TIMER)
+    ends = [(here, there) for each in plan.channels for here, there in (each.ends, each.ends[::-1])]
+    clients = sum(1 << here.id for here, there in ends if here.pd == names.TIMER and there.pp)
     fields = {
         "registers": pointer(map_of(pd, names.TIMER).vaddr) if plan.board.timer.registers else "0",
         "irq_channel": str(DRIVER_IRQ),
@@ -263,6 +262,18 @@ def timer_source(plan: SystemPlan) -> str:
         "clients": number(clients),
     }
     return source('#include "timer_pd.h"\n', f"const struct timer_config timer_config = {struct(fields, '')};\n")
+
+
+def bringup_source(plan: SystemPlan) -> str:
+    """`bringup_config`."""
+    pd = pd_of(plan, names.BRINGUP)
+    with_timer = any(each.name == names.TIMER for each in plan.pds)
+    fields = {
+        "uart": pointer(map_of(pd, names.UART).vaddr),
+        "irq_channel": str(DRIVER_IRQ),
+        "timer_channel": str(CONSOLE_DEADLINE) if with_timer else "BRINGUP_NO_TIMER",
+    }
+    return source('#include "bringup.h"\n', f"const struct bringup_config bringup_config = {struct(fields, '')};\n")
 
 
 def ticker_source() -> str:
@@ -321,11 +332,13 @@ def images_source(plan: SystemPlan) -> str:
 def render_configuration(plan: SystemPlan, loaded: Mapping[str, Loaded]) -> dict[str, str]:
     """The C files by name: `vmm_GUEST.c`, and those of the other domains that the plan has. `loaded`: by guest."""
     files = {names.source(names.vmm(guest.name)): vmm_source(plan, guest, loaded[guest.name]) for guest in plan.guests}
-    files |= {"console.c": console_source(plan), "timer.c": timer_source(plan), "vswitch.c": vswitch_source(plan)}
-    if has_domain(plan, IDLE):
-        files["idle.c"] = idle_source()
-    if has_ticker(plan.board):
-        files["ticker.c"] = ticker_source()
-    if not sdk_features(plan.sdk).prefill:
-        files["images.c"] = images_source(plan)
-    return files
+    of_domain: dict[str, Callable[[SystemPlan], str]] = {
+        "console": console_source,
+        "timer": timer_source,
+        "vswitch": vswitch_source,
+        "ticker": lambda _: ticker_source(),
+        "images": images_source,
+        IDLE: lambda _: idle_source(),
+        names.BRINGUP: bringup_source,
+    }
+    return files | {names.source(pd.name): of_domain[pd.name](plan) for pd in plan.pds if pd.name in of_domain}

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from router import resources
 from router.boards.model import Board, TimerKind, UartKind
 from router.errors import HostError
+from router.plan import names
 from router.plan.models import SystemPlan
 
 ROOT = resources.root()
 
 UART_DRIVERS = {UartKind.PL011: "drivers/pl011.c", UartKind.IMX: "drivers/imx_uart.c"}
 ALARMS = {TimerKind.ARM_PHYSICAL: "drivers/alarm_arm.c", TimerKind.IMX_GPT: "drivers/alarm_gpt.c"}
-MULTIPLEXER = ("drivers/mux.c", "drivers/mux_input.c", "drivers/mux_frame.c")
+WRITER = ("drivers/mux.c", "drivers/mux_frame.c")
+MULTIPLEXER = (*WRITER, "drivers/mux_input.c")
 ACCOUNT = "common/account.c"
 STACK = "common/stack.c"
 """What the stack protector needs."""
@@ -65,6 +67,9 @@ def program_of(name: str, board: Board) -> Program:
             return Program(name, drivers, ("drivers/console.c", "drivers/watch.c", *MULTIPLEXER, uart, STACK, MEMORY))
         case "idle":
             return Program(name, ("vswitch/pd",), ("vswitch/pd/idle.c", STACK))
+        case names.BRINGUP:
+            uart = UART_DRIVERS[UartKind(board.uart.kind)]
+            return Program(name, drivers, ("drivers/bringup.c", *WRITER, uart, STACK, MEMORY))
         case "images":
             return Program(name, drivers, ("drivers/images.c", STACK, MEMORY))
         case "vswitch":

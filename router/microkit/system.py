@@ -23,6 +23,7 @@ ROLES = {
     "timer": "wakes VMMs at their guests' deadlines",
     "ticker": "has the timer look after its alarm, which guests' kernels reach on this board",
     "console": "shares the serial port between the guests",
+    "bringup": "says what it hears on the serial port, and counts ticks where there is a timer",
     "vswitch": "the virtual Ethernet: lets the allowed conversations through and nothing else",
     "idle": "tells the switch that no guest wants the processor, so that debts of frames need not be paid",
     "images": "fills the image regions before any VMM runs, which this SDK version cannot do at build time",

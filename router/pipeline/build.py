@@ -217,6 +217,8 @@ def final_plan(planned: Planned, sizes: dict[str, int]) -> SystemPlan:
 
     sizes: bytes by names in the build folder.
     """
+    if not planned.plan.guests:
+        return planned.plan
     return plan_system(
         planned.loaded.description,
         planned.board,

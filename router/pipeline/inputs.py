@@ -37,6 +37,7 @@ from router.pipeline.drivers import driver_notes
 from router.plan.domains import own_payload_files
 from router.plan.models import Passthrough, SystemPlan
 from router.plan.ownership import passthrough
+from router.plan.stages import WHOLE
 from router.plan.system import plan_system
 from router.words import listing
 
@@ -56,6 +57,8 @@ class Planned:
     sdk: Sdk | None
     plan: SystemPlan
     """The draft: sizes of the files that the build makes are assumed. `router.pipeline.build` makes the final plan."""
+    stage: int = WHOLE
+    """Which part of the description's system this is (router.pipeline.stages)."""
 
 
 def roles(description: Description) -> dict[str, str]:

@@ -9,7 +9,11 @@ GIC_VCPU = "gic_vcpu"
 """Region: the GIC's CPU interface for virtual machines (GICV)."""
 UART = "uart"
 TIMER = "timer"
-"""Regions of our drivers' registers."""
+"""Regions of our drivers' registers; the protection domain that drives the timer is called so too."""
+CONSOLE = "console"
+TIMERS = (TIMER, "ticker")
+BRINGUP = "bringup"
+"""Protection domains: the console, what keeps time, and the console's stand-in while a board is brought up."""
 
 
 def vmm(guest: str) -> str:

@@ -6,7 +6,10 @@ The way of a USB device is drawn through it: from the USB port to the server gue
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from router.description.models import OWN_FILES, USBIP_PORT
+from router.plan import names
 from router.plan.models import Grant, GuestPlan, SystemPlan
 from router.plan.notes import dma_guests
 from router.report.drawing import Box, Drawing
@@ -73,7 +76,7 @@ class Topology:
         ordered = in_order(plan)
         self.guests = ordered if len(ordered) <= SHOWN + 1 else ordered[:SHOWN]
         self.hidden = ordered[len(self.guests) :]
-        columns = len(self.guests) + bool(self.hidden)
+        columns = max(1, len(self.guests) + bool(self.hidden))
         left = MARGIN + GAP / 2
         self.x = {guest.name: left + n * (COLUMN + GAP) for n, guest in enumerate(self.guests)}
         self.end = left + columns * (COLUMN + GAP) - GAP
@@ -146,6 +149,8 @@ class Topology:
     def wires(self) -> None:
         """Channels: VMMs to the switch, and by a common rail to console and timer; registers of the drivers."""
         drawing, rail = self.drawing, (PD_Y + PD_H + SWITCH_Y) / 2
+        if not self.x:
+            return
         for x in self.x.values():
             drawing.line([(x + COLUMN / 2, PD_Y + PD_H), (x + COLUMN / 2, SWITCH_Y)], "wire")
             drawing.line([(x + 50, PD_Y + PD_H), (x + 50, rail), (self.side - 24, rail)], "wire")
@@ -166,26 +171,36 @@ class Topology:
             box = drawing.box(Box(x, PD_Y, COLUMN, PD_H, "pd"))
             drawing.text(box.x + 14, box.y + 24, pd.name, "strong pdtext", room=COLUMN - 70)
             drawing.text(box.x + 14, box.y + 43, f"VMM · priority {pd.priority}", "small soft")
-        switch = next(each.priority for each in self.plan.pds if each.name == "vswitch")
+        priorities = {each.name: each.priority for each in self.plan.pds}
+        if "vswitch" in priorities:
+            self.switch(priorities["vswitch"])
+        self.drivers(priorities)
+
+    def switch(self, priority: int) -> None:
+        drawing = self.drawing
         rules = len(self.plan.vswitch.rules)
         bar = drawing.box(Box(MARGIN + GAP / 2, SWITCH_Y, self.end - MARGIN - GAP / 2, SWITCH_H, "pd"))
         drawing.text(bar.x + 14, bar.y + 23, "vswitch", "strong pdtext")
         drawing.text(
             bar.x + 14,
             bar.y + 41,
-            f"default deny, {rules} rule{'s' * (rules != 1)} · priority {switch}",
+            f"default deny, {rules} rule{'s' * (rules != 1)} · priority {priority}",
             "small soft",
         )
+
+    def drivers(self, priorities: Mapping[str, int]) -> None:
+        drawing = self.drawing
         for name, y, height, text in (
             ("timer", PD_Y, PD_H, "deadlines of guests"),
             ("console", SWITCH_Y, SWITCH_H, "one serial port for all"),
+            (names.BRINGUP, SWITCH_Y, SWITCH_H, "says what it hears"),
         ):
-            found = next((each for each in self.plan.pds if each.name == name), None)
+            if name not in priorities:
+                continue
             box = drawing.box(Box(self.side, y, SIDE, height, "pd"))
             drawing.text(box.x + 14, box.y + 23, name, "strong pdtext")
             drawing.text(box.x + 14, box.y + 41, text, "small soft", room=SIDE - 20)
-            if found is not None:
-                drawing.text(box.right - 14, box.y + 23, f"{found.priority}", "small soft", "end")
+            drawing.text(box.right - 14, box.y + 23, f"{priorities[name]}", "small soft", "end")
 
     def guest(self, guest: GuestPlan) -> None:
         drawing, x = self.drawing, self.x[guest.name]
