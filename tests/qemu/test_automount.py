@@ -110,7 +110,10 @@ def test_a_disk_that_is_forced_away_is_unmounted_and_its_folders_go(router: Rout
 def test_a_disk_that_is_swapped_to_is_not_detached(router: Router, says: Says) -> None:
     client = router.guest("client")
     client.wait_for("grep /media/EXT4 /proc/mounts && grep /media/VFAT /proc/mounts")
-    client.run("umount /media/EXT4 /media/VFAT && mkswap /dev/sda2 && swapon /dev/sda2")
-    assert "is in use in 'client': sda2 as swap\n" in says("usb", "detach", "client", "HARDDRIVE", code=4)
-    client.run("swapoff /dev/sda2")
+    # Its name is another one where the one of before was still in use when the disk came back.
+    part = client.run("sed -n 's#^\\(/dev/sd[a-z]2\\) /media/VFAT .*#\\1#p' /proc/mounts").stdout.strip()
+    client.run(f"umount /media/EXT4 /media/VFAT && mkswap {part} && swapon {part}")
+    in_use = f"is in use in 'client': {part.removeprefix('/dev/')} as swap\n"
+    assert in_use in says("usb", "detach", "client", "HARDDRIVE", code=4)
+    client.run(f"swapoff {part}")
     says("usb", "detach", "client", "HARDDRIVE")
