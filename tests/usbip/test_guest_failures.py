@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -209,3 +211,40 @@ def test_no_kill_of_twenty_loses_what_fsync_acknowledged(stick: Lab, cycle: int)
 @pytest.mark.parametrize("engine", ["kernel", "usbfs"])
 def test_a_disk_pulled_out_twenty_times_comes_back_each_time(stick: Lab, engine: str, cycle: int) -> None:
     check_that_a_pulled_disk_comes_back(stick, engine)
+
+
+ATTACHES = 3
+RESET = re.compile(r"\] \S+ (\S+): reset .*USB device")
+"""The first word is the driver: usb, usbip-host, usbfs."""
+
+
+@pytest.mark.parametrize("engine", ["kernel", "usbfs"])
+@pytest.mark.parametrize(
+    ("busid", "used"),
+    [("2-1", f"d=$({ROUTED}) && true </dev/$d"), ("1-2", "grep -q vhci_hcd /proc/bus/input/devices")],
+    ids=["disk", "keyboard"],
+)
+def test_an_attach_resets_a_device_once_at_most_on_either_side(stick: Lab, engine: str, busid: str, used: str) -> None:
+    throttle(stick, 0)
+    stick.run("echo 'allow any all' >/tmp/policy")
+    stick.qmp("device_add", driver="usb-kbd", bus="xhci.0", port="2", id="keys")
+    try:
+        stick.start(f"{SERVE} {engine} --listen 127.0.0.1", "/tmp/serve.log")
+        stick.wait_for(f"grep -q 'exported {busid}' /tmp/serve.log")
+        stick.run("modprobe vhci-hcd; echo attaches begin >/dev/kmsg")
+        for number in range(ATTACHES):
+            if number:
+                stick.run("usbip detach -p $(usbip port 2>/dev/null | sed -n 's/^Port \\([0-9]*\\):.*/\\1/p')")
+                stick.wait_for("! ls -l /sys/block /sys/class/input | grep -q vhci_hcd")
+            stick.wait_for(f"usbip attach -r 127.0.0.1 -b {busid}")
+            stick.wait_for(used)
+        # While the last one is attached: the reset after a session makes the device ready for the next attach.
+        said = stick.run("dmesg").rpartition("attaches begin")[2]
+    finally:
+        stick.qmp("device_del", id="keys")
+        stick.wait_for("! [ -e /sys/bus/usb/devices/1-2 ]")
+    resets = Counter(RESET.findall(said))
+    print(f"{ATTACHES} attaches of {busid} by the engine {engine}: resets {dict(resets)}")
+    # Each client finds the device as after power-on, so the server does reset it.
+    assert 1 <= resets[busid] <= ATTACHES
+    assert all(count <= ATTACHES for count in resets.values())
