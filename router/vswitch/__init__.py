@@ -6,8 +6,8 @@ links QEMU processes, and a protection domain around the same core under Microki
 """
 
 from router.vswitch.build import build_host_switch
-from router.vswitch.config import SwitchConfig, SwitchPort, SwitchRule, switch_config
-from router.vswitch.process import PortCounters, SwitchProcess
+from router.vswitch.config import SwitchConfig, SwitchPort, SwitchRule, VsockPort, VsockRule, switch_config
+from router.vswitch.process import PortCounters, SwitchProcess, VsockCounters
 from router.vswitch.render import render_header, render_host
 
 __all__ = [
@@ -16,6 +16,9 @@ __all__ = [
     "SwitchPort",
     "SwitchProcess",
     "SwitchRule",
+    "VsockCounters",
+    "VsockPort",
+    "VsockRule",
     "build_host_switch",
     "render_header",
     "render_host",

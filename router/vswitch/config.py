@@ -19,6 +19,14 @@ MAX_PORTS = 62
 """One bit each in the core's port sets, and Microkit's channel ids 0 to 61."""
 MAX_RULES = 4096
 
+MAX_VSOCK_RULES = 256
+MIN_CID = 3
+"""0 to 2 are reserved: hypervisor, local and host (virtio 1.2, 5.10.4)."""
+MAX_CID = 0xFFFFFFFE
+"""The highest 32-bit number is Linux's VMADDR_CID_ANY."""
+MAX_VSOCK_PORT = 0xFFFFFFFE
+"""The highest 32-bit number is Linux's VMADDR_PORT_ANY."""
+
 FRAME_MAX = ETHERNET_HEADER + 65536
 """Bytes: the largest frame that a sender with segmentation offload hands over."""
 MIN_FRAME_LIMIT = ETHERNET_HEADER + 68
@@ -49,6 +57,27 @@ class SwitchRule:
 
 
 @dataclass(frozen=True)
+class VsockPort:
+    """One guest's vsock device. A guest may have an Ethernet port of the same name as well, or this alone."""
+
+    name: str
+    cid: int
+    """Context id, `MIN_CID` to `MAX_CID`."""
+
+
+@dataclass(frozen=True)
+class VsockRule:
+    """`source` may open stream connections to vsock port `port` of `target` (names of vsock ports)."""
+
+    source: str
+    target: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.source} -> {self.target} vsock/{self.port}"
+
+
+@dataclass(frozen=True)
 class SwitchConfig:
     """All that the switch knows. DescriptionError on making one that the core would refuse."""
 
@@ -57,10 +86,13 @@ class SwitchConfig:
     frame_max: int = FRAME_MAX
     """Bytes of the longest frame that passes, Ethernet header included; a frame with segmentation offload may have
     `FRAME_MAX`, and its segments this."""
+    vsock_ports: tuple[VsockPort, ...] = ()
+    vsock_rules: tuple[VsockRule, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.ports) <= MAX_PORTS:
-            raise DescriptionError(f"a switch has 1 to {MAX_PORTS} ports, not {len(self.ports)}")
+        if not (self.ports or self.vsock_ports) or max(len(self.ports), len(self.vsock_ports)) > MAX_PORTS:
+            most = max(len(self.ports), len(self.vsock_ports))
+            raise DescriptionError(f"a switch has 1 to {MAX_PORTS} ports, not {most}")
         if len(self.rules) > MAX_RULES:
             raise DescriptionError(f"a switch has at most {MAX_RULES} rules, not {len(self.rules)}")
         if not MIN_FRAME_LIMIT <= self.frame_max <= FRAME_MAX:
@@ -75,6 +107,7 @@ class SwitchConfig:
         names = {port.name for port in self.ports}
         for rule in self.rules:
             check_rule(rule, names)
+        check_vsock(self.vsock_ports, self.vsock_rules)
 
     def index(self, name: str) -> int:
         """A port's number; KeyError when there is none of that name."""
@@ -84,13 +117,18 @@ class SwitchConfig:
         raise KeyError(name)
 
 
-def check_port(port: SwitchPort) -> None:
-    """A plain name, a unicast MAC and a host's IPv4 address, or a DescriptionError."""
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", port.name):
+def check_name(name: str) -> None:
+    """DescriptionError unless it can be a file name of the switch."""
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", name):
         raise DescriptionError(
-            f"'{port.name}' cannot name a port of the switch",
+            f"'{name}' cannot name a port of the switch",
             hint="use 1 to 64 letters, digits, '-', '_' and '.', with no dot in front",
         )
+
+
+def check_port(port: SwitchPort) -> None:
+    """A plain name, a unicast MAC and a host's IPv4 address, or a DescriptionError."""
+    check_name(port.name)
     if not re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", port.mac):
         raise DescriptionError(
             f"{port.name}: '{port.mac}' is not a MAC address", hint="write it like 02:00:0a:4d:00:02"
@@ -124,6 +162,29 @@ def check_rule(rule: SwitchRule, names: set[str]) -> None:
         raise DescriptionError(f"rule '{rule}': tcp and udp need a port number, icmp has none")
     if rule.port is not None and not 1 <= rule.port <= 65535:
         raise DescriptionError(f"rule '{rule}': port {rule.port} is not in 1 to 65535")
+
+
+def check_vsock(ports: tuple[VsockPort, ...], rules: tuple[VsockRule, ...]) -> None:
+    """Plain names, CIDs and vsock ports that the core takes, each only once; or a DescriptionError."""
+    if len(rules) > MAX_VSOCK_RULES:
+        raise DescriptionError(f"a switch has at most {MAX_VSOCK_RULES} vsock rules, not {len(rules)}")
+    for port in ports:
+        check_name(port.name)
+        if not MIN_CID <= port.cid <= MAX_CID:
+            raise DescriptionError(f"{port.name}: the CID {port.cid} is not in {MIN_CID} to {MAX_CID}")
+    check_unique("name", (port.name for port in ports))
+    check_unique("CID", (port.cid for port in ports))
+    names = {port.name for port in ports}
+    for rule in rules:
+        for name in (rule.source, rule.target):
+            if name not in names:
+                raise DescriptionError(f"rule '{rule}': '{name}' has no vsock device at the switch")
+        if rule.source == rule.target:
+            raise DescriptionError(f"rule '{rule}': a guest does not talk with itself through the switch")
+        if not 1 <= rule.port <= MAX_VSOCK_PORT:
+            raise DescriptionError(f"rule '{rule}': port {rule.port} is not in 1 to {MAX_VSOCK_PORT}")
+    if len(set(rules)) < len(rules):
+        raise DescriptionError("two vsock rules of the switch are the same")
 
 
 def switch_config(plan: VSwitchPlan) -> SwitchConfig:

@@ -9,7 +9,7 @@ import selectors
 import socket
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,24 +27,55 @@ STOP_TIMEOUT = 20.0
 
 
 @dataclass(frozen=True)
-class PortCounters:
-    """One port's counters since the switch started. rx came in from the guest, tx was delivered to it."""
+class VsockCounters:
+    """One vsock device's counters since the switch started. rx came in from the guest, tx was delivered to it."""
 
     connected: bool
-    connections: int
-    rx_frames: int
+    """Its QEMU is there, and the guest's driver runs the device."""
+    links: int
+    """How often a QEMU has connected."""
+    rx_packets: int
     rx_bytes: int
-    tx_frames: int
+    """Bytes are payload, without headers."""
+    tx_packets: int
     tx_bytes: int
     queued_bytes: int
-    """Waiting for the guest to take them, length prefixes included."""
+    """Waiting for the guest to offer buffers, headers included."""
     queued_peak_bytes: int
-    lost_bytes: int
-    """Waiting for the guest when it went away."""
     blocked: bool
-    """Not read at the moment, because its next frame is for a guest whose queue is full."""
+    """Not read at the moment, because its next packet is for a guest without room for it."""
+    open: int
+    """vsock connections now, in either direction."""
+    faults: int
+    """How often its QEMU or its guest broke the protocol and was cut off."""
     drops: Mapping[str, int]
+    """Packets from this guest by the reason for not passing them; the names are in vswitch/core/vsock.h."""
+
+
+@dataclass(frozen=True)
+class PortCounters:
+    """One port's counters since the switch started. rx came in from the guest, tx was delivered to it.
+
+    A guest that has a vsock device alone has zeros in all but `vsock`.
+    """
+
+    connected: bool = False
+    connections: int = 0
+    rx_frames: int = 0
+    rx_bytes: int = 0
+    tx_frames: int = 0
+    tx_bytes: int = 0
+    queued_bytes: int = 0
+    """Waiting for the guest to take them, length prefixes included."""
+    queued_peak_bytes: int = 0
+    lost_bytes: int = 0
+    """Waiting for the guest when it went away."""
+    blocked: bool = False
+    """Not read at the moment, because its next frame is for a guest whose queue is full."""
+    drops: Mapping[str, int] = field(default_factory=dict)
     """Frames from this guest by the reason for dropping them; the names are in vswitch/core/vswitch.h."""
+    vsock: VsockCounters | None = None
+    """None for a guest without a vsock device."""
 
 
 def parse_counters(text: str) -> dict[str, PortCounters]:
@@ -53,6 +84,9 @@ def parse_counters(text: str) -> dict[str, PortCounters]:
         ports: dict[str, dict[str, Any]] = json.loads(text)["ports"]
     except ValueError as problem:
         raise MachineError(f"the switch's counters cannot be read: {problem}") from problem
+    for values in ports.values():
+        if "vsock" in values:
+            values["vsock"] = VsockCounters(**values["vsock"])
     return {name: PortCounters(**values) for name, values in ports.items()}
 
 
@@ -78,9 +112,9 @@ class SwitchProcess:
         self.log = folder / "vswitch.log"
         self._counters = folder / "counters.json"
         self._process: subprocess.Popen[str] | None = None
-        longest = max(
-            [self.control, *(self.socket(port.name) for port in config.ports)], key=lambda path: len(str(path))
-        )
+        sockets = [self.control, *(self.socket(port.name) for port in config.ports)]
+        sockets += [self.vsock_socket(port.name) for port in config.vsock_ports]
+        longest = max(sockets, key=lambda path: len(str(path)))
         if len(os.fsencode(longest)) > SOCKET_PATH_MAX:
             raise HostError(
                 f"the path of the switch's socket {longest} has over {SOCKET_PATH_MAX} bytes",
@@ -104,6 +138,10 @@ class SwitchProcess:
     def socket(self, port: str) -> Path:
         """Where the QEMU of this port connects: `-netdev stream,server=off,addr.type=unix,addr.path=…`."""
         return self.folder / f"{port}.sock"
+
+    def vsock_socket(self, port: str) -> Path:
+        """Where the QEMU of this port connects for `vhost-user-vsock-device`: `-chardev socket,path=…`."""
+        return self.folder / f"{port}.vsock"
 
     def start(self) -> Self:
         """Start it and wait until it listens. MachineError, with its own words, when it does not."""

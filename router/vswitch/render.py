@@ -15,6 +15,8 @@ def render_host(config: SwitchConfig) -> str:
     for rule in config.rules:
         number = f" {rule.port}" if rule.port is not None else ""
         lines.append(f"allow {rule.source} {rule.target} {rule.protocol}{number}")
+    lines += [f"vsock {vsock.name} {vsock.cid}" for vsock in config.vsock_ports]
+    lines += [f"allow {allowed.source} {allowed.target} vsock {allowed.port}" for allowed in config.vsock_rules]
     return "\n".join(lines) + "\n"
 
 

@@ -18,6 +18,8 @@ from router.vswitch import (
     SwitchConfig,
     SwitchPort,
     SwitchRule,
+    VsockPort,
+    VsockRule,
     build_host_switch,
     render_header,
     render_host,
@@ -43,6 +45,38 @@ def test_the_host_file_says_what_the_configuration_does() -> None:
         "allow other server tcp 3240\n"
         "allow server other udp 53\n"
     )
+
+
+def test_the_host_file_names_vsock_devices_and_their_rules() -> None:
+    devices = (VsockPort("server", 4), VsockPort("silent", 5))
+    config = SwitchConfig((), (), vsock_ports=devices, vsock_rules=(VsockRule("silent", "server", 3240),))
+    assert render_host(config) == ("frame-max 65550\nvsock server 4\nvsock silent 5\nallow silent server vsock 3240\n")
+
+
+@pytest.mark.parametrize(
+    ("ports", "rules", "complaint"),
+    [
+        ([("a", 2)], [], "CID 2 is not in 3"),
+        ([("a", 0xFFFFFFFF)], [], "is not in 3 to 4294967294"),
+        ([("a", 3), ("b", 3)], [], "the same CID: 3"),
+        ([("a", 3), ("a", 4)], [], "the same name: a"),
+        ([("a/b", 3)], [], "cannot name a port"),
+        ([("a", 3)], [("a", "b", 1)], "'b' has no vsock device"),
+        ([("a", 3)], [("a", "a", 1)], "does not talk with itself"),
+        ([("a", 3), ("b", 4)], [("a", "b", 0)], "port 0 is not in 1"),
+        ([("a", 3), ("b", 4)], [("a", "b", 0xFFFFFFFF)], "is not in 1 to 4294967294"),
+        ([("a", 3), ("b", 4)], [("a", "b", 1), ("a", "b", 1)], "rules of the switch are the same"),
+        ([(f"p{n}", 3 + n) for n in range(63)], [], "1 to 62 ports"),
+        ([("a", 3), ("b", 4)], [("a", "b", n) for n in range(1, 258)], "at most 256 vsock rules"),
+    ],
+)
+def test_a_vsock_configuration_that_the_switch_would_refuse_is_refused(
+    ports: list[tuple[str, int]], rules: list[tuple[str, str, int]], complaint: str
+) -> None:
+    devices = tuple(VsockPort(*each) for each in ports)
+    allowed = tuple(VsockRule(*each) for each in rules)
+    with pytest.raises(DescriptionError, match=complaint):
+        SwitchConfig((), (), vsock_ports=devices, vsock_rules=allowed)
 
 
 def test_the_header_is_accepted_by_the_core_as_it_was_meant(tmp_path: Path) -> None:

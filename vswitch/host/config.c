@@ -9,6 +9,9 @@
 
 #define WORDS_MAX 6
 
+static const char bad_name[] =
+    "a port's name is 1 to 64 letters, digits, '-', '_' or '.', with no dot in front";
+
 /* A name becomes a file name: letters, digits and -_. with no dot in front. */
 static bool name_is_plain(const char *name)
 {
@@ -19,11 +22,12 @@ static bool name_is_plain(const char *name)
 
 static bool parse_number(const char *text, uint32_t highest, uint32_t *number)
 {
-    if (text[0] == '\0' || strlen(text) > 9 || strspn(text, "0123456789") != strlen(text)) {
+    if (text[0] == '\0' || strlen(text) > 10 || strspn(text, "0123456789") != strlen(text)) {
         return false;
     }
-    *number = (uint32_t)strtoul(text, NULL, 10);
-    return *number <= highest;
+    unsigned long long value = strtoull(text, NULL, 10);
+    *number = (uint32_t)value;
+    return value <= highest;
 }
 
 /* Six pairs of hexadecimal digits with colons between. */
@@ -68,7 +72,7 @@ static const char *add_port(struct host_config *host, char **words, int count)
     }
     struct vswitch_port *port = &host->ports[number];
     if (!name_is_plain(words[1])) {
-        return "a port's name is 1 to 64 letters, digits, '-', '_' or '.', with no dot in front";
+        return bad_name;
     }
     if (find_port(host, words[1], &same)) {
         return "two ports have the same name";
@@ -86,12 +90,68 @@ static const char *add_port(struct host_config *host, char **words, int count)
     return NULL;
 }
 
+static bool find_vsock_port(const struct host_config *host, const char *name, uint8_t *number)
+{
+    for (uint32_t port = 0; port < host->vsock.port_count; port++) {
+        if (strcmp(host->vsock_names[port], name) == 0) {
+            *number = (uint8_t)port;
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *add_vsock_port(struct host_config *host, char **words, int count)
+{
+    uint32_t number = host->vsock.port_count;
+    uint8_t same;
+    if (count != 3) {
+        return "expected: vsock NAME CID";
+    }
+    if (number == VSOCK_MAX_PORTS) {
+        return "more than 62 vsock ports";
+    }
+    if (!name_is_plain(words[1])) {
+        return bad_name;
+    }
+    if (find_vsock_port(host, words[1], &same)) {
+        return "a port has two vsock devices";
+    }
+    struct vsock_port *port = &host->vsock_ports[number];
+    if (!parse_number(words[2], VSOCK_ANY - 1, &port->cid) || port->cid < VSOCK_MIN_CID) {
+        return "a CID is a number from 3 to 4294967294";
+    }
+    strcpy(host->vsock_names[number], words[1]);
+    port->name = host->vsock_names[number];
+    host->vsock.port_count++;
+    return NULL;
+}
+
+static const char *add_vsock_rule(struct host_config *host, char **words, int count)
+{
+    if (host->vsock.rule_count == VSOCK_MAX_RULES) {
+        return "more than 256 vsock rules";
+    }
+    struct vsock_rule *rule = &host->vsock_rules[host->vsock.rule_count];
+    if (!find_vsock_port(host, words[1], &rule->from) || !find_vsock_port(host, words[2], &rule->to)) {
+        return "a vsock rule names a port for which no line above declares a vsock device";
+    }
+    if (count != 5 || !parse_number(words[4], VSOCK_ANY - 1, &rule->port) || rule->port == 0) {
+        return "a vsock rule's port is a number from 1 to 4294967294";
+    }
+    host->vsock.rule_count++;
+    return NULL;
+}
+
 static const char *add_rule(struct host_config *host, char **words, int count)
 {
     struct vswitch_rule rule = {.port = 0};
     uint32_t number = 0;
     if (count < 4) {
-        return "expected: allow FROM TO icmp, or: allow FROM TO tcp|udp PORT";
+        return "expected: allow FROM TO icmp, or: allow FROM TO tcp|udp|vsock PORT";
+    }
+    if (strcmp(words[3], "vsock") == 0) {
+        return add_vsock_rule(host, words, count);
     }
     if (host->config.rule_count == VSWITCH_MAX_RULES) {
         return "more than 4096 rules";
@@ -108,7 +168,7 @@ static const char *add_rule(struct host_config *host, char **words, int count)
         }
         rule.port = (uint16_t)number;
     } else {
-        return "a rule's protocol is icmp, tcp PORT or udp PORT";
+        return "a rule's protocol is icmp, tcp PORT, udp PORT or vsock PORT";
     }
     /* The core wants them in order of `from`; the file's order means nothing. */
     uint32_t at = host->config.rule_count++;
@@ -137,6 +197,9 @@ static const char *read_line(struct host_config *host, char *line)
     if (strcmp(words[0], "port") == 0) {
         return add_port(host, words, count);
     }
+    if (strcmp(words[0], "vsock") == 0) {
+        return add_vsock_port(host, words, count);
+    }
     if (strcmp(words[0], "allow") == 0) {
         return add_rule(host, words, count);
     }
@@ -145,7 +208,7 @@ static const char *read_line(struct host_config *host, char *line)
                    ? NULL
                    : "a frame limit is a number of bytes, at most 65550";
     }
-    return "expected: frame-max BYTES, port … or allow …";
+    return "expected: frame-max BYTES, port …, vsock … or allow …";
 }
 
 bool config_read(struct host_config *host, const char *path)
@@ -161,6 +224,8 @@ bool config_read(struct host_config *host, const char *path)
     *host = (struct host_config){.config = {.frame_max = VSWITCH_FRAME_MAX}};
     host->config.ports = host->ports;
     host->config.rules = host->rules;
+    host->vsock.ports = host->vsock_ports;
+    host->vsock.rules = host->vsock_rules;
     while (!problem && fgets(line, sizeof(line), file)) {
         number++;
         problem = strchr(line, '\n') || feof(file) ? read_line(host, line) : "a line of more than 510 bytes";
