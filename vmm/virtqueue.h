@@ -12,7 +12,9 @@
 
 #include "mem.h"
 
-#define VIRTQ_MAX_SIZE 256u /* entries; what QueueNumMax says */
+#ifndef VIRTQ_MAX_SIZE
+#define VIRTQ_MAX_SIZE 256u /* entries; what QueueNumMax says; the host switch has QEMU's */
+#endif
 #ifndef VIRTQ_MAX_SEGS
 #define VIRTQ_MAX_SEGS 64u /* pieces of one chain that this device accepts; the model checker sets fewer */
 #endif

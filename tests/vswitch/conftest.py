@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from router.vswitch import build_host_switch
-from tests.vswitch.cc import CORE_UNITS, HOST, PROGRAMS, SANITIZE, compile_c
+from router.vswitch import SwitchProcess, build_host_switch
+from tests.vswitch.cc import CORE_UNITS, HOST, HOST_UNITS, PROGRAMS, SANITIZE, compile_c
 from tests.vswitch.frames import CONFIG
 from tests.vswitch.runner import Runner
+from tests.vswitch.vsock_switch import VSOCK
 
 
 @pytest.fixture(scope="session")
@@ -38,5 +39,10 @@ def host_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def checked_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The host process with the sanitizers."""
-    units = [*sorted(HOST.glob("*.c")), *CORE_UNITS]
-    return compile_c(tmp_path_factory.mktemp("checked") / "vswitch", units, *SANITIZE)
+    return compile_c(tmp_path_factory.mktemp("checked") / "vswitch", HOST_UNITS, *SANITIZE)
+
+
+@pytest.fixture
+def vsock_switch(checked_program: Path, tmp_path: Path) -> SwitchProcess:
+    """A switch for guests with vsock devices; not started yet, with the sanitizers, and without a limit on waiting."""
+    return SwitchProcess(checked_program, VSOCK, tmp_path / "run", stall_ms=0)

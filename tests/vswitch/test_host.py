@@ -18,7 +18,7 @@ from router.errors import HostError, MachineError
 from router.vswitch import SwitchProcess
 from router.vswitch.process import parse_counters
 from tests.support.patience import PATIENCE, wait_until
-from tests.vswitch.cc import CORE_UNITS, HOST, SANITIZE, compile_c
+from tests.vswitch.cc import HOST_UNITS, SANITIZE, compile_c
 from tests.vswitch.frames import ACK, CLIENT, CONFIG, OTHER, SERVER, arp, ethernet, mac, tcp_frame
 from tests.vswitch.links import Link, links, wait_for
 
@@ -243,8 +243,7 @@ def test_a_capture_holds_every_frame_and_why_it_was_dropped(checked_program: Pat
 
 
 def test_a_capture_ends_at_its_largest_size_and_the_switch_goes_on(tmp_path: Path) -> None:
-    units = [*sorted(HOST.glob("*.c")), *CORE_UNITS]
-    program = compile_c(tmp_path / "vswitch", units, *SANITIZE, "-DCAPTURE_MAX=4000u")
+    program = compile_c(tmp_path / "vswitch", HOST_UNITS, *SANITIZE, "-DCAPTURE_MAX=4000u")
     capture = tmp_path / "frames.pcapng"
     switch = SwitchProcess(program, CONFIG, tmp_path / "run", capture=capture)
     with switch, links(switch, "server", "client") as (server, client):
@@ -292,12 +291,24 @@ PORT = "port a 02:00:00:00:00:01 10.0.0.1\nport b 02:00:00:00:00:02 10.0.0.2\n"
         (PORT.replace("10.0.0.2", "10.0.0.1"), "two ports have the same IPv4 address"),
         (PORT + "allow a c tcp 1", ":3: a rule names a port that no line above declares"),
         (PORT + "allow a a tcp 1", "a rule does not name two ports"),
-        (PORT + "allow a b sctp 1", ":3: a rule's protocol is icmp, tcp PORT or udp PORT"),
-        (PORT + "allow a b tcp", ":3: a rule's protocol is icmp, tcp PORT or udp PORT"),
-        (PORT + "allow a b icmp 1", ":3: a rule's protocol is icmp, tcp PORT or udp PORT"),
+        (PORT + "allow a b sctp 1", ":3: a rule's protocol is icmp, tcp PORT, udp PORT or vsock PORT"),
+        (PORT + "allow a b tcp", ":3: a rule's protocol is icmp, tcp PORT, udp PORT or vsock PORT"),
+        ("vsock a", ":1: expected: vsock NAME CID"),
+        ("vsock a 2", ":1: a CID is a number from 3 to 4294967294"),
+        ("vsock a 4294967295", ":1: a CID is a number from 3 to 4294967294"),
+        ("vsock a 99999999999", ":1: a CID is a number from 3 to 4294967294"),
+        ("vsock a/b 3", ":1: a port's name is 1 to 64 letters"),
+        ("vsock a 3\nvsock a 4", ":2: a port has two vsock devices"),
+        ("vsock a 3\nvsock b 3", "two ports have the same CID"),
+        ("vsock a 3\nvsock b 4\nallow a c vsock 1", ":3: a vsock rule names a port for which no line above"),
+        ("vsock a 3\nvsock b 4\nallow a b vsock 0", ":3: a vsock rule's port is a number from 1 to 4294967294"),
+        ("vsock a 3\nvsock b 4\nallow a b vsock", ":3: a vsock rule's port is a number from 1 to 4294967294"),
+        ("vsock a 3\nvsock b 4\nallow a a vsock 1", "a vsock rule does not name two vsock ports"),
+        ("vsock a 3\nvsock b 4\n" + 2 * "allow a b vsock 1\n", "two vsock rules are the same"),
+        (PORT + "allow a b icmp 1", ":3: a rule's protocol is icmp, tcp PORT, udp PORT or vsock PORT"),
         (PORT + "allow a b tcp 0", ":3: a port number is 1 to 65535"),
         (PORT + "allow a b tcp 65536", ":3: a port number is 1 to 65535"),
-        (PORT + "allow a b", ":3: expected: allow FROM TO icmp, or: allow FROM TO tcp|udp PORT"),
+        (PORT + "allow a b", ":3: expected: allow FROM TO icmp, or: allow FROM TO tcp|udp|vsock PORT"),
         (PORT + "allow a b tcp 1 2 3", ":3: too many words"),
         (PORT + "frame-max 65551", ":3: a frame limit is a number of bytes, at most 65550"),
         (PORT + "frame-max 81", "the frame limit is not between 82 and 65550 bytes"),

@@ -139,6 +139,10 @@ static enum vsock_reason judge_request(struct judged *judged)
         return VSOCK_REASON_NOT_ALLOWED;
     }
     enum vsock_reason reason = link_reason(judged->state->links[judged->to]);
+    if (reason == VSOCK_REASON_PASS) {
+        /* Who takes nothing would not take the answer either. */
+        reason = link_reason(judged->state->links[judged->in]);
+    }
     if (reason != VSOCK_REASON_PASS) {
         return reason;
     }

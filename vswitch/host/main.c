@@ -5,10 +5,10 @@
  *
  * Each port listens on DIRECTORY/NAME.sock for one QEMU (`-netdev
  * stream,server=off,addr.type=unix,addr.path=…`) at a time; when it goes away, the next one is accepted.
- * DIRECTORY/control answers every connection with the counters as JSON.
+ * DIRECTORY/NAME.vsock is the same for a guest's vsock device (`vhost-user-vsock-device`, a chardev that
+ * connects). DIRECTORY/control answers every connection with the counters as JSON.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,51 +22,46 @@
 
 #include "config.h"
 #include "hub.h"
+#include "options.h"
 #include "report.h"
 #include "sandbox.h"
 #include "sockets.h"
+#include "vsock_hub.h"
 
 #define EVENTS_MAX 64
-#define DEFAULT_STALL_MS 5000
 
-static const char usage[] =
-    "usage: vswitch --config FILE --sockets DIRECTORY [options]\n"
-    "  --config FILE        ports and rules\n"
-    "  --sockets DIRECTORY  where NAME.sock of each port, and `control`, are made\n"
-    "  --counters FILE      where the counters go as JSON on SIGUSR1 and at the end (without it: to standard "
-    "output)\n"
-    "  --pcap FILE          capture all frames as pcapng, the dropped ones with the reason as a comment\n"
-    "  --stall MS           drop frames for a guest that takes none for so long, once 1 MiB waits for it\n"
-    "                       (5000; 0: wait for ever)\n"
-    "  --parent PID         end when this process, which must be the parent, ends\n"
-    "It says `ready` on standard output once it listens. SIGTERM and SIGINT end it.\n";
-
-struct options {
-    const char *config;
-    const char *sockets;
-    const char *counters;
-    const char *capture;
-    long stall_ms;
-    long parent;
+enum source {
+    SOURCE_LISTENER,
+    SOURCE_LINK,
+    SOURCE_CONTROL,
+    SOURCE_SIGNAL,
+    SOURCE_VSOCK_LISTENER,
+    SOURCE_VSOCK_LINK,
+    SOURCE_VSOCK_KICK, /* its number: VHOST_RINGS * port + ring */
 };
 
-enum source { SOURCE_LISTENER, SOURCE_LINK, SOURCE_CONTROL, SOURCE_SIGNAL };
+/* A socket that listens in the file system. */
+struct listener {
+    bool open;
+    int descriptor;
+    struct sockaddr_un address;
+};
 
 struct server {
     int epoll;
     int signals;
-    int control;
-    struct sockaddr_un control_address;
-    int listeners[VSWITCH_MAX_PORTS];
-    struct sockaddr_un addresses[VSWITCH_MAX_PORTS];
+    struct listener control;
+    struct listener listeners[VSWITCH_MAX_PORTS];
+    struct listener vsock_listeners[VSOCK_MAX_PORTS];
+    bool vsock_linked[VSOCK_MAX_PORTS];
     uint32_t interest[VSWITCH_MAX_PORTS]; /* what epoll watches a port's link for; 0: not registered */
-    uint32_t listening;                   /* sockets that exist and have to be removed */
     const struct options *options;
 };
 
 static struct host_config host;
 static struct hub hub;
-static struct server server = {.epoll = -1, .signals = -1, .control = -1};
+static struct vsock_hub vsock;
+static struct server server = {.epoll = -1, .signals = -1};
 
 static int64_t milliseconds(void)
 {
@@ -85,58 +80,6 @@ static bool watch(int operation, int descriptor, enum source source, uint32_t po
     return false;
 }
 
-static bool parse_long(const char *text, long *number)
-{
-    char *end;
-    errno = 0;
-    *number = strtol(text, &end, 10);
-    return errno == 0 && end != text && *end == '\0' && *number >= 0;
-}
-
-/* 0 to go on, otherwise the exit status plus one. */
-static int parse_options(int argc, char **argv, struct options *options)
-{
-    static const struct option known[] = {
-        {"config", required_argument, NULL, 'c'},   {"sockets", required_argument, NULL, 's'},
-        {"counters", required_argument, NULL, 'o'}, {"pcap", required_argument, NULL, 'w'},
-        {"stall", required_argument, NULL, 't'},    {"parent", required_argument, NULL, 'p'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
-    };
-    bool valid = true;
-    for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
-        switch (option) {
-        case 'c':
-            options->config = optarg;
-            break;
-        case 's':
-            options->sockets = optarg;
-            break;
-        case 'o':
-            options->counters = optarg;
-            break;
-        case 'w':
-            options->capture = optarg;
-            break;
-        case 't':
-            valid = parse_long(optarg, &options->stall_ms) && valid;
-            break;
-        case 'p':
-            valid = parse_long(optarg, &options->parent) && valid;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            return 1;
-        default:
-            valid = false;
-        }
-    }
-    if (!valid || optind != argc || !options->config || !options->sockets) {
-        fputs(usage, stderr);
-        return 3;
-    }
-    return 0;
-}
-
 static bool open_signals(void)
 {
     sigset_t set;
@@ -150,33 +93,47 @@ static bool open_signals(void)
     return server.signals >= 0 && watch(EPOLL_CTL_ADD, server.signals, SOURCE_SIGNAL, 0, EPOLLIN);
 }
 
-static bool open_listeners(const char *directory)
+static bool open_listener(struct listener *listener, const char *name, const char *suffix, enum source source,
+                          uint32_t port)
 {
-    for (uint32_t port = 0; port < host.config.port_count; port++) {
-        if (!socket_address(&server.addresses[port], directory, host.config.ports[port].name, ".sock")) {
-            return false;
-        }
-        server.listeners[port] = socket_listen(&server.addresses[port]);
-        if (server.listeners[port] < 0) {
-            return false;
-        }
-        server.listening++;
-        if (!watch(EPOLL_CTL_ADD, server.listeners[port], SOURCE_LISTENER, port, EPOLLIN)) {
-            return false;
-        }
-    }
-    if (!socket_address(&server.control_address, directory, "control", "")) {
+    if (!socket_address(&listener->address, server.options->sockets, name, suffix)) {
         return false;
     }
-    server.control = socket_listen(&server.control_address);
-    return server.control >= 0 && watch(EPOLL_CTL_ADD, server.control, SOURCE_CONTROL, 0, EPOLLIN);
+    listener->descriptor = socket_listen(&listener->address);
+    listener->open = listener->descriptor >= 0;
+    return listener->open && watch(EPOLL_CTL_ADD, listener->descriptor, source, port, EPOLLIN);
+}
+
+static void close_listener(struct listener *listener)
+{
+    if (listener->open) {
+        close(listener->descriptor);
+        unlink(listener->address.sun_path);
+    }
+}
+
+static bool open_listeners(void)
+{
+    for (uint32_t port = 0; port < host.config.port_count; port++) {
+        if (!open_listener(&server.listeners[port], host.config.ports[port].name, ".sock", SOURCE_LISTENER,
+                           port)) {
+            return false;
+        }
+    }
+    for (uint32_t port = 0; port < host.vsock.port_count; port++) {
+        if (!open_listener(&server.vsock_listeners[port], host.vsock.ports[port].name, ".vsock",
+                           SOURCE_VSOCK_LISTENER, port)) {
+            return false;
+        }
+    }
+    return open_listener(&server.control, "control", "", SOURCE_CONTROL, 0);
 }
 
 /* The next QEMU waits in the listener's backlog until the last one's frames are read and its link is closed.
  */
 static void accept_link(uint32_t port)
 {
-    int link = socket_accept(server.listeners[port]);
+    int link = socket_accept(server.listeners[port].descriptor);
     if (link < 0) {
         return;
     }
@@ -185,7 +142,7 @@ static void accept_link(uint32_t port)
         return;
     }
     server.interest[port] = EPOLLIN;
-    watch(EPOLL_CTL_MOD, server.listeners[port], SOURCE_LISTENER, port, 0);
+    watch(EPOLL_CTL_MOD, server.listeners[port].descriptor, SOURCE_LISTENER, port, 0);
     hub_connect(&hub, port, link);
 }
 
@@ -217,7 +174,7 @@ static void update_interest(void)
         if (state->link < 0) {
             if (server.interest[port]) {
                 server.interest[port] = 0;
-                watch(EPOLL_CTL_MOD, server.listeners[port], SOURCE_LISTENER, port, EPOLLIN);
+                watch(EPOLL_CTL_MOD, server.listeners[port].descriptor, SOURCE_LISTENER, port, EPOLLIN);
             }
             continue;
         }
@@ -237,17 +194,51 @@ static void update_interest(void)
     }
 }
 
+/* As with frames: the next QEMU waits until the last one is gone. */
+static void accept_vsock(uint32_t port)
+{
+    int link = socket_accept(server.vsock_listeners[port].descriptor);
+    if (link < 0) {
+        return;
+    }
+    if (!watch(EPOLL_CTL_ADD, link, SOURCE_VSOCK_LINK, port, EPOLLIN)) {
+        close(link);
+        return;
+    }
+    watch(EPOLL_CTL_MOD, server.vsock_listeners[port].descriptor, SOURCE_VSOCK_LISTENER, port, 0);
+    server.vsock_linked[port] = true;
+    vsock_hub_connect(&vsock, port, link);
+}
+
+static bool watch_kick(uint32_t port, uint32_t ring, int descriptor, bool on)
+{
+    return watch(on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, descriptor, SOURCE_VSOCK_KICK, VHOST_RINGS * port + ring,
+                 EPOLLIN);
+}
+
+/* Listens again for ports whose QEMU has gone. */
+static void update_vsock(void)
+{
+    for (uint32_t port = 0; port < host.vsock.port_count; port++) {
+        if (server.vsock_linked[port] && vsock.devices[port].vhost.link < 0) {
+            server.vsock_linked[port] = false;
+            watch(EPOLL_CTL_MOD, server.vsock_listeners[port].descriptor, SOURCE_VSOCK_LISTENER, port,
+                  EPOLLIN);
+        }
+    }
+}
+
 static void serve_control(void)
 {
     char *text = NULL;
     size_t length = 0;
-    int link = socket_accept(server.control);
+    int link = socket_accept(server.control.descriptor);
     if (link < 0) {
         return;
     }
     FILE *memory = open_memstream(&text, &length);
     if (memory) {
-        report_write(memory, &hub);
+        report_write(memory, &hub, &vsock);
         fclose(memory);
         if (send(link, text, length, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)length) {
             fprintf(stderr, "vswitch: control: the counters could not be sent whole\n");
@@ -260,9 +251,9 @@ static void serve_control(void)
 static bool save_counters(void)
 {
     if (server.options->counters) {
-        return report_save(server.options->counters, &hub);
+        return report_save(server.options->counters, &hub, &vsock);
     }
-    report_write(stdout, &hub);
+    report_write(stdout, &hub, &vsock);
     fflush(stdout);
     return true;
 }
@@ -296,8 +287,25 @@ static bool serve(const struct epoll_event *event)
         return true;
     case SOURCE_SIGNAL:
         return serve_signal();
+    case SOURCE_VSOCK_LISTENER:
+        accept_vsock(port);
+        return true;
+    case SOURCE_VSOCK_LINK:
+        vsock_hub_receive(&vsock, port);
+        return true;
+    case SOURCE_VSOCK_KICK:
+        vsock_hub_kick(&vsock, port / VHOST_RINGS, port % VHOST_RINGS);
+        return true;
     }
     return true;
+}
+
+/* Milliseconds until there is something to do without an event, or -1. */
+static int next_timeout(void)
+{
+    int frames = hub_timeout(&hub);
+    int packets = vsock_hub_timeout(&vsock);
+    return frames < 0 || (packets >= 0 && packets < frames) ? packets : frames;
 }
 
 static int run(void)
@@ -305,33 +313,45 @@ static int run(void)
     struct epoll_event events[EVENTS_MAX];
     bool running = true;
     while (running) {
-        int count = epoll_wait(server.epoll, events, EVENTS_MAX, hub_timeout(&hub));
+        int count = epoll_wait(server.epoll, events, EVENTS_MAX, next_timeout());
         if (count < 0 && errno != EINTR) {
             fprintf(stderr, "vswitch: epoll_wait: %s\n", strerror(errno));
             return 1;
         }
-        hub.now = milliseconds();
+        hub.now = vsock.now = milliseconds();
         for (int i = 0; i < count; i++) {
             running = serve(&events[i]) && running;
         }
         hub_retry(&hub);
         update_interest();
+        vsock_hub_pump(&vsock);
+        update_vsock();
     }
     return 0;
 }
 
 static void close_all(void)
 {
-    for (uint32_t port = 0; port < server.listening; port++) {
-        close(server.listeners[port]);
-        unlink(server.addresses[port].sun_path);
+    for (uint32_t port = 0; port < host.config.port_count; port++) {
+        close_listener(&server.listeners[port]);
     }
-    if (server.control >= 0) {
-        close(server.control);
-        unlink(server.control_address.sun_path);
+    for (uint32_t port = 0; port < host.vsock.port_count; port++) {
+        close_listener(&server.vsock_listeners[port]);
     }
+    close_listener(&server.control);
     hub_close(&hub);
+    vsock_hub_close(&vsock);
     capture_close(&hub.capture);
+}
+
+/* NULL, or what is wrong with the configuration. A switch may be for vsock alone. */
+static const char *prepare(void)
+{
+    const char *problem = vsock_init(&vsock.state, &host.vsock);
+    if (!problem && (host.config.port_count > 0 || host.vsock.port_count == 0)) {
+        problem = vswitch_init(&hub.state, &host.config);
+    }
+    return problem;
 }
 
 /* The parent may have ended before the request took effect; then this process has another parent by now. */
@@ -342,8 +362,8 @@ static bool follow_parent(long parent)
 
 int main(int argc, char **argv)
 {
-    struct options options = {.stall_ms = DEFAULT_STALL_MS};
-    int done = parse_options(argc, argv, &options);
+    struct options options;
+    int done = options_read(argc, argv, &options);
     if (done) {
         return done - 1;
     }
@@ -351,7 +371,7 @@ int main(int argc, char **argv)
     if (!config_read(&host, options.config)) {
         return 2;
     }
-    const char *problem = vswitch_init(&hub.state, &host.config);
+    const char *problem = prepare();
     if (problem) {
         fprintf(stderr, "%s: %s\n", options.config, problem);
         return 2;
@@ -359,9 +379,11 @@ int main(int argc, char **argv)
     /* With a buffer of its own, stdio does not ask the terminal, which the sandbox would not let it. */
     static char output[BUFSIZ];
     setvbuf(stdout, output, _IOFBF, sizeof(output));
-    hub.now = milliseconds();
+    hub.now = vsock.now = milliseconds();
+    vsock.watch_kick = watch_kick;
     server.epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (server.epoll < 0 || !open_signals() || !hub_open(&hub, &host.config, options.stall_ms)) {
+    if (server.epoll < 0 || !open_signals() || !hub_open(&hub, &host.config, options.stall_ms) ||
+        !vsock_hub_open(&vsock, &host.vsock, options.stall_ms)) {
         fprintf(stderr, "vswitch: cannot start: %s\n", strerror(errno));
         return 1;
     }
@@ -369,8 +391,8 @@ int main(int argc, char **argv)
         return 0;
     }
     int status = 1;
-    if ((!options.capture || capture_open(&hub.capture, options.capture, &host.config)) &&
-        open_listeners(options.sockets) && sandbox_enter(options.counters, options.sockets)) {
+    if ((!options.capture || capture_open(&hub.capture, options.capture, &host.config)) && open_listeners() &&
+        sandbox_enter(options.counters, options.sockets, host.vsock.port_count)) {
         puts("ready");
         fflush(stdout);
         status = run();

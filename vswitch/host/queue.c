@@ -45,6 +45,18 @@ int queue_vectors(const struct queue *queue, struct iovec vectors[2])
     return used > first ? 2 : 1;
 }
 
+void queue_read(struct queue *queue, uint8_t *bytes, size_t length)
+{
+    struct iovec vectors[2] = {{bytes, 0}, {bytes, 0}};
+    int count = queue_vectors(queue, vectors);
+    size_t first = vectors[0].iov_len < length ? vectors[0].iov_len : length;
+    memcpy(bytes, vectors[0].iov_base, first);
+    if (count == 2) {
+        memcpy(bytes + first, vectors[1].iov_base, length - first);
+    }
+    queue_take(queue, length);
+}
+
 void queue_take(struct queue *queue, size_t length)
 {
     queue->head += length;

@@ -37,6 +37,9 @@ void queue_put(struct queue *queue, const uint8_t *bytes, size_t length);
 /* The content as one or two vectors, oldest byte first; returns how many. */
 int queue_vectors(const struct queue *queue, struct iovec vectors[2]);
 
+/* Takes out the oldest `length` bytes, which must be there. */
+void queue_read(struct queue *queue, uint8_t *bytes, size_t length);
+
 /* Forgets the oldest `length` bytes; an empty queue starts again at its first page. */
 void queue_take(struct queue *queue, size_t length);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "sandbox.h"
 
+#include "vhost_user.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -20,6 +22,8 @@
 
 #define MAX_FILES 256u
 #define MAX_ADDRESS_SPACE (1ull << 30)
+/* Of one vsock device: its link, two rings' kick and call, and what may come with one message. */
+#define VSOCK_FILES (1u + 2u * VHOST_RINGS + VHOST_MAX_DESCRIPTORS)
 
 /* A sanitizer's runtime reads files, makes system calls of its own and reserves terabytes of addresses. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -55,11 +59,12 @@ static bool limit(__rlimit_resource_t resource, rlim_t most)
     return setrlimit(resource, &(struct rlimit){allowed, allowed}) == 0;
 }
 
-static bool limit_resources(void)
+static bool limit_resources(uint32_t vsock_ports)
 {
     /* A core file would hold guests' frames. RLIMIT_NPROC does not bind root; seccomp does. */
-    return limit(RLIMIT_CORE, 0) && limit(RLIMIT_NPROC, 0) && limit(RLIMIT_NOFILE, MAX_FILES) &&
-           limit(RLIMIT_AS, MAX_ADDRESS_SPACE);
+    return limit(RLIMIT_CORE, 0) && limit(RLIMIT_NPROC, 0) && limit(RLIMIT_DATA, MAX_ADDRESS_SPACE) &&
+           limit(RLIMIT_NOFILE, MAX_FILES + vsock_ports * VSOCK_FILES) &&
+           limit(RLIMIT_AS, MAX_ADDRESS_SPACE + vsock_ports * VHOST_MAX_MEMORY);
 }
 
 /* Allows `access` below a folder. */
@@ -135,6 +140,7 @@ static bool restrict_calls(void)
         /* Frames and clients. */
         ALLOW(sendmsg),
         ALLOW(recvfrom),
+        ALLOW(recvmsg),
         ALLOW(epoll_pwait),
 #ifdef SYS_epoll_wait
         ALLOW(epoll_wait),
@@ -197,13 +203,13 @@ static bool restrict_calls(void)
 #endif
 }
 
-bool sandbox_enter(const char *counters, const char *sockets)
+bool sandbox_enter(const char *counters, const char *sockets, uint32_t vsock_ports)
 {
     if (SANITIZED) {
         fprintf(stderr, "vswitch: built with a sanitizer: no sandbox\n");
         return true;
     }
-    if (!limit_resources()) {
+    if (!limit_resources(vsock_ports)) {
         return failed("resource limits");
     }
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {

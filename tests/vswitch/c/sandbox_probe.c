@@ -59,7 +59,7 @@ static int attempt(const char *what, const char *path)
 
 int main(int argc, char **argv)
 {
-    if (argc != 5 || !sandbox_enter(argv[1], argv[2])) {
+    if (argc != 5 || !sandbox_enter(argv[1], argv[2], 0)) {
         return 100;
     }
     return attempt(argv[3], argv[4]);
