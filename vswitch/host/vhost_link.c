@@ -69,13 +69,10 @@ static bool keep_descriptors(struct vhost_device *device, struct msghdr *receive
 static enum vhost_result fill(struct vhost_device *device, size_t want, const char **problem)
 {
     while (device->have < want) {
-        union {
-            struct cmsghdr aligned;
-            char bytes[CMSG_SPACE(VHOST_MAX_DESCRIPTORS * sizeof(int))];
-        } control;
+        _Alignas(struct cmsghdr) char control[CMSG_SPACE(VHOST_MAX_DESCRIPTORS * sizeof(int))];
         struct iovec vector = {device->input + device->have, want - device->have};
         struct msghdr message = {
-            .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+            .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
         ssize_t received = recvmsg(device->link, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (received < 0 && errno == EINTR) {
             continue;
