@@ -286,9 +286,9 @@ const char *vhost_carry_out(struct vhost_device *device, const struct message *m
                    : "a reply cannot be sent";
     case SET_FEATURES:
         device->features = wide(message, 0);
-        return device->features & ~FEATURES ? "a feature is set that was not offered" : NULL;
+        return (device->features & ~FEATURES) ? "a feature is set that was not offered" : NULL;
     case SET_PROTOCOL_FEATURES:
-        return wide(message, 0) & ~(PROTOCOL_CONFIG | PROTOCOL_REPLY_ACK)
+        return (wide(message, 0) & ~(PROTOCOL_CONFIG | PROTOCOL_REPLY_ACK))
                    ? "a protocol feature is set that was not offered"
                    : NULL;
     case SET_OWNER:
