@@ -45,7 +45,7 @@ coverage: $(VENV)/.done
 
 # Searches for new inputs, FUZZ_SECONDS for each target; atheris guides it where `pip install -e .[fuzz]` was done.
 fuzz: $(VENV)/.done
-	ROUTER_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest tests/vmm/test_fuzz.py tests/vswitch/test_fuzz.py -k fuzz
+	ROUTER_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest tests/vmm/test_fuzz.py tests/vswitch/test_fuzz.py tests/vswitch/test_vsock_fuzz.py -k fuzz
 	for target in $(patsubst tests/fuzz/targets/%.py,%,$(wildcard tests/fuzz/targets/[a-z]*.py)); do \
 		$(BIN)/python -m tests.fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 

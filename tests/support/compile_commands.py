@@ -72,7 +72,7 @@ def host_programs() -> Iterator[tuple[Path, tuple[str, ...]]]:
     compiler = find_host_compiler("the index")
     for path in host_switch.switch_sources(("core", "host", "bench")):
         if path.suffix == ".c":
-            yield path, (*compiler, *host_switch.FLAGS)
+            yield path, (*compiler, *host_switch.FLAGS, *host_switch.RING_FLAGS)
     yield spin_loops.SOURCE, (*compiler, *spin_loops.FLAGS, f"-DAPI={max(spin_loops.VERSIONS)}")
 
 
@@ -86,7 +86,9 @@ def test_programs() -> Iterator[tuple[Path, tuple[str, ...]]]:
         use = checker if path.name.startswith("prove") else []
         yield path, (*_fuzzer(path, compiler), *vmm_cc.WARNINGS, *includes, *use)
     for path in sorted(vswitch_cc.PROGRAMS.glob("*.c")):
-        yield path, (*_fuzzer(path, compiler), *vswitch_cc.WARNINGS, "-D_GNU_SOURCE", f"-I{vswitch_cc.CORE}")
+        includes = (f"-I{folder}" for folder in (vswitch_cc.CORE, vmm_cc.PROGRAMS))
+        flags = (*vswitch_cc.WARNINGS, "-D_GNU_SOURCE", *includes, *host_switch.RING_FLAGS)
+        yield path, (*_fuzzer(path, compiler), *flags)
     bare = (*toolchain.find_toolchain().compiler, *toolchain.FLAGS)
     for path in sorted((TESTS / "sel4" / "c").glob("*.c")):
         yield path, (*bare, *(f"-D{name}={value}" for name, value in PLAN.items()))

@@ -161,6 +161,7 @@ def test_a_ring_that_runs_is_not_changed(serving: SwitchProcess) -> None:
         guest = run(serving, "client")
         guest.message(request, payload)
         is_cut_off(serving, guest, faults, "runs")
+        assert counters(serving, "client").faults == faults + 1
 
 
 def lie(guest: Guest, ring: int, how: str) -> None:
@@ -250,6 +251,7 @@ def test_memory_may_be_set_again_while_the_rings_run(serving: SwitchProcess) -> 
         client.set_memory()
         carry(here, there, b"as before")
         carry(there, here, b"both ways")
+        assert counters(serving, "client").open == 1
 
 
 def test_a_configuration_outside_the_device_is_not_read(serving: SwitchProcess) -> None:

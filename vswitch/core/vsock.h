@@ -26,10 +26,8 @@
 #include <stdint.h>
 
 #define VSOCK_MAX_PORTS 62u
-#ifndef VSOCK_MAX_RULES /* the model checker sets fewer */
 #define VSOCK_MAX_RULES 256u
-#endif
-#ifndef VSOCK_MAX_CONNECTIONS
+#ifndef VSOCK_MAX_CONNECTIONS     /* the fuzzer sets fewer */
 #define VSOCK_MAX_CONNECTIONS 64u /* at once under one rule */
 #endif
 

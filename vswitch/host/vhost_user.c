@@ -1,36 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "vhost_user.h"
+#include "vhost_parts.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum {
-    GET_FEATURES = 1,
-    SET_FEATURES = 2,
-    SET_OWNER = 3,
-    SET_MEM_TABLE = 5,
-    SET_VRING_NUM = 8,
-    SET_VRING_ADDR = 9,
-    SET_VRING_BASE = 10,
-    GET_VRING_BASE = 11,
-    SET_VRING_KICK = 12,
-    SET_VRING_CALL = 13,
-    SET_VRING_ERR = 14,
-    GET_PROTOCOL_FEATURES = 15,
-    SET_PROTOCOL_FEATURES = 16,
-    SET_VRING_ENABLE = 18,
-    GET_CONFIG = 24,
-};
-
-#define FLAGS_VERSION 1u
-#define FLAGS_VERSION_MASK 3u
-#define FLAGS_REPLY 4u
-#define FLAGS_NEED_REPLY 8u
 #define PROTOCOL_REPLY_ACK (1ull << 3)
 #define PROTOCOL_CONFIG (1ull << 9)
 #define NO_DESCRIPTOR 0x100u /* in the number of SET_VRING_KICK, CALL and ERR */
@@ -42,41 +18,12 @@ enum {
 #define FEATURES (FEATURE_INDIRECT | FEATURE_EVENT_IDX | FEATURE_PROTOCOL | FEATURE_VERSION_1)
 #define CONFIG_BYTES 8u
 
-struct message {
-    uint32_t request;
-    uint32_t flags;
-    uint32_t size;
-    const uint8_t *payload;
-};
-
 struct region {
     uint64_t address; /* the guest's */
     uint64_t size;
     uint64_t user_address; /* QEMU's */
     uint64_t offset;       /* in the descriptor */
 };
-
-/* A number in the host's byte order, as the protocol has them. The payload's size has been checked. */
-static uint32_t word(const struct message *message, size_t at)
-{
-    uint32_t value;
-    memcpy(&value, message->payload + at, sizeof(value));
-    return value;
-}
-
-static uint64_t wide(const struct message *message, size_t at)
-{
-    uint64_t value;
-    memcpy(&value, message->payload + at, sizeof(value));
-    return value;
-}
-
-static void close_descriptors(struct vhost_device *device)
-{
-    while (device->descriptor_count > 0) {
-        close(device->descriptors[--device->descriptor_count]);
-    }
-}
 
 static void close_kick(struct vhost_device *device, uint32_t ring)
 {
@@ -120,27 +67,10 @@ void vhost_close(struct vhost_device *device)
         }
         virtq_reset(&device->rings[ring].queue, &device->ram);
     }
-    close_descriptors(device);
+    vhost_close_descriptors(device);
     unmap(device);
     close(device->link);
     device->link = -1;
-}
-
-static bool reply(struct vhost_device *device, uint32_t request, const void *payload, uint32_t size)
-{
-    uint8_t bytes[VHOST_MESSAGE_HEADER + VHOST_MAX_PAYLOAD];
-    const uint32_t head[3] = {request, FLAGS_VERSION | FLAGS_REPLY, size};
-    _Static_assert(sizeof(head) == VHOST_MESSAGE_HEADER, "the protocol's header");
-    memcpy(bytes, head, sizeof(head));
-    memcpy(bytes + sizeof(head), payload, size);
-    /* QEMU waits for each reply, so there is room for it, or it does not keep to the protocol. */
-    ssize_t sent = send(device->link, bytes, sizeof(head) + size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    return sent == (ssize_t)(sizeof(head) + size);
-}
-
-static bool reply_number(struct vhost_device *device, uint32_t request, uint64_t number)
-{
-    return reply(device, request, &number, sizeof(number));
 }
 
 /* The address in the guest's memory; one that is outside becomes one that ram_at refuses. */
@@ -277,7 +207,7 @@ static const char *set_ring(struct vhost_device *device, const struct message *m
         const uint32_t base[2] = {index, ring->queue.next_avail};
         ring->queue.ready = false;
         close_kick(device, index);
-        return reply(device, message->request, base, sizeof(base)) ? NULL : "a reply cannot be sent";
+        return vhost_reply(device, message->request, base, sizeof(base)) ? NULL : "a reply cannot be sent";
     }
     if (ring->queue.ready) {
         return "a ring is changed while it runs";
@@ -316,7 +246,7 @@ static const char *get_config(struct vhost_device *device, const struct message 
     }
     memcpy(answer, range, sizeof(range));
     memcpy(answer + 12, config + range[0], range[1]);
-    return reply(device, GET_CONFIG, answer, 12 + range[1]) ? NULL : "a reply cannot be sent";
+    return vhost_reply(device, GET_CONFIG, answer, 12 + range[1]) ? NULL : "a reply cannot be sent";
 }
 
 /* Bytes of payload that a request needs at least. */
@@ -342,23 +272,23 @@ static uint32_t needed(uint32_t request)
     }
 }
 
-static const char *carry_out(struct vhost_device *device, const struct message *message)
+const char *vhost_carry_out(struct vhost_device *device, const struct message *message)
 {
     if (message->size < needed(message->request)) {
         return "a message is cut short";
     }
     switch (message->request) {
     case GET_FEATURES:
-        return reply_number(device, GET_FEATURES, FEATURES) ? NULL : "a reply cannot be sent";
+        return vhost_reply_number(device, GET_FEATURES, FEATURES) ? NULL : "a reply cannot be sent";
     case GET_PROTOCOL_FEATURES:
-        return reply_number(device, GET_PROTOCOL_FEATURES, PROTOCOL_CONFIG | PROTOCOL_REPLY_ACK)
+        return vhost_reply_number(device, GET_PROTOCOL_FEATURES, PROTOCOL_CONFIG | PROTOCOL_REPLY_ACK)
                    ? NULL
                    : "a reply cannot be sent";
     case SET_FEATURES:
         device->features = wide(message, 0);
-        return device->features & ~FEATURES ? "a feature is set that was not offered" : NULL;
+        return (device->features & ~FEATURES) ? "a feature is set that was not offered" : NULL;
     case SET_PROTOCOL_FEATURES:
-        return wide(message, 0) & ~(PROTOCOL_CONFIG | PROTOCOL_REPLY_ACK)
+        return (wide(message, 0) & ~(PROTOCOL_CONFIG | PROTOCOL_REPLY_ACK))
                    ? "a protocol feature is set that was not offered"
                    : NULL;
     case SET_OWNER:
@@ -381,92 +311,6 @@ static const char *carry_out(struct vhost_device *device, const struct message *
     default:
         return "an unknown request";
     }
-}
-
-static bool has_reply(uint32_t request)
-{
-    return request == GET_FEATURES || request == GET_PROTOCOL_FEATURES || request == GET_VRING_BASE ||
-           request == GET_CONFIG;
-}
-
-/* Keeps the descriptors that came with some bytes; false when there are too many. */
-static bool keep_descriptors(struct vhost_device *device, struct msghdr *received)
-{
-    bool fits = !(received->msg_flags & MSG_CTRUNC);
-    for (struct cmsghdr *part = CMSG_FIRSTHDR(received); part; part = CMSG_NXTHDR(received, part)) {
-        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) {
-            continue;
-        }
-        size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < count; i++) {
-            int descriptor;
-            memcpy(&descriptor, CMSG_DATA(part) + i * sizeof(int), sizeof(descriptor));
-            if (device->descriptor_count < VHOST_MAX_DESCRIPTORS) {
-                device->descriptors[device->descriptor_count++] = descriptor;
-            } else {
-                close(descriptor);
-                fits = false;
-            }
-        }
-    }
-    return fits;
-}
-
-/* Reads up to `want` bytes of the message in all: never into the next one, whose descriptors are its own. */
-static enum vhost_result fill(struct vhost_device *device, size_t want, const char **problem)
-{
-    while (device->have < want) {
-        union {
-            struct cmsghdr aligned;
-            char bytes[CMSG_SPACE(VHOST_MAX_DESCRIPTORS * sizeof(int))];
-        } control;
-        struct iovec vector = {device->input + device->have, want - device->have};
-        struct msghdr message = {
-            .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-        ssize_t received = recvmsg(device->link, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        if (received < 0 && errno == EINTR) {
-            continue;
-        }
-        if (received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-            return VHOST_WAIT;
-        }
-        if (received <= 0) {
-            return VHOST_END;
-        }
-        device->have += (size_t)received;
-        if (!keep_descriptors(device, &message)) {
-            *problem = "more descriptors than a message may have";
-            return VHOST_BAD;
-        }
-    }
-    return VHOST_MESSAGE;
-}
-
-enum vhost_result vhost_receive(struct vhost_device *device, const char **problem)
-{
-    uint32_t head[3];
-    enum vhost_result result = fill(device, VHOST_MESSAGE_HEADER, problem);
-    if (result != VHOST_MESSAGE) {
-        return result;
-    }
-    memcpy(head, device->input, sizeof(head));
-    struct message message = {head[0], head[1], head[2], device->input + VHOST_MESSAGE_HEADER};
-    if ((message.flags & FLAGS_VERSION_MASK) != FLAGS_VERSION || message.size > VHOST_MAX_PAYLOAD) {
-        *problem = "a message of another version of the protocol, or too long";
-        return VHOST_BAD;
-    }
-    result = fill(device, VHOST_MESSAGE_HEADER + message.size, problem);
-    if (result != VHOST_MESSAGE) {
-        return result;
-    }
-    *problem = carry_out(device, &message);
-    close_descriptors(device);
-    device->have = 0;
-    if (!*problem && (message.flags & FLAGS_NEED_REPLY) && !has_reply(message.request) &&
-        !reply_number(device, message.request, 0)) {
-        *problem = "a reply cannot be sent";
-    }
-    return *problem ? VHOST_BAD : VHOST_MESSAGE;
 }
 
 void vhost_signal(struct vhost_ring *ring)

@@ -244,7 +244,6 @@ static bool act(struct vsock_device *device, const struct payload *payload)
 static bool look(struct vsock_device *device, struct payload *payload, uint32_t *head)
 {
     struct virtq_chain chain;
-    uint8_t bytes[VSOCK_HEADER];
     enum virtq_result result = virtq_peek(tx(device), &chain);
     if (result == VIRTQ_EMPTY) {
         return false;
@@ -255,6 +254,7 @@ static bool look(struct vsock_device *device, struct payload *payload, uint32_t 
     }
     if (!device->judged) {
         struct vsock_hub *hub = device->hub;
+        uint8_t bytes[VSOCK_HEADER];
         virtq_copy_out(&chain, 0, bytes, VSOCK_HEADER);
         vsock_read(&device->head, bytes);
         device->verdict = vsock_judge(hub->config, &hub->state, device->number, &device->head,

@@ -20,7 +20,7 @@ static const char *broken_state(const struct vsock_config *config, const struct 
     uint32_t owed[VSOCK_MAX_PORTS] = {0};
     uint32_t open[VSOCK_MAX_PORTS] = {0};
     for (uint32_t r = 0; r < config->rule_count; r++) {
-        const uint32_t ports[2] = {config->rules[r].from, config->rules[r].to};
+        const uint32_t at[2] = {config->rules[r].from, config->rules[r].to};
         for (uint32_t i = 0; i < VSOCK_MAX_CONNECTIONS; i++) {
             const struct vsock_connection *connection = &state->connections[r][i];
             if (connection->state > VSOCK_ENDED || connection->owed > 3 ||
@@ -28,13 +28,13 @@ static const char *broken_state(const struct vsock_config *config, const struct 
                 return "only an ended connection owes, and one that owes nothing is free";
             }
             for (uint32_t end = 0; end < 2; end++) {
-                owed[ports[end]] += connection->owed >> end & 1u;
-                open[ports[end]] += is_live(connection);
-                if (is_live(connection) && state->links[ports[end]] != VSOCK_UP) {
+                owed[at[end]] += connection->owed >> end & 1u;
+                open[at[end]] += is_live(connection);
+                if (is_live(connection) && state->links[at[end]] != VSOCK_UP) {
                     return "a connection lives between running guests only";
                 }
                 if (is_live(connection) && connection->ends[end].sent > connection->ends[end].limit) {
-                    return "nobody has sent more than the receiver announced";
+                    return "no end has sent more than the other announced";
                 }
                 if (connection->ends[end].shutdown > VSOCK_COMPLETE) {
                     return "a shutdown has two flags";
