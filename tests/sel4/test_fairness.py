@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.counters import VIRTUAL
 from tests.sel4 import fairness
 from tests.sel4.fairness import WAYS, Figures, Neighbourhood
 from tests.sel4.needs import need_qemu, need_sdk
@@ -41,7 +42,7 @@ def neighbourhood(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neighbou
     folder = tmp_path_factory.mktemp("fairness")
     disk = folder / "disk.img"
     disk.write_bytes(os.urandom(4 * MiB))
-    with fairness.running(fairness.build(folder), folder, disk, () if REAL else fairness.VIRTUAL) as running:
+    with fairness.running(fairness.build(folder), folder, disk, () if REAL else VIRTUAL) as running:
         yield running
 
 
