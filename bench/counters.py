@@ -30,7 +30,7 @@ FLUSHES = re.compile(r"TLB (?:full|partial) flushes\s+(\d+)")
 VIRTUAL = ("-icount", "shift=1,sleep=off")
 """QEMU's words for time that only instructions advance, 2 ns each: other load on this computer changes no count."""
 NO_COUNTS = frozenset({"images", "ticker", "idle"})
-"""The first is over before anything is read; the second does one thing, which the timer counts, and so does the third."""
+"""The first is over before anything is read; the others do one thing, which another domain counts."""
 Counts = dict[str, dict[str, float]]
 """By protection domain and name of the count."""
 

@@ -96,8 +96,8 @@ def kernel_arguments(board: Board, guest: Guest, passthrough: Passthrough) -> st
     Consoles get notices and worse: each character of the early one is two traps, and all that a kernel has to say would
     take half of the time until user space.
 
-    Debian's kernel tests its cryptographic algorithms at each start, and a third of the instructions until user space are
-    for Diffie-Hellman (docs/why/speed.md). Guests do not use that one, so it stays out; all others are tested.
+    Debian's kernel tests its cryptographic algorithms at each start, and a third of the instructions until user space
+    are for Diffie-Hellman (docs/why/speed.md). Guests do not use that one, so it stays out; all others are tested.
     """
     arguments = [f"earlycon={board.earlycon}", "console=hvc0", "loglevel=6", "panic=1", NO_DIFFIE_HELLMAN]
     arguments += passthrough.bootargs if guest.passthrough else ()
