@@ -6,6 +6,7 @@
 
 #include <microkit.h>
 
+#include "counts.h"
 #include "mux.h"
 #include "timer.h"
 #include "uart.h"
@@ -55,6 +56,7 @@ static void arm(uint64_t deadline)
         return;
     }
     alarm = min_u64(deadline, alarm);
+    count(COUNTS_TIMER_CALLS);
     microkit_mr_set(0, alarm);
     microkit_ppcall(console_config.timer_channel, microkit_msginfo_new(TIMER_SET, 1));
     if (console_config.ticker != NULL && microkit_mr_get(0) != ticks) {
@@ -79,6 +81,7 @@ static void look_after_others(uint64_t now)
                 if (console_config.watch[i].pulse != NULL) {
                     pulse_ask(console_config.watch[i].pulse);
                 }
+                count(COUNTS_TO_PEERS);
                 microkit_notify(console_config.watch[i].channel);
             }
         }
@@ -123,6 +126,7 @@ static bool give_output(bool *full)
             *full = true;
             return false;
         }
+        count(COUNTS_CHARACTERS);
     }
     return true;
 }
@@ -147,6 +151,7 @@ static void pump(void)
     uint64_t wakes = mux_wakes(&mux);
     for (uint32_t i = 0; i < console_config.ports; i++) {
         if ((wakes >> i) & 1) {
+            count(COUNTS_TO_PEERS);
             microkit_notify(console_config.port[i].channel);
         }
     }
@@ -154,6 +159,7 @@ static void pump(void)
 
 void init(void)
 {
+    counts_init(microkit_name, timer_frequency(), timer_now());
     mux_init(&mux, PATIENCE * timer_frequency(), timer_frequency());
     for (uint32_t i = 0; i < console_config.ports; i++) {
         const struct console_port *port = &console_config.port[i];
@@ -175,10 +181,12 @@ void init(void)
 void notified(microkit_channel channel)
 {
     if (channel == console_config.irq_channel) {
+        count(COUNTS_BY_DEVICE);
         uart_interrupted();
         pump();
         microkit_irq_ack(channel);
     } else {
+        count(channel == console_config.timer_channel ? COUNTS_BY_TIMER : COUNTS_BY_PORT);
         if (channel == console_config.timer_channel) {
             alarm = TIMER_NEVER;
             timer_works = true;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "counts.h"
 #include "pci.h"
 #include "timer.h"
 #include "vmm.h"
@@ -42,6 +43,7 @@ static bool place(const struct vmm_blob *blob, uint64_t gpa)
     console_answer(); /* loading takes long under an emulator */
     memcpy(to, blob->vaddr, blob->size);
     clean(to, blob->size, blob == &vmm_config.kernel);
+    count_many(COUNTS_LOADED_BYTES, blob->size);
     return true;
 }
 
@@ -86,6 +88,7 @@ void guest_boot(void)
     psci_init(&vmm.psci, c->vcpus, &vmm.ram);
     vmm.state = GUEST_UP;
     vmm.started_at = timer_now();
+    count_total(COUNTS_AT_GUEST, vmm.started_at);
     vcpu_start(0, entry, c->dtb.gpa);
     log_line("the guest starts");
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "counts.h"
 #include "pl011_early.h"
 #include "timer.h"
 #include "vmm.h"
@@ -62,8 +63,14 @@ uint64_t bus_run_net(void)
     uint64_t receiving = timer_now() - sent, paid = virtio_net_paid(&vmm.net, receiving);
     vmm.receiving += paid;
     if (wake) {
+        count(COUNTS_TO_SWITCH);
         microkit_notify(net->channel); /* on the same core, the switch runs now */
     }
+    const struct virtio_net_counters *moved = &vmm.net.counters;
+    count_total(COUNTS_FRAMES_OUT, moved->tx_frames);
+    count_total(COUNTS_BYTES_OUT, moved->tx_bytes);
+    count_total(COUNTS_FRAMES_IN, moved->rx_frames);
+    count_total(COUNTS_BYTES_IN, moved->rx_bytes);
     uint64_t now = timer_now();
     virtio_net_took(&vmm.net, now - start);
     vmm.net_due = virtio_net_deadline(&vmm.net, now);
@@ -75,33 +82,47 @@ void bus_run_console(uint32_t index)
 {
     const struct vmm_console *c = &vmm_config.console[index];
     if (virtio_console_run(&vmm.console[index])) {
+        count(COUNTS_TO_CONSOLE);
         microkit_notify(c->channel);
     }
     gic_set_line(&vmm.gic, 0, c->intid, virtio_line(&vmm.console[index].dev));
+}
+
+static void count_virtio(enum counts_kind kind)
+{
+    count(kind);
+    if (counts.of[COUNTS_AT_DEVICES] == 0) {
+        count_total(COUNTS_AT_DEVICES, timer_now());
+    }
 }
 
 bool bus_read(uint32_t vcpu, uint64_t gpa, uint32_t size, uint64_t *value)
 {
     const struct vmm_config *c = &vmm_config;
     if (within(gpa, c->gicd, c->gic == GIC_V2 ? 0x1000 : 0x10000)) {
+        count(COUNTS_TRAP_GIC);
         *value = gicd_read(&vmm.gic, vcpu, gpa - c->gicd, size);
         return true;
     }
     if (c->gic == GIC_V3 && within(gpa, c->gicr, (uint64_t)GICR_FRAME * c->vcpus)) {
+        count(COUNTS_TRAP_GIC);
         *value = gicr_read(&vmm.gic, gpa - c->gicr, size);
         return true;
     }
     if (c->net.present && within(gpa, c->net.gpa, VIRTIO_MMIO_LENGTH)) {
+        count_virtio(COUNTS_TRAP_NET);
         *value = virtio_mmio_read(&vmm.net.dev, gpa - c->net.gpa, size);
         return true;
     }
     for (uint32_t i = 0; i < VMM_CONSOLES; i++) {
         if (c->console[i].present && within(gpa, c->console[i].gpa, VIRTIO_MMIO_LENGTH)) {
+            count_virtio(COUNTS_TRAP_CONSOLE);
             *value = virtio_mmio_read(&vmm.console[i].dev, gpa - c->console[i].gpa, size);
             return true;
         }
     }
     if (within(gpa, c->pl011_gpa, PL011_LENGTH)) {
+        count(COUNTS_TRAP_EARLY);
         *value = pl011_early_read(gpa - c->pl011_gpa, size);
         return true;
     }
@@ -112,14 +133,17 @@ bool bus_write(uint32_t vcpu, uint64_t gpa, uint32_t size, uint64_t value)
 {
     const struct vmm_config *c = &vmm_config;
     if (within(gpa, c->gicd, c->gic == GIC_V2 ? 0x1000 : 0x10000)) {
+        count(COUNTS_TRAP_GIC);
         gicd_write(&vmm.gic, vcpu, gpa - c->gicd, size, value);
         return true;
     }
     if (c->gic == GIC_V3 && within(gpa, c->gicr, (uint64_t)GICR_FRAME * c->vcpus)) {
+        count(COUNTS_TRAP_GIC);
         gicr_write(&vmm.gic, gpa - c->gicr, size, value);
         return true;
     }
     if (c->net.present && within(gpa, c->net.gpa, VIRTIO_MMIO_LENGTH)) {
+        count_virtio(COUNTS_TRAP_NET);
         virtio_mmio_write(&vmm.net.dev, gpa - c->net.gpa, size, value);
         /* An acknowledgement lowers the line; it must be seen low before the device may raise it again, or an
          * edge-triggered interrupt would be lost. */
@@ -129,6 +153,7 @@ bool bus_write(uint32_t vcpu, uint64_t gpa, uint32_t size, uint64_t value)
     }
     for (uint32_t i = 0; i < VMM_CONSOLES; i++) {
         if (c->console[i].present && within(gpa, c->console[i].gpa, VIRTIO_MMIO_LENGTH)) {
+            count_virtio(COUNTS_TRAP_CONSOLE);
             virtio_mmio_write(&vmm.console[i].dev, gpa - c->console[i].gpa, size, value);
             gic_set_line(&vmm.gic, 0, c->console[i].intid, virtio_line(&vmm.console[i].dev));
             bus_run_console(i);
@@ -137,6 +162,7 @@ bool bus_write(uint32_t vcpu, uint64_t gpa, uint32_t size, uint64_t value)
     }
     if (within(gpa, c->pl011_gpa, PL011_LENGTH)) {
         uint8_t byte;
+        count(COUNTS_TRAP_EARLY);
         if (pl011_early_write(gpa - c->pl011_gpa, size, value, &byte) && c->console[0].present) {
             console_early(byte);
         }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "counts.h"
 #include "timer.h"
 #include "vmm.h"
 
@@ -7,6 +8,7 @@
 void console_notify(void)
 {
     vmm.early_due = TIMER_NEVER;
+    count(COUNTS_TO_CONSOLE);
     microkit_notify(vmm_config.console[0].channel);
 }
 

@@ -5,6 +5,7 @@
  * are in the portable cores; only this file, vcpu.c, bus.c, boot.c, firmware.c and log.c use libmicrokit.
  */
 
+#include "counts.h"
 #include "mmio.h"
 #include "timer.h"
 #include "vmm.h"
@@ -47,6 +48,7 @@ static void arm(uint64_t deadline)
     uint64_t now = timer_now();
     if (deadline < vmm.timer_armed || vmm.timer_armed <= now) {
         vmm.timer_armed = min_u64(deadline, vmm.timer_armed);
+        count(COUNTS_TIMER_CALLS);
         microkit_mr_set(0, vmm.timer_armed);
         microkit_ppcall(vmm_config.timer_channel, microkit_msginfo_new(TIMER_SET, 1));
         account_charge(&vmm.traps, now, timer_now());
@@ -93,6 +95,7 @@ static void charge(uint64_t start)
 {
     bool was = vmm.behind;
     uint64_t end = timer_now();
+    count_many(COUNTS_TICKS_TRAPS, end - min_u64(end, start));
     account_charge(&vmm.traps, start, end - min_u64(end, vmm.receiving));
     vmm.receiving = 0;
     vmm.behind = vmm.traps.owed > (was ? owed_for_trust() : vmm.traps.limit);
@@ -231,6 +234,7 @@ static void on_memory_fault(uint32_t vcpu)
             return;
         }
     }
+    count(COUNTS_TRAP_NOTHING);
     vmm.stray_accesses++;
     if (!vcpu_abort(vcpu, address, instruction)) {
         crash("the guest faults in its exception vector, address", address);
@@ -241,6 +245,7 @@ static void on_memory_fault(uint32_t vcpu)
 static void on_call(uint32_t vcpu, bool smc, uint32_t advance)
 {
     uint64_t x[4];
+    count(COUNTS_TRAP_CALL);
     vcpu_registers(vcpu, x, 4);
     struct psci_result result = psci_call(&vmm.psci, vcpu, x);
     switch (result.action) {
@@ -275,6 +280,7 @@ static void on_system_register(uint32_t vcpu, const struct trap *trap)
 {
     bool sgi =
         trap->sysreg == ICC_SGI1R_EL1 || trap->sysreg == ICC_ASGI1R_EL1 || trap->sysreg == ICC_SGI0R_EL1;
+    count(COUNTS_TRAP_REGISTER);
     if (trap->write) {
         if (sgi && vmm_config.gic == GIC_V3) {
             gic_sgi1r(&vmm.gic, vcpu, vcpu_register(vcpu, trap->reg));
@@ -299,6 +305,7 @@ static void on_trap(uint32_t vcpu)
     struct trap trap = trap_decode(syndrome);
     switch (trap.kind) {
     case TRAP_WFX:
+        count(COUNTS_TRAP_WAIT);
         if (trap.is_wfe || gic_has_work(&vmm.gic, vcpu)) {
             vcpu_advance(vcpu, trap.advance);
         } else {
@@ -315,6 +322,7 @@ static void on_trap(uint32_t vcpu)
         on_system_register(vcpu, &trap);
         break;
     case TRAP_OTHER:
+        count(COUNTS_TRAP_OTHER);
         vmm.unknown_traps++;
         if (!vcpu_undefined(vcpu)) {
             crash("an unknown instruction in the guest's exception vector, syndrome", syndrome);
@@ -362,9 +370,11 @@ seL4_Bool fault(microkit_child child, microkit_msginfo msginfo, microkit_msginfo
         on_trap(vcpu);
         break;
     case seL4_Fault_VGICMaintenance:
+        count(COUNTS_TRAP_INTERRUPT_END);
         gic_end(&vmm.gic, vcpu, (uint32_t)microkit_mr_get(seL4_VGICMaintenance_IDX));
         break;
     case seL4_Fault_VPPIEvent:
+        count(COUNTS_TRAP_VIRTUAL_TIMER);
         vcpu_of(vcpu)->timer_masked = true;
         gic_pulse(&vmm.gic, vcpu, (uint32_t)microkit_mr_get(seL4_VPPIEvent_IRQ));
         break;
@@ -393,19 +403,23 @@ void notified(microkit_channel channel)
     vmm.receiving = 0; /* while the guest drains, nothing is charged */
     console_answer();
     if (channel == c->timer_channel) {
+        count(COUNTS_BY_TIMER);
         start = on_timer();
     } else if (c->net.present && channel == c->net.channel) {
+        count(COUNTS_BY_PORT);
         uint64_t unpaid = bus_run_net();
         vmm.receiving = 0;
         charge(timer_now() - unpaid);
     } else {
         for (uint32_t i = 0; i < VMM_CONSOLES; i++) {
             if (c->console[i].present && channel == c->console[i].channel) {
+                count(COUNTS_BY_CONSOLE);
                 run_console(i);
             }
         }
         for (uint32_t i = 0; i < c->irqs; i++) {
             if (channel == c->irq[i].channel) {
+                count(COUNTS_BY_DEVICE);
                 vmm.irq_busy |= 1ULL << i;
                 gic_pulse(&vmm.gic, 0, c->irq[i].intid);
             }
@@ -418,6 +432,7 @@ void notified(microkit_channel channel)
 
 void init(void)
 {
+    counts_init(microkit_name, timer_frequency(), timer_now());
     vmm.timer_armed = TIMER_NEVER;
     vmm.net_due = TIMER_NEVER;
     vmm.restart_at = TIMER_NEVER;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "vcpu.h"
 
+#include "counts.h"
 #include "mmio.h"
 #include "timer.h"
 
@@ -119,6 +120,7 @@ void vcpu_sleep(uint32_t vcpu, uint32_t advance)
     seL4_TCB_ReadRegisters(BASE_VM_TCB_CAP + vcpu, 1, 0, 1, &context);
     v->sleeper_pc = context.pc + advance;
     v->state = VCPU_ASLEEP;
+    count(COUNTS_SLEEPS);
 }
 
 void vcpu_wake(uint32_t vcpu)
@@ -219,5 +221,6 @@ void vcpu_inject(struct gic *gic, uint32_t vcpu)
             gic_refused(gic, vcpu, &i);
             break;
         }
+        count(COUNTS_INJECTED);
     }
 }

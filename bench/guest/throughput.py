@@ -30,6 +30,21 @@ def tcp(server: str, port: int, rounds: int, size: int) -> None:
         measure_tcp(server, port, size)
 
 
+def echo(server: str, port: int, times: int) -> None:
+    """Echo times."""
+    measure_echo(server, port, times)
+
+
+def read(path: str, size: int) -> None:
+    """Read a disk from its start."""
+    measure_read(path, size)
+
+
+def write(path: str, size: int) -> None:
+    """Write to a disk from its start."""
+    measure_write(path, size)
+
+
 def disk(path: str, rounds: int, size: int) -> None:
     """Reads and writes of a disk in turn."""
     for _ in range(rounds):

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Measure this system on this computer. Each measurement prints its conditions with its figures.
 
-start    check, build and run: how long the user waits (--cold: also with an empty cache, which downloads)
+start    check, build and run: how long the user waits (--cold: also with an empty cache, which downloads;
+         --profile: instead of that, where the time of a start goes, on seL4 and as a split run)
+counts   traps, interrupts, notifications, copies: for a round trip, a MiB, an idle second, a start. Not seconds
 route    the USB disk through the route compared with TCP between the same guests, in one run
 blocks   a disk as blocks compared with one by USB/IP and with TCP, in one run
 usbip    the USB/IP engines compared with Debian's C usbipd, latency with TCP; hot-plug, memory
@@ -11,6 +13,7 @@ latency  from a key to the client's answer, idle and beside a full disk read; sp
 tftp     the deployment's TFTP server compared with others that are installed
 vsock    the same split system over TCP and over vsock: round trips, the disk, the client's boot and memory
 floods   what a guest that floods the host costs it in memory, processor and disk (--seconds)
+compare  two files that --json wrote, side by side with their noise: router bench compare A.json B.json
 devices  no figures: uses every emulated USB device over the route in two guests, and judges it for each engine
 
 Progress goes to standard error. The exit code is 4 when a figure misses its goal.
@@ -36,6 +39,8 @@ HELP = "measure the system on this computer"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=sorted(MEASUREMENTS), help="what to measure")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="compare: the two files")
+    parser.add_argument("--profile", action="store_true", help="start: where the time goes")
     parser.add_argument("--cold", action="store_true", help="start: also build with an empty cache")
     parser.add_argument(
         "--mtu", type=int, default=1500, help="route, blocks, usbip: MTU of the virtual Ethernet (default: 1500)"
@@ -47,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=float, default=600.0, help="floods: how long each of them lasts (default: 600)"
     )
     parser.add_argument("--keys", type=int, default=300, help="latency: keys of each kind (default: 300)")
-    parser.add_argument("--config", default="debug", help="sel4, latency: the SDK's configuration (default: debug)")
+    parser.add_argument(
+        "--config", default="debug", help="sel4, latency, counts: the SDK's configuration (default: debug)"
+    )
     parser.add_argument(
         "--engine", choices=("kernel", "usbfs", "both"), default="both", help="devices: of the server (default: both)"
     )
@@ -62,13 +69,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from router import resources
-    from router.errors import HostError, MachineError
+    from router.errors import DescriptionError, HostError, MachineError
 
     top = resources.checkout()
     if top is None:
         raise HostError("the measurements come with the checkout only", hint="clone the repository and run it there")
     # The wheel has no bench/, so it is not on the path where the checkout is not the current folder.
     sys.path.insert(0, str(top))
+    if args.files and args.what != "compare":
+        raise DescriptionError("files are for 'compare' only", where=f"bench {args.what}")
     progress = _common.Progress()
     missed = MEASUREMENTS[args.what](args, progress)
     return MachineError.exit_code if missed else 0
@@ -93,6 +102,11 @@ def start(args: argparse.Namespace, progress: _common.Progress) -> bool:
     from bench.report import Measurement, computer
     from bench.start import waits
 
+    if args.profile:
+        from bench import profile
+
+        found = Measurement("start --profile", (computer(), *profile.conditions()), profile.profile(progress))
+        return show(args, found, progress)
     conditions = (computer(), "qemu.yaml")
     rows = tuple(waits("qemu.yaml", args.cold, progress))
     return show(args, Measurement("start", conditions, rows), progress)
@@ -227,11 +241,37 @@ def vsock(args: argparse.Namespace, progress: _common.Progress) -> bool:
     return show(args, Measurement("vsock", facts, rows), progress)
 
 
+def counts(args: argparse.Namespace, progress: _common.Progress) -> bool:
+    """Counts instead of seconds."""
+    from bench import counts as bench
+    from bench.report import Measurement, computer
+
+    facts = (computer(), f"seL4, configuration {args.config}; QEMU counts instructions, 2 ns each")
+    return show(args, Measurement("counts", facts, bench.count_all(args.config, progress)), progress)
+
+
+def compare(args: argparse.Namespace, progress: _common.Progress) -> bool:
+    """Two runs side by side."""
+    from bench.compare import compare, read
+    from router.errors import DescriptionError
+
+    if len(args.files) != 2:
+        raise DescriptionError("two files are compared", hint="router bench compare A.json B.json", where="bench")
+    before, after = (read(Path(name)) for name in args.files)
+    for name, run in zip(args.files, (before, after), strict=True):
+        for line in run.conditions:
+            _common.say(name, line)
+    print("\n".join(compare(before, after)))
+    return False
+
+
 OUTPUT = "docs/tested-devices.md"
 MEASUREMENTS: dict[str, Callable[[argparse.Namespace, _common.Progress], bool]] = {
     "start": start,
     "route": route,
     "blocks": blocks,
+    "counts": counts,
+    "compare": compare,
     "usbip": usbip,
     "sel4": sel4,
     "latency": latency,

@@ -22,6 +22,7 @@ ALARMS = {TimerKind.ARM_PHYSICAL: "drivers/alarm_arm.c", TimerKind.IMX_GPT: "dri
 WRITER = ("drivers/mux.c", "drivers/mux_frame.c")
 MULTIPLEXER = (*WRITER, "drivers/mux_input.c")
 ACCOUNT = "common/account.c"
+COUNTS = "common/counts.c"
 STACK = "common/stack.c"
 """What the stack protector needs."""
 MEMORY = "common/memory.c"
@@ -58,13 +59,21 @@ def program_of(name: str, board: Board) -> Program:
             return Program(
                 name,
                 drivers,
-                ("drivers/timer_pd.c", "drivers/deadlines.c", ALARMS[TimerKind(board.timer.kind)], STACK, MEMORY),
+                (
+                    "drivers/timer_pd.c",
+                    "drivers/deadlines.c",
+                    ALARMS[TimerKind(board.timer.kind)],
+                    COUNTS,
+                    STACK,
+                    MEMORY,
+                ),
             )
         case "ticker":
             return Program(name, drivers, ("drivers/ticker.c", STACK))
         case "console":
             uart = UART_DRIVERS[UartKind(board.uart.kind)]
-            return Program(name, drivers, ("drivers/console.c", "drivers/watch.c", *MULTIPLEXER, uart, STACK, MEMORY))
+            sources = ("drivers/console.c", "drivers/watch.c", *MULTIPLEXER, uart, COUNTS, STACK, MEMORY)
+            return Program(name, drivers, sources)
         case "idle":
             return Program(name, ("vswitch/pd",), ("vswitch/pd/idle.c", STACK))
         case names.BRINGUP:
@@ -74,10 +83,19 @@ def program_of(name: str, board: Board) -> Program:
             return Program(name, drivers, ("drivers/images.c", STACK, MEMORY))
         case "vswitch":
             core = ("vswitch/core/vswitch.c", "vswitch/core/init.c")
-            switch = ("vswitch/pd/main.c", "vswitch/pd/forward.c", *core, "common/netq.c", ACCOUNT, STACK, MEMORY)
+            switch = (
+                "vswitch/pd/main.c",
+                "vswitch/pd/forward.c",
+                *core,
+                "common/netq.c",
+                ACCOUNT,
+                COUNTS,
+                STACK,
+                MEMORY,
+            )
             return Program(name, ("vswitch/pd", "vswitch/core", "common"), switch)
         case _:
-            return Program(name, ("vmm", "common"), (*vmm_sources(), "common/netq.c", ACCOUNT, STACK, MEMORY))
+            return Program(name, ("vmm", "common"), (*vmm_sources(), "common/netq.c", ACCOUNT, COUNTS, STACK, MEMORY))
 
 
 def programs(plan: SystemPlan) -> tuple[Program, ...]:

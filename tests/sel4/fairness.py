@@ -30,8 +30,6 @@ WAYS = {
     "garbage queues": "q",
 }
 """What the neighbour can do, each with the key for it."""
-VIRTUAL = ("-icount", "shift=1,sleep=off")
-"""QEMU's words for time that only instructions advance, 2 ns each: other load on this computer changes no figure."""
 READ_TIMEOUT_S = 60.0
 """For each read, by the clock of this computer, which may be busy; the figures are by the counted one."""
 # The command itself runs before others for its first quarter of a second (vmm/burst.h); that is over then.

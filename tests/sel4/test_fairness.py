@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.counters import VIRTUAL
 from router.testing import Setup
 from tests.sel4 import fairness, hostile_guest
 from tests.sel4.fairness import WAYS, Figures, Neighbourhood
@@ -41,7 +42,7 @@ def router_setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     need_sdk(config="release")
     need_qemu()
     with hostile_guest.trapping():
-        yield fairness.set_up_neighbours(tmp_path_factory.mktemp("fairness"), () if REAL else fairness.VIRTUAL)
+        yield fairness.set_up_neighbours(tmp_path_factory.mktemp("fairness"), () if REAL else VIRTUAL)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@
 #include <microkit.h>
 
 #include "config.h"
+#include "counts.h"
 #include "timer.h"
 
 static struct forward forward;
@@ -18,6 +19,7 @@ static void arm(uint64_t deadline)
     if (deadline < armed || armed <= timer_now()) {
         armed = min_u64(deadline, armed);
         if (armed != TIMER_NEVER) {
+            count(COUNTS_TIMER_CALLS);
             microkit_mr_set(0, armed);
             microkit_ppcall(vswitch_timer_channel, microkit_msginfo_new(TIMER_SET, 1));
         }
@@ -32,7 +34,9 @@ static void run(void)
         again = forward_pass(&forward, start, &wake);
         forward_took(&forward, timer_now() - start);
         /* Before the next pass: senders on other cores may always have more. */
+        count_many(COUNTS_FRAMES_OUT, forward.judged - forward.dropped);
         for (; wake != 0; wake &= wake - 1) {
+            count(COUNTS_TO_PEERS);
             microkit_notify(vswitch_ports[(uint32_t)__builtin_ctzll(wake)].channel);
         }
     } while (again);
@@ -45,6 +49,7 @@ static void run(void)
 
 void init(void)
 {
+    counts_init(microkit_name, timer_frequency(), timer_now());
     const char *fault = forward_init(&forward, &vswitch_config, vswitch_ports, timer_frequency());
     if (fault != NULL) {
         /* The plan's checks allow no such configuration; without a valid one nothing is forwarded. */
@@ -60,11 +65,15 @@ void init(void)
 void notified(microkit_channel channel)
 {
     if (channel == vswitch_watch) {
+        count(COUNTS_BY_CONSOLE);
         microkit_notify(channel); /* the console asks whether we still work */
         return;
     }
     if (channel == vswitch_timer_channel) {
+        count(COUNTS_BY_TIMER);
         armed = TIMER_NEVER;
+    } else {
+        count(COUNTS_BY_PORT);
     }
     if (channel == vswitch_idle) {
         asked = false;
