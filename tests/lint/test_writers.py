@@ -16,6 +16,7 @@ OTHERS = {
     "console/consoles.py": "Log: each guest's console",
     "console/serial_line.py": "Log: serial.log, the line that guests share",
     "console/serial_port.py": "Log: a board's console; the other opening is the device",
+    "deploy/emulated.py": "Log: the console of a stage in QEMU",
     "deploy/lab_host.py": "Log: a board's console, as its lab host has it",
     "deploy/remote.py": "a run's events: MAX_EVENTS_BYTES, and MAX_RUNS runs; errors of the program in runner.log",
     "machines/process.py": "Log: what QEMU prints",

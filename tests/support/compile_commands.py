@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests"
 OUTPUT = ROOT / "compile_commands.json"
 STUB = TESTS / "microkit" / "sdk_stub"
-PROGRAMS = ("timer", "ticker", "console", "idle", "images", "vswitch", "guest")
+PROGRAMS = ("timer", "ticker", "bringup", "console", "idle", "images", "vswitch", "guest")
 """Names of protection domains that stand for all: any that is not a driver's or the switch's is a guest's VMM."""
 CHECKER = ("assume(it)", "assert(it,text)", "havoc_object(it)")
 """What the harnesses of the model checker use that only it has, as statements."""

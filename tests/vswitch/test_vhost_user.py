@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -147,7 +148,8 @@ def test_a_malformed_message_cuts_off_its_port_alone(serving: SwitchProcess, nam
     send, said = MESSAGES[name]
     front = Front(serving.vsock_socket("client"))
     assert front.realize() == CLIENT
-    send(front)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the first part may have been enough
+        send(front)
     is_cut_off(serving, front, faults, said)
 
 

@@ -290,13 +290,13 @@ void forward_took(struct forward *f, uint64_t ticks)
 static uint64_t owing(struct forward *f)
 {
     struct netq_frame frame;
-    uint64_t ports = 0;
+    uint64_t waiting = 0;
     for (uint32_t p = 0; p < f->config->port_count; p++) {
         if (f->paused[p] && f->front[p].to == 0 && netq_look(&f->tx[p], &frame)) {
-            ports |= 1ULL << p;
+            waiting |= 1ULL << p;
         }
     }
-    return ports;
+    return waiting;
 }
 
 bool forward_owes(struct forward *f)
@@ -306,14 +306,14 @@ bool forward_owes(struct forward *f)
 
 void forward_idle(struct forward *f, uint64_t now)
 {
-    uint64_t ports = owing(f);
+    uint64_t waiting = owing(f);
     uint64_t count = 0;
-    for (uint64_t rest = ports; rest != 0; rest &= rest - 1) {
+    for (uint64_t rest = waiting; rest != 0; rest &= rest - 1) {
         count++;
     }
     uint64_t share = count == 0 ? 0 : IDLE_MS * f->millisecond / count;
-    for (; ports != 0; ports &= ports - 1) {
-        uint32_t p = (uint32_t)__builtin_ctzll(ports);
+    for (; waiting != 0; waiting &= waiting - 1) {
+        uint32_t p = (uint32_t)__builtin_ctzll(waiting);
         struct account *account = &f->account[p];
         (void)account_left(account, now); /* what time has repaid so far counts once, not on top of this */
         account->owed = min_u64(account->owed, account->limit - share);
