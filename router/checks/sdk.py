@@ -119,3 +119,21 @@ def sdk_one_block(view: View) -> Iterator[Problem]:
                 ("microkit", "sdk"),
                 f"use SDK {oldest_with('cores')} or newer, fewer guests, or smaller queues",
             )
+
+
+@invariant(
+    "sdk-contexts", "the SDK version has room for as many protection domains and virtual CPUs", after=("sdk-known",)
+)
+def sdk_contexts(view: View) -> Iterator[Problem]:
+    known = features(view)
+    if known is None or known.max_contexts is None:
+        return
+    domains = len(view.plan.pds)
+    vcpus = sum(len(pd.vm.vcpus) for pd in view.plan.pds if pd.vm is not None)
+    if domains + vcpus > known.max_contexts:
+        yield Problem(
+            f"{domains} protection domains and {vcpus} virtual CPUs are {domains + vcpus},"
+            f" and SDK {known.version} has room for {known.max_contexts}",
+            ("microkit", "sdk"),
+            f"use SDK {oldest_with('cores')} or newer, or fewer guests or vCPUs",
+        )

@@ -34,6 +34,9 @@ class SdkFeatures:
     """The tool writes the image's capability specification in the form that `router.microkit.capdl` reads."""
     one_block: bool = False
     """The tool takes all pages of one size that have no physical address from a single block of free RAM."""
+    max_contexts: int | None = None
+    """Scheduling contexts of protection domains and vCPUs together that the Monitor has room for (MAX_PDS of
+    monitor/src/main.c, less one that stays empty); None: no such limit. The tool panics beyond it."""
     par_el1: bool = False
     """The kernel keeps PAR_EL1 apart between virtual CPUs (seL4 16.0.0, release notes)."""
     keeps_deferred: bool = False
@@ -46,7 +49,7 @@ class SdkFeatures:
 
 
 KNOWN = (
-    SdkFeatures(SdkVersion.V2_0_1.value, cores=False, smc=False, prefill=False, one_block=True),
+    SdkFeatures(SdkVersion.V2_0_1.value, cores=False, smc=False, prefill=False, one_block=True, max_contexts=63),
     SdkFeatures(SdkVersion.V2_1_0.value, cores=True, smc=True, prefill=False),
     SdkFeatures(SdkVersion.V2_2_0.value, cores=True, smc=True, prefill=True),
     SdkFeatures(

@@ -103,6 +103,7 @@ CASES = (
     Case("cores", "two", lambda plan: with_pd(plan, "timer", cpu=1)),
     Case("sdk-smc", "old", lambda plan: with_guest(with_pd(plan, "vmm_client", smc=True), "client", smc=(0xC2000000,))),
     Case("sdk-one-block", "old", lambda _: plan_of(many(25), "2.0.1")),
+    Case("sdk-contexts", "old", lambda _: plan_of(many(29, memory="2 MiB"), "2.0.1")),
     Case("regions-exist", "two", lambda plan: add_map(plan, "console", "nothing", "rw")),
     Case(
         "regions-used",
