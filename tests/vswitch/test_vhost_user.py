@@ -123,6 +123,7 @@ MESSAGES: dict[str, tuple[Callable[[Front], None], str]] = {
     "memory behind its file": (lambda front: front.message(5, table(offset=4096), front.memfd), "smaller"),
     "memory of no size": (lambda front: front.message(5, table(size=0), front.memfd), "impossible size"),
     "memory that wraps": (lambda front: front.message(5, table(address=2**64 - 4096), front.memfd), "impossible"),
+    "memory at an odd address": (lambda front: front.message(5, table(address=1), front.memfd), "impossible size"),
     "memory at an odd offset": (lambda front: front.message(5, table(size=4096, offset=1), front.memfd), "mapped"),
     "memory that may shrink": (unsealed, "sealed memfd"),
     "a socket as memory": (lambda front: front.message(5, table(), front.socket.fileno()), "sealed memfd"),

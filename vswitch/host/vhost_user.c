@@ -17,6 +17,7 @@
 #define FEATURE_VERSION_1 (1ull << 32)
 #define FEATURES (FEATURE_INDIRECT | FEATURE_EVENT_IDX | FEATURE_PROTOCOL | FEATURE_VERSION_1)
 #define CONFIG_BYTES 8u
+#define PAGE 4096u
 
 struct region {
     uint64_t address; /* the guest's */
@@ -122,8 +123,10 @@ static const char *set_memory(struct vhost_device *device, const struct message 
     }
     memcpy(&region, message->payload + 8, sizeof(region));
     int memory = device->descriptors[0];
+    /* Rings are aligned by the guest's addresses, and so must the mapping be. */
     if (region.size == 0 || region.size > VHOST_MAX_MEMORY || region.offset > VHOST_MAX_MEMORY ||
-        region.address > UINT64_MAX - region.size || region.user_address > UINT64_MAX - region.size) {
+        region.address % PAGE != 0 || region.address > UINT64_MAX - region.size ||
+        region.user_address > UINT64_MAX - region.size) {
         return "the guest's memory has an impossible size or place";
     }
     int seals = fcntl(memory, F_GET_SEALS);
@@ -167,7 +170,9 @@ static const char *set_descriptor(struct vhost_device *device, const struct mess
         return "a ring is to be polled";
     }
     if (expected) {
-        /* Eventfds of QEMU do not block. Another descriptor might, and with it all guests. */
+        /* Eventfds of QEMU do not block. Another descriptor might, and with it all guests. A QEMU that was
+         * taken over can still make its eventfd block again, since the two share the flag:
+         * docs/reference/vswitch.md. */
         int flags = fcntl(descriptor, F_GETFL);
         if (flags < 0 || fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) != 0) {
             return "an event descriptor cannot be used";
