@@ -23,6 +23,9 @@ HEARD = r"bring-up: heard [1-9]\d* bytes"
 TICKS = r"bring-up: timer: 10 ticks in (?:0\.9|1\.[012]) s"
 CLOCK = r"bring-up: timer: .* (\d{1,9}\.\d) s since the first"
 """The lines of drivers/bringup.c."""
+NOTICE, DEFAULT_LOGLEVEL = 5, 7
+LOGLEVELS = {"quiet": 4, "debug": 10}
+"""Linux: the level of its version, and its console's."""
 
 
 def place(device: BoardDevice) -> str:
@@ -134,15 +137,30 @@ def guest_milestones(plan: SystemPlan, guests: Sequence[GuestPlan], stage: int) 
             "interrupt 27, the virtual timer, which the firmware must leave to EL1",
             f"the memory of the guest: {ram}; give it more if its kernel speaks of memory",
         )
-        found += [
-            _of_guest(name, "loading", "loading", loading),
-            AwaitedMilestone(name=f"{name} kernel", pattern="Linux version", port=name, look=kernel),
-            _of_guest(name, "up", "userspace", up),
-        ]
+        found.append(_of_guest(name, "loading", "loading", loading))
+        if prints_notices(guest.bootargs):
+            found.append(AwaitedMilestone(name=f"{name} kernel", pattern="Linux version", port=name, look=kernel))
+        found.append(_of_guest(name, "up", "userspace", up))
         if guest.role == "server":
             listening = look("the console log: the daemon's own message; it needs no device to listen")
             found.append(_of_guest(name, "listening", "listening", listening))
     return found
+
+
+def prints_notices(bootargs: str) -> bool:
+    """Whether a kernel with this command line prints notices on its console, of which its version is one.
+
+    The last of `quiet`, `debug` and `loglevel=` counts; a console prints what is below its level, a notice is 5, and
+    `quiet` is 4 (Linux, init/main.c and CONFIG_CONSOLE_LOGLEVEL_QUIET).
+    """
+    level = DEFAULT_LOGLEVEL
+    for word in bootargs.split():
+        name, _, value = word.partition("=")
+        if word in LOGLEVELS:
+            level = LOGLEVELS[word]
+        elif name == "loglevel" and value.isascii() and value.isdigit():
+            level = int(value)
+    return level > NOTICE
 
 
 def stage_milestones(plan: SystemPlan, stage: int) -> tuple[AwaitedMilestone, ...]:

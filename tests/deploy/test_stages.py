@@ -16,12 +16,14 @@ from router.deploy.board_clock import BoardClock
 from router.deploy.boot import Watcher
 from router.deploy.events import DeployEvent, Reporter
 from router.deploy.plan import AwaitedMilestone, DeployPlan, Payload, parse_plan
-from router.deploy.stages import done, serial_milestones
+from router.deploy.stages import done, serial_milestones, stage_milestones
+from router.description.load import load
 from router.errors import HostError, MachineError
 from router.lab.records import to_json
 from router.microkit.sdk import require_sdk
 from router.microkit.toolchain import find_toolchain
-from router.plan.stages import SERIAL, TIMER
+from router.plan.stages import CLIENT, GUESTS, SERIAL, TIMER, stage_description
+from router.plan.system import plan_system
 from tests.deploy.fakeboard import FakeBoard, Faults
 from tests.deploy.lab import LabOfOne, MakeLab
 
@@ -174,6 +176,26 @@ def test_every_milestone_says_what_to_look_at_and_travels_to_a_lab_host(board: s
     assert all(item.look.startswith("look at\n    1. ") for item in one.milestones)
     text = json.dumps({"format": 1} | to_json(one))
     assert parse_plan(json.loads(text), "here") == one
+
+
+def milestones_of(description: Path, stage: int, text: str) -> list[str]:
+    description.write_text(text)
+    loaded = load(description).description
+    roles = {"server": "server", "client": "client"}
+    smaller = stage_description(loaded, stage, roles)
+    return [
+        item.name
+        for item in stage_milestones(plan_system(smaller, board_of(loaded.board), roles=roles, sdk="2.3.0"), stage)
+    ]
+
+
+@pytest.mark.parametrize(("words", "printed"), [("quiet", False), ("loglevel=5", False), ("quiet loglevel=7", True)])
+def test_a_quiet_kernel_need_not_say_its_version(words: str, printed: bool, tmp_path: Path) -> None:
+    text = TWO.replace("image: usb-client", f"image: usb-client, bootargs: {words}")
+    for stage in (CLIENT, GUESTS):
+        names_of = milestones_of(tmp_path / "two.yaml", stage, text)
+        assert ("client kernel" in names_of) is printed
+        assert "client up" in names_of
 
 
 def test_each_stage_names_the_next_and_the_last_none() -> None:
