@@ -31,6 +31,7 @@ def make(planned: Planned, folder: Path, progress: Progress, *, refresh: bool = 
             baud=board.boot_loader.baud,
             identity=board.boot_loader.identity,
             awaited=stage_milestones(plan, stage) if stage != WHOLE else None,
+            own={guest.name for guest in plan.guests if guest.own_image},
             boot_seconds=BOOT_TIMEOUT_S.get(stage, 120.0),
         )
     return built

@@ -118,7 +118,7 @@ def look_at_timer(board: Board) -> tuple[str, ...]:
 
 
 def guest_milestones(plan: SystemPlan, guests: Sequence[GuestPlan], stage: int) -> list[AwaitedMilestone]:
-    """Each guest's way to user space, and of servers the daemon."""
+    """Each guest's way to user space, and of servers the daemon; of an own image only that its VMM starts it."""
     found = []
     for guest in guests:
         name, ram = guest.name, f"{size_text(guest.ram.size)} at {guest.ram.start:#x}"
@@ -138,6 +138,10 @@ def guest_milestones(plan: SystemPlan, guests: Sequence[GuestPlan], stage: int) 
             f"the memory of the guest: {ram}; give it more if its kernel speaks of memory",
         )
         found.append(_of_guest(name, "loading", "loading", loading))
+        if guest.own_image:
+            starts = look("config: debug, which prints what a protection domain faults on", f"the memory: {ram}")
+            found.append(_of_guest(name, "starts", "started", starts))
+            continue
         if prints_notices(guest.bootargs):
             found.append(AwaitedMilestone(name=f"{name} kernel", pattern="Linux version", port=name, look=kernel))
         found.append(_of_guest(name, "up", "userspace", up))

@@ -141,7 +141,7 @@ def payload_files(guest: GuestPlan) -> dict[str, str]:
     """
     shared = {"kernel": "images/Image", "initramfs": f"images/{guest.image}.initramfs"}
     return {
-        **(own_payload_files(guest.image.removeprefix(OWN_FILES)) if guest.image.startswith(OWN_FILES) else shared),
+        **(own_payload_files(guest.image.removeprefix(OWN_FILES)) if guest.own_image else shared),
         "overlay": f"guests/{guest.name}/overlay.initramfs",
         "dtb": f"guests/{guest.name}/guest.dtb",
     }

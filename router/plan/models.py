@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Self
 
 from router.boards.model import Board, Range
-from router.description.models import ETHERNET_HEADER
+from router.description.models import ETHERNET_HEADER, OWN_FILES
 
 PAGE = 0x1000
 LARGE_PAGE = 0x20_0000
@@ -225,6 +225,11 @@ class GuestPlan:
     """Whether clients take this server's answers as they are."""
     automount: bool = False
     """Whether the file systems of routed disks are mounted as they come."""
+
+    @property
+    def own_image(self) -> bool:
+        """Whether its kernel and initramfs are files of the user's own, which print no milestones of ours."""
+        return self.image.startswith(OWN_FILES)
 
     @property
     def peer(self) -> str:

@@ -6,10 +6,10 @@ Pure: a description or a plan goes in, a smaller one comes out. What must be see
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 
-from router.description.models import Description
+from router.description.models import Description, ImageFiles
 from router.plan import names
 from router.plan.domains import CONSOLE_DEADLINE, CONSOLE_PRIORITY
 from router.plan.models import Channel, End, ProtectionDomain, SystemPlan
@@ -31,25 +31,30 @@ def stage_name(system: str, stage: int) -> str:
     return system if stage == WHOLE else f"{system}-stage{stage}"
 
 
-def first_client(roles: Mapping[str, str]) -> str:
-    """The guest of stage CLIENT: the first one that uses devices of others, else the first that exports none."""
-    for wanted in ("client", "none"):
-        for name, role in roles.items():
-            if role == wanted:
-                return name
-    return next(iter(roles))
+def first_client(roles: Mapping[str, str], own: Container[str] = ()) -> str:
+    """The guest of stage CLIENT: the first one that uses devices of others, else the first that exports none.
+
+    own: guests with a kernel and an initramfs of the user's own. Any other comes first: an image of ours says
+    how far it has come.
+    """
+    order = ("client", "none")
+    ranks = {name: (name in own, order.index(role) if role in order else len(order)) for name, role in roles.items()}
+    return min(ranks, key=ranks.__getitem__)
 
 
 def stage_description(description: Description, stage: int, roles: Mapping[str, str]) -> Description:
     """The description of a stage. Without guests' devices, rules of guests that are left out, and root file systems on
-    routed disks; SERIAL and TIMER have no guests in the end, which `first_steps` sees to.
+    routed disks; SERIAL and TIMER have no guests in the end, which `first_steps` sees to. Each rule names its
+    server, which nothing else shows once no guest has devices.
 
     roles: `server`, `client` or `none` for each guest, in the description's order.
     """
     if stage == WHOLE:
         return description
-    kept = {first_client(roles)} if stage < GUESTS else set(description.guests)
+    own = {name for name, guest in description.guests.items() if isinstance(guest.image, ImageFiles)}
+    kept = {first_client(roles, own)} if stage < GUESTS else set(description.guests)
     bare: dict[str, object] = {"passthrough": (), "smc": (), "root": None}
+    exporting = next((name for name in description.guests if roles[name] == "server"), None)
     allow = description.network.allow
     if allow is not None:
         allow = tuple(rule for rule in allow if {rule.source, rule.destination} <= kept)
@@ -60,7 +65,11 @@ def stage_description(description: Description, stage: int, roles: Mapping[str, 
                 name: guest.model_copy(update=bare) for name, guest in description.guests.items() if name in kept
             },
             "network": description.network.model_copy(update={"allow": allow}),
-            "usb": description.usb if stage == GUESTS else (),
+            "usb": tuple(
+                rule if rule.source else rule.model_copy(update={"source": exporting}) for rule in description.usb
+            )
+            if stage == GUESTS
+            else (),
         }
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from router.description.models import OWN_FILES, USBIP_PORT
+from router.description.models import USBIP_PORT
 from router.plan import names
 from router.plan.models import Grant, GuestPlan, SystemPlan
 from router.plan.notes import dma_guests
@@ -206,7 +206,7 @@ class Topology:
         drawing, x = self.drawing, self.x[guest.name]
         card = drawing.box(Box(x, GUEST_Y, COLUMN, GUEST_H, "guest", 12))
         drawing.text(x + 16, card.y + 28, guest.name, "head guesttext", room=COLUMN - 110)
-        image = "own image" if guest.image.startswith(OWN_FILES) else guest.image
+        image = "own image" if guest.own_image else guest.image
         drawing.text(card.right - 16, card.y + 27, image, "small soft", "end", room=92)
         drawing.text(x + 16, card.y + 48, ram_text(guest), "small soft", room=COLUMN - 24)
         upper = drawing.box(Box(x + 16, card.y + 62, COLUMN - 32, 96, "inner"))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -44,6 +45,18 @@ def test_the_plan_of_a_system_names_its_milestones_and_consoles(build: Path) -> 
     assert silent.milestones[0].name == "server up"
     assert silent.start == "booti 0x4fe00000 - ${fdtcontroladdr}"
     assert silent.payloads[0].file == "loader.booti" and read_plan(build) == silent
+
+
+def test_of_an_own_image_only_its_vmm_is_waited_for(build: Path) -> None:
+    plan = write_system(
+        build, FACTS, config="release", address=0x50000000, start="go 0x50000000", own={"server", "client"}
+    )
+    assert [(each.name, each.required) for each in plan.milestones] == [
+        ("server starts", True),
+        ("client starts", True),
+        ("client device attached", False),
+    ]
+    assert re.search(plan.milestones[0].pattern, "vmm server: the guest starts")
 
 
 def change(build: Path, **changes: object) -> dict[str, object]:

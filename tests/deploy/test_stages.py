@@ -26,6 +26,7 @@ from router.plan.stages import CLIENT, GUESTS, SERIAL, TIMER, stage_description
 from router.plan.system import plan_system
 from tests.deploy.fakeboard import FakeBoard, Faults
 from tests.deploy.lab import LabOfOne, MakeLab
+from tests.unit.test_own_kernel import KERNEL
 
 DRIVEN = "system< bring-up: the serial port is driven `08M001KHSlG"
 HEARD = "system< bring-up: heard 1 bytes `08M001KHSlG"
@@ -196,6 +197,15 @@ def test_a_quiet_kernel_need_not_say_its_version(words: str, printed: bool, tmp_
         names_of = milestones_of(tmp_path / "two.yaml", stage, text)
         assert ("client kernel" in names_of) is printed
         assert "client up" in names_of
+
+
+def test_an_own_image_need_not_say_what_ours_say(tmp_path: Path) -> None:
+    (tmp_path / "Image").write_bytes(KERNEL)
+    (tmp_path / "initramfs").write_bytes(b"070701" + bytes(200))
+    own = "image: {{kernel: Image, initramfs: initramfs, role: {}}}".format
+    text = TWO.replace("image: usb-client", own("client")).replace("image: usb-server", own("server"))
+    names_of = milestones_of(tmp_path / "two.yaml", GUESTS, text)
+    assert names_of == ["server loading", "server starts", "client loading", "client starts"]
 
 
 def test_each_stage_names_the_next_and_the_last_none() -> None:

@@ -12,7 +12,7 @@ from router.boards import board as board_of
 from router.boards import names
 from router.checks import check_plan
 from router.description.load import find_description, load
-from router.description.models import Description
+from router.description.models import Description, image_names_of
 from router.microkit.configuration import render_configuration
 from router.microkit.programs import programs
 from router.microkit.system import render_system
@@ -92,10 +92,24 @@ def test_the_third_stage_is_one_client_and_the_fourth_all_guests_without_devices
     assert list(third.guests) == ["client"] and third.usb == () and third.network.allow == ()
     fourth = stage_description(description, GUESTS, ROLES)
     assert list(fourth.guests) == list(description.guests)
-    assert (fourth.usb, fourth.network) == (description.usb, description.network)
+    assert fourth.network == description.network
+    assert [rule.source for rule in fourth.usb] == ["server"]
+    assert [rule.model_copy(update={"source": None}) for rule in fourth.usb] == list(description.usb)
     for guest in (*third.guests.values(), *fourth.guests.values()):
         assert (guest.passthrough, guest.smc, guest.root) == ((), (), None)
     assert (third.system, fourth.system) == ("ladder-stage3", "ladder-stage4")
+
+
+def test_a_disk_as_blocks_gives_the_fourth_stage_the_images_of_the_whole(tmp_path: Path) -> None:
+    path = tmp_path / "blocks.yaml"
+    text = TEXT.format(board="qemu").replace(
+        "class: mass-storage, to: client", "class: mass-storage, to: client, as: block"
+    )
+    path.write_text(text.replace("  allow: [client -> server tcp/3240, client -> other icmp]", "  mtu: 1500"))
+    description = load(path).description
+    whole = image_names_of(description)
+    assert whole["server"] != "usb-server"
+    assert image_names_of(stage_description(description, GUESTS, ROLES)) == whole
 
 
 def test_the_last_stage_is_the_description_itself(description: Description) -> None:
@@ -105,6 +119,14 @@ def test_the_last_stage_is_the_description_itself(description: Description) -> N
 def test_a_system_of_servers_alone_has_a_third_stage_too() -> None:
     assert first_client({"one": "server", "two": "server"}) == "one"
     assert first_client({"one": "server", "two": "none"}) == "two"
+
+
+def test_the_third_stage_takes_an_image_of_ours_before_an_own_one() -> None:
+    roles = {"server": "server", "own": "client", "other": "none", "ours": "client"}
+    assert first_client(roles, {"own"}) == "ours"
+    assert first_client(roles) == "own"
+    assert first_client({"server": "server", "own": "client"}, {"own"}) == "server"
+    assert first_client({"server": "server", "own": "client"}, {"own", "server"}) == "own"
 
 
 @pytest.mark.parametrize("stage", [SERIAL, TIMER])
