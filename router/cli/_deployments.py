@@ -50,7 +50,7 @@ def find_build(args: argparse.Namespace, progress: _common.Progress) -> tuple[Pa
 
     HostError without an SDK to build with: before anything is changed. DescriptionError when the folder is there
     already, and this user has neither made it nor agreed to it; except for `--dry-run`, which shows what there is to
-    agree to.
+    agree to. DescriptionError as well when `--no-build` finds the build of another system or stage.
     """
     from router.deploy.plan import FILE_NAME, read_plan
     from router.errors import DescriptionError, HostError
@@ -64,18 +64,27 @@ def find_build(args: argparse.Namespace, progress: _common.Progress) -> tuple[Pa
             where="--stage",
         )
     if folder.is_dir() or args.no_build:
+        wanted = None
         if not folder.is_dir():
-            folder = _common.build_folder(args, stage_name(_common.load(args.file).description.system, stage))
-        return folder, read_plan(folder, ours=not getattr(args, "dry_run", False))
+            wanted = stage_name(_common.load(args.file).description.system, stage)
+            folder = _common.build_folder(args, wanted)
+        there = read_plan(folder, ours=not getattr(args, "dry_run", False))
+        if wanted is not None and there.system != wanted:
+            raise DescriptionError(
+                f"this build is of '{there.system}', and '{wanted}' is asked for",
+                hint="leave --no-build out, and it is built; or name the folder of its build: -o DIR",
+                where=str(folder),
+            )
+        return folder, there
     from router.deploy.prepare import make
 
     planned = _common.plan(args.file, progress, stage=stage)
     folder = _common.build_folder(args, planned.plan.name)
     if planned.sdk is None:
-        there = f"; --no-build takes the build that is in {folder}" if (folder / FILE_NAME).is_file() else ""
+        other = f"; --no-build takes the build that is in {folder}" if (folder / FILE_NAME).is_file() else ""
         raise HostError(
             "there is no loader.img to deploy: making one needs a Microkit SDK",
-            hint=f"router doctor says how to get one{there}",
+            hint=f"router doctor says how to get one{other}",
         )
     try:
         make(planned, folder, progress)

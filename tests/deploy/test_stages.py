@@ -25,7 +25,7 @@ from router.microkit.toolchain import find_toolchain
 from router.plan.stages import CLIENT, GUESTS, SERIAL, TIMER, stage_description
 from router.plan.system import plan_system
 from tests.deploy.fakeboard import FakeBoard, Faults
-from tests.deploy.lab import LabOfOne, MakeLab
+from tests.deploy.lab import LabOfOne, MakeLab, write_build
 from tests.unit.test_own_kernel import KERNEL
 
 DRIVEN = "system< bring-up: the serial port is driven `08M001KHSlG"
@@ -206,6 +206,24 @@ def test_an_own_image_need_not_say_what_ours_say(tmp_path: Path) -> None:
     text = TWO.replace("image: usb-client", own("client")).replace("image: usb-server", own("server"))
     names_of = milestones_of(tmp_path / "two.yaml", GUESTS, text)
     assert names_of == ["server loading", "server starts", "client loading", "client starts"]
+
+
+def test_a_build_of_another_stage_is_not_taken_for_the_one_that_is_asked_for(
+    build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "two.yaml").write_text(TWO)
+    words = ["deploy", str(tmp_path / "two.yaml"), "--no-build", "-o", str(build), "--dry-run"]
+    for system, stage, wanted in (
+        ("ladder", "2", "ladder-stage2"),
+        ("ladder-stage1", "2", "ladder-stage2"),
+        ("x", "5", "ladder"),
+    ):
+        write_build(build, system=system)
+        assert main([*words, "--stage", stage]) == 2
+        assert f"this build is of '{system}', and '{wanted}' is asked for" in capsys.readouterr().err
+    write_build(build, system="ladder-stage2")
+    main([*words, "--stage", "2"])
+    assert "this build is of" not in capsys.readouterr().err
 
 
 def test_each_stage_names_the_next_and_the_last_none() -> None:
