@@ -38,7 +38,10 @@ class SocketWire:
         """What has come in; waits at most `seconds` for the first byte."""
         if not select.select([self._stream], [], [], seconds)[0]:
             return b""
-        data = self._stream.recv(MAX_READ)
+        try:
+            data = self._stream.recv(MAX_READ)
+        except OSError:  # a QEMU that was killed may leave a reset instead of an end
+            data = b""
         if not data:
             raise MachineError(
                 f"{self._child.name} has ended: {last_line(self._child.errors()) or 'it printed nothing'}"

@@ -4,22 +4,28 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from router import files
 from router.boards import board as board_of
 from router.boards import names
 from router.cli import main
 from router.deploy.board_clock import BoardClock
 from router.deploy.boot import Watcher
+from router.deploy.emulated import SocketWire
 from router.deploy.events import DeployEvent, Reporter
 from router.deploy.plan import AwaitedMilestone, DeployPlan, Payload, parse_plan
 from router.deploy.stages import done, serial_milestones, stage_milestones
 from router.description.load import load
 from router.errors import HostError, MachineError
 from router.lab.records import to_json
+from router.machines.process import Child
 from router.microkit.sdk import require_sdk
 from router.microkit.toolchain import find_toolchain
 from router.plan.stages import CLIENT, GUESTS, SERIAL, TIMER, stage_description
@@ -229,6 +235,16 @@ def test_a_build_of_another_stage_is_not_taken_for_the_one_that_is_asked_for(
 def test_each_stage_names_the_next_and_the_last_none() -> None:
     assert done(1).endswith("next: --stage 2, the timer")
     assert "next" not in done(5)
+
+
+def test_a_qemu_that_is_killed_has_ended_whatever_its_socket_says(tmp_path: Path) -> None:
+    """A Unix socket whose peer is closed with unread input reports a reset, not an end."""
+    here, there = socket.socketpair()
+    here.sendall(b"unread")
+    there.close()
+    with files.Log(tmp_path / "console.log") as log, pytest.raises(MachineError, match="QEMU has ended: killed"):
+        SocketWire(here, cast(Child, SimpleNamespace(name="QEMU", errors=lambda: "killed")), log).read(5.0)
+    here.close()
 
 
 TWO = """
