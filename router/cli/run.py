@@ -63,10 +63,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--console", metavar="GUEST", help="connect this terminal to a guest's console (end: Ctrl-])")
     _common.add_stage(parser)
-    parser.add_argument("--timeout", metavar="SECONDS", type=float, default=120.0, help="for coming up (default: 120)")
     parser.add_argument(
-        "--exec-timeout", metavar="SECONDS", type=float, default=300.0, help="for each command (default: 300)"
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        help="for coming up (default: 120; with --stage what `router deploy` gives it)",
     )
+    parser.add_argument("--exec-timeout", metavar="SECONDS", type=float, help="for each command (default: 300)")
     parser.add_argument("--logs", metavar="DIR", help="where consoles are logged (default: logs/ in the build folder)")
     parser.add_argument("--capture", metavar="FILE", help="write what crosses the switch as pcapng (split)")
     parser.add_argument("--junit", metavar="FILE", help="write a JUnit report: the boot and each --exec as a test case")
@@ -98,8 +101,8 @@ def run(args: argparse.Namespace) -> int:
     options = RunOptions(
         commands=tuple(parse_command(text, guests) for text in args.commands),
         console=args.console,
-        timeout=args.timeout,
-        command_timeout=args.exec_timeout,
+        timeout=RunOptions.timeout if args.timeout is None else args.timeout,
+        command_timeout=RunOptions.command_timeout if args.exec_timeout is None else args.exec_timeout,
         as_json=args.json,
         capture=Path(args.capture) if args.capture else None,
         junit=Path(args.junit) if args.junit else None,
@@ -150,9 +153,9 @@ def run_stage(args: argparse.Namespace) -> int:
     from router.errors import DescriptionError, RouterError
     from router.machines.qemu.mode import check_mode
 
-    for name in ("usb", "commands", "console", "capture", "junit", "report"):
-        if getattr(args, name):
-            option = "--exec" if name == "commands" else f"--{name}"
+    for name in ("usb", "commands", "exec_timeout", "console", "capture", "junit", "report"):
+        if getattr(args, name) not in (None, [], ""):
+            option = "--exec" if name == "commands" else f"--{name.replace('_', '-')}"
             raise DescriptionError(f"{option} is for the whole system", "leave --stage out", where="--stage")
     if args.mode == "split":
         raise DescriptionError("a stage has a kernel to boot", "leave --mode out", where="--stage")

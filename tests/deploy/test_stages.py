@@ -299,10 +299,35 @@ def test_a_stage_is_built_loaded_and_watched_and_its_failure_explained(
 
 
 @pytest.mark.parametrize(
-    "words", [("--usb", "keyboard"), ("--exec", "client: true"), ("--mode", "split"), ("--console", "client")]
+    "words",
+    [
+        ("--usb", "keyboard"),
+        ("--exec", "client: true"),
+        ("--mode", "split"),
+        ("--console", "client"),
+        ("--exec-timeout", "0"),
+    ],
 )
 def test_a_stage_in_qemu_takes_nothing_that_needs_the_whole_system(
     words: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["run", "qemu.yaml", "--stage", "1", *words]) == 2
     assert "--stage: error: " in capsys.readouterr().err
+
+
+def test_a_stage_in_qemu_has_its_own_times_unless_others_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything but QEMU and the build: what the watcher gets is what the build wrote."""
+    given: list[DeployPlan] = []
+    built = SimpleNamespace(plan=None, loader_image=SimpleNamespace(path=tmp_path))
+    planned = SimpleNamespace(plan=SimpleNamespace(name="x"), board=board_of("qemu"))
+    monkeypatch.setattr("router.cli._common.plan", lambda *words, **more: planned)
+    monkeypatch.setattr("router.machines.qemu.mode.check_mode", lambda *words: None)
+    monkeypatch.setattr("router.deploy.prepare.make", lambda *words: built)
+    monkeypatch.setattr("router.deploy.plan.read_plan", lambda *words, **more: plan(SERIAL))
+    monkeypatch.setattr("router.deploy.emulated.run_stage", lambda system, deployment, *rest: given.append(deployment))
+    words = ["run", "qemu.yaml", "--stage", "1", "-o", str(tmp_path / "build")]
+    assert main(words) == 0
+    assert main([*words, "--timeout", "200"]) == 0
+    assert [(one.boot_seconds, one.quiet_seconds) for one in given] == [(60.0, 20.0), (200.0, 50.0)]
