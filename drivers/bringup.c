@@ -23,6 +23,7 @@ static struct mux mux;
 static int held_out = -1; /* a byte that the transmitter did not take */
 static bool awaits_room;
 static bool hello = true;   /* still to be said */
+static bool timeless;       /* still to be said: the counter has no frequency */
 static uint32_t heard;      /* bytes */
 static uint32_t told;       /* of these */
 static uint32_t ticks;      /* since the last line */
@@ -85,6 +86,9 @@ static void next_line(void)
     if (hello) {
         say("bring-up: the serial port is driven");
         hello = false;
+    } else if (timeless) {
+        say("bring-up: the counter has no frequency");
+        timeless = false;
     } else if (told != heard) {
         say("bring-up: heard ");
         say_number(heard);
@@ -126,6 +130,9 @@ static void pump(void)
 /* The timer has notified us: of a tick, or because it works and was asked whether it does. */
 static void tick(void)
 {
+    if (timer_frequency() == 0) {
+        return; /* each tick would be due at once */
+    }
     uint64_t now = timer_now();
     if (started == 0) {
         started = since_line = now;
@@ -141,12 +148,13 @@ static void tick(void)
 
 void init(void)
 {
+    timeless = timer_frequency() == 0;
     mux_init(&mux, timer_frequency(), timer_frequency());
     uart_start(bringup_config.uart);
     uart_await_input(true);
     microkit_irq_ack(bringup_config.irq_channel);
     pump();
-    if (bringup_config.timer_channel != BRINGUP_NO_TIMER) {
+    if (bringup_config.timer_channel != BRINGUP_NO_TIMER && timer_frequency() != 0) {
         /* A call to a timer that has failed would never return; one that works answers this. */
         microkit_notify(bringup_config.timer_channel);
     }

@@ -89,6 +89,8 @@ def serial_milestones(board: Board, config: str, stage: int) -> list[AwaitedMile
     ]
     if stage == TIMER:
         ticks = look(
+            "the line 'the counter has no frequency', if it was printed: the firmware (TF-A) has not written"
+            " CNTFRQ_EL0, and no program can know what a second is",
             f"the timer's interrupt: {place(board.timer)}; without it no tick comes at all",
             "the alarm's frequency: ten ticks in another time than 1.0 s mean that the alarm counts at another speed"
             " than the system counter",

@@ -84,7 +84,7 @@ def test_programs() -> Iterator[tuple[Path, tuple[str, ...]]]:
         checker = [f"-D__CPROVER_{each}=((void)(it))" for each in CHECKER]
         checker += [f"-D__CPROVER_{each}=((it) != (void *)0)" for each in CHECKER_VALUES]
         use = checker if path.name.startswith("prove") else []
-        yield path, (*_fuzzer(path, compiler), *vmm_cc.WARNINGS, *includes, *use)
+        yield path, (*_fuzzer(path, compiler), *vmm_cc.WARNINGS, *includes, *use, "-isystem", str(STUB))
     for path in sorted(vswitch_cc.PROGRAMS.glob("*.c")):
         includes = (f"-I{folder}" for folder in (vswitch_cc.CORE, vmm_cc.PROGRAMS))
         flags = (*vswitch_cc.WARNINGS, "-D_GNU_SOURCE", *includes, *host_switch.RING_FLAGS)
