@@ -16,6 +16,7 @@ from router.description.models import (
     USBIP_PORT,
     Description,
     Guest,
+    ImageFiles,
     OnExit,
     Road,
     Transport,
@@ -113,9 +114,12 @@ def kernel_arguments(board: Board, guest: Guest, passthrough: Passthrough) -> st
     take half of the time until user space.
 
     Debian's kernel tests its cryptographic algorithms at each start, and a third of the instructions until user space
-    are for Diffie-Hellman (docs/why/speed.md). Guests do not use that one, so it stays out; all others are tested.
+    are for Diffie-Hellman (docs/why/speed.md). No program of ours uses that one, so it stays out of our images:
+    keyctl's Diffie-Hellman and NVMe in-band authentication do not work there. A guest with a kernel of its own
+    keeps it.
     """
-    arguments = [f"earlycon={board.earlycon}", "console=hvc0", "loglevel=6", "panic=1", NO_DIFFIE_HELLMAN]
+    arguments = [f"earlycon={board.earlycon}", "console=hvc0", "loglevel=6", "panic=1"]
+    arguments += [] if isinstance(guest.image, ImageFiles) else [NO_DIFFIE_HELLMAN]
     arguments += passthrough.bootargs if guest.passthrough else ()
     return " ".join([*arguments, *([guest.bootargs] if guest.bootargs else [])])
 

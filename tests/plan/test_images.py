@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from router.plan.guests import NO_DIFFIE_HELLMAN
 from router.plan.models import RegionKind, SystemPlan
 from tests.support.systems import described, plan_of
 
@@ -39,3 +40,9 @@ def test_guests_of_equal_extended_images_share_one() -> None:
         "images/own-g2.initramfs",
         "images/usb-client.initramfs",
     ]
+
+
+def test_only_our_images_start_without_diffie_hellman() -> None:
+    mine = {"kernel": "Image", "initramfs": "own.cpio"}
+    plan = planned(mine, {"extends": "usb-client", "modules": ["xfs"]}, "usb-client")
+    assert [NO_DIFFIE_HELLMAN in guest.bootargs.split() for guest in plan.guests] == [False, True, True]
