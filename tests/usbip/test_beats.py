@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -10,18 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from router.errors import HostError
 from router.usbip.client import exchange, liveness
 from router.usbip.client.keep_attached import KeepAttached
 from router.usbip.client.vhci import Vhci
 from router.usbip.engines.kernel import KernelEngine
 from router.usbip.policy.file import parse_policy
 from router.usbip.protocol import handshake
+from router.usbip.protocol.device import Device
 from router.usbip.runtime.event_loop import Loop
 from router.usbip.runtime.net import Address
 from router.usbip.server import conversation
 from router.usbip.server.server import Server
 from tests.usbip.by_hand import ALL, Connect, Peer, Serve, importing
 from tests.usbip.fakes import FakeKernel, run_for, run_until
+from tests.usbip.test_client import OtherServer
 
 INTERVAL_S = 0.05
 
@@ -137,6 +141,33 @@ def test_a_client_that_never_began_to_send_beats_is_left_alone(
     assert server.exports["1-1"].session and len(server.conversations) == 1
 
 
+def test_a_client_over_vsock_that_dies_before_its_first_beat_loses_its_sessions(
+    loop: Loop, host: FakeKernel, serve: Serve, peer: Connect
+) -> None:
+    host.plug("1-1")
+    server, _ = serve(ALL)
+    here, there = socket.socketpair()
+    server._converse(there, "vsock:3")
+    server.exports["1-1"].session = session = Session()
+    server.exports["1-1"].client = "vsock:3"
+    here.send(handshake.pack_watch_request([server.exports["1-1"].device.devid]))
+    run_until(loop, lambda: session.closed)
+    assert not server.conversations
+    server.exports["1-1"].session = None
+    here.close()
+
+
+class Session:
+    """A device in a client's hands, which notes its end."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+    leave = close
+
+
 def test_beats_may_go_on_for_ever_and_a_flood_of_them_ends_the_watch(
     loop: Loop, serve: Serve, peer: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +215,16 @@ def test_a_server_whose_program_is_held_up_keeps_what_is_attached(
     run_until(loop, lambda: keeper.held)
     monkeypatch.setattr("router.usbip.client.keep_attached.ANSWER_TIMEOUT_S", 0.1)
     freeze(server, monkeypatch)
+    received = requests_without_an_answer(loop, address)
+    assert keeper.held and guest.ports
+    codes = {handshake.unpack_common(data[:8])[1] for data in received}
+    assert codes == {handshake.REQUEST | handshake.OP_WATCH}, "it is not turned to lists, which show no beats"
+    (size,) = {len(data) for data in received}
+    assert size == len(handshake.pack_watch_request([0])), "no beats before an answer"
+
+
+def requests_without_an_answer(loop: Loop, address: Address) -> list[bytes]:
+    """What comes on some connections, of which none is answered."""
     asked: list[socket.socket] = []
     with socket.create_server((address.host, address.port)) as listener:
         listener.setblocking(False)
@@ -193,9 +234,56 @@ def test_a_server_whose_program_is_held_up_keeps_what_is_attached(
                 asked.append(listener.accept()[0])
             except BlockingIOError:
                 continue
+    run_for(loop, 4 * INTERVAL_S)
+    received = [sock.recv(4096) for sock in asked]
     for sock in asked:
         sock.close()
-    assert keeper.held and guest.ports
+    return received
+
+
+def test_a_server_of_another_program_is_asked_for_its_list(
+    loop: Loop, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends the connection, as one does that knows no watch."""
+    server = OtherServer([Device("2-1", 3, 2, 9, 0x1234, 0x5678, interfaces=((3, 1, 1),))])
+    monkeypatch.setattr(server, "answer", functools.partial(read_all_and_answer, server))
+    keeper = keep(server.address)
+    run_until(loop, lambda: keeper.held)
+    assert server.requests[:2] == [handshake.REQUEST | handshake.OP_WATCH, handshake.REQUEST | handshake.OP_DEVLIST]
+    server.close()
+
+
+def read_all_and_answer(server: OtherServer, sock: socket.socket) -> None:
+    """An end and no reset, which TCP makes of unread input and vsock does not."""
+    if len(sock.recv(4096, socket.MSG_PEEK)) == len(handshake.pack_watch_request([])):
+        server.requests.append(handshake.unpack_common(sock.recv(4096)[:8])[1])
+        sock.close()
+        return
+    OtherServer.answer(server, sock)
+
+
+def test_a_port_that_cannot_be_freed_stays_noted_and_is_tried_again(
+    loop: Loop, host: FakeKernel, guest: FakeKernel, serve: Serve, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.plug("1-1")
+    server, address = serve(ALL)
+    keeper = keep(address)
+    run_until(loop, lambda: keeper.held)
+    tried: list[int] = []
+
+    def fail(rhport: int) -> None:
+        tried.append(rhport)
+        raise HostError("cannot detach")
+
+    with monkeypatch.context() as frozen:
+        freeze(server, frozen)
+        frozen.setattr(keeper.vhci, "detach", fail)
+        there = Unreachable(address)
+        run_until(loop, lambda: len(tried) >= 2)
+        assert list(keeper.held) == ["1-1"] and keeper.vhci.origin(tried[0])
+    run_until(loop, lambda: not keeper.held)
+    there.close()
+    assert not guest.ports
 
 
 def test_a_server_that_refuses_connections_keeps_what_is_attached(

@@ -143,8 +143,11 @@ class Exchange:
             self._socket = None
 
     def beat(self) -> None:
-        """Tells the peer of a watch that this client lives; one that does not fit is left out, as if it were lost."""
-        if self._socket is None or not self.sent:
+        """Tells the peer of a watch that this client lives; one that does not fit is left out, as if it were lost.
+
+        Not before the peer has answered: one that knows no watch knows no beats.
+        """
+        if self._socket is None or not self.answered:
             return
         try:
             self._socket.send(handshake.BEAT)

@@ -69,6 +69,7 @@ class KeepAttached:
         self._conversation: Exchange | None = None
         self._known: set[str] = set()
         self._polls = False
+        self._has_watched = False
         self._closed = False
         self._liveness: Liveness | None = None
         if not address.has_keepalive:
@@ -137,6 +138,7 @@ class KeepAttached:
             self._conversation.unhurried()
         if self._liveness:
             self._liveness.heard()
+        self._has_watched |= not self._polls
         self._backoff.reset()
         before, self.grants = self.grants, {grant[0].busid: grant for grant in grants}
         for busid in self.grants.keys() - self._known:
@@ -161,15 +163,27 @@ class KeepAttached:
             self._waiting.pop(busid).cancel()
 
     def _watch_ended(self, _: object, error: Exception | None, __: socket.socket | None) -> None:
-        deaf = self._conversation is not None and self._conversation.sent and not self._conversation.answered
+        refused = isinstance(error, RefusedError) or self._knows_no_watch(error)
         self._judge(error)
         self._conversation = None
-        if deaf or isinstance(error, RefusedError):
+        if refused:
             log(f"{self.address} has no watch, asking it for its list every {POLL_INTERVAL_S:g} s")
             self._polls = True
             self._ask()
             return
         self._lost(error)
+
+    def _knows_no_watch(self, error: Exception | None) -> bool:
+        """Whether the server got the request and left it unanswered as one does that does not know it.
+
+        One that is silent may be held up: if it has answered a watch before, it knows them. Without keepalive only the
+        end of the connection counts, since a list shows no beats.
+        """
+        if self._conversation is None or not self._conversation.sent or self._conversation.answered:
+            return False
+        if self._liveness:
+            return isinstance(error, EOFError)
+        return not (self._has_watched and isinstance(error, TimeoutError))
 
     def _listed(self, devices: list[Device] | None, error: Exception | None, sock: socket.socket | None) -> None:
         self._judge(error)
@@ -228,7 +242,9 @@ class KeepAttached:
             try:
                 self.vhci.detach(held.port.rhport)
             except HostError as error:
+                # The kernel may still use the port: it stays noted, and the next attempt tries again.
                 log(error.message)
+                continue
             self._hangup(held)
 
     # Attaching

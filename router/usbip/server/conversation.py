@@ -46,8 +46,8 @@ REQUEST_TIMEOUT_S = 10.0
 # connection, and the peer would lose the answer.
 LINGER_TIMEOUT_S = 1.0
 MAX_LINGER_BYTES = 65536
-# A client that has begun to send beats is dead when it misses more than these. This program's own intervals count: if
-# it was held up itself, that is one.
+# A client that has begun to send beats, or that watches over vsock, is dead when it misses more than these. This
+# program's own intervals count: if it was held up itself, that is one.
 MAX_MISSED_BEATS = 4
 
 
@@ -173,15 +173,21 @@ class Conversation:
         self._server.forget_sessions(self.client, handshake.unpack_held(data))
         self._timer.cancel()
         self.watching = True
+        if self.client.startswith("vsock:"):
+            # No keepalive watches over this client, so that its beats count from the start.
+            self._count_beats()
         self._answer(handshake.pack_watch_reply(), last=False)
         self.update()
 
     # Beats
 
+    def _count_beats(self) -> None:
+        self._beats = True
+        self._timer = self._server.loop.call_later(handshake.BEAT_INTERVAL_S, self._interval)
+
     def _heard_beat(self) -> None:
         if not self._beats:
-            self._beats = True
-            self._timer = self._server.loop.call_later(handshake.BEAT_INTERVAL_S, self._interval)
+            self._count_beats()
         self._missed = 0
         self._last_list = b""
         self.update()
