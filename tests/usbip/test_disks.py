@@ -14,7 +14,17 @@ from router.usbip.client.nvme import KeepDisks, Target
 from router.usbip.commands.keep_disks import parse_disks, render_disks
 from router.usbip.policy.file import parse_policy
 from router.usbip.protocol.device import SPEED_HIGH, Device
-from router.usbip.protocol.disks import Disk, disk_name, name_in, nguid_of, place_of, subsystem, uuid_of
+from router.usbip.protocol.disks import (
+    MAX_LUNS,
+    Disk,
+    disk_name,
+    name_in,
+    nguid_of,
+    place_of,
+    subsystem,
+    uuid_of,
+    valid_disk_name,
+)
 from router.usbip.runtime.sysfs import Sysfs
 from router.usbip.server import disks
 from router.usbip.server.disks import TYPE_DISK, TYPE_OPTICAL, DiskServer, Unit, plan, read_units
@@ -87,6 +97,7 @@ def test_a_rule_for_any_client_does_not_take_a_disk_from_the_road_that_a_rule_na
         ("allow 10.77.0.3 class hid blocks 4421 port 1", "a disk that goes as blocks has no virtual port"),
         ("allow 10.77.0.3 class hid name data", "only what goes as blocks has a name"),
         ("allow 10.77.0.3 class hid blocks 4421 name ../sda", "'../sda' is not a disk's name"),
+        (f"allow 10.77.0.3 class hid blocks 4421 name {'n' * 28}", f"'{'n' * 28}' is not a disk's name"),
         ("deny 10.77.0.3 class hid blocks 4421", "a deny rule has no blocks"),
         ("allow 10.77.0.3 blocks 4421", "the rule does not say which device"),
     ],
@@ -134,6 +145,12 @@ def test_a_name_is_given_once_and_each_logical_unit_has_its_own() -> None:
     found = plan([first, second], {"1-1": [unit(), unit("sdb", lun=1)], "1-2": [unit("sdc")]}, policy)
     assert [one.called for one in found.wanted] == ["data", "data-lun1"]
     assert found.refused["1-2 46f4:0001"].startswith("the name data is taken by 1-1 46f4:0001")
+
+
+def test_the_longest_name_leaves_room_for_the_last_logical_unit() -> None:
+    policy = f"allow 10.77.0.3 class mass-storage blocks 4421 name {'n' * 27}\n"
+    (one,) = planned(unit(lun=MAX_LUNS - 1), policy=policy).wanted
+    assert valid_disk_name(one.called)
 
 
 # Which disk it is
@@ -238,14 +255,16 @@ class World:
         monkeypatch.setattr(disks, "find_devices", lambda sysfs, known: dict(self.devices))
         monkeypatch.setattr("router.usbip.server.disks.time.monotonic", lambda: self.now)
 
-    def plug(self, one: Device, block: str = "sda", sectors: int = 2048, settled: bool = True) -> None:
-        real = self.root / f"sys/devices/usb1/{one.busid}/{one.busid}:1.0/host0/target0:0:0/0:0:0:0"
+    def plug(
+        self, one: Device, block: str = "sda", sectors: int = 2048, settled: bool = True, address: str = "0:0:0:0"
+    ) -> None:
+        real = self.root / f"sys/devices/usb1/{one.busid}/{one.busid}:1.0/host/target/{address}"
         one.path = str(self.root / f"sys/devices/usb1/{one.busid}")
         (real / "block" / block).mkdir(parents=True)
         (real / "type").write_text("0\n")
         (real / f"block/{block}/size").write_text(f"{sectors}\n")
         (real / f"block/{block}/ro").write_text("0\n")
-        (self.root / "sys/bus/scsi/devices/0:0:0:0").symlink_to(real)
+        (self.root / "sys/bus/scsi/devices" / address).symlink_to(real)
         self.devices[one.busid] = one
         link = self.root / "sys/bus/usb/devices" / one.busid
         link.mkdir(parents=True)
@@ -253,7 +272,9 @@ class World:
             (link / "port").touch()
 
     def unplug(self, busid: str) -> None:
-        (self.root / "sys/bus/scsi/devices/0:0:0:0").unlink()
+        for link in (self.root / "sys/bus/scsi/devices").iterdir():
+            if f"/{busid}/" in str(link.readlink()):
+                link.unlink()
         shutil.rmtree(self.root / f"sys/devices/usb1/{busid}")
         shutil.rmtree(self.root / "sys/bus/usb/devices" / busid)
         del self.devices[busid]
@@ -330,6 +351,25 @@ def test_a_program_that_starts_again_goes_on_with_what_is_exported_and_removes_t
     target.add(4421, Namespace(first.nsid + 1, "/dev/sdx", "u", "n"))
     world.server(target)
     assert [one.nsid for one in target.namespaces(4421)] == [first.nsid]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_disk_in_use_keeps_its_name_when_another_is_plugged_in_at_a_port_before_it(
+    world: World, target: FakeNvmet, restarted: bool
+) -> None:
+    policy = "allow 10.77.0.3 class mass-storage blocks 4421 name data\n"
+    world.plug(device("1-2"), "sda")
+    server = world.server(target, policy)
+    (first,) = target.namespaces(4421)
+    world.plug(device("1-1", "B2"), "sdb", address="1:0:0:0")
+    if restarted:
+        server = world.server(target, policy)
+    server.news()
+    (there,) = target.namespaces(4421)
+    assert (there.nsid, there.path) == (first.nsid, "/dev/sda")
+    world.unplug("1-2")
+    server.news()
+    assert [one.path for one in target.namespaces(4421)] == ["/dev/sdb"]
 
 
 def test_a_policy_that_takes_the_disk_away_is_in_force_at_once(world: World, target: FakeNvmet) -> None:

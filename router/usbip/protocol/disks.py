@@ -16,6 +16,8 @@ SAFE = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 MAX_NAME = 32
 MAX_LUNS = 8
 """Logical units of one device that are served."""
+MAX_BASE_NAME = MAX_NAME - len(f"-lun{MAX_LUNS - 1}")
+"""Of a device's name, so that its last logical unit's name fits too."""
 _PORTS = 6
 """Ports from the root hub to a device: five hubs at most in between (USB 2.0, 4.1.1)."""
 
@@ -28,6 +30,11 @@ def subsystem(tcp: int) -> str:
 def valid_disk_name(text: str) -> bool:
     """Whether the text can be a disk's name in a client: it becomes a file's name."""
     return 1 <= len(text) <= MAX_NAME and all(letter in SAFE for letter in text) and text[0] not in ".-"
+
+
+def valid_base_name(text: str) -> bool:
+    """Whether the text can be what a rule calls a device's first disk: a further unit's name is longer."""
+    return len(text) <= MAX_BASE_NAME and valid_disk_name(text)
 
 
 class Disk:

@@ -8,6 +8,7 @@ The kernel moves all data: usb-storage or uas has the disk, nvmet-tcp exports it
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from router.usbip.policy.rules import Policy
 from router.usbip.protocol.classes import CODES
@@ -79,10 +80,15 @@ class Plan:
         self.pending = False
 
 
-def plan(devices: list[Device], units: dict[str, list[Unit]], policy: Policy) -> Plan:
-    """What of these devices goes where. units: by busid. Pure."""
+def plan(
+    devices: list[Device],
+    units: dict[str, list[Unit]],
+    policy: Policy,
+    exported: Callable[[Wanted], bool] = lambda one: False,
+) -> Plan:
+    """What of these devices goes where. units: by busid. exported: whether a client has that disk already. Pure."""
     planned = Plan()
-    taken: dict[tuple[int, str], str] = {}
+    fit: list[tuple[str, Wanted]] = []
     for device in devices:
         grants = policy.blocks(device)
         if not grants:
@@ -98,17 +104,22 @@ def plan(devices: list[Device], units: dict[str, list[Unit]], policy: Policy) ->
         else:
             for unit in units[device.busid]:
                 one = f"{where} unit {unit.lun}" if unit.lun else where
-                why = _unfit(unit)
-                wanted = Wanted(
-                    Disk(device, unit.lun, unit.block, unit.sectors), rules[0].client, rules[0].tcp, rules[0].name
-                )
-                first = taken.setdefault((wanted.tcp, wanted.called), one)
-                if why is None and first != one:
-                    why = f"the name {wanted.called} is taken by {first}; write a rule with path or serial for each"
-                if why is None:
-                    planned.wanted.append(wanted)
-                else:
+                if why := _unfit(unit):
                     planned.refused[one] = why
+                else:
+                    disk = Disk(device, unit.lun, unit.block, unit.sectors)
+                    fit.append((one, Wanted(disk, rules[0].client, rules[0].tcp, rules[0].name)))
+    # A disk in use keeps its name, whatever is plugged in later at a port before it.
+    fit.sort(key=lambda named: not exported(named[1]))
+    taken: dict[tuple[int, str], str] = {}
+    for one, wanted in fit:
+        first = taken.setdefault((wanted.tcp, wanted.called), one)
+        if first == one:
+            planned.wanted.append(wanted)
+        else:
+            planned.refused[one] = (
+                f"the name {wanted.called} is taken by {first}; write a rule with path or serial for each"
+            )
     return planned
 
 
@@ -173,15 +184,16 @@ class DiskServer:
         """Makes the clients' subsystems, and takes over what an earlier run has exported. OSError: the kernel's."""
         for tcp in self.ports():
             self._target.prepare(self._address, tcp)
-        planned = self._plan()
-        for tcp in self.ports():
-            for there in self._target.namespaces(tcp):
-                self._used.setdefault(tcp, set()).add(there.nsid)
-                same = [one for one in planned.wanted if one.tcp == tcp and one.namespace(there.nsid).is_same(there)]
+        there = {tcp: self._target.namespaces(tcp) for tcp in self.ports()}
+        planned = self._plan(lambda one: any(one.namespace(was.nsid).is_same(was) for was in there[one.tcp]))
+        for tcp, namespaces in there.items():
+            for was in namespaces:
+                self._used.setdefault(tcp, set()).add(was.nsid)
+                same = [one for one in planned.wanted if one.tcp == tcp and one.namespace(was.nsid).is_same(was)]
                 if same and same[0].key not in self._exported:
-                    self._exported[same[0].key] = (same[0], there.nsid)
+                    self._exported[same[0].key] = (same[0], was.nsid)
                 else:
-                    self._target.remove(tcp, there.nsid)
+                    self._target.remove(tcp, was.nsid)
         self.look()
 
     def set_policy(self, policy: Policy) -> None:
@@ -198,7 +210,7 @@ class DiskServer:
 
     def look(self) -> None:
         """Brings the target in line with what is there."""
-        planned = self._plan()
+        planned = self._plan(lambda one: one.key in self._exported)
         keys = {one.key for one in planned.wanted}
         for key in [key for key in self._exported if key not in keys]:
             self._withdraw(key)
@@ -211,7 +223,7 @@ class DiskServer:
         self._said = planned.refused
         self._open(planned.pending)
 
-    def _plan(self) -> Plan:
+    def _plan(self, exported: Callable[[Wanted], bool]) -> Plan:
         # A device's link to its port comes a moment after its first news. Without it the names of the port are not all
         # known, and a rule for another guest could fit. So it is read only once the link was there.
         names = self._sysfs.names("bus/usb/devices")
@@ -220,7 +232,8 @@ class DiskServer:
         self._known = {busid: device for busid, device in found.items() if busid in whole}
         devices = [self._known[busid] for busid in sorted(self._known)]
         granted = [device for device in devices if self._policy.blocks(device)]
-        planned = plan(granted, {device.busid: read_units(self._sysfs, device) for device in granted}, self._policy)
+        units = {device.busid: read_units(self._sysfs, device) for device in granted}
+        planned = plan(granted, units, self._policy, exported)
         planned.pending = planned.pending or len(found) > len(self._known)
         return planned
 
