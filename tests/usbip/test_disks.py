@@ -252,12 +252,15 @@ class World:
         self.devices: dict[str, Device] = {}
         (root / "sys/bus/scsi/devices").mkdir(parents=True)
         self.now = 100.0
-        monkeypatch.setattr(disks, "find_devices", lambda sysfs, known: dict(self.devices))
+        self.late: set[str] = set()
+        monkeypatch.setattr(disks, "find_devices", self.find)
         monkeypatch.setattr("router.usbip.server.disks.time.monotonic", lambda: self.now)
 
-    def plug(
-        self, one: Device, block: str = "sda", sectors: int = 2048, settled: bool = True, address: str = "0:0:0:0"
-    ) -> None:
+    def find(self, sysfs: Sysfs, known: dict[str, Device], late: set[str]) -> dict[str, Device]:
+        late |= self.late
+        return {busid: one for busid, one in self.devices.items() if busid not in self.late}
+
+    def plug(self, one: Device, block: str = "sda", sectors: int = 2048, address: str = "0:0:0:0") -> None:
         real = self.root / f"sys/devices/usb1/{one.busid}/{one.busid}:1.0/host/target/{address}"
         one.path = str(self.root / f"sys/devices/usb1/{one.busid}")
         (real / "block" / block).mkdir(parents=True)
@@ -266,17 +269,12 @@ class World:
         (real / f"block/{block}/ro").write_text("0\n")
         (self.root / "sys/bus/scsi/devices" / address).symlink_to(real)
         self.devices[one.busid] = one
-        link = self.root / "sys/bus/usb/devices" / one.busid
-        link.mkdir(parents=True)
-        if settled:
-            (link / "port").touch()
 
     def unplug(self, busid: str) -> None:
         for link in (self.root / "sys/bus/scsi/devices").iterdir():
             if f"/{busid}/" in str(link.readlink()):
                 link.unlink()
         shutil.rmtree(self.root / f"sys/devices/usb1/{busid}")
-        shutil.rmtree(self.root / "sys/bus/usb/devices" / busid)
         del self.devices[busid]
 
     def server(self, target: Nvmet, policy: str = POLICY) -> DiskServer:
@@ -312,13 +310,16 @@ def test_a_disk_is_exported_to_its_client_only_and_its_port_opens_once_all_has_s
     assert "exported 1-1 46f4:0001 as disk data for 10.77.0.3\n" in said and "disk port 4421 is open\n" in said
 
 
-def test_a_disk_whose_port_is_not_known_yet_goes_to_nobody(world: World, target: FakeNvmet, tmp_path: Path) -> None:
-    world.plug(device(), settled=False)
+def test_a_port_does_not_open_while_the_kernel_is_at_a_device(world: World, target: FakeNvmet) -> None:
+    world.plug(device())
+    world.late = {"1-1"}
     server = world.server(target)
-    assert target.namespaces(4421) == target.namespaces(4422) == []
-    (tmp_path / "sys/bus/usb/devices/1-1/port").touch()
+    world.now += disks.SETTLE_S
     server.look()
-    assert len(target.namespaces(4421)) == 1
+    assert target.namespaces(4421) == [] and not target.listens(4421)
+    world.late = set()
+    server.look()
+    assert len(target.namespaces(4421)) == 1 and target.listens(4421)
 
 
 def test_a_disk_that_comes_back_has_another_number_and_after_a_servers_restart_its_first_one(

@@ -224,17 +224,13 @@ class DiskServer:
         self._open(planned.pending)
 
     def _plan(self, exported: Callable[[Wanted], bool]) -> Plan:
-        # A device's link to its port comes a moment after its first news. Without it the names of the port are not all
-        # known, and a rule for another guest could fit. So it is read only once the link was there.
-        names = self._sysfs.names("bus/usb/devices")
-        whole = {busid for busid in names if self._sysfs.exists(f"bus/usb/devices/{busid}/port")}
-        found = find_devices(self._sysfs, self._known)
-        self._known = {busid: device for busid, device in found.items() if busid in whole}
+        late: set[str] = set()
+        self._known = find_devices(self._sysfs, self._known, late)
         devices = [self._known[busid] for busid in sorted(self._known)]
         granted = [device for device in devices if self._policy.blocks(device)]
         units = {device.busid: read_units(self._sysfs, device) for device in granted}
         planned = plan(granted, units, self._policy, exported)
-        planned.pending = planned.pending or len(found) > len(self._known)
+        planned.pending = planned.pending or bool(late)
         return planned
 
     def _export(self, one: Wanted) -> None:
