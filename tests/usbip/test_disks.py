@@ -153,6 +153,24 @@ def test_the_longest_name_leaves_room_for_the_last_logical_unit() -> None:
     assert valid_disk_name(one.called)
 
 
+def test_a_unit_that_is_not_exported_takes_no_name() -> None:
+    policy = parse_policy("allow 10.77.0.3 class mass-storage blocks 4421 name data\n")
+    found = plan([device("1-1"), device("1-2", "B2")], {"1-1": [unit(sectors=0)], "1-2": [unit("sdb")]}, policy)
+    assert [(one.disk.device.busid, one.called) for one in found.wanted] == [("1-2", "data")]
+
+
+def test_of_two_units_with_one_number_the_second_is_refused() -> None:
+    found = planned(unit("sda"), unit("sdb"))
+    assert [one.disk.block for one in found.wanted] == ["sda"]
+    assert found.refused == {"1-1 46f4:0001 sdb": "has the number of sda; only one of them is served"}
+    assert [one.disk.block for one in planned(unit("sda", sectors=0), unit("sdb")).wanted] == ["sdb"]
+
+
+def test_a_unit_whose_block_device_is_not_there_yet_is_waited_for_while_the_others_are_exported() -> None:
+    found = planned(unit("sda"), unit("", lun=1))
+    assert ([one.called for one in found.wanted], found.refused, found.pending) == (["data"], {}, True)
+
+
 # Which disk it is
 
 
@@ -293,6 +311,9 @@ def test_the_servers_drivers_units_are_found_below_their_device_only(world: Worl
     (found,) = read_units(world.sysfs, world.devices["1-1"])
     assert (found.block, found.sectors, found.kind, found.read_only) == ("sda", 2048, "0", False)
     assert read_units(world.sysfs, device("1-11")) == []
+    shutil.rmtree(next(world.root.glob("sys/devices/usb1/1-1/**/block")))
+    (found,) = read_units(world.sysfs, world.devices["1-1"])
+    assert (found.kind, found.block) == (TYPE_DISK, "")
 
 
 def test_a_disk_is_exported_to_its_client_only_and_its_port_opens_once_all_has_settled(
@@ -371,6 +392,22 @@ def test_a_disk_in_use_keeps_its_name_when_another_is_plugged_in_at_a_port_befor
     world.unplug("1-2")
     server.news()
     assert [one.path for one in target.namespaces(4421)] == ["/dev/sdb"]
+
+
+def test_another_medium_in_the_same_reader_is_another_disk_even_where_all_else_is_the_same(
+    world: World, target: FakeNvmet
+) -> None:
+    world.plug(device())
+    (block,) = world.root.glob("sys/devices/usb1/1-1/**/block/sda")
+    (block / "diskseq").write_text("7\n")
+    server = world.server(target)
+    (first,) = target.namespaces(4421)
+    server.look()
+    assert [one.nsid for one in target.namespaces(4421)] == [first.nsid]
+    (block / "diskseq").write_text("8\n")
+    server.look()
+    (second,) = target.namespaces(4421)
+    assert second.nsid != first.nsid and second.is_same(first)
 
 
 def test_a_policy_that_takes_the_disk_away_is_in_force_at_once(world: World, target: FakeNvmet) -> None:

@@ -40,16 +40,18 @@ def valid_base_name(text: str) -> bool:
 class Disk:
     """A disk of the server: a logical unit of a USB device.
 
-    block: its block device ("sda"). sectors: of 512 bytes, 0 where there is no medium.
+    block: its block device ("sda"). sectors: of 512 bytes, 0 where there is no medium. medium: the kernel's number of
+    what is in it, another one after each change ("" before Linux 5.15: Documentation/ABI/testing/sysfs-block, diskseq).
     """
 
-    __slots__ = ("block", "device", "lun", "sectors")
+    __slots__ = ("block", "device", "lun", "medium", "sectors")
 
-    def __init__(self, device: Device, lun: int, block: str, sectors: int) -> None:
+    def __init__(self, device: Device, lun: int, block: str, sectors: int, medium: str = "") -> None:
         self.device = device
         self.lun = lun
         self.block = block
         self.sectors = sectors
+        self.medium = medium
 
     def digest(self) -> bytes:
         """32 bytes that follow from the disk itself, so that another one in its port has others."""

@@ -30,16 +30,17 @@ TYPE_DISK, TYPE_OPTICAL = "0", "5"
 
 
 class Unit:
-    """A logical unit of a USB device as the server's drivers show it."""
+    """A logical unit of a USB device as the server's drivers show it. block: "" where it has none, or none yet."""
 
-    __slots__ = ("block", "kind", "lun", "read_only", "sectors")
+    __slots__ = ("block", "kind", "lun", "medium", "read_only", "sectors")
 
-    def __init__(self, lun: int, kind: str, block: str, sectors: int, read_only: bool) -> None:
+    def __init__(self, lun: int, kind: str, block: str, sectors: int, read_only: bool, medium: str = "") -> None:
         self.lun = lun
         self.kind = kind
         self.block = block
         self.sectors = sectors
         self.read_only = read_only
+        self.medium = medium
 
 
 class Wanted:
@@ -57,7 +58,8 @@ class Wanted:
     def key(self) -> tuple[object, ...]:
         """Equal for the same disk in the same plug: another one, another medium or a second plugging in differ."""
         disk = self.disk
-        return self.tcp, self.name, disk.device.busid, disk.device.devid, disk.lun, disk.block, disk.digest()
+        plug = disk.device.busid, disk.device.devid, disk.lun, disk.block, disk.medium
+        return self.client, self.tcp, self.name, *plug, disk.digest()
 
     def namespace(self, nsid: int) -> Namespace:
         digest = self.disk.digest()
@@ -104,18 +106,26 @@ def plan(
         else:
             for unit in units[device.busid]:
                 one = f"{where} unit {unit.lun}" if unit.lun else where
-                if why := _unfit(unit):
+                if unit.kind == TYPE_DISK and not unit.block:
+                    # Its driver has not asked it for its size yet.
+                    planned.pending = True
+                elif why := _unfit(unit):
                     planned.refused[one] = why
                 else:
-                    disk = Disk(device, unit.lun, unit.block, unit.sectors)
+                    disk = Disk(device, unit.lun, unit.block, unit.sectors, unit.medium)
                     fit.append((one, Wanted(disk, rules[0].client, rules[0].tcp, rules[0].name)))
     # A disk in use keeps its name, whatever is plugged in later at a port before it.
     fit.sort(key=lambda named: not exported(named[1]))
-    taken: dict[tuple[int, str], str] = {}
+    taken: dict[tuple[int, str], tuple[str, Disk]] = {}
     for one, wanted in fit:
-        first = taken.setdefault((wanted.tcp, wanted.called), one)
-        if first == one:
+        first, disk = taken.setdefault((wanted.tcp, wanted.called), (one, wanted.disk))
+        if disk is wanted.disk:
             planned.wanted.append(wanted)
+        elif first == one:
+            # Two interfaces for mass storage count their units each for itself.
+            planned.refused[f"{one} {wanted.disk.block}"] = (
+                f"has the number of {disk.block}; only one of them is served"
+            )
         else:
             planned.refused[one] = (
                 f"the name {wanted.called} is taken by {first}; write a rule with path or serial for each"
@@ -129,8 +139,6 @@ def _unfit(unit: Unit) -> str | None:
         return "is an optical drive; write as: usb for it"
     if unit.kind != TYPE_DISK:
         return f"is not a disk but a SCSI device of type {unit.kind}; write as: usb for it"
-    if not unit.block:
-        return "has no block device"
     if not unit.sectors:
         return "has no medium in it"
     if unit.read_only:
@@ -151,12 +159,14 @@ def read_units(sysfs: Sysfs, device: Device) -> list[Unit]:
             continue
         kind = sysfs.get(f"{base}/type")
         block = next(iter(sysfs.names(f"{base}/block")), "")
-        if kind == TYPE_DISK and not block:
-            # Its driver has not asked it for its size yet.
+        if not kind:
+            # It is leaving, or its folder is not complete.
             continue
+        # First, so that a change in between is seen as one the next time.
+        medium = sysfs.get(f"{base}/block/{block}/diskseq") if block else ""
         size = sysfs.get(f"{base}/block/{block}/size", "0") if block else "0"
         read_only = bool(block) and sysfs.get(f"{base}/block/{block}/ro") == "1"
-        found.append(Unit(int(lun), kind, block, int(size) if size.isdecimal() else 0, read_only))
+        found.append(Unit(int(lun), kind, block, int(size) if size.isdecimal() else 0, read_only, medium))
     return found
 
 
