@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -107,6 +108,14 @@ def test_a_wrong_line_of_the_policy_is_an_error_with_its_place(line: str, messag
         parse_policy(line)
     assert (caught.value.message, caught.value.where) == (message, "usb-policy:1")
     assert caught.value.hint
+
+
+def test_one_tcp_port_for_two_clients_is_an_error() -> None:
+    parse_policy("allow 10.77.0.3 path 1-1 blocks 4421\nallow 10.77.0.3 path 1-2 blocks 4421\n")
+    with pytest.raises(DescriptionError) as caught:
+        parse_policy("allow 10.77.0.3 path 1-1 blocks 4421\nallow 10.77.0.4 path 1-2 blocks 4421\n")
+    assert caught.value.message == "line 1 gives TCP port 4421 to 10.77.0.3"
+    assert caught.value.where == "usb-policy:2" and caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -272,7 +281,7 @@ class World:
         self.now = 100.0
         self.late: set[str] = set()
         monkeypatch.setattr(disks, "find_devices", self.find)
-        monkeypatch.setattr("router.usbip.server.disks.time.monotonic", lambda: self.now)
+        monkeypatch.setattr(disks, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def find(self, sysfs: Sysfs, known: dict[str, Device], late: set[str]) -> dict[str, Device]:
         late |= self.late
@@ -415,6 +424,79 @@ def test_a_policy_that_takes_the_disk_away_is_in_force_at_once(world: World, tar
     server = world.server(target)
     server.set_policy(parse_policy(POLICY + "deny 10.77.0.3 path 1-1 serial A1\n"))
     assert target.namespaces(4421) == []
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_port_of_a_client_that_the_policy_no_longer_names_is_closed_and_empty(
+    world: World, target: FakeNvmet, restarted: bool
+) -> None:
+    world.plug(device())
+    server = world.server(target)
+    world.now += disks.SETTLE_S
+    server.look()
+    assert target.listens(4421) and target.namespaces(4421)
+    later = "allow 10.77.0.4 class mass-storage blocks 4422\n"
+    if restarted:
+        world.server(target, later)
+    else:
+        server.set_policy(parse_policy(later))
+    assert not target.listens(4421) and target.namespaces(4421) == []
+    assert [one.path for one in target.namespaces(4422)] == ["/dev/sda"]
+
+
+def test_a_port_of_another_program_is_left_alone(world: World, target: FakeNvmet) -> None:
+    target._folder("ports/1")
+    target._folder("subsystems/nqn.2014-08.org.example:else")
+    link = Path(target._link(1)).with_name("nqn.2014-08.org.example:else")
+    link.symlink_to(link.parents[3] / "subsystems/nqn.2014-08.org.example:else")
+    world.server(target)
+    assert link.is_symlink()
+
+
+def test_a_disk_that_cannot_be_withdrawn_is_given_to_no_other_client_and_said_once(
+    world: World, target: FakeNvmet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(tcp: int, nsid: int) -> None:
+        raise OSError(16, "Device or resource busy")
+
+    remove = target.remove
+    world.plug(device())
+    server = world.server(target)
+    other = parse_policy(
+        "allow 10.77.0.3 path 1-9 blocks 4421 name data\nallow 10.77.0.4 class mass-storage blocks 4422\n"
+    )
+    monkeypatch.setattr(target, "remove", refuse)
+    server.set_policy(other)
+    server.look()
+    assert target.namespaces(4422) == [] and len(target.namespaces(4421)) == 1
+    assert capsys.readouterr().err.count("cannot withdraw data") == 1
+    monkeypatch.setattr(target, "remove", remove)
+    server.look()
+    assert target.namespaces(4421) == [] and len(target.namespaces(4422)) == 1
+
+
+@pytest.mark.parametrize(
+    ("refused", "said"), [("enable", "cannot export sda"), ("", "cannot listen at 10.77.0.2:4421")]
+)
+def test_what_fails_each_second_is_said_once(
+    world: World,
+    target: FakeNvmet,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    refused: str,
+    said: str,
+) -> None:
+    def refuse(tcp: int) -> None:
+        raise OSError(98, "Address already in use")
+
+    monkeypatch.setattr(target, "listen", refuse)
+    target.refuses = refused
+    world.plug(device())
+    server = world.server(target)
+    world.now += disks.SETTLE_S
+    for _ in range(3):
+        server.look()
+    assert capsys.readouterr().err.count(said) == 1
 
 
 # The client

@@ -239,6 +239,7 @@ def parse_policy(text: str, file: str = "usb-policy") -> Policy:
     """The policy in the file's text; DescriptionError names the first wrong line."""
     rules: list[Rule] = []
     places: dict[tuple[object, ...], Rule] = {}
+    owners: dict[int, Rule] = {}
     for number, line in enumerate(text.splitlines(), 1):
         rule = parse_rule(file, number, line)
         if rule is None:
@@ -251,6 +252,13 @@ def parse_policy(text: str, file: str = "usb-policy") -> Policy:
                 f"{file}:{number}",
             )
         places[key] = rule
+        owner = owners.setdefault(rule.tcp, rule)
+        if rule.tcp and owner.client != rule.client:
+            raise DescriptionError(
+                f"line {owner.line} gives TCP port {rule.tcp} to {owner.client}",
+                "write another port: who reaches it gets all disks of it",
+                f"{file}:{number}",
+            )
         rules.append(rule)
     return Policy(rules)
 

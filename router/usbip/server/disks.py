@@ -184,6 +184,8 @@ class DiskServer:
         self._used: dict[int, set[int]] = {}
         """The numbers that a port's namespaces have had."""
         self._said: dict[str, str] = {}
+        self._complained: dict[str, str] = {}
+        """What failed at the last try, and why: the next one is a second later."""
         self._begun = self._news = time.monotonic()
 
     def ports(self) -> list[int]:
@@ -207,11 +209,25 @@ class DiskServer:
         self.look()
 
     def set_policy(self, policy: Policy) -> None:
-        """A new policy: its rules are in force at once. Ports of clients that it names for the first time are made."""
+        """A new policy: its rules are in force at once. Ports of clients that it names for the first time are made,
+        and those of clients that it does not name are closed. OSError: the kernel's."""
         self._policy = policy
         for tcp in self.ports():
             self._target.prepare(self._address, tcp)
         self.look()
+
+    def _close(self) -> bool:
+        """Takes everything from clients that the policy does not name. Returns whether it could."""
+        done = True
+        for tcp in set(self._target.ports()) - set(self.ports()):
+            try:
+                self._target.close(tcp)
+            except OSError as error:
+                self._complain(f"cannot close port {tcp}", error)
+                done = False
+            else:
+                self._complained.pop(f"cannot close port {tcp}", None)
+        return done
 
     def news(self) -> None:
         """Something was plugged in or pulled out."""
@@ -224,8 +240,11 @@ class DiskServer:
         keys = {one.key for one in planned.wanted}
         for key in [key for key in self._exported if key not in keys]:
             self._withdraw(key)
+        # What could not be taken from a client may still be written to by it.
+        closed = self._close()
+        busy = {one.disk.block for one, _ in self._exported.values()}
         for one in planned.wanted:
-            if one.key not in self._exported:
+            if closed and one.key not in self._exported and one.disk.block not in busy:
                 self._export(one)
         for what, why in planned.refused.items():
             if self._said.get(what) != why:
@@ -249,8 +268,9 @@ class DiskServer:
             self._target.add(one.tcp, one.namespace(nsid))
         except OSError as error:
             # The disk may be leaving again; the next look tries once more.
-            log(f"cannot export {one.disk.block} as blocks: {error_text(error)}")
+            self._complain(f"cannot export {one.disk.block} as blocks", error)
             return
+        self._complained.pop(f"cannot export {one.disk.block} as blocks", None)
         self._used.setdefault(one.tcp, set()).add(nsid)
         self._exported[one.key] = (one, nsid)
         device = one.disk.device
@@ -261,8 +281,9 @@ class DiskServer:
         try:
             self._target.remove(one.tcp, nsid)
         except OSError as error:
-            log(f"cannot withdraw {one.called}: {error_text(error)}")
+            self._complain(f"cannot withdraw {one.called} from {one.client}", error)
             return
+        self._complained.pop(f"cannot withdraw {one.called} from {one.client}", None)
         del self._exported[key]
         milestone(f"withdrawn {one.disk.device.busid} {one.disk.device.vidpid} disk {one.called}")
 
@@ -290,8 +311,14 @@ class DiskServer:
             try:
                 self._target.listen(tcp)
             except OSError as error:
-                if self._said.get(str(tcp)) != error_text(error):
-                    log(f"cannot listen at {self._address}:{tcp}: {error_text(error)}")
-                self._said[str(tcp)] = error_text(error)
+                self._complain(f"cannot listen at {self._address}:{tcp}", error)
                 continue
+            self._complained.pop(f"cannot listen at {self._address}:{tcp}", None)
             milestone(f"disk port {tcp} is open")
+
+    def _complain(self, what: str, error: OSError) -> None:
+        """Says what failed, once for each reason."""
+        why = error_text(error)
+        if self._complained.get(what) != why:
+            log(f"{what}: {why}")
+        self._complained[what] = why

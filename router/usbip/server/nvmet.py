@@ -108,6 +108,14 @@ class Nvmet:
         self._set(folder, "enable", "0")
         self._drop(folder)
 
+    def close(self, tcp: int) -> None:
+        """Closes a client's port and takes all disks from it; a port that another program has made is left alone."""
+        if self.listens(tcp):
+            os.unlink(self._link(tcp))
+        if os.path.isdir(f"{self._root}/subsystems/{subsystem(tcp)}"):
+            for namespace in self.namespaces(tcp):
+                self.remove(tcp, namespace.nsid)
+
     def _link(self, tcp: int) -> str:
         return f"{self._root}/ports/{tcp}/subsystems/{subsystem(tcp)}"
 
