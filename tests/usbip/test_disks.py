@@ -29,7 +29,7 @@ from router.usbip.protocol.disks import (
 from router.usbip.runtime.sysfs import Sysfs
 from router.usbip.server import disks
 from router.usbip.server.disks import TYPE_DISK, TYPE_OPTICAL, DiskServer, Unit, plan, read_units
-from router.usbip.server.nvmet import Namespace, Nvmet
+from router.usbip.server.nvmet import LOOKING, Namespace, Nvmet
 
 DISK = (0x08, 0x06, 0x50)
 KEYBOARD = (0x03, 0x01, 0x01)
@@ -417,6 +417,35 @@ def test_another_medium_in_the_same_reader_is_another_disk_even_where_all_else_i
     server.look()
     (second,) = target.namespaces(4421)
     assert second.nsid != first.nsid and second.is_same(first)
+
+
+def test_a_card_that_is_put_into_an_empty_reader_is_found_though_its_size_is_known_only_once_it_was_opened(
+    world: World, target: FakeNvmet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.plug(device(), sectors=0)
+    (block,) = world.root.glob("sys/devices/usb1/1-1/**/block/sda")
+    opened: list[str] = []
+    is_in = False
+
+    def write(folder: str, attribute: str, text: str) -> None:
+        real(folder, attribute, text)
+        if (attribute, text) == ("enable", "1") and folder.startswith(f"{tmp_path}/nvmet/subsystems/{LOOKING}/"):
+            opened.append(Path(folder, "device_path").read_text())
+            if not is_in:
+                raise OSError(123, "No medium found")
+            (block / "size").write_text("4096\n")
+
+    real = target._set
+    monkeypatch.setattr(target, "_set", write)
+    (block / "diskseq").write_text("7\n")
+    server = world.server(target)
+    server.look()
+    assert opened == ["/dev/sda"] and target.namespaces(4421) == [], "opened once, not each second"
+    is_in = True
+    (block / "diskseq").write_text("8\n")
+    server.look()
+    assert opened == ["/dev/sda"] * 2 and [one.path for one in target.namespaces(4421)] == ["/dev/sda"]
+    assert list((tmp_path / f"nvmet/subsystems/{LOOKING}/namespaces").iterdir()) == []
 
 
 def test_a_policy_that_takes_the_disk_away_is_in_force_at_once(world: World, target: FakeNvmet) -> None:

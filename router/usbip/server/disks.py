@@ -184,6 +184,8 @@ class DiskServer:
         self._used: dict[int, set[int]] = {}
         """The numbers that a port's namespaces have had."""
         self._said: dict[str, str] = {}
+        self._asked: dict[str, str] = {}
+        """Block devices without a medium that were opened, with the kernel's number of what was in them then."""
         self._complained: dict[str, str] = {}
         """What failed at the last try, and why: the next one is a second later."""
         self._begun = self._news = time.monotonic()
@@ -257,10 +259,23 @@ class DiskServer:
         self._known = find_devices(self._sysfs, self._known, late)
         devices = [self._known[busid] for busid in sorted(self._known)]
         granted = [device for device in devices if self._policy.blocks(device)]
-        units = {device.busid: read_units(self._sysfs, device) for device in granted}
+        units = {device.busid: self._units(device) for device in granted}
         planned = plan(granted, units, self._policy, exported)
         planned.pending = planned.pending or bool(late)
         return planned
+
+    def _units(self, device: Device) -> list[Unit]:
+        """The units of a device; a reader in which something has changed is opened once, so that its size is known."""
+        units = read_units(self._sysfs, device)
+        new = [one for one in units if one.medium and not one.sectors and self._asked.get(one.block) != one.medium]
+        for one in new:
+            self._asked[one.block] = one.medium
+            try:
+                self._target.ask(f"/dev/{one.block}")
+            except OSError:
+                # No medium, or none that may be written; what the kernel found is in sysfs either way.
+                continue
+        return read_units(self._sysfs, device) if new else units
 
     def _export(self, one: Wanted) -> None:
         nsid = self._number(one)
