@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from router.usbip.protocol.classes import CODES
 from router.usbip.protocol.device import port_name
+from router.usbip.protocol.disks import MAX_BASE_NAME
 from router.words import UNITS, listing, nearest
 
 DURATIONS = {"us": 1, "µs": 1, "ms": 1000, "s": 1_000_000}
@@ -342,7 +343,7 @@ AllowRule = Annotated[
 DeviceId = Annotated[
     VendorProduct, BeforeValidator(parse_device_id), text_schema("^[0-9a-fA-F]{4}:[0-9a-fA-F]{4}$", "046d:c31c")
 ]
-DISK_NAME_PATTERN = "[a-z0-9][a-z0-9_.-]{0,31}"
+DISK_NAME_PATTERN = f"[a-z0-9][a-z0-9_.-]{{0,{MAX_BASE_NAME - 1}}}"
 
 
 def check_disk_name(value: str) -> str:
@@ -350,7 +351,8 @@ def check_disk_name(value: str) -> str:
     if re.fullmatch(DISK_NAME_PATTERN, value, re.ASCII) is None:
         raise InvalidValue(
             f"invalid disk name {shown(value)}",
-            "write at most 32 lower-case letters, digits, '-', '_' or '.', beginning with a letter or digit",
+            f"write at most {MAX_BASE_NAME} lower-case letters, digits, '-', '_' or '.',"
+            " beginning with a letter or digit",
         )
     if value.startswith("usb-"):
         raise InvalidValue(
@@ -359,6 +361,11 @@ def check_disk_name(value: str) -> str:
     if re.search("-part[0-9]+$", value):
         raise InvalidValue(
             f"the disk name {shown(value)} could be the one of a partition", "do not end it with '-part' and a number"
+        )
+    if re.search("-lun[0-9]+$", value):
+        raise InvalidValue(
+            f"the disk name {shown(value)} could be the one of a further logical unit",
+            "do not end it with '-lun' and a number",
         )
     return value
 

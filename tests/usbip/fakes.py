@@ -64,9 +64,13 @@ class FakeKernel(Sysfs):
         serial: str = "1-0000:00:01.0-1",
         device_class: int = 0,
         where: str = "devices/pci0000:00/usb1",
+        finished: bool = True,
     ) -> None:
+        """finished: the kernel has linked the device to its port, which it does last."""
         real = self.tree / where / busid
         real.mkdir(parents=True)
+        if finished:
+            (real / "port").mkdir()
         kinds = [(8, 6, 0x50)] if interfaces is None else interfaces
         for name, text in {
             "idVendor": f"{vid:04x}",

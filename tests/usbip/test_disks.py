@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -14,11 +15,21 @@ from router.usbip.client.nvme import KeepDisks, Target
 from router.usbip.commands.keep_disks import parse_disks, render_disks
 from router.usbip.policy.file import parse_policy
 from router.usbip.protocol.device import SPEED_HIGH, Device
-from router.usbip.protocol.disks import Disk, disk_name, name_in, nguid_of, place_of, subsystem, uuid_of
+from router.usbip.protocol.disks import (
+    MAX_LUNS,
+    Disk,
+    disk_name,
+    name_in,
+    nguid_of,
+    place_of,
+    subsystem,
+    uuid_of,
+    valid_disk_name,
+)
 from router.usbip.runtime.sysfs import Sysfs
 from router.usbip.server import disks
 from router.usbip.server.disks import TYPE_DISK, TYPE_OPTICAL, DiskServer, Unit, plan, read_units
-from router.usbip.server.nvmet import Namespace, Nvmet
+from router.usbip.server.nvmet import LOOKING, Namespace, Nvmet
 
 DISK = (0x08, 0x06, 0x50)
 KEYBOARD = (0x03, 0x01, 0x01)
@@ -87,6 +98,7 @@ def test_a_rule_for_any_client_does_not_take_a_disk_from_the_road_that_a_rule_na
         ("allow 10.77.0.3 class hid blocks 4421 port 1", "a disk that goes as blocks has no virtual port"),
         ("allow 10.77.0.3 class hid name data", "only what goes as blocks has a name"),
         ("allow 10.77.0.3 class hid blocks 4421 name ../sda", "'../sda' is not a disk's name"),
+        (f"allow 10.77.0.3 class hid blocks 4421 name {'n' * 28}", f"'{'n' * 28}' is not a disk's name"),
         ("deny 10.77.0.3 class hid blocks 4421", "a deny rule has no blocks"),
         ("allow 10.77.0.3 blocks 4421", "the rule does not say which device"),
     ],
@@ -96,6 +108,14 @@ def test_a_wrong_line_of_the_policy_is_an_error_with_its_place(line: str, messag
         parse_policy(line)
     assert (caught.value.message, caught.value.where) == (message, "usb-policy:1")
     assert caught.value.hint
+
+
+def test_one_tcp_port_for_two_clients_is_an_error() -> None:
+    parse_policy("allow 10.77.0.3 path 1-1 blocks 4421\nallow 10.77.0.3 path 1-2 blocks 4421\n")
+    with pytest.raises(DescriptionError) as caught:
+        parse_policy("allow 10.77.0.3 path 1-1 blocks 4421\nallow 10.77.0.4 path 1-2 blocks 4421\n")
+    assert caught.value.message == "line 1 gives TCP port 4421 to 10.77.0.3"
+    assert caught.value.where == "usb-policy:2" and caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -134,6 +154,30 @@ def test_a_name_is_given_once_and_each_logical_unit_has_its_own() -> None:
     found = plan([first, second], {"1-1": [unit(), unit("sdb", lun=1)], "1-2": [unit("sdc")]}, policy)
     assert [one.called for one in found.wanted] == ["data", "data-lun1"]
     assert found.refused["1-2 46f4:0001"].startswith("the name data is taken by 1-1 46f4:0001")
+
+
+def test_the_longest_name_leaves_room_for_the_last_logical_unit() -> None:
+    policy = f"allow 10.77.0.3 class mass-storage blocks 4421 name {'n' * 27}\n"
+    (one,) = planned(unit(lun=MAX_LUNS - 1), policy=policy).wanted
+    assert valid_disk_name(one.called)
+
+
+def test_a_unit_that_is_not_exported_takes_no_name() -> None:
+    policy = parse_policy("allow 10.77.0.3 class mass-storage blocks 4421 name data\n")
+    found = plan([device("1-1"), device("1-2", "B2")], {"1-1": [unit(sectors=0)], "1-2": [unit("sdb")]}, policy)
+    assert [(one.disk.device.busid, one.called) for one in found.wanted] == [("1-2", "data")]
+
+
+def test_of_two_units_with_one_number_the_second_is_refused() -> None:
+    found = planned(unit("sda"), unit("sdb"))
+    assert [one.disk.block for one in found.wanted] == ["sda"]
+    assert found.refused == {"1-1 46f4:0001 sdb": "has the number of sda; only one of them is served"}
+    assert [one.disk.block for one in planned(unit("sda", sectors=0), unit("sdb")).wanted] == ["sdb"]
+
+
+def test_a_unit_whose_block_device_is_not_there_yet_is_waited_for_while_the_others_are_exported() -> None:
+    found = planned(unit("sda"), unit("", lun=1))
+    assert ([one.called for one in found.wanted], found.refused, found.pending) == (["data"], {}, True)
 
 
 # Which disk it is
@@ -235,27 +279,29 @@ class World:
         self.devices: dict[str, Device] = {}
         (root / "sys/bus/scsi/devices").mkdir(parents=True)
         self.now = 100.0
-        monkeypatch.setattr(disks, "find_devices", lambda sysfs, known: dict(self.devices))
-        monkeypatch.setattr("router.usbip.server.disks.time.monotonic", lambda: self.now)
+        self.late: set[str] = set()
+        monkeypatch.setattr(disks, "find_devices", self.find)
+        monkeypatch.setattr(disks, "time", SimpleNamespace(monotonic=lambda: self.now))
 
-    def plug(self, one: Device, block: str = "sda", sectors: int = 2048, settled: bool = True) -> None:
-        real = self.root / f"sys/devices/usb1/{one.busid}/{one.busid}:1.0/host0/target0:0:0/0:0:0:0"
+    def find(self, sysfs: Sysfs, known: dict[str, Device], late: set[str]) -> dict[str, Device]:
+        late |= self.late
+        return {busid: one for busid, one in self.devices.items() if busid not in self.late}
+
+    def plug(self, one: Device, block: str = "sda", sectors: int = 2048, address: str = "0:0:0:0") -> None:
+        real = self.root / f"sys/devices/usb1/{one.busid}/{one.busid}:1.0/host/target/{address}"
         one.path = str(self.root / f"sys/devices/usb1/{one.busid}")
         (real / "block" / block).mkdir(parents=True)
         (real / "type").write_text("0\n")
         (real / f"block/{block}/size").write_text(f"{sectors}\n")
         (real / f"block/{block}/ro").write_text("0\n")
-        (self.root / "sys/bus/scsi/devices/0:0:0:0").symlink_to(real)
+        (self.root / "sys/bus/scsi/devices" / address).symlink_to(real)
         self.devices[one.busid] = one
-        link = self.root / "sys/bus/usb/devices" / one.busid
-        link.mkdir(parents=True)
-        if settled:
-            (link / "port").touch()
 
     def unplug(self, busid: str) -> None:
-        (self.root / "sys/bus/scsi/devices/0:0:0:0").unlink()
+        for link in (self.root / "sys/bus/scsi/devices").iterdir():
+            if f"/{busid}/" in str(link.readlink()):
+                link.unlink()
         shutil.rmtree(self.root / f"sys/devices/usb1/{busid}")
-        shutil.rmtree(self.root / "sys/bus/usb/devices" / busid)
         del self.devices[busid]
 
     def server(self, target: Nvmet, policy: str = POLICY) -> DiskServer:
@@ -274,6 +320,9 @@ def test_the_servers_drivers_units_are_found_below_their_device_only(world: Worl
     (found,) = read_units(world.sysfs, world.devices["1-1"])
     assert (found.block, found.sectors, found.kind, found.read_only) == ("sda", 2048, "0", False)
     assert read_units(world.sysfs, device("1-11")) == []
+    shutil.rmtree(next(world.root.glob("sys/devices/usb1/1-1/**/block")))
+    (found,) = read_units(world.sysfs, world.devices["1-1"])
+    assert (found.kind, found.block) == (TYPE_DISK, "")
 
 
 def test_a_disk_is_exported_to_its_client_only_and_its_port_opens_once_all_has_settled(
@@ -291,13 +340,16 @@ def test_a_disk_is_exported_to_its_client_only_and_its_port_opens_once_all_has_s
     assert "exported 1-1 46f4:0001 as disk data for 10.77.0.3\n" in said and "disk port 4421 is open\n" in said
 
 
-def test_a_disk_whose_port_is_not_known_yet_goes_to_nobody(world: World, target: FakeNvmet, tmp_path: Path) -> None:
-    world.plug(device(), settled=False)
+def test_a_port_does_not_open_while_the_kernel_is_at_a_device(world: World, target: FakeNvmet) -> None:
+    world.plug(device())
+    world.late = {"1-1"}
     server = world.server(target)
-    assert target.namespaces(4421) == target.namespaces(4422) == []
-    (tmp_path / "sys/bus/usb/devices/1-1/port").touch()
+    world.now += disks.SETTLE_S
     server.look()
-    assert len(target.namespaces(4421)) == 1
+    assert target.namespaces(4421) == [] and not target.listens(4421)
+    world.late = set()
+    server.look()
+    assert len(target.namespaces(4421)) == 1 and target.listens(4421)
 
 
 def test_a_disk_that_comes_back_has_another_number_and_after_a_servers_restart_its_first_one(
@@ -332,11 +384,148 @@ def test_a_program_that_starts_again_goes_on_with_what_is_exported_and_removes_t
     assert [one.nsid for one in target.namespaces(4421)] == [first.nsid]
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_disk_in_use_keeps_its_name_when_another_is_plugged_in_at_a_port_before_it(
+    world: World, target: FakeNvmet, restarted: bool
+) -> None:
+    policy = "allow 10.77.0.3 class mass-storage blocks 4421 name data\n"
+    world.plug(device("1-2"), "sda")
+    server = world.server(target, policy)
+    (first,) = target.namespaces(4421)
+    world.plug(device("1-1", "B2"), "sdb", address="1:0:0:0")
+    if restarted:
+        server = world.server(target, policy)
+    server.news()
+    (there,) = target.namespaces(4421)
+    assert (there.nsid, there.path) == (first.nsid, "/dev/sda")
+    world.unplug("1-2")
+    server.news()
+    assert [one.path for one in target.namespaces(4421)] == ["/dev/sdb"]
+
+
+def test_another_medium_in_the_same_reader_is_another_disk_even_where_all_else_is_the_same(
+    world: World, target: FakeNvmet
+) -> None:
+    world.plug(device())
+    (block,) = world.root.glob("sys/devices/usb1/1-1/**/block/sda")
+    (block / "diskseq").write_text("7\n")
+    server = world.server(target)
+    (first,) = target.namespaces(4421)
+    server.look()
+    assert [one.nsid for one in target.namespaces(4421)] == [first.nsid]
+    (block / "diskseq").write_text("8\n")
+    server.look()
+    (second,) = target.namespaces(4421)
+    assert second.nsid != first.nsid and second.is_same(first)
+
+
+def test_a_card_that_is_put_into_an_empty_reader_is_found_though_its_size_is_known_only_once_it_was_opened(
+    world: World, target: FakeNvmet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.plug(device(), sectors=0)
+    (block,) = world.root.glob("sys/devices/usb1/1-1/**/block/sda")
+    opened: list[str] = []
+    is_in = False
+
+    def write(folder: str, attribute: str, text: str) -> None:
+        real(folder, attribute, text)
+        if (attribute, text) == ("enable", "1") and folder.startswith(f"{tmp_path}/nvmet/subsystems/{LOOKING}/"):
+            opened.append(Path(folder, "device_path").read_text())
+            if not is_in:
+                raise OSError(123, "No medium found")
+            (block / "size").write_text("4096\n")
+
+    real = target._set
+    monkeypatch.setattr(target, "_set", write)
+    (block / "diskseq").write_text("7\n")
+    server = world.server(target)
+    server.look()
+    assert opened == ["/dev/sda"] and target.namespaces(4421) == [], "opened once, not each second"
+    is_in = True
+    (block / "diskseq").write_text("8\n")
+    server.look()
+    assert opened == ["/dev/sda"] * 2 and [one.path for one in target.namespaces(4421)] == ["/dev/sda"]
+    assert list((tmp_path / f"nvmet/subsystems/{LOOKING}/namespaces").iterdir()) == []
+
+
 def test_a_policy_that_takes_the_disk_away_is_in_force_at_once(world: World, target: FakeNvmet) -> None:
     world.plug(device())
     server = world.server(target)
     server.set_policy(parse_policy(POLICY + "deny 10.77.0.3 path 1-1 serial A1\n"))
     assert target.namespaces(4421) == []
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_port_of_a_client_that_the_policy_no_longer_names_is_closed_and_empty(
+    world: World, target: FakeNvmet, restarted: bool
+) -> None:
+    world.plug(device())
+    server = world.server(target)
+    world.now += disks.SETTLE_S
+    server.look()
+    assert target.listens(4421) and target.namespaces(4421)
+    later = "allow 10.77.0.4 class mass-storage blocks 4422\n"
+    if restarted:
+        world.server(target, later)
+    else:
+        server.set_policy(parse_policy(later))
+    assert not target.listens(4421) and target.namespaces(4421) == []
+    assert [one.path for one in target.namespaces(4422)] == ["/dev/sda"]
+
+
+def test_a_port_of_another_program_is_left_alone(world: World, target: FakeNvmet) -> None:
+    target._folder("ports/1")
+    target._folder("subsystems/nqn.2014-08.org.example:else")
+    link = Path(target._link(1)).with_name("nqn.2014-08.org.example:else")
+    link.symlink_to(link.parents[3] / "subsystems/nqn.2014-08.org.example:else")
+    world.server(target)
+    assert link.is_symlink()
+
+
+def test_a_disk_that_cannot_be_withdrawn_is_given_to_no_other_client_and_said_once(
+    world: World, target: FakeNvmet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(tcp: int, nsid: int) -> None:
+        raise OSError(16, "Device or resource busy")
+
+    remove = target.remove
+    world.plug(device())
+    server = world.server(target)
+    other = parse_policy(
+        "allow 10.77.0.3 path 1-9 blocks 4421 name data\nallow 10.77.0.4 class mass-storage blocks 4422\n"
+    )
+    monkeypatch.setattr(target, "remove", refuse)
+    server.set_policy(other)
+    server.look()
+    assert target.namespaces(4422) == [] and len(target.namespaces(4421)) == 1
+    assert capsys.readouterr().err.count("cannot withdraw data") == 1
+    monkeypatch.setattr(target, "remove", remove)
+    server.look()
+    assert target.namespaces(4421) == [] and len(target.namespaces(4422)) == 1
+
+
+@pytest.mark.parametrize(
+    ("refused", "said"), [("enable", "cannot export sda"), ("", "cannot listen at 10.77.0.2:4421")]
+)
+def test_what_fails_each_second_is_said_once(
+    world: World,
+    target: FakeNvmet,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    refused: str,
+    said: str,
+) -> None:
+    def refuse(tcp: int) -> None:
+        raise OSError(98, "Address already in use")
+
+    monkeypatch.setattr(target, "listen", refuse)
+    target.refuses = refused
+    world.plug(device())
+    server = world.server(target)
+    world.now += disks.SETTLE_S
+    for _ in range(3):
+        server.look()
+    assert capsys.readouterr().err.count(said) == 1
 
 
 # The client

@@ -58,7 +58,6 @@ def test_both_names_of_a_connector_count_where_its_two_buses_number_it_different
     link(kernel, f"{PLATFORM}/usb2/of_node", "firmware/devicetree/base/usb@1")
     ports = kernel.tree / PLATFORM
     (ports / "usb1/1-0:1.0/usb1-port3").mkdir(parents=True)
-    (ports / "usb2/2-1/port").mkdir()
     (ports / "usb2/2-1/port/peer").symlink_to(ports / "usb1/1-0:1.0/usb1-port3")
     assert sockets(kernel, "2-1") == ("usb@1/1", "usb@1/3")
 

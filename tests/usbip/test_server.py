@@ -12,7 +12,7 @@ from router.usbip.policy.file import parse_policy
 from router.usbip.protocol import handshake
 from router.usbip.runtime.event_loop import Loop
 from tests.usbip.by_hand import ALL, Connect, Serve, names, parse
-from tests.usbip.fakes import FakeKernel
+from tests.usbip.fakes import FakeKernel, run_until
 
 
 def test_a_granted_device_is_taken_from_its_driver_in_the_kernels_order(host: FakeKernel, serve: Serve) -> None:
@@ -137,8 +137,22 @@ def test_a_super_speed_device_fits_the_rule_of_either_name_of_its_port(
 ) -> None:
     host.plug(busid, speed="5000", where="devices/pci0000:00/usb2")
     folder = host.tree / "devices/pci0000:00/usb2" / busid / "port"
-    folder.mkdir()
     if port:
         (folder / "peer").symlink_to(f"../../somewhere/{port}")
     server, _ = serve(f"allow any path {rule}")
     assert names(server) == [busid]
+
+
+def test_a_device_whose_port_is_not_known_yet_goes_to_no_client_of_a_less_exact_rule(
+    loop: Loop, host: FakeKernel, serve: Serve
+) -> None:
+    host.plug("2-1", speed="5000", where="devices/pci0000:00/usb2", finished=False)
+    server, _ = serve("allow 10.77.0.3 path 1-1\nallow 10.77.0.4 class mass-storage")
+    assert names(server) == []
+    port = host.tree / "devices/pci0000:00/usb2/2-1/port"
+    port.mkdir()
+    (port / "peer").symlink_to("../../somewhere/usb1-port1")
+    run_until(loop, lambda: names(server) == ["2-1"])
+    device = server.exports["2-1"].device
+    assert device.peer == "1-1"
+    assert [server.policy.decide(f"10.77.0.{n}", device).allowed for n in (3, 4)] == [True, False]

@@ -114,9 +114,9 @@ class KernelEngine:
         if not self.sysfs.exists(_DRIVER_DIR):
             raise HostError("the kernel module usbip-host is not loaded", "run: modprobe usbip-host")
 
-    def scan(self, known: dict[str, Device]) -> dict[str, Device]:
-        """Every exportable device by busid; `known` is what the last scan gave."""
-        return find_devices(self.sysfs, known)
+    def scan(self, known: dict[str, Device], late: set[str]) -> dict[str, Device]:
+        """Every exportable device by busid; `known` is what the last scan gave. `late` gets those not ready yet."""
+        return find_devices(self.sysfs, known, late)
 
     def driver(self, busid: str) -> str:
         return self.sysfs.link(f"bus/usb/devices/{busid}/driver")

@@ -49,8 +49,8 @@ class UsbfsEngine:
         if not os.path.isdir(self._folder):
             raise HostError(f"there is no {self._folder}", "the kernel needs CONFIG_USB, and devtmpfs or udev")
 
-    def scan(self, known: dict[str, Device]) -> dict[str, Device]:
-        found = find_devices(self.sysfs, known)
+    def scan(self, known: dict[str, Device], late: set[str]) -> dict[str, Device]:
+        found = find_devices(self.sysfs, known, late)
         for busid, device in tuple(self._open.items()):
             if found.get(busid) != device.device:
                 del self._open[busid]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from router.errors import DescriptionError
 from router.usbip.policy.rules import Pattern, Policy, Rule, address_bits
 from router.usbip.protocol.device import port_name
-from router.usbip.protocol.disks import valid_disk_name
+from router.usbip.protocol.disks import MAX_BASE_NAME, valid_base_name
 
 # Words of earlier versions → today's.
 RENAMED_CLASSES = {
@@ -202,8 +202,10 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
             tcp = int(value)
         elif word == "name":
             name = line.take("a name", f"{verdict} {client} class mass-storage blocks 4421 name data")
-            if not valid_disk_name(name):
-                raise line.error(f"{name!r} is not a disk's name", "write letters, digits, '-', '_' and '.'")
+            if not valid_base_name(name):
+                raise line.error(
+                    f"{name!r} is not a disk's name", f"write at most {MAX_BASE_NAME} letters, digits, '-', '_' and '.'"
+                )
         else:
             raise line.error(
                 f"unknown word {word!r}",
@@ -237,6 +239,7 @@ def parse_policy(text: str, file: str = "usb-policy") -> Policy:
     """The policy in the file's text; DescriptionError names the first wrong line."""
     rules: list[Rule] = []
     places: dict[tuple[object, ...], Rule] = {}
+    owners: dict[int, Rule] = {}
     for number, line in enumerate(text.splitlines(), 1):
         rule = parse_rule(file, number, line)
         if rule is None:
@@ -249,6 +252,13 @@ def parse_policy(text: str, file: str = "usb-policy") -> Policy:
                 f"{file}:{number}",
             )
         places[key] = rule
+        owner = owners.setdefault(rule.tcp, rule)
+        if rule.tcp and owner.client != rule.client:
+            raise DescriptionError(
+                f"line {owner.line} gives TCP port {rule.tcp} to {owner.client}",
+                "write another port: who reaches it gets all disks of it",
+                f"{file}:{number}",
+            )
         rules.append(rule)
     return Policy(rules)
 

@@ -16,6 +16,8 @@ SAFE = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 MAX_NAME = 32
 MAX_LUNS = 8
 """Logical units of one device that are served."""
+MAX_BASE_NAME = MAX_NAME - len(f"-lun{MAX_LUNS - 1}")
+"""Of a device's name, so that its last logical unit's name fits too."""
 _PORTS = 6
 """Ports from the root hub to a device: five hubs at most in between (USB 2.0, 4.1.1)."""
 
@@ -30,19 +32,26 @@ def valid_disk_name(text: str) -> bool:
     return 1 <= len(text) <= MAX_NAME and all(letter in SAFE for letter in text) and text[0] not in ".-"
 
 
+def valid_base_name(text: str) -> bool:
+    """Whether the text can be what a rule calls a device's first disk: a further unit's name is longer."""
+    return len(text) <= MAX_BASE_NAME and valid_disk_name(text)
+
+
 class Disk:
     """A disk of the server: a logical unit of a USB device.
 
-    block: its block device ("sda"). sectors: of 512 bytes, 0 where there is no medium.
+    block: its block device ("sda"). sectors: of 512 bytes, 0 where there is no medium. medium: the kernel's number of
+    what is in it, another one after each change ("" before Linux 5.15: Documentation/ABI/testing/sysfs-block, diskseq).
     """
 
-    __slots__ = ("block", "device", "lun", "sectors")
+    __slots__ = ("block", "device", "lun", "medium", "sectors")
 
-    def __init__(self, device: Device, lun: int, block: str, sectors: int) -> None:
+    def __init__(self, device: Device, lun: int, block: str, sectors: int, medium: str = "") -> None:
         self.device = device
         self.lun = lun
         self.block = block
         self.sectors = sectors
+        self.medium = medium
 
     def digest(self) -> bytes:
         """32 bytes that follow from the disk itself, so that another one in its port has others."""

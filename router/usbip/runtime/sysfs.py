@@ -190,10 +190,27 @@ def read_device(sysfs: Sysfs, busid: str) -> Device | None:
     )
 
 
-def find_devices(sysfs: Sysfs, known: dict[str, Device] | None = None) -> dict[str, Device]:
+def _read_whole(sysfs: Sysfs, busid: str) -> Device | None:
+    """The device with all names of its port, or None where they are not known yet.
+
+    The link to the port comes after the device's news (usb_new_device, drivers/usb/core/hub.c). Before it the device
+    has no `peer`, and a rule for another client could fit. All is of one device: its number is the same afterwards.
+    """
+    base = f"bus/usb/devices/{busid}"
+    number = sysfs.get(f"{base}/devnum")
+    if not sysfs.exists(f"{base}/port"):
+        return None
+    device = read_device(sysfs, busid)
+    return device if device and sysfs.get(f"{base}/devnum") == number else None
+
+
+def find_devices(
+    sysfs: Sysfs, known: dict[str, Device] | None = None, late: set[str] | None = None
+) -> dict[str, Device]:
     """Every device that could be exported: by busid, without hubs and without those that vhci brought.
 
-    known: what an earlier call found; a device in it that is still the same one is not read again.
+    known: what an earlier call found; a device in it that is still the same one is not read again. late: gets the
+    busids that are left out because the kernel is still at them. It gives no news when it has finished: look again.
     """
     found: dict[str, Device] = {}
     for busid in sysfs.names("bus/usb/devices"):
@@ -208,7 +225,9 @@ def find_devices(sysfs: Sysfs, known: dict[str, Device] | None = None) -> dict[s
             # Attached over USB/IP itself: exporting it again would be a loop. Not even its attributes may be read: they
             # wait for its enumeration, which waits for our own answers where server and client are one machine.
             continue
-        device = read_device(sysfs, busid)
+        device = _read_whole(sysfs, busid)
+        if device is None and late is not None:
+            late.add(busid)
         if device and not device.is_hub:
             found[busid] = device
     return found

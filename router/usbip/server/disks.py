@@ -8,6 +8,7 @@ The kernel moves all data: usb-storage or uas has the disk, nvmet-tcp exports it
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from router.usbip.policy.rules import Policy
 from router.usbip.protocol.classes import CODES
@@ -29,16 +30,17 @@ TYPE_DISK, TYPE_OPTICAL = "0", "5"
 
 
 class Unit:
-    """A logical unit of a USB device as the server's drivers show it."""
+    """A logical unit of a USB device as the server's drivers show it. block: "" where it has none, or none yet."""
 
-    __slots__ = ("block", "kind", "lun", "read_only", "sectors")
+    __slots__ = ("block", "kind", "lun", "medium", "read_only", "sectors")
 
-    def __init__(self, lun: int, kind: str, block: str, sectors: int, read_only: bool) -> None:
+    def __init__(self, lun: int, kind: str, block: str, sectors: int, read_only: bool, medium: str = "") -> None:
         self.lun = lun
         self.kind = kind
         self.block = block
         self.sectors = sectors
         self.read_only = read_only
+        self.medium = medium
 
 
 class Wanted:
@@ -56,7 +58,8 @@ class Wanted:
     def key(self) -> tuple[object, ...]:
         """Equal for the same disk in the same plug: another one, another medium or a second plugging in differ."""
         disk = self.disk
-        return self.tcp, self.name, disk.device.busid, disk.device.devid, disk.lun, disk.block, disk.digest()
+        plug = disk.device.busid, disk.device.devid, disk.lun, disk.block, disk.medium
+        return self.client, self.tcp, self.name, *plug, disk.digest()
 
     def namespace(self, nsid: int) -> Namespace:
         digest = self.disk.digest()
@@ -79,10 +82,15 @@ class Plan:
         self.pending = False
 
 
-def plan(devices: list[Device], units: dict[str, list[Unit]], policy: Policy) -> Plan:
-    """What of these devices goes where. units: by busid. Pure."""
+def plan(
+    devices: list[Device],
+    units: dict[str, list[Unit]],
+    policy: Policy,
+    exported: Callable[[Wanted], bool] = lambda one: False,
+) -> Plan:
+    """What of these devices goes where. units: by busid. exported: whether a client has that disk already. Pure."""
     planned = Plan()
-    taken: dict[tuple[int, str], str] = {}
+    fit: list[tuple[str, Wanted]] = []
     for device in devices:
         grants = policy.blocks(device)
         if not grants:
@@ -98,17 +106,30 @@ def plan(devices: list[Device], units: dict[str, list[Unit]], policy: Policy) ->
         else:
             for unit in units[device.busid]:
                 one = f"{where} unit {unit.lun}" if unit.lun else where
-                why = _unfit(unit)
-                wanted = Wanted(
-                    Disk(device, unit.lun, unit.block, unit.sectors), rules[0].client, rules[0].tcp, rules[0].name
-                )
-                first = taken.setdefault((wanted.tcp, wanted.called), one)
-                if why is None and first != one:
-                    why = f"the name {wanted.called} is taken by {first}; write a rule with path or serial for each"
-                if why is None:
-                    planned.wanted.append(wanted)
-                else:
+                if unit.kind == TYPE_DISK and not unit.block:
+                    # Its driver has not asked it for its size yet.
+                    planned.pending = True
+                elif why := _unfit(unit):
                     planned.refused[one] = why
+                else:
+                    disk = Disk(device, unit.lun, unit.block, unit.sectors, unit.medium)
+                    fit.append((one, Wanted(disk, rules[0].client, rules[0].tcp, rules[0].name)))
+    # A disk in use keeps its name, whatever is plugged in later at a port before it.
+    fit.sort(key=lambda named: not exported(named[1]))
+    taken: dict[tuple[int, str], tuple[str, Disk]] = {}
+    for one, wanted in fit:
+        first, disk = taken.setdefault((wanted.tcp, wanted.called), (one, wanted.disk))
+        if disk is wanted.disk:
+            planned.wanted.append(wanted)
+        elif first == one:
+            # Two interfaces for mass storage count their units each for itself.
+            planned.refused[f"{one} {wanted.disk.block}"] = (
+                f"has the number of {disk.block}; only one of them is served"
+            )
+        else:
+            planned.refused[one] = (
+                f"the name {wanted.called} is taken by {first}; write a rule with path or serial for each"
+            )
     return planned
 
 
@@ -118,8 +139,6 @@ def _unfit(unit: Unit) -> str | None:
         return "is an optical drive; write as: usb for it"
     if unit.kind != TYPE_DISK:
         return f"is not a disk but a SCSI device of type {unit.kind}; write as: usb for it"
-    if not unit.block:
-        return "has no block device"
     if not unit.sectors:
         return "has no medium in it"
     if unit.read_only:
@@ -140,12 +159,14 @@ def read_units(sysfs: Sysfs, device: Device) -> list[Unit]:
             continue
         kind = sysfs.get(f"{base}/type")
         block = next(iter(sysfs.names(f"{base}/block")), "")
-        if kind == TYPE_DISK and not block:
-            # Its driver has not asked it for its size yet.
+        if not kind:
+            # It is leaving, or its folder is not complete.
             continue
+        # First, so that a change in between is seen as one the next time.
+        medium = sysfs.get(f"{base}/block/{block}/diskseq") if block else ""
         size = sysfs.get(f"{base}/block/{block}/size", "0") if block else "0"
         read_only = bool(block) and sysfs.get(f"{base}/block/{block}/ro") == "1"
-        found.append(Unit(int(lun), kind, block, int(size) if size.isdecimal() else 0, read_only))
+        found.append(Unit(int(lun), kind, block, int(size) if size.isdecimal() else 0, read_only, medium))
     return found
 
 
@@ -163,6 +184,10 @@ class DiskServer:
         self._used: dict[int, set[int]] = {}
         """The numbers that a port's namespaces have had."""
         self._said: dict[str, str] = {}
+        self._asked: dict[str, str] = {}
+        """Block devices without a medium that were opened, with the kernel's number of what was in them then."""
+        self._complained: dict[str, str] = {}
+        """What failed at the last try, and why: the next one is a second later."""
         self._begun = self._news = time.monotonic()
 
     def ports(self) -> list[int]:
@@ -173,23 +198,38 @@ class DiskServer:
         """Makes the clients' subsystems, and takes over what an earlier run has exported. OSError: the kernel's."""
         for tcp in self.ports():
             self._target.prepare(self._address, tcp)
-        planned = self._plan()
-        for tcp in self.ports():
-            for there in self._target.namespaces(tcp):
-                self._used.setdefault(tcp, set()).add(there.nsid)
-                same = [one for one in planned.wanted if one.tcp == tcp and one.namespace(there.nsid).is_same(there)]
+        there = {tcp: self._target.namespaces(tcp) for tcp in self.ports()}
+        planned = self._plan(lambda one: any(one.namespace(was.nsid).is_same(was) for was in there[one.tcp]))
+        for tcp, namespaces in there.items():
+            for was in namespaces:
+                self._used.setdefault(tcp, set()).add(was.nsid)
+                same = [one for one in planned.wanted if one.tcp == tcp and one.namespace(was.nsid).is_same(was)]
                 if same and same[0].key not in self._exported:
-                    self._exported[same[0].key] = (same[0], there.nsid)
+                    self._exported[same[0].key] = (same[0], was.nsid)
                 else:
-                    self._target.remove(tcp, there.nsid)
+                    self._target.remove(tcp, was.nsid)
         self.look()
 
     def set_policy(self, policy: Policy) -> None:
-        """A new policy: its rules are in force at once. Ports of clients that it names for the first time are made."""
+        """A new policy: its rules are in force at once. Ports of clients that it names for the first time are made,
+        and those of clients that it does not name are closed. OSError: the kernel's."""
         self._policy = policy
         for tcp in self.ports():
             self._target.prepare(self._address, tcp)
         self.look()
+
+    def _close(self) -> bool:
+        """Takes everything from clients that the policy does not name. Returns whether it could."""
+        done = True
+        for tcp in set(self._target.ports()) - set(self.ports()):
+            try:
+                self._target.close(tcp)
+            except OSError as error:
+                self._complain(f"cannot close port {tcp}", error)
+                done = False
+            else:
+                self._complained.pop(f"cannot close port {tcp}", None)
+        return done
 
     def news(self) -> None:
         """Something was plugged in or pulled out."""
@@ -198,12 +238,15 @@ class DiskServer:
 
     def look(self) -> None:
         """Brings the target in line with what is there."""
-        planned = self._plan()
+        planned = self._plan(lambda one: one.key in self._exported)
         keys = {one.key for one in planned.wanted}
         for key in [key for key in self._exported if key not in keys]:
             self._withdraw(key)
+        # What could not be taken from a client may still be written to by it.
+        closed = self._close()
+        busy = {one.disk.block for one, _ in self._exported.values()}
         for one in planned.wanted:
-            if one.key not in self._exported:
+            if closed and one.key not in self._exported and one.disk.block not in busy:
                 self._export(one)
         for what, why in planned.refused.items():
             if self._said.get(what) != why:
@@ -211,18 +254,28 @@ class DiskServer:
         self._said = planned.refused
         self._open(planned.pending)
 
-    def _plan(self) -> Plan:
-        # A device's link to its port comes a moment after its first news. Without it the names of the port are not all
-        # known, and a rule for another guest could fit. So it is read only once the link was there.
-        names = self._sysfs.names("bus/usb/devices")
-        whole = {busid for busid in names if self._sysfs.exists(f"bus/usb/devices/{busid}/port")}
-        found = find_devices(self._sysfs, self._known)
-        self._known = {busid: device for busid, device in found.items() if busid in whole}
+    def _plan(self, exported: Callable[[Wanted], bool]) -> Plan:
+        late: set[str] = set()
+        self._known = find_devices(self._sysfs, self._known, late)
         devices = [self._known[busid] for busid in sorted(self._known)]
         granted = [device for device in devices if self._policy.blocks(device)]
-        planned = plan(granted, {device.busid: read_units(self._sysfs, device) for device in granted}, self._policy)
-        planned.pending = planned.pending or len(found) > len(self._known)
+        units = {device.busid: self._units(device) for device in granted}
+        planned = plan(granted, units, self._policy, exported)
+        planned.pending = planned.pending or bool(late)
         return planned
+
+    def _units(self, device: Device) -> list[Unit]:
+        """The units of a device; a reader in which something has changed is opened once, so that its size is known."""
+        units = read_units(self._sysfs, device)
+        new = [one for one in units if one.medium and not one.sectors and self._asked.get(one.block) != one.medium]
+        for one in new:
+            self._asked[one.block] = one.medium
+            try:
+                self._target.ask(f"/dev/{one.block}")
+            except OSError:
+                # No medium, or none that may be written; what the kernel found is in sysfs either way.
+                continue
+        return read_units(self._sysfs, device) if new else units
 
     def _export(self, one: Wanted) -> None:
         nsid = self._number(one)
@@ -230,8 +283,9 @@ class DiskServer:
             self._target.add(one.tcp, one.namespace(nsid))
         except OSError as error:
             # The disk may be leaving again; the next look tries once more.
-            log(f"cannot export {one.disk.block} as blocks: {error_text(error)}")
+            self._complain(f"cannot export {one.disk.block} as blocks", error)
             return
+        self._complained.pop(f"cannot export {one.disk.block} as blocks", None)
         self._used.setdefault(one.tcp, set()).add(nsid)
         self._exported[one.key] = (one, nsid)
         device = one.disk.device
@@ -242,8 +296,9 @@ class DiskServer:
         try:
             self._target.remove(one.tcp, nsid)
         except OSError as error:
-            log(f"cannot withdraw {one.called}: {error_text(error)}")
+            self._complain(f"cannot withdraw {one.called} from {one.client}", error)
             return
+        self._complained.pop(f"cannot withdraw {one.called} from {one.client}", None)
         del self._exported[key]
         milestone(f"withdrawn {one.disk.device.busid} {one.disk.device.vidpid} disk {one.called}")
 
@@ -271,8 +326,14 @@ class DiskServer:
             try:
                 self._target.listen(tcp)
             except OSError as error:
-                if self._said.get(str(tcp)) != error_text(error):
-                    log(f"cannot listen at {self._address}:{tcp}: {error_text(error)}")
-                self._said[str(tcp)] = error_text(error)
+                self._complain(f"cannot listen at {self._address}:{tcp}", error)
                 continue
+            self._complained.pop(f"cannot listen at {self._address}:{tcp}", None)
             milestone(f"disk port {tcp} is open")
+
+    def _complain(self, what: str, error: OSError) -> None:
+        """Says what failed, once for each reason."""
+        why = error_text(error)
+        if self._complained.get(what) != why:
+            log(f"{what}: {why}")
+        self._complained[what] = why

@@ -14,6 +14,8 @@ from router.usbip.runtime.sysfs import Sysfs
 
 ROOT = "/sys/kernel/config/nvmet"
 MODEL = "router disk"
+LOOKING = "nqn.2025-01.org.router:looking"
+"""A subsystem at no port: no client reaches what is in it."""
 
 
 def exported(sysfs: Sysfs, tcp: int, blocks: set[str]) -> bool:
@@ -107,6 +109,26 @@ class Nvmet:
         folder = f"{self._root}/subsystems/{subsystem(tcp)}/namespaces/{nsid}"
         self._set(folder, "enable", "0")
         self._drop(folder)
+
+    def close(self, tcp: int) -> None:
+        """Closes a client's port and takes all disks from it; a port that another program has made is left alone."""
+        if self.listens(tcp):
+            os.unlink(self._link(tcp))
+        if os.path.isdir(f"{self._root}/subsystems/{subsystem(tcp)}"):
+            for namespace in self.namespaces(tcp):
+                self.remove(tcp, namespace.nsid)
+
+    def ask(self, path: str) -> None:
+        """Has the kernel open a block device and close it: a card's size is read at the next opening only (sd_open,
+        drivers/scsi/sd.c). The kernel does it for us, as a process that is confined to this folder cannot."""
+        self._folder(f"subsystems/{LOOKING}")
+        folder = self._folder(f"subsystems/{LOOKING}/namespaces/1")
+        try:
+            self._set(folder, "device_path", path)
+            self._set(folder, "enable", "1")
+            self._set(folder, "enable", "0")
+        finally:
+            self._drop(folder)
 
     def _link(self, tcp: int) -> str:
         return f"{self._root}/ports/{tcp}/subsystems/{subsystem(tcp)}"

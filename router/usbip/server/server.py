@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
         name: str
 
-        def scan(self, known: dict[str, Device]) -> dict[str, Device]: ...
+        def scan(self, known: dict[str, Device], late: set[str]) -> dict[str, Device]: ...
 
         def claim(self, device: Device) -> None: ...
 
@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 
 CLAIM_DELAYS_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 RESCAN_DELAY_S = 0.01
+LATE_RESCAN_S = 0.1
+"""For a device that the kernel has not finished: no message says when it has."""
 CLOSE_TIMEOUT_S = 10.0
 
 
@@ -220,13 +222,16 @@ class Server:
 
     def rescan(self) -> None:
         """Brings the exports in line with the devices that are there and with the policy."""
+        if self._rescan:
+            self._rescan.cancel()
         self._rescan = None
         if self._closed:
             return
         present: dict[str, Export] = {}
         idle: dict[str, Device] = {}
+        late: set[str] = set()
         for engine in self.engines:
-            seen = engine.scan(self._seen.get(engine.name, {}))
+            seen = engine.scan(self._seen.get(engine.name, {}), late)
             self._seen[engine.name] = seen
             for busid, device in seen.items():
                 if not self.policy.is_granted(device):
@@ -242,6 +247,8 @@ class Server:
         for export in present.values():
             if export is not before.get(export.device.busid):
                 self._claim(export)
+        if late:
+            self._rescan = self.loop.call_later(LATE_RESCAN_S, self.rescan)
         self.notify()
 
     def _report_idle(self, idle: dict[str, Device], exported: dict[str, Export]) -> None:

@@ -97,7 +97,7 @@ class VirtualEngine:
         for busid in tuple(self._devices):
             self.unplug(busid)
 
-    def scan(self, known: dict[str, Device]) -> dict[str, Device]:
+    def scan(self, known: dict[str, Device], late: set[str]) -> dict[str, Device]:
         return {busid: device for busid, (device, _) in self._devices.items()}
 
     def claim(self, device: Device) -> None:
