@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from router.deploy.stages import DRIVEN, TICKS
+from router.deploy.stages import DRIVEN, HEARD, TICKS
 from tests.vmm.cc import ROOT, SANITIZE, compile_cores, link_program
 
 STUB = ROOT / "tests/microkit/sdk_stub"
@@ -32,7 +32,7 @@ def said(program: Path, frequency: int, notifications: int) -> str:
 
 def test_ten_ticks_are_a_second(program: Path) -> None:
     text = said(program, 8_000_000, 11)
-    assert re.search(DRIVEN, text) and re.search(TICKS, text)
+    assert re.search(DRIVEN, text) and re.search(HEARD, text) and re.search(TICKS, text)
     assert "no frequency" not in text
 
 

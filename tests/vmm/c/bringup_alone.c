@@ -17,8 +17,9 @@
 #define IRQ 1
 #define TIMER 2
 
+static unsigned int typed = 1; /* bytes that are still to be read */
 static uint64_t moment = 1;
-static uint64_t frequency;
+static uint64_t hertz;
 static uint64_t calls; /* of the timer */
 static uint64_t asked; /* the deadline of the last */
 
@@ -29,7 +30,7 @@ static uint64_t timer_now(void)
 
 static uint64_t timer_frequency(void)
 {
-    return frequency;
+    return hertz;
 }
 
 #include "bringup.c"
@@ -49,7 +50,7 @@ bool uart_put(uint8_t byte)
 
 int uart_get(void)
 {
-    return -1;
+    return typed != 0 ? (int)typed-- : -1;
 }
 
 void uart_await_input(bool wanted)
@@ -99,7 +100,7 @@ int main(int count, char **words)
     if (count != 3) {
         return 2;
     }
-    frequency = strtoull(words[1], NULL, 10);
+    hertz = strtoull(words[1], NULL, 10);
     init();
     for (unsigned long left = strtoul(words[2], NULL, 10); left != 0; left--) {
         notified(TIMER);
