@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from router.checks.model import Problem, View, guest_path, invariant
-from router.plan.domains import IDLE, LINE_PORTS, LINE_PORTS_OF_GUEST, MAX_GUESTS
+from router.plan.domains import LINE_PORTS, LINE_PORTS_OF_GUEST, MAX_GUESTS
 from router.plan.models import PAGE, ProtectionDomain
+from router.plan.names import IDLE
 from router.words import quoted
 
 MAX_PDS = 63

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 
 from router.checks.model import Problem, View, guest_path, invariant
 from router.description.models import ETHERNET_HEADER, USBIP_PORT
-from router.plan.models import GuestPlan, RegionKind, VirtioKind, VSwitchPort
+from router.plan.models import MAX_CID, MIN_CID, GuestPlan, RegionKind, VirtioKind, VSwitchPort
 from router.words import quoted, size_text
 
 DEPTH = (16, 1024)
 BUFFER = (2 << 10, 128 << 10)
-MIN_CID, MAX_CID = 3, (1 << 32) - 2
-"""Others are reserved (virtio 1.2, 5.10.4)."""
 MIN_POOL = 256 << 10
 """Smallest pool that common/netq.h lays out (`NETQ_MIN_POOL_BYTES`)."""
 

@@ -17,7 +17,6 @@ from router.plan.domains import (
     CONSOLE_DEADLINE,
     DRIVER_GUESTS,
     DRIVER_IRQ,
-    IDLE,
     IDLE_ASKED,
     SWITCH_WATCH,
     TICKS,
@@ -312,7 +311,7 @@ def vswitch_source(plan: SystemPlan) -> str:
         array("struct forward_port", "vswitch_ports", queues).removeprefix("static "),
         f"const uint8_t vswitch_timer_channel = {VSWITCH_DEADLINE};\n",
         f"const uint8_t vswitch_watch = {WATCHED_SWITCH};\n",
-        f"const uint8_t vswitch_idle = {TO_IDLE if has_domain(plan, IDLE) else 'VSWITCH_NO_IDLE'};\n",
+        f"const uint8_t vswitch_idle = {TO_IDLE if has_domain(plan, names.IDLE) else 'VSWITCH_NO_IDLE'};\n",
     )
 
 
@@ -338,7 +337,7 @@ def render_configuration(plan: SystemPlan, loaded: Mapping[str, Loaded]) -> dict
         "vswitch": vswitch_source,
         "ticker": lambda _: ticker_source(),
         "images": images_source,
-        IDLE: lambda _: idle_source(),
+        names.IDLE: lambda _: idle_source(),
         names.BRINGUP: bringup_source,
     }
     return files | {names.source(pd.name): of_domain[pd.name](plan) for pd in plan.pds if pd.name in of_domain}

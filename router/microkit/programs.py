@@ -74,7 +74,7 @@ def program_of(name: str, board: Board) -> Program:
             uart = UART_DRIVERS[UartKind(board.uart.kind)]
             sources = ("drivers/console.c", "drivers/watch.c", *MULTIPLEXER, uart, COUNTS, STACK, MEMORY)
             return Program(name, drivers, sources)
-        case "idle":
+        case names.IDLE:
             return Program(name, ("vswitch/pd",), ("vswitch/pd/idle.c", STACK))
         case names.BRINGUP:
             uart = UART_DRIVERS[UartKind(board.uart.kind)]

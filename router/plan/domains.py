@@ -66,7 +66,6 @@ FRAMES_VADDR = 0x10_0000_0000
 WINDOW = 0x1000_0000
 RINGS_STRIDE = 0x10_0000
 
-IDLE = "idle"
 LINE_PORTS, LINE_PORTS_OF_GUEST = 62, 2
 """Keys of the serial line: `FRAME_MAX_PORTS` of drivers/mux_frame.h. A guest has its console and its control channel;
 the key behind the last guest's is the system's, which says that a protection domain does not answer."""
@@ -330,7 +329,7 @@ def drivers(board: Board, guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan, *
                 )
             ),
         ),
-        *([ProtectionDomain(IDLE, "idle.elf", IDLE_PRIORITY)] if idle else []),
+        *([ProtectionDomain(names.IDLE, "idle.elf", IDLE_PRIORITY)] if idle else []),
     ]
 
 
@@ -363,7 +362,7 @@ def channels(board: Board, guests: tuple[GuestPlan, ...], *, idle: bool) -> tupl
         )
     if idle:
         why = "whether the processor is idle, so that a guest that sends much delays none"
-        planned.append(Channel(End("vswitch", TO_IDLE), End(IDLE, IDLE_ASKED), why))
+        planned.append(Channel(End("vswitch", TO_IDLE), End(names.IDLE, IDLE_ASKED), why))
     for guest in guests:
         me = names.vmm(guest.name)
         planned += [

@@ -25,6 +25,7 @@ from router.description.models import (
 from router.description.values import Allow
 from router.plan.models import (
     LARGE_PAGE,
+    MIN_CID,
     Grant,
     GuestPlan,
     Passthrough,
@@ -41,8 +42,6 @@ DEVICES = {
     Transport.VSOCK: (("vsock", VirtioKind.VSOCK), *CONSOLES),
 }
 """Every guest's virtio devices, by slot: the way to the others, the console for people, the channel for programs."""
-FIRST_CID = 3
-"""The vsock context ID of the first guest: 0, 1 and 2 are reserved (virtio 1.2, 5.10.4), 2 for the host."""
 
 
 def round_up(value: int, to: int) -> int:
@@ -149,7 +148,7 @@ def plan_guests(
             vcpus=guest.vcpus,
             mac=None if vsock else guest.mac or default_mac(ip[name]),
             address=ip.get(name),
-            cid=FIRST_CID + index if vsock else None,
+            cid=MIN_CID + index if vsock else None,
             bootargs=kernel_arguments(board, guest, passthrough.get(name, Passthrough())),
             virtio=virtio,
             passthrough=passthrough.get(name, Passthrough()),

@@ -17,6 +17,10 @@ from router.description.models import ETHERNET_HEADER, OWN_FILES
 
 PAGE = 0x1000
 LARGE_PAGE = 0x20_0000
+MIN_CID = 3
+"""Of vsock context IDs: 0 to 2 are reserved, for hypervisor, local and host (virtio 1.2, 5.10.4)."""
+MAX_CID = 0xFFFFFFFE
+"""The highest 32-bit number is Linux's VMADDR_CID_ANY."""
 
 
 class RegionKind(StrEnum):

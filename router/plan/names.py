@@ -13,7 +13,9 @@ TIMER = "timer"
 CONSOLE = "console"
 TIMERS = (TIMER, "ticker")
 BRINGUP = "bringup"
-"""Protection domains: the console, what keeps time, and the console's stand-in while a board is brought up."""
+IDLE = "idle"
+"""Protection domains: the console, what keeps time, the console's stand-in while a board is brought up, and what runs
+when nothing else does."""
 
 
 def vmm(guest: str) -> str:

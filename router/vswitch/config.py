@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from router.description.models import ETHERNET_HEADER
 from router.errors import DescriptionError
-from router.plan.models import VSwitchPlan
+from router.plan.models import MAX_CID, MIN_CID, VSwitchPlan
 
 Protocol = Literal["icmp", "tcp", "udp"]
 
@@ -20,10 +20,6 @@ MAX_PORTS = 62
 MAX_RULES = 4096
 
 MAX_VSOCK_RULES = 256
-MIN_CID = 3
-"""0 to 2 are reserved: hypervisor, local and host (virtio 1.2, 5.10.4)."""
-MAX_CID = 0xFFFFFFFE
-"""The highest 32-bit number is Linux's VMADDR_CID_ANY."""
 MAX_VSOCK_PORT = 0xFFFFFFFE
 """The highest 32-bit number is Linux's VMADDR_PORT_ANY."""
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from router.checks import check_plan
-from router.plan.domains import IDLE
 from router.plan.models import SystemPlan
+from router.plan.names import IDLE
 from tests.checks.mutations import with_pd
 from tests.support.systems import described, plan_of
 

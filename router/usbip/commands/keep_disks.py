@@ -8,13 +8,13 @@ import signal
 
 from router.errors import DescriptionError, HostError
 from router.usbip.client.nvme import FABRICS, LINKS, MAX_RECONNECT_S, KeepDisks, Target
+from router.usbip.policy.rules import address_bits
 from router.usbip.protocol.disks import valid_disk_name
 from router.usbip.runtime import event_loop
 from router.usbip.runtime.log import milestone
 from router.usbip.runtime.options import Options, UsageError
 from router.usbip.runtime.sysfs import Sysfs
-from router.usbip.runtime.text import error_text
-from router.usbip.runtime.uevent import Uevents
+from router.usbip.runtime.uevent import required_uevents
 
 USAGE = f"""usage: usbip keep-disks [--config FILE] [--wait SECONDS] [--confine USER]
 
@@ -53,8 +53,8 @@ def parse_disks(text: str, file: str) -> tuple[list[Target], tuple[str, ...]]:
 
 
 def _is_ipv4(text: str) -> bool:
-    parts = text.split(".")
-    return len(parts) == 4 and all(part.isascii() and part.isdecimal() and len(part) < 4 for part in parts)
+    number = address_bits(text)
+    return number is not None and number[1] == 32
 
 
 def render_disks(places: list[tuple[str, int]], names: list[str]) -> str:
@@ -83,10 +83,7 @@ def run(_: str, argv: list[str]) -> int:
     try:
         loop.on_signal(signal.SIGTERM, loop.stop)
         loop.on_signal(signal.SIGINT, loop.stop)
-        try:
-            uevents = Uevents()
-        except OSError as error:
-            raise HostError(f"no kernel uevents: {error_text(error)}", "the kernel needs netlink") from error
+        uevents = required_uevents()
         keeper = KeepDisks(Sysfs(options.get("sysfs", "/sys")), targets, names, wait)
         os.makedirs(LINKS, exist_ok=True)
         if "confine" in options.all:

@@ -13,7 +13,7 @@ from router.usbip.runtime.log import log, milestone
 from router.usbip.runtime.options import Options, UsageError
 from router.usbip.runtime.sysfs import Sysfs
 from router.usbip.runtime.text import error_text
-from router.usbip.runtime.uevent import Uevents
+from router.usbip.runtime.uevent import required_uevents
 from router.usbip.server.disks import LOOK_INTERVAL_S, DiskServer
 from router.usbip.server.nvmet import ROOT, Nvmet
 
@@ -55,10 +55,7 @@ def run(_: str, argv: list[str]) -> int:
         loop.on_signal(signal.SIGINT, loop.stop)
         policy = load_policy(file)
         server = DiskServer(Sysfs(options.get("sysfs", "/sys")), Nvmet(root), options.get("address"), policy)
-        try:
-            uevents = Uevents()
-        except OSError as error:
-            raise HostError(f"no kernel uevents: {error_text(error)}", "the kernel needs netlink") from error
+        uevents = required_uevents()
         if "confine" in options.all:
             confine_server(options.get("confine"), root, file)
         try:

@@ -6,6 +6,9 @@ from __future__ import annotations
 import errno
 import socket
 
+from router.errors import HostError
+from router.usbip.runtime.text import error_text
+
 NETLINK_KOBJECT_UEVENT = 15
 KERNEL_GROUP = 1
 
@@ -60,3 +63,11 @@ class Uevents:
 
     def close(self) -> None:
         self.socket.close()
+
+
+def required_uevents() -> Uevents:
+    """The socket, for a program that is nothing without it: HostError where there is no netlink."""
+    try:
+        return Uevents()
+    except OSError as error:
+        raise HostError(f"no kernel uevents: {error_text(error)}", "the kernel needs netlink") from error
