@@ -189,12 +189,14 @@ class Watcher:
 
     def _ask_guests(self, state: Mapping[str, Any]) -> None:
         for guest in state["guests"]:
-            name, before = guest["name"], self._asked.get(guest["name"])
-            if guest["up"] and (before is None or not before.is_alive()):
-                words = (name, reachable(state, name))
-                thread = threading.Thread(target=self._ask, args=words, name=f"look at {name}", daemon=True)
-                self._asked[name] = thread
-                thread.start()
+            name = guest["name"]
+            with self._lock:  # both the interval's look and the last one ask, and join what they find in `_asked`
+                before = self._asked.get(name)
+                if guest["up"] and (before is None or not before.is_alive()):
+                    words = (name, reachable(state, name))
+                    thread = threading.Thread(target=self._ask, args=words, name=f"look at {name}", daemon=True)
+                    thread.start()
+                    self._asked[name] = thread
 
     def _ask(self, guest: str, addresses: list[IPv4Address]) -> None:
         try:

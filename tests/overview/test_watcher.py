@@ -114,6 +114,24 @@ def test_a_guest_that_hangs_does_not_delay_the_end(system: FakeSystem) -> None:
         assert [one.name for one in threading.enumerate() if one.name.startswith(("look", "ThreadPool"))] == []
 
 
+def test_the_last_look_may_come_while_another_look_starts_its_threads(
+    system: FakeSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def slowly(thread: threading.Thread) -> None:
+        if thread.name.startswith("look at"):
+            time.sleep(0.1)
+        start(thread)
+
+    with Watcher(connect, 0.05) as watcher:
+        until(watcher, lambda moment: moment.usb)
+        monkeypatch.setattr(threading.Thread, "start", slowly)
+        for _ in range(5):
+            watcher.look_again()
+    assert watcher.moment is not None
+
+
 def test_leaving_ends_every_thread(system: FakeSystem) -> None:
     before = threading.active_count()
     with Watcher(connect, 0.05) as watcher:
