@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """`python -m tests.fuzz TARGET [--seconds N]`: looks for inputs that a target does not survive.
 
-With atheris (`pip install -e '.[fuzz]'`) coverage guides it; without, the corpus is changed at random. New inputs that
-reach more code go to --new, a folder outside the tree; `--merge` brings those that add coverage into the corpus.
+With atheris (`pip install -e '.[fuzz]'`) coverage guides it in Python; without, the corpus is changed at random. Those
+in C need clang. New inputs that reach more code go to --new, a folder outside the tree; `--merge` brings those that add
+coverage into the corpus.
 
 The search runs in a process of its own, and tests/fuzz/results.json notes how it ended; `--table` shows all of them.
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, cast
 
-from tests.fuzz import CORPUS, MAX_FILES, MAX_INPUT, TARGETS, results
+from tests.fuzz import CORPUS, MAX_FILES, MAX_INPUT, NATIVE_TARGETS, TARGETS, results
 
 INPUT_TIMEOUT_S = 20
 """Of one input in a guided search."""
@@ -35,7 +36,7 @@ TraceFunction = Callable[[FrameType, str, Any], Any]
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
-    parser.add_argument("target", choices=TARGETS, nargs="?")
+    parser.add_argument("target", choices=(*NATIVE_TARGETS, *TARGETS), nargs="?")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--new", type=Path, help="where new inputs go; a temporary folder by default")
     parser.add_argument("--merge", action="store_true", help="bring the inputs of --new into the corpus")
@@ -47,11 +48,19 @@ def main() -> int:
         print(results.refresh())
         return 0
     if options.target is None:
-        parser.error(f"which target? {', '.join(TARGETS)}")
-    corpus = CORPUS / options.target
-    corpus.mkdir(exist_ok=True)
+        parser.error(f"which target? {', '.join((*NATIVE_TARGETS, *TARGETS))}")
     new = options.new or Path(tempfile.mkdtemp(prefix=f"fuzz-{options.target}-"))
     new.mkdir(parents=True, exist_ok=True)
+    if options.target in NATIVE_TARGETS and (options.search or options.seed or options.merge):
+        # Not for a target in Python: this imports a part of router, which the search must import itself, instrumented.
+        from tests.fuzz import native
+
+        return (
+            native.search(options.target, new, options.seconds) if options.search else native.merge(options.target, new)
+        )
+    corpus = CORPUS / options.target
+    if options.target in TARGETS:
+        corpus.mkdir(exist_ok=True)
     if options.seed or options.merge:
         return merge(load(options.target), corpus, new)
     if options.search:

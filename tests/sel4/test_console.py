@@ -46,6 +46,7 @@ FLOODS = {
 }
 MAX_RATIO = 1.5
 PAIRS = 3
+LISTINGS = 15
 SOON = 1.0
 """Seconds in which `true` is answered."""
 pytestmark = pytest.mark.timeout(2 * BOOT + 300)
@@ -94,7 +95,7 @@ def times(booted: Booted) -> Times:
         return contextlib.nullcontext(Direct(booted))
 
     seen: list[Any] = []
-    listing = timed(lambda: seen.append(snapshot(connect, ("server", "client"))), 5)
+    listing = timed(lambda: seen.append(snapshot(connect, ("server", "client"))), LISTINGS)
     assert [(each.troubles, len(each.devices)) for each in seen] == [({}, 1)] * len(seen)
     return Times(timed(lambda: booted.run("client", "true"), 8), listing)
 
@@ -176,6 +177,6 @@ def test_a_flood_of_one_guest_delays_no_answer_of_another(booted: Booted, usual:
 
 
 def is_fair(usual: Usual, flood: Times) -> bool:
-    """Whether a command is answered soon, and a listing takes at most half as long again as it usually does."""
+    """Whether every command is answered soon, and a listing takes at most half as long again as it usually does."""
     usually = min(statistics.median(each.listing) for each in (usual.idle, usual.computing))
-    return statistics.median(flood.command) < SOON and min(flood.listing) < MAX_RATIO * usually
+    return max(flood.command) < SOON and statistics.median(flood.listing) < MAX_RATIO * usually

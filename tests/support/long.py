@@ -61,7 +61,7 @@ STEPS = {
         {},
         3600,
     ),
-    "fuzzing": Step(("tests/vswitch/test_fuzz.py",), {"ROUTER_FUZZ_SECONDS": "1800"}, 4000),
+    "fuzzing": Step(("tests/fuzz/test_native.py",), {"ROUTER_FUZZ_SECONDS": "900"}, 8000),
     "hostile": Step(
         ("tests/sel4/test_hostile.py", "tests/sel4/test_fairness.py"),
         {"ROUTER_HOSTILE_SECONDS": "120", "ROUTER_FAIRNESS_READS": "30"},

@@ -25,7 +25,7 @@ SLOW = (
         f"deploy/test_{name}.py"
         for name in ("console", "lab_host", "running_board", "scripted_uboot", "several", "tftp")
     ),
-    *("boards/test_third_board.py", "description/test_fuzz.py", "guests/test_newer_tools.py"),
+    *("boards/test_third_board.py", "description/test_fuzz.py", "fuzz/test_native.py", "guests/test_newer_tools.py"),
     "overview/test_screen.py",
     *("usbip/test_endurance.py", "usbip/test_fuzz.py", "usbip/test_hostile.py", "usbip/test_peers.py"),
     *(

@@ -4,7 +4,7 @@
  * Harness for the CBMC model checker: for every configuration of up to 3 ports and 3 rules that vswitch_init
  * accepts, and every frame of any length, no access is out of bounds and the promises of invariants.h hold.
  *
- * tests/vswitch/test_fuzz.py has the bounds. Compiled as a program it runs the same function on
+ * tests/vswitch/test_core_proof.py has the bounds. Compiled as a program it runs the same function on
  * random values, to show that the harness itself is sound.
  */
 #include <stdio.h>
