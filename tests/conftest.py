@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,8 @@ settings.register_profile(
     "router", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("router")
+LOCK = "ROUTER_TESTS_LOCK"
+"""The variable with the path of the file by which the workers of a run keep what measures apart."""
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -29,17 +33,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden from what the program makes")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     # A shell starts what runs in the background with SIGINT ignored, and programs that tests start would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(config, "workerinput"):
+        quiet = tiers.Quiet(Path(os.environ[LOCK]))
+        config.pluginmanager.register(quiet)
+        config.add_cleanup(quiet.end)
+    else:
+        config.pluginmanager.register(tiers.Clock(config.rootpath))
+        descriptor, os.environ[LOCK] = tempfile.mkstemp(prefix="router-tests-", suffix=".lock")
+        os.close(descriptor)
+        config.add_cleanup(lambda: Path(os.environ.pop(LOCK)).unlink(missing_ok=True))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
     tiers.mark(items)
     tiers.without_long(config, items)
+    found = yield  # the folders put together what has one system
     tiers.order(items)
+    return found
 
 
 @pytest.hookimpl(optionalhook=True)

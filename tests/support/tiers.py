@@ -6,9 +6,12 @@ DEVELOPING.md has the table of tiers.
 
 from __future__ import annotations
 
+import enum
+import fcntl
 import functools
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,23 +56,108 @@ def mark(items: Iterable[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-SYSTEMS = "systems"
-"""The group of the tests that boot something."""
+MEASURED = (
+    *(
+        f"sel4/test_{name}.py"
+        for name in ("console", "control", "cores", "fairness", "guests", "hostile", "kernel_attacks", "watch")
+    ),
+    *("qemu/test_devices.py", "qemu/test_floods.py", "qemu/test_ghosts.py", "qemu/test_vsock.py"),
+    "testing/test_real_systems.py",
+)
+"""Modules that boot systems and hold seconds or shares of the processor against limits: these need a quiet computer."""
+SHARED = tuple(TESTS / name for name in ("qemu", "sel4"))
+"""Folders whose conftest.py has a system for all of their modules."""
+FIRST = (
+    *("vswitch/test_core_proof.py", "vmm/test_proofs.py", "devicetree/test_kernel_trees.py", "fuzz/test_native.py"),
+    *("qemu/test_encrypted_disks.py", "sel4/test_run.py", "sel4/test_counts.py", "guests/test_boot.py"),
+)
+"""The longest modules: first in their phase, so that no worker is left with one of them at its end."""
+
+
+class Phase(enum.IntEnum):
+    """The parts of a run, in their order. DEVELOPING.md says how a module comes into one."""
+
+    HOST = 0
+    """Boots nothing: in parallel, by module."""
+    SYSTEMS = 1
+    """Boots systems: in parallel too, by module."""
+    MEASURED = 2
+    """One worker, while the others have ended or wait."""
+
+
+@functools.cache
+def phase(path: Path) -> Phase:
+    """The phase of a module of tests."""
+    if any(path == TESTS / name for name in MEASURED):
+        return Phase.MEASURED
+    by_folder = any(path.is_relative_to(TESTS / name) for name in ("qemu", "sel4"))
+    boots = by_folder or re.search(r"\bmark\.(qemu|deploy)\b", path.read_text())
+    return Phase.SYSTEMS if boots else Phase.HOST
 
 
 @functools.cache
 def group(path: Path) -> str:
-    """The tests that one worker of pytest-xdist runs, one after the other: those of a file, or all that boot systems.
+    """The tests that one worker of pytest-xdist runs, one after the other.
 
-    The timeouts of these, and what some of them measure, are for a computer that does nothing else.
+    They are those of a module, those of the modules that use their folder's system, so that it boots once, or all that
+    measure.
     """
-    by_folder = any(path.is_relative_to(TESTS / name) for name in ("qemu", "sel4"))
-    return SYSTEMS if by_folder or re.search(r"\bmark\.(qemu|deploy)\b", path.read_text()) else str(path)
+    if phase(path) is Phase.MEASURED:
+        return "measured"
+    text = path.read_text()
+    uses = re.search(r"\b(router: Router|booted: Booted)\b", text) and "def router_setup(" not in text
+    return str(path.parent if path.parent in SHARED and uses else path)
 
 
 def order(items: list[pytest.Item]) -> None:
-    """Put those that boot systems last, so that all workers have ended what can run in parallel."""
-    items.sort(key=lambda item: group(item.path) == SYSTEMS)
+    """By phase, and the longest modules of each phase first; else as they are."""
+    items.sort(key=lambda item: (phase(item.path), not any(item.path == TESTS / name for name in FIRST)))
+
+
+class Clock:
+    """A plugin of pytest: at the end of a run, how long each phase took, by the reports of its tests."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._began = time.monotonic()
+        self._last: dict[Phase, float] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._last[phase(self._root / report.location[0])] = time.monotonic()
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.section("phases of this run")
+        before = self._began
+        for each, end in sorted(self._last.items()):
+            minutes, seconds = divmod(round(max(0.0, end - before)), 60)
+            terminalreporter.write_line(f"{each.name.lower():<9}{minutes:3d}:{seconds:02d}")
+            before = max(before, end)
+
+
+class Quiet:
+    """A plugin of pytest in each worker: it keeps what measures apart from all else in a run.
+
+    Every worker holds a lock with the others, and the one that measures needs it alone. A worker that ends, in whatever
+    way, gives it up.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a")
+        self._alone = False
+        fcntl.flock(self._file, fcntl.LOCK_SH)
+
+    def end(self) -> None:
+        """What the end of the process does."""
+        self._file.close()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)  # before pytest-timeout starts its clock
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        if not self._alone and phase(item.path) is Phase.MEASURED:
+            # Given up first: a worker that waits while it holds it would wait for itself.
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._alone = True
+        return (yield)
 
 
 def scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
