@@ -11,7 +11,7 @@ from typing import Any
 from tests.support.patience import PATIENCE, wait_until
 from tests.support.tiers import FIRST, MEASURED, TESTS, Phase, Quiet, group, order, phase
 
-SYSTEM = "deploy/test_uboot_qemu.py"
+SYSTEM = "deploy/test_lab_host.py"
 
 
 def item(module: str) -> Any:

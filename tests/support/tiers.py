@@ -59,17 +59,27 @@ def mark(items: Iterable[pytest.Item]) -> None:
 MEASURED = (
     *(
         f"sel4/test_{name}.py"
-        for name in ("console", "control", "cores", "fairness", "guests", "hostile", "kernel_attacks", "watch")
+        for name in (
+            "console",
+            "control",
+            "cores",
+            "counts",
+            "fairness",
+            "guests",
+            "hostile",
+            "kernel_attacks",
+            "watch",
+        )
     ),
     *("qemu/test_devices.py", "qemu/test_floods.py", "qemu/test_ghosts.py", "qemu/test_vsock.py"),
-    "testing/test_real_systems.py",
+    *("deploy/test_uboot_qemu.py", "testing/test_real_systems.py"),
 )
 """Modules that boot systems and hold seconds or shares of the processor against limits: these need a quiet computer."""
 SHARED = tuple(TESTS / name for name in ("qemu", "sel4"))
 """Folders whose conftest.py has a system for all of their modules."""
 FIRST = (
     *("vswitch/test_core_proof.py", "vmm/test_proofs.py", "devicetree/test_kernel_trees.py", "fuzz/test_native.py"),
-    *("qemu/test_encrypted_disks.py", "sel4/test_run.py", "sel4/test_counts.py", "guests/test_boot.py"),
+    *("qemu/test_encrypted_disks.py", "sel4/test_run.py", "guests/test_boot.py"),
 )
 """The longest modules: first in their phase, so that no worker is left with one of them at its end."""
 
