@@ -86,8 +86,7 @@ def converse(connect: Callable[[], Connection], guest: str) -> None:
         console = system.console(guest, show)
         display.styled(f"console of {guest}; Ctrl-] leaves it", stream=sys.stderr)
         with terminal.sized(resize):
-            terminal.converse(console.send, console.ended, lambda: heard)
-        console.close()
+            terminal.converse(console.send, console.ended, lambda: heard, console.close)
 
 
 def whole_line(args: argparse.Namespace, plan: DeployPlan | None) -> int:

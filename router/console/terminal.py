@@ -20,11 +20,22 @@ END_KEY = b"\x1d"
 """Ctrl-], as telnet and virsh have it."""
 SILENCE_TIMEOUT_S = 3.0
 """Silence that ends a conversation after the end of its input: what was typed may still be answered."""
+MODES_OFF = b"\x1b[!p\x1b[?9;1000;1002;1003;1004;1005;1006;1015;2004l\x1b[?47l\x1b[0m\x1b[?25h"
+"""A soft reset, no reports of the mouse, of focus and of pastes, the usual screen, no colours, and a cursor (xterm's
+ctlseqs; DEC STD 070, DECSTR)."""
+STATUS_QUESTION, STATUS_ANSWER = b"\x1b[5n", b"\x1b[0n"
+"""DSR (ECMA-48, 8.3.35). A terminal answers in the order of the questions."""
+ANSWER_TIMEOUT_S = 0.5
+QUIET_S = 0.05
 
 
 @contextlib.contextmanager
 def raw_terminal() -> Iterator[None]:
-    """Standard input gives every key as it is; does nothing where it is not a terminal."""
+    """Standard input gives every key as it is; does nothing where it is not a terminal.
+
+    At the end the terminal is as a program expects to find it, and what it has answered to a machine's questions is
+    thrown away: the shell would take it for typed.
+    """
     if not sys.stdin.isatty():
         yield
         return
@@ -33,7 +44,25 @@ def raw_terminal() -> Iterator[None]:
         tty.setraw(0, termios.TCSADRAIN)  # keys that were typed meanwhile are kept
         yield
     finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, settings)
+        try:
+            _take_leave()
+        finally:
+            termios.tcsetattr(0, termios.TCSAFLUSH, settings)
+
+
+def _take_leave() -> None:
+    """Switch off what a machine may have switched on, and read the terminal's answers until it has given all."""
+    if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+        return
+    show(MODES_OFF + STATUS_QUESTION)
+    heard, end = b"", time.monotonic() + ANSWER_TIMEOUT_S
+    while (left := end - time.monotonic()) > 0:
+        # The machine may have asked the same, so the first such answer need not be the last of all.
+        if not select.select([0], [], [], QUIET_S if STATUS_ANSWER in heard else left)[0]:
+            return
+        if not (more := os.read(0, 4096)):
+            return
+        heard = (heard + more)[-4096 - len(STATUS_ANSWER) :]
 
 
 def show(data: bytes) -> None:
@@ -68,10 +97,12 @@ class Keys:
         return before
 
 
-def converse(send: Callable[[bytes], None], ended: Callable[[], bool], heard: Callable[[], float]) -> None:
+def converse(
+    send: Callable[[bytes], None], ended: Callable[[], bool], heard: Callable[[], float], stop: Callable[[], None]
+) -> None:
     """Hand what is typed to `send` until Ctrl-], until `ended`, or until all is silent after the input has ended.
 
-    heard: when output came last, by time.monotonic. The output itself is shown by another thread.
+    heard: when output came last, by time.monotonic. The output itself is shown by another thread, until `stop`.
     """
     keys = Keys()
     with raw_terminal():
@@ -83,7 +114,8 @@ def converse(send: Callable[[bytes], None], ended: Callable[[], bool], heard: Ca
             closed = time.monotonic()
             while not keys.left and not ended() and time.monotonic() < max(closed, heard()) + SILENCE_TIMEOUT_S:
                 time.sleep(0.05)
-            return
+            break
+        stop()
 
 
 @contextlib.contextmanager

@@ -236,7 +236,12 @@ def converse(system: Run, guest: str) -> int:
 
     try:
         with terminal.sized(resize):
-            terminal.converse(lambda data: system.type_in(guest, data), ended, lambda: system.guests[guest].heard)
+            terminal.converse(
+                lambda data: system.type_in(guest, data),
+                ended,
+                lambda: system.guests[guest].heard,
+                lambda: system.unlisten(guest, terminal.show_raw),
+            )
         return 0
     except MachineError:
         return 0 if system.guests[guest].child.ended() == 0 else 4
