@@ -68,6 +68,15 @@ def test_the_page_has_steps_rates_drops_devices_policy_and_time_line() -> None:
         assert part in html, part
 
 
+def test_what_the_switch_has_to_say_of_its_ports_has_a_column_only_if_there_is_something() -> None:
+    page = page_of(timeline("userspace up"))
+    assert ">NOW<" not in page.html([], "")
+    gone = {**PORT_COUNTERS, "connected": False}
+    page.record.add(moment(seconds=103.0, switch={"server": gone, "client": PORT_COUNTERS}))
+    html = well_formed(page.html([], ""))
+    assert ">NOW<" in html and "not connected" in html
+
+
 def test_a_run_that_went_through_says_so_and_one_that_ended_early_says_why() -> None:
     page = page_of(timeline("userspace up"))
     assert "The run went through." in page.html([Step("boot", 0.0, 9.0)], "")
