@@ -79,6 +79,11 @@ class Child:
         self._reader.join(TERM_TIMEOUT_S)
         return code
 
+    def kill(self) -> None:
+        """End it at once: SIGKILL."""
+        self._process.kill()
+        self._process.wait(KILL_TIMEOUT_S)
+
     def errors(self) -> str:
         """The last lines that it printed."""
         if self._process.poll() is not None:

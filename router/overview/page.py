@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -148,6 +148,15 @@ def _tables(moment: Moment | None, record: Record) -> list[tuple[str, Table]]:
         ("guests", rows.guests(moment)),
         ("devices", rows.devices(moment)),
         ("roads", rows.totals(list(record.roads.values()))),
-        ("switch", rows.drops(moment)),
+        ("switch", _trimmed(rows.drops(moment))),
         ("policy", rows.policy(moment)),
     ]
+
+
+def _trimmed(table: Table) -> Table:
+    """Without the last columns in which no row has anything."""
+    count = len(table.head)
+    while table.rows and count > 1 and not any(row.cells[count - 1] for row in table.rows):
+        count -= 1
+    cut = tuple(replace(row, cells=row.cells[:count]) for row in table.rows)
+    return replace(table, head=table.head[:count], rows=cut)

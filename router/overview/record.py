@@ -37,6 +37,10 @@ class Record:
         self._step = 1
         """How many looks become one point."""
         self._looks = 0
+        self._named: set[tuple[str, str]] = set()
+        """Devices that a road was of, by guest and name there."""
+        self._early: dict[tuple[str, str], Rate] = {}
+        """Peaks of others, which were counted before the guest said what they are: it may run a long command first."""
         self.points: list[Point] = []
         self.roads: dict[tuple[str, int, str], Road] = {}
 
@@ -54,6 +58,7 @@ class Record:
                 self._point(Point(moment.seconds, sent))
             for _, port in attached(moment.usb) if moment.usb else ():
                 self._road(moment, port)
+            self._note_early(moment)
 
     def _point(self, point: Point) -> None:
         self._looks += 1
@@ -75,18 +80,34 @@ class Record:
         key = (port.guest, port.rhport, f"{there.server}/{there.busid}")
         if key not in self.roads and len(self.roads) >= MAX_ROADS:
             return
-        road = self.roads.get(key, Road(port.guest, port.number, key[2], there.name))
+        road = self.roads.get(key)
+        if road is None:
+            self._named.add((port.guest, there.local))
+            early = self._early.pop((port.guest, there.local), Rate(0.0))
+            road = Road(port.guest, port.number, key[2], there.name, peak=early)
         rate = device_rate(looks.before, looks.now, there.local)
         if looks.now is not None and there.local in looks.now.urbs:
             road = replace(road, urbs=looks.now.urbs[there.local], disk=looks.now.disks.get(there.local, road.disk))
         if rate is not None:
-            urbs = max(road.peak.urbs, rate.urbs)
-            read, written = (
-                max(road.peak.read_bytes, rate.read_bytes),
-                max(road.peak.written_bytes, rate.written_bytes),
-            )
-            road = replace(road, peak=Rate(urbs, read, written))
+            road = replace(road, peak=peak(road.peak, rate))
         self.roads[key] = road
+
+    def _note_early(self, moment: Moment) -> None:
+        for guest, looks in moment.looks.items():
+            for local in looks.now.urbs if looks.now else ():
+                key, rate = (guest, local), device_rate(looks.before, looks.now, local)
+                room = key in self._early or len(self._early) < MAX_ROADS
+                if rate is not None and room and key not in self._named:
+                    self._early[key] = peak(self._early.get(key, rate), rate)
+
+
+def peak(one: Rate, two: Rate) -> Rate:
+    """The larger of both in each way."""
+    return Rate(
+        max(one.urbs, two.urbs),
+        max(one.read_bytes, two.read_bytes),
+        max(one.written_bytes, two.written_bytes),
+    )
 
 
 def larger(one: Mapping[str, float], two: Mapping[str, float]) -> dict[str, float]:

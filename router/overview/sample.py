@@ -136,15 +136,18 @@ class Rate:
 
 
 def device_rate(before: Sample | None, now: Sample | None, device: str) -> Rate | None:
-    """Of a USB device of a guest; None when one of the looks lacks it, or it or the guest began anew in between."""
+    """Of a USB device of a guest; None when it is not there now, or it or the guest began anew in between.
+
+    A device or disk that has come in between has done all that it has done since the look before.
+    """
     if before is None or now is None or now.uptime <= before.uptime:
         return None
-    if device not in before.urbs or device not in now.urbs or now.urbs[device] < before.urbs[device]:
+    if device not in now.urbs or now.urbs[device] < before.urbs.get(device, 0):
         return None
     seconds = now.uptime - before.uptime
-    urbs = (now.urbs[device] - before.urbs[device]) / seconds
-    old, new = before.disks.get(device), now.disks.get(device)
-    if old is None or new is None:
+    urbs = (now.urbs[device] - before.urbs.get(device, 0)) / seconds
+    old, new = before.disks.get(device, Traffic()), now.disks.get(device)
+    if new is None:
         return Rate(urbs)
     requests = new.reads + new.writes - old.reads - old.writes
     read, written = new.read_bytes - old.read_bytes, new.written_bytes - old.written_bytes

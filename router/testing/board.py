@@ -86,6 +86,12 @@ class BoardMachine:
     def thaw(self, guest: str) -> None:
         raise MachineError("a board cannot be stopped from outside", where=guest)
 
+    def reset(self, guest: str) -> None:
+        raise MachineError("the guests of a board have no reset button", where=guest)
+
+    def kill(self, guest: str) -> None:
+        raise MachineError("the guests of a board have one power supply", where=guest)
+
     def counters(self) -> Mapping[str, PortCounters]:
         raise MachineError("the switch is a protection domain, whose counters stay inside", where=self.name)
 

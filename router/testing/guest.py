@@ -17,7 +17,7 @@ from router import files
 from router.display import safe, safe_lines
 from router.errors import MachineError
 from router.testing.console import GuestConsole
-from router.testing.setup import BOOT_TIMEOUT_S
+from router.testing.setup import BOOT_TIMEOUT_S, SPLIT
 from router.usb.actions import why_not
 from router.usb.find import matches
 from router.usb.view import snapshot
@@ -29,6 +29,11 @@ COMMAND_TIMEOUT_S = 120.0
 """For a command: an emulated guest on a busy computer takes long for little."""
 WAIT_TIMEOUT_S = 120.0
 """For what a test waits for in a guest: the same."""
+ANSWER_TIMEOUT_S = 10.0
+"""For a guest that starts: what it was asked too early is asked again."""
+POLL_S = 0.5
+SWITCHED = "/run/router/switched"
+"""Is there in the guest once its init is that of its own root (guest-images/common/init)."""
 MAX_LOOP_S = 600.0
 """For the loop of a wait in a guest; a longer wait takes several."""
 MAX_SHOWN = 4000
@@ -211,21 +216,55 @@ class Guest:
         return "".join(logs[name].read_text(errors="replace") for name in names)
 
     def restart(self, timeout: float = BOOT_TIMEOUT_S) -> None:
-        """Restart the guest's Linux and wait until it is up again. Its monitor must restart it: needs restart_guest."""
+        """Restart the guest's Linux and wait until it is up again. On seL4 its monitor does it (`on_exit: restart`)."""
         self._router.needs("restart_guest")
-        since = self._router.next_event
-        self.run("(sleep 1; reboot -f) >/dev/null 2>&1 &")
-        self._router.wait_for_event("restarting", self.name, since=since, timeout=timeout)
-        self._router.wait_for_event("userspace", self.name, since=since, timeout=timeout)
+        since, end = self._router.next_event, time.monotonic() + timeout
+        if self._router.mode == SPLIT:
+            self._router.machine.reset(self.name)
+        else:
+            self.run("(sleep 1; reboot -f) >/dev/null 2>&1 &")
+            self._router.wait_for_event("restarting", self.name, since=since, timeout=timeout)
+        self._router.wait_for_event("userspace", self.name, since=since, timeout=end - time.monotonic())
+        while not self._succeeds("true", end):
+            time.sleep(POLL_S)
+
+    def reset(self) -> None:
+        """Press its reset button and do not wait until it is up again (split runs): its Linux can end nothing first."""
+        self._router.needs("reset")
+        self._router.machine.reset(self.name)
+
+    def kill(self) -> None:
+        """Cut its power (split runs): what it has not written is lost, and the system has ended.
+
+        `router.restart()` boots the system again, which the test must do before it returns.
+        """
+        self._router.needs("kill")
+        self._router.machine.kill(self.name)
+
+    def wait_for_root(self, timeout: float = BOOT_TIMEOUT_S) -> None:
+        """Wait until the guest lives in its own root file system (`root:` in the description), so that commands run
+        there. GuestFailure when it stays in its initramfs."""
+        __tracebackhide__ = True
         end = time.monotonic() + timeout
-        while True:
-            try:
-                # A command that came before the guest's agent was up is lost.
-                self.run("true", 10.0)
-                return
-            except MachineError:
-                if time.monotonic() > end:
-                    raise
+        while not self._succeeds(f"[ -e {SWITCHED} ]", end):
+            starts = [*self._router.events("userspace", self.name), *self._router.events("no_root", self.name)]
+            last = max(starts, key=lambda event: event.number, default=None)
+            if last is not None and last.name == "no_root":
+                raise GuestFailure(f"{self.name}: no root file system: {safe(last.detail)}")
+            if time.monotonic() > end:
+                said = "\n".join(map(str, self._router.events(guest=self.name)))
+                raise GuestFailure(f"{self.name}: not in its root within {timeout:g} s; its events:\n{shown(said)}")
+            time.sleep(POLL_S)
+
+    def _succeeds(self, command: str, end: float) -> bool:
+        """Whether a short command succeeds now. A guest that does not answer is an error only after `end`: a command
+        that came before its agent was up is lost."""
+        try:
+            return self.run(command, ANSWER_TIMEOUT_S, check=False).code == 0
+        except MachineError:
+            if time.monotonic() > end:
+                raise
+            return False
 
     def _wait_for_list(self, command: str, device: str, timeout: float) -> None:
         __tracebackhide__ = True

@@ -56,6 +56,14 @@ class Machine(Protocol):
         """Let it go on."""
         ...
 
+    def reset(self, guest: str) -> None:
+        """Press a guest's reset button: its Linux starts anew, and is not waited for. MachineError as `freeze`."""
+        ...
+
+    def kill(self, guest: str) -> None:
+        """Cut a guest's power, for good: the system has ended then. MachineError as `freeze`."""
+        ...
+
     def counters(self) -> Mapping[str, PortCounters]:
         """The switch's counters, by guest. MachineError where they cannot be read."""
         ...

@@ -9,6 +9,7 @@ from router.testing.setup import BOARD, MICROKIT, SPLIT
 
 _ONE_MACHINE = "all guests are in one QEMU, which stops as a whole"
 _ON_A_BOARD = "a board cannot be stopped from outside"
+_ONE_BUTTON = "all guests have one reset button and one power supply"
 _INSIDE = "the switch is a protection domain, whose counters and frames stay inside"
 _NO_IMAGE = "disks with an image behind them exist in QEMU only"
 PERSON = "a person has to plug devices into a board: give --router-interactive"
@@ -24,7 +25,9 @@ NEEDS: Mapping[str, Mapping[str, str]] = {
     "counters": dict.fromkeys((MICROKIT, BOARD), _INSIDE),
     "capture": dict.fromkeys((MICROKIT, BOARD), _INSIDE),
     "freeze": {MICROKIT: _ONE_MACHINE, BOARD: _ON_A_BOARD},
-    "restart_guest": {SPLIT: "a guest's QEMU ends when the guest restarts"},
+    "reset": dict.fromkeys((MICROKIT, BOARD), _ONE_BUTTON),
+    "kill": dict.fromkeys((MICROKIT, BOARD), _ONE_BUTTON),
+    "restart_guest": {},
 }
 """What can be needed, and the modes that do not have it, each with the reason."""
 

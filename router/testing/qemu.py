@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from router.control.place import Claim, own_name, sweep
 from router.control.server import ControlServer
 from router.control.timeline import Timeline
 from router.errors import MachineError
+from router.machines.qemu.command import may_reboot
 from router.machines.qemu.mode import check_mode
-from router.machines.qemu.running import Run
+from router.machines.qemu.running import Run, RunningGuest
 from router.machines.qemu.session import microkit_run, split_run
 from router.machines.qemu.split import SplitRun
 from router.machines.qemu.usb import plugs_of
@@ -79,15 +80,25 @@ class QemuMachine:
         self.system.check()
 
     def freeze(self, guest: str) -> None:
-        self._own_machine(guest)("stop")
+        self._own_machine(guest).qmp.execute("stop")
 
     def thaw(self, guest: str) -> None:
-        self._own_machine(guest)("cont")
+        self._own_machine(guest).qmp.execute("cont")
 
-    def _own_machine(self, guest: str) -> Callable[[str], object]:
+    def _own_machine(self, guest: str) -> RunningGuest:
         if not isinstance(self.system, SplitRun):
             raise MachineError("all guests are in one QEMU, which stops as a whole", where=guest)
-        return self.system.guests[guest].qmp.execute
+        return self.system.guests[guest]
+
+    def reset(self, guest: str) -> None:
+        machine = self._own_machine(guest)
+        machine.qmp.execute("set-action", reboot="reset")
+        machine.qmp.execute("system_reset")
+        if not may_reboot(machine.plan):
+            machine.qmp.execute("set-action", reboot="shutdown")
+
+    def kill(self, guest: str) -> None:
+        self._own_machine(guest).child.kill()
 
     def counters(self) -> Mapping[str, PortCounters]:
         if not isinstance(self.system, SplitRun):

@@ -17,6 +17,7 @@ from router.control.client import Connection
 from router.errors import DescriptionError, RouterError
 from router.testing.events import Event
 from router.testing.guest import Guest, GuestFailure, shown
+from router.testing.machine import Machine
 from router.testing.needs import missing
 from router.testing.person import Person
 from router.testing.pool import Live, Systems
@@ -83,7 +84,7 @@ class Router:
         return self._live.machine.name
 
     @property
-    def machine(self) -> object:
+    def machine(self) -> Machine:
         """What it runs in (router.testing.qemu, router.testing.board): not the same everywhere."""
         return self._live.machine
 

@@ -156,6 +156,8 @@ class FakeSystem:
         self.uses: dict[str, list[str]] = {}
         self.claims: dict[str, tuple[str, int]] = {}
         """Guests that say that they have a device on that port, unused, which they have not."""
+        self.failing: list[str] = []
+        """What a command that fails has in it."""
         self.unknown: set[str] = set()
         """Devices on a virtual port that its kernel cannot enumerate."""
         for name_ in self.guests:
@@ -231,6 +233,8 @@ class FakeSystem:
                 if on_output:
                     on_output(b"x" * 4096)
             return 0, ""
+        if any(text in command for text in self.failing):
+            return 1, ""
         if command.startswith("exit "):
             return int(command.split()[1]), "leaving\n"
         if command.startswith("for d in /sys/bus/usb/") and guest in self.samples:

@@ -6,17 +6,30 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 
+from router.console.serial_line import ports
 from tests.support import fake_qemu
 from tests.support.fake_mux import FakeMux
 from tests.support.patience import PATIENCE
 
 
 class RunningBoard:
-    """Its serial line is `device`, for one at a time. silent: nothing of the system is on it."""
+    """Its serial line is `device`, for one at a time. silent: nothing of the system is on it.
 
-    def __init__(self, *, silent: bool = False) -> None:
+    guests: their names. answer: what runs their commands.
+    """
+
+    def __init__(
+        self,
+        *,
+        silent: bool = False,
+        guests: Sequence[str] = ("server", "client"),
+        answer: fake_qemu.Answer = fake_qemu.shell,
+    ) -> None:
+        self._ports = ports(guests)
+        self._answer = answer
         self._listen = socket.create_server(("127.0.0.1", 0))
         self._silent = silent
         self._line: socket.socket | None = None
@@ -60,5 +73,5 @@ class RunningBoard:
                     while self._line.recv(1024):
                         pass
                 else:
-                    self._mux = FakeMux(fake_qemu.PORTS, self._line.sendall)
-                    fake_qemu.keyboard(self._line, self._mux)
+                    self._mux = FakeMux(self._ports, self._line.sendall)
+                    fake_qemu.keyboard(self._line, self._mux, self._answer)

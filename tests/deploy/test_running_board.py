@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import tempfile
@@ -24,6 +25,7 @@ from router.deploy.plan import DeployPlan, read_plan
 from router.deploy.state import place_name
 from router.lab.file import LabFile, choose, load
 from router.lab.lock import BoardLock, holder_of
+from tests.control.running import FakeSystem
 from tests.deploy.lab import FACTS, LabOfOne, MakeLab, write_build
 from tests.deploy.running_board import RunningBoard
 from tests.deploy.ssh import lab_host, through
@@ -143,6 +145,38 @@ def test_the_live_view_is_about_the_board_and_a_key_leaves_to_a_console_and_back
         screen.until(lambda text: "2 of 2 guests up" in text and "typed" not in text)
         screen.send("q")
         assert screen.ended() == 0
+
+
+def test_by_key_a_device_of_a_board_is_attached_taken_by_another_guest_and_detached(
+    lab: MakeLab, build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = FakeSystem("demo")
+    write_build(build, facts=system.facts)
+    state.remember("desk", read_plan(build))
+
+    def answer(guest: str, command: str) -> tuple[int, bytes]:
+        return system.execute(guest, command, PATIENCE)
+
+    with RunningBoard(guests=system.facts.names, answer=answer) as board:
+        one = lab(board)
+        for name, value in one.environment().items():
+            monkeypatch.setenv(name, value)
+        with Screen(one.command("top", "--on", "desk", "--interval", "0.5"), tmp_path, 120, 40) as screen:
+            screen.until(lambda text: bool(re.search(r"1-3 +QEMU USB Mouse +no guest", text)))
+            screen.send("\x1b[B")
+            for key, question, said, row in (
+                ("a", "attach 1-3 (QEMU USB Mouse) to which guest?", "is on port 2 of 'client'", "client, port 2"),
+                ("t", "give 1-3 (QEMU USB Mouse), which 'client' has, to", "is on port 1 of 'small'", "small, port 1"),
+                ("d", "detach 1-3 (QEMU USB Mouse) from 'small'?", "is taken from port 1 of 'small'", "no guest"),
+            ):
+                screen.send(key)
+                screen.until(lambda text, shown=question: shown in text)  # type: ignore[misc]
+                screen.send("\r")
+                screen.until(lambda text, shown=f"server/1-3 {said}": shown in text)  # type: ignore[misc]
+                screen.until(lambda text, shown=row: bool(re.search(f"1-3 +QEMU USB Mouse +{shown}", text)))  # type: ignore[misc]
+            screen.send("q")
+            assert screen.ended() == 0
+        assert system.held.get("1-3") is None
 
 
 def test_two_consoles_at_once_do_not_mix(one: LabOfOne) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -25,21 +25,20 @@ NEVER = Faults(gate="/nonexistent", boot=("LDR|INFO: altloader",))
 """A board that begins to boot and goes no further."""
 
 
-class LabOfTwo(LabOfOne):
-    """The boards `desk` and `rack`, which ask one TFTP port of this computer, or each its own."""
+class LabOfSeveral(LabOfOne):
+    """Boards by name, which ask one TFTP port of this computer, or each its own."""
 
-    def __init__(self, folder: Path, desk: FakeBoard, rack: FakeBoard, one_port: bool = True, **extra: object) -> None:
-        super().__init__(folder, desk)
-        first, second = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
-        ports = {"desk": first, "rack": first if one_port else second}
-        boards = {"desk": desk, "rack": rack}
+    def __init__(self, folder: Path, boards: Mapping[str, FakeBoard], one_port: bool = True, **extra: object) -> None:
+        super().__init__(folder, next(iter(boards.values())))
+        self.on = ",".join(boards)
+        shared = free_port(socket.SOCK_DGRAM)
         self.write(
             {
                 name: {
                     "board": "fake",
                     "serial": board.device,
                     "network": {"board": f"127.0.0.{number}/8", "server": SERVER},
-                    "tftp": {"port": ports[name]},
+                    "tftp": {"port": shared if one_port else free_port(socket.SOCK_DGRAM)},
                     **extra,
                 }
                 for number, (name, board) in enumerate(boards.items(), 2)
@@ -60,12 +59,18 @@ def rack() -> Iterator[FakeBoard]:
 
 
 @pytest.fixture
-def two(tmp_path: Path, desk: FakeBoard, rack: FakeBoard) -> LabOfTwo:
-    return LabOfTwo(tmp_path, desk, rack)
+def two(tmp_path: Path, desk: FakeBoard, rack: FakeBoard) -> LabOfSeveral:
+    return LabOfSeveral(tmp_path, {"desk": desk, "rack": rack})
+
+
+@pytest.fixture
+def ten() -> Iterator[dict[str, FakeBoard]]:
+    with ExitStack() as stack:
+        yield {f"board-{number}": stack.enter_context(FakeBoard()) for number in range(10)}
 
 
 def test_two_boards_come_up_from_one_tftp_port_and_each_has_its_time_line(
-    two: LabOfTwo, build: Path, desk: FakeBoard, rack: FakeBoard
+    two: LabOfSeveral, build: Path, desk: FakeBoard, rack: FakeBoard
 ) -> None:
     done = two.run("deploy", str(build), "--on", "desk,rack", timeout=4 * PATIENCE)
     assert done.returncode == 0
@@ -81,11 +86,11 @@ def test_two_boards_come_up_from_one_tftp_port_and_each_has_its_time_line(
         assert (build / "logs" / f"console-{name}.log").is_file()
 
 
-def test_the_failure_of_one_board_leaves_the_other_alone_and_is_the_exit_code(
-    two: LabOfTwo, build: Path, rack: FakeBoard
+def test_the_failure_of_one_board_is_a_result_of_its_own_in_json(
+    two: LabOfSeveral, build: Path, rack: FakeBoard
 ) -> None:
     rack.faults = Faults(corrupt=True)
-    done = two.run("deploy", str(build), "--on", "desk,rack", "--json", timeout=4 * PATIENCE)
+    done = two.run("deploy", str(build), "--on", two.on, "--json", timeout=4 * PATIENCE)
     assert done.returncode == 4
     events = [json.loads(line) for line in done.stdout.splitlines()]
     results = {event["board"]: event for event in events if event["event"] == "result"}
@@ -93,23 +98,47 @@ def test_the_failure_of_one_board_leaves_the_other_alone_and_is_the_exit_code(
     assert "arrived damaged" in results["rack"]["error"]["message"]
 
 
-def test_one_interrupt_ends_all_of_them_and_every_board_is_free(
-    two: LabOfTwo, build: Path, desk: FakeBoard, rack: FakeBoard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_of_ten_boards_from_one_job_the_failure_of_one_leaves_the_others_alone_and_is_the_exit_code(
+    build: Path, ten: dict[str, FakeBoard], tmp_path: Path
 ) -> None:
     write_build(build, boot_seconds=600.0, quiet_seconds=600.0)
-    desk.faults = rack.faults = NEVER
+    lab, image = LabOfSeveral(tmp_path, ten), (build / "loader.img").read_bytes()
+    ten["board-3"].faults = Faults(corrupt=True)
+    done = lab.run("deploy", str(build), "--on", lab.on, timeout=10 * PATIENCE)
+    assert done.returncode == 4
+    lines = done.stdout.splitlines()
+    for name, board in ten.items():
+        assert board.memory[0x50000000] == image
+        assert any(line.startswith(f"{name} ") and "TFTP sent 300000 bytes" in line for line in lines)
+    # Then one time line of each, in the order of the command line.
+    verdicts = {line.split()[0]: line for line in lines[-len(ten) :]}
+    assert list(verdicts) == list(ten)
+    failed = verdicts.pop("board-3")
+    assert " failed " in failed and ", client up " not in failed
+    assert all(" up " in line and ", loader 0." in line and ", client up " in line for line in verdicts.values())
+    assert "arrived damaged" in done.stderr
+
+
+def test_one_interrupt_ends_all_ten_and_every_board_is_free(
+    build: Path, ten: dict[str, FakeBoard], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_build(build, boot_seconds=600.0, quiet_seconds=600.0)
+    lab = LabOfSeveral(tmp_path, ten)
+    for board in ten.values():
+        board.faults = NEVER
+    monkeypatch.setenv("ROUTER_LOCK_DIR", str(lab.locks))
     log = tmp_path / "log"
     with log.open("wb") as out, ExitStack() as stack:
         process = subprocess.Popen(
-            two.command("deploy", str(build), "--on", "desk,rack"), stdout=out, stderr=out, env=two.environment()
+            lab.command("deploy", str(build), "--on", lab.on), stdout=out, stderr=out, env=lab.environment()
         )
         stack.callback(process.wait)
         stack.callback(process.kill)
-        assert wait_until(lambda: log.read_text().count("● loader") == 2, 4 * PATIENCE), log.read_text()
+        assert wait_until(lambda: log.read_text().count("● loader") == len(ten), 10 * PATIENCE), log.read_text()
+        assert None not in map(lock.holder_of, ten)
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(2 * PATIENCE) == 130
-    monkeypatch.setenv("ROUTER_LOCK_DIR", str(two.locks))
-    assert lock.holder_of("desk") is None and lock.holder_of("rack") is None
+    assert [lock.holder_of(name) for name in ten] == [None] * len(ten)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -118,7 +147,7 @@ def test_a_signal_also_ends_the_deployments_behind_a_lab_host(
 ) -> None:
     write_build(build, boot_seconds=600.0, quiet_seconds=600.0)
     desk.faults = rack.faults = NEVER
-    two = LabOfTwo(tmp_path, desk, rack, one_port=False, via="bench")
+    two = LabOfSeveral(tmp_path, {"desk": desk, "rack": rack}, one_port=False, via="bench")
     log, folder = tmp_path / "log", tmp_path / "sshd"
     folder.mkdir()
     with log.open("wb") as out, lab_host(folder) as host, ExitStack() as stack:
@@ -145,7 +174,8 @@ def test_a_signal_also_ends_the_deployments_behind_a_lab_host(
 def test_two_boards_behind_one_lab_host_that_ask_one_tftp_port_begin_nothing(
     build: Path, desk: FakeBoard, rack: FakeBoard, tmp_path: Path
 ) -> None:
-    done = LabOfTwo(tmp_path, desk, rack, via="nowhere.invalid").run("deploy", str(build), "--on", "desk,rack")
+    two = LabOfSeveral(tmp_path, {"desk": desk, "rack": rack}, via="nowhere.invalid")
+    done = two.run("deploy", str(build), "--on", two.on)
     assert done.returncode == 2 and "tftp.port" in done.stderr
     assert "boards 'desk' and 'rack' ask port" in done.stderr and "on lab host nowhere.invalid" in done.stderr
     assert desk.received == rack.received == b""
@@ -160,7 +190,7 @@ def test_two_boards_behind_one_lab_host_that_ask_one_tftp_port_begin_nothing(
     ],
 )
 def test_a_list_of_boards_with_a_mistake_begins_nothing(
-    names: str, message: str, two: LabOfTwo, build: Path, desk: FakeBoard
+    names: str, message: str, two: LabOfSeveral, build: Path, desk: FakeBoard
 ) -> None:
     done = two.run("deploy", str(build), "--on", names)
     assert done.returncode == 2 and message in done.stderr

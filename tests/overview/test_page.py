@@ -21,7 +21,7 @@ from router.overview.picture import Step, run_svg, ticks
 from router.overview.record import MAX_POINTS, MAX_ROADS, Point, Record, rates
 from router.overview.sample import Rate, Sample, Traffic
 from tests.control.running import FakeSystem
-from tests.overview.moments import DISK, ON_PORT, PORT, PORT_COUNTERS, moment, snapshot
+from tests.overview.moments import DISK, NOW, ON_PORT, PORT, PORT_COUNTERS, moment, snapshot
 from tests.report.test_report import Balanced
 
 EVIL = "<script>alert(1)</script>\x1b[2J\u202e"
@@ -66,6 +66,15 @@ def test_the_page_has_steps_rates_drops_devices_policy_and_time_line() -> None:
         "device attached: 2-1 port 1",
     ):
         assert part in html, part
+
+
+def test_what_the_switch_has_to_say_of_its_ports_has_a_column_only_if_there_is_something() -> None:
+    page = page_of(timeline("userspace up"))
+    assert ">NOW<" not in page.html([], "")
+    gone = {**PORT_COUNTERS, "connected": False}
+    page.record.add(moment(seconds=103.0, switch={"server": gone, "client": PORT_COUNTERS}))
+    html = well_formed(page.html([], ""))
+    assert ">NOW<" in html and "not connected" in html
 
 
 def test_a_run_that_went_through_says_so_and_one_that_ended_early_says_why() -> None:
@@ -173,6 +182,19 @@ def test_a_road_keeps_what_went_over_it_after_the_device_has_gone() -> None:
     (road,) = record.roads.values()
     assert (road.urbs, road.disk) == (300, Traffic(30, 3_001_000, 5, 500, 60))
     assert road.peak == Rate(100.0, 1_500_000.0, 0.0)
+
+
+def test_what_a_road_did_before_its_guest_said_what_is_attached_counts() -> None:
+    record = Record()
+    record.add(moment(usb=None))
+    idle = {"client": Looks(NOW, replace(NOW, uptime=NOW.uptime + 1))}
+    record.add(moment(looks=idle))
+    (road,) = record.roads.values()
+    assert road.peak == Rate(100.0, 1_500_000.0, 0.0)
+    # What comes later under the same name there has a road of its own.
+    record.add(moment(usb=snapshot(ports=())))
+    record.add(moment(usb=snapshot(ports=(replace(PORT, device=replace(ON_PORT, busid="2-2")),)), looks=idle))
+    assert [road.peak.read_bytes for road in record.roads.values()] == [1_500_000.0, 0.0]
 
 
 def test_a_guest_that_claims_ever_new_devices_fills_no_memory() -> None:

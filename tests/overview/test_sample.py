@@ -85,7 +85,13 @@ def test_two_looks_give_a_devices_rates() -> None:
 
 
 def test_a_device_without_a_disk_has_a_rate_of_urbs_only() -> None:
-    assert device_rate(replace(BEFORE, disks={}), NOW, "2-1") == Rate(100.0)
+    assert device_rate(BEFORE, replace(NOW, disks={}), "2-1") == Rate(100.0)
+
+
+def test_what_has_come_in_between_has_done_all_of_it_since() -> None:
+    none = replace(BEFORE, urbs={}, disks={})
+    assert device_rate(none, NOW, "2-1") == Rate(150.0, 1_500_500.0, 250.0, 60 / 35)
+    assert device_rate(replace(BEFORE, disks={}), NOW, "2-1") == Rate(100.0, 1_500_500.0, 250.0, 60 / 35)
 
 
 def test_an_idle_disk_has_no_time_for_a_request() -> None:

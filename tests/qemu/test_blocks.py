@@ -13,7 +13,6 @@ import pytest
 
 from router import files
 from router.testing import Router, Setup
-from router.testing.qemu import QemuMachine
 from tests.support import filesystems
 from tests.support.end_to_end import BOOT, MiB
 
@@ -103,7 +102,6 @@ def test_the_list_shows_who_has_the_disk_and_moving_it_is_refused_with_what_to_d
 
 
 def test_writes_wait_for_a_server_that_restarts_and_none_is_lost(router: Router, image: Path) -> None:
-    assert isinstance(router.machine, QemuMachine)
     client = router.guest("client")
     client.wait_for(f"[ -b {DISK}-part1 ]")
     block = client.run(f"readlink {DISK}").stdout
@@ -113,10 +111,7 @@ def test_writes_wait_for_a_server_that_restarts_and_none_is_lost(router: Router,
     )
     client.wait_for("[ $(cat /tmp/log) -ge 3 ]")
     since = router.next_event
-    qmp = router.machine.system.guests["server"].qmp
-    qmp.execute("set-action", reboot="reset")
-    qmp.execute("system_reset")
-    qmp.execute("set-action", reboot="shutdown")
+    router.guest("server").reset()
     router.wait_for_event("disk-news", "client", detail="server away", since=since)
     router.wait_for_event("disk-news", "client", detail="server back", since=since, timeout=BOOT)
     client.wait_for(f"[ $(cat /tmp/log) = {MARKS} ]")

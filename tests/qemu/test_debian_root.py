@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from router.control.timeline import Timeline
-from router.machines.qemu.session import microkit_run, split_run
-from router.machines.qemu.usb import parse_plugs
+from router.testing import Guest, Router, Setup
 from tests.sel4.needs import need_sdk
-from tests.support.end_to_end import BOOT, Booted, build_text, own_place
-from tests.support.small_root import wait_for_event, wait_for_root
+from tests.support.end_to_end import BOOT, set_up
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(7200)]
 
@@ -41,51 +37,50 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@contextmanager
-def running(folder: Path, disk: Path, *, sel4: bool) -> Iterator[Booted]:
-    built = build_text(LIVING, folder, loader_image=sel4)
-    plugs = parse_plugs([f"storage:{disk}"])
-    start = microkit_run if sel4 else split_run
-    with own_place(), start(built, plugs, folder / "logs", Timeline()) as system:
-        wait_for_event(system, "client", "userspace", seconds=3 * BOOT)
-        yield Booted(system, disk)
+@pytest.fixture(scope="module")
+def router_setup(request: pytest.FixtureRequest, disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    if request.param == "microkit":
+        need_sdk(config="release")
+    setup = set_up(tmp_path_factory.mktemp("living"), LIVING, 0, f"storage:{disk}", on=request.param)
+    return replace(setup, boot_timeout=3 * BOOT)
 
 
-def lives(booted: Booted) -> None:
-    """systemd is up, and the guest is a Debian in which a person can work."""
-    wait_for_root(booted, "client", LONG_S)
-    state = booted.run("client", "systemctl is-system-running --wait || systemctl --failed --no-legend", LONG_S)
-    assert state == "running\n"
-    assert " / ext4 rw" in booted.run("client", "cat /proc/1/mounts")
-    assert booted.run("client", "hostname") == "client\n"
-    assert "10.77.0.2 server" in booted.run("client", "cat /etc/hosts")
-    booted.run("client", "systemctl is-active serial-getty@hvc0 systemd-udevd dbus")
-    booted.run("client", "modprobe usbmon && lsmod | grep -w usbmon")
-    assert "46f4:0001" in booted.run("client", "router-usbip port")
+def living(router: Router) -> Guest:
+    """The guest with systemd up: a Debian in which a person can work."""
+    client = router.guest("client")
+    client.wait_for_root(LONG_S)
+    state = client.run("systemctl is-system-running --wait || systemctl --failed --no-legend", LONG_S)
+    assert state.stdout == "running\n"
+    assert " / ext4 rw" in client.run("cat /proc/1/mounts").stdout
+    assert client.run("hostname").stdout == "client\n"
+    assert "10.77.0.2 server" in client.run("cat /etc/hosts").stdout
+    client.run("systemctl is-active serial-getty@hvc0 systemd-udevd dbus")
+    client.run("modprobe usbmon && lsmod | grep -w usbmon")
+    assert "46f4:0001" in client.run("router-usbip port").stdout
+    return client
 
 
-def test_debian_is_configured_at_the_first_start_and_systemd_comes_up(disk: Path, tmp_path: Path) -> None:
-    with running(tmp_path, disk, sel4=False) as booted:
-        said = wait_for_event(booted.system, "client", "root", 4, LONG_S)
-        assert said[1] == "configuring the packages of LABEL=LIVING for the first time"
-        assert said[2].startswith("configured in ")
-        lives(booted)
-        assert booted.run("client", "dpkg -l | grep -v '^ii' | grep -c '^[a-z][a-zA-Z] ' || true") == "0\n"
-        assert booted.run("client", "dpkg --audit") == ""
-        assert "less" in booted.run("client", "less --version")
-        assert booted.run("client", "find / -xdev \\( -nouser -o -nogroup \\) | head") == ""
-        assert booted.run("client", "stat -c '%U:%G %a' /usr/bin/chage /usr/bin/su / /root") == (
-            "root:shadow 2755\nroot:root 4755\nroot:root 755\nroot:root 700\n"
-        )
-        assert booted.run("client", "cat /var/log/router-configure.log | grep -c '^Setting up'")
-        booted.run("client", "echo kept >/root/kept && sync")
+@pytest.mark.parametrize("router_setup", ["split"], indirect=True)
+def test_debian_is_configured_at_the_first_start_and_systemd_comes_up(router: Router) -> None:
+    client = living(router)
+    said = [event.detail for event in router.events("root", "client")]
+    assert said[1] == "configuring the packages of LABEL=LIVING for the first time"
+    assert said[2].startswith("configured in ")
+    assert client.run("dpkg -l | grep -v '^ii' | grep -c '^[a-z][a-zA-Z] ' || true").stdout == "0\n"
+    assert client.run("dpkg --audit").stdout == ""
+    assert "less" in client.run("less --version").stdout
+    assert client.run("find / -xdev \\( -nouser -o -nogroup \\) | head").stdout == ""
+    assert client.run("stat -c '%U:%G %a' /usr/bin/chage /usr/bin/su / /root").stdout == (
+        "root:shadow 2755\nroot:root 4755\nroot:root 755\nroot:root 700\n"
+    )
+    client.run("cat /var/log/router-configure.log | grep -c '^Setting up'")
+    client.run("echo kept >/root/kept && sync")
 
 
 @pytest.mark.sel4
-def test_the_same_disk_boots_on_sel4_without_being_configured_again(disk: Path, tmp_path: Path) -> None:
-    need_sdk(config="release")
-    with running(tmp_path, disk, sel4=True) as booted:
-        said = wait_for_event(booted.system, "client", "root", 2, LONG_S)
-        assert [line.split()[0] for line in said] == ["waiting", "LABEL=LIVING"]
-        lives(booted)
-        assert booted.run("client", "cat /root/kept") == "kept\n"
+@pytest.mark.parametrize("router_setup", ["microkit"], indirect=True)
+def test_the_same_disk_boots_on_sel4_without_being_configured_again(router: Router) -> None:
+    client = living(router)
+    said = [event.detail for event in router.events("root", "client")]
+    assert [line.split()[0] for line in said] == ["waiting", "LABEL=LIVING"]
+    assert client.run("cat /root/kept").stdout == "kept\n"

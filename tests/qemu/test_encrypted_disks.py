@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 import subprocess
 import textwrap
 import time
@@ -16,13 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from router.control.timeline import Timeline
-from router.errors import MachineError
-from router.machines.qemu.session import split_run
-from router.machines.qemu.usb import parse_plugs
-from router.pipeline.build import Built
-from router.testing.console import GuestConsole
-from tests.support.end_to_end import BOOT, Booted, MiB, build_text, own_place
+from router.testing import GuestConsole, Plugged, Router, Setup
+from tests.support.end_to_end import MiB, set_up
 from tests.support.patience import PATIENCE
 
 GUIDE = (Path(__file__).parents[2] / "docs/guide/encrypted-disks.md").read_text()
@@ -56,19 +49,9 @@ def description() -> str:
 class Typist:
     """A person at the client's console."""
 
-    def __init__(self, booted: Booted) -> None:
-        self._booted = booted
-        self._console = GuestConsole("client")
-        self._console.typing = self
-        booted.system.listen("client", self._console.take)
+    def __init__(self, console: GuestConsole) -> None:
+        self._console = console
         self.command("cd")
-
-    def send(self, data: bytes) -> None:
-        self._booted.system.type_in("client", data)
-
-    def ended(self) -> bool:
-        self._booted.system.check()
-        return False
 
     def command(self, line: str) -> None:
         """Type a command, answer what it asks, and see that it succeeds."""
@@ -85,83 +68,109 @@ class Typist:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return build_text(description(), tmp_path_factory.mktemp("encrypted"))
+def router_setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    """The guide's client and a server, without a device."""
+    return set_up(tmp_path_factory.mktemp("encrypted"), description(), on="split")
 
 
 @contextmanager
-def running(built: Built, *disks: Path) -> Iterator[Booted]:
-    plugs = parse_plugs([f"storage:{disk}" for disk in disks])
-    with own_place(), split_run(built, plugs, disks[0].parent / "logs", Timeline()) as system:
-        system.wait_ready(BOOT)
-        yield Booted(system, disks[0])
+def person(router: Router) -> Iterator[Typist]:
+    """A person at the client's console."""
+    with router.guest("client").console() as console:
+        yield Typist(console)
+
+
+def plugged(router: Router, disk: Path) -> Plugged:
+    """Plug the disk in: it is /dev/sda in the client."""
+    device = router.plug(f"storage:{disk}")
+    router.guest("client").wait_for("true </dev/sda")
+    return device
+
+
+class Made:
+    """A disk that was made by the guide's commands, and the sum of a file on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.disk = folder / "disk.img"
+        self.content = ""
+
+    def make(self, router: Router) -> None:
+        """Make it; also use it once more as the guide says."""
+        with self.disk.open("wb") as file:
+            file.truncate(96 * MiB)
+        make, close = section("Make one")
+        client = router.guest("client")
+        disk = plugged(router, self.disk)
+        with person(router) as typist:
+            for line in make:
+                typist.command(line)
+            content = client.run(WRITTEN).stdout
+            for line in close:
+                typist.command(line)
+            (use,) = section("Use it")
+            for line in use:
+                typist.command(line)
+            assert client.run("sha256sum </mnt/kept").stdout == content
+            for line in close:
+                typist.command(line)
+            client.run("sync /dev/sda")
+        router.unplug(disk)
+        client.wait_for("! [ -e /sys/block/sda ]")
+        self.content = content
 
 
 @pytest.fixture(scope="module")
-def made(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """A disk that was made by the guide's commands, and the sum of a file on it."""
-    disk = tmp_path_factory.mktemp("made") / "disk.img"
-    with disk.open("wb") as file:
-        file.truncate(96 * MiB)
-    make, close = section("Make one")
-    with running(built, disk) as booted:
-        person = Typist(booted)
-        for line in make:
-            person.command(line)
-        content = booted.run("client", WRITTEN)
-        for line in close:
-            person.command(line)
-        (use,) = section("Use it")
-        for line in use:
-            person.command(line)
-        assert booted.run("client", "sha256sum </mnt/kept") == content
-        for line in close:
-            person.command(line)
-        booted.run("client", "sync /dev/sda")
-    yield disk, content
-    shutil.rmtree(disk.parent, ignore_errors=True)
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    folder = tmp_path_factory.mktemp("made")
+    yield Made(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_a_disk_is_encrypted_filled_closed_and_read_back_by_the_guides_commands(made: tuple[Path, str]) -> None:
-    disk, _ = made
-    data = disk.read_bytes()
+@pytest.fixture
+def made(kept: Made, router: Router) -> Made:
+    if not kept.content:
+        kept.make(router)
+    return kept
+
+
+def test_a_disk_is_encrypted_filled_closed_and_read_back_by_the_guides_commands(made: Made) -> None:
+    data = made.disk.read_bytes()
     assert data.startswith(b"LUKS\xba\xbe")
     assert b"PRIVATE" not in data, "the label of the file system is ciphertext"
 
 
 @pytest.mark.parametrize("killed", ["server", "client"])
 def test_what_was_synced_survives_a_kill_in_the_middle_of_writing(
-    built: Built, made: tuple[Path, str], tmp_path: Path, killed: str
+    router: Router, made: Made, tmp_path: Path, killed: str
 ) -> None:
     disk = tmp_path / "disk.img"
-    shutil.copy(made[0], disk)
+    shutil.copy(made.disk, disk)
     (use,) = section("Use it")
-    with running(built, disk) as booted:
-        person = Typist(booted)
+    client = router.guest("client")
+    plugged(router, disk)
+    with person(router) as typist:
         for line in use:
-            person.command(line)
-        content = booted.run("client", WRITTEN)
-        assert content != made[1]
-        booted.run("client", f"({WRITING}) >/dev/null 2>&1 &")
-        booted.wait("client", "[ -e /mnt/2 ]")
-        booted.run("client", "sync")
-        os.kill(booted.system.guests[killed].child.pid, signal.SIGKILL)
-        with pytest.raises(MachineError, match=f"guest '{killed}' is gone"):
-            deadline = time.monotonic() + PATIENCE
-            while time.monotonic() < deadline:
-                booted.system.poll(0.2)
+            typist.command(line)
+        content = client.run(WRITTEN).stdout
+        assert content != made.content
+        client.run(f"({WRITING}) >/dev/null 2>&1 &")
+        client.wait_for("[ -e /mnt/2 ]")
+        client.run("sync")
+        router.guest(killed).kill()
+    router.restart()
     (recover,) = section("After a crash")
-    with running(built, disk) as booted:
-        person = Typist(booted)
+    plugged(router, disk)
+    with person(router) as typist:
         for line in recover:
             # e2fsck(8): 1 says that it has corrected something.
-            person.command(f"{line} || [ $? = 1 ]" if line.startswith("e2fsck") else line)
-        assert booted.run("client", "sha256sum </mnt/kept") == content
-        assert booted.run("client", "ls /mnt/1 && umount /mnt && e2fsck -f -n /dev/mapper/private")
+            typist.command(f"{line} || [ $? = 1 ]" if line.startswith("e2fsck") else line)
+        assert client.run("sha256sum </mnt/kept").stdout == content
+        client.run("ls /mnt/1 && umount /mnt && e2fsck -f -n /dev/mapper/private")
+        client.run("cryptsetup close private")
 
 
 def test_a_stick_whose_key_slot_needs_more_memory_than_the_guest_has_is_refused_with_that_memory(
-    built: Built, tmp_path: Path
+    router: Router, tmp_path: Path
 ) -> None:
     if shutil.which("cryptsetup", path="/usr/sbin:/sbin") is None:
         pytest.skip("cryptsetup is not installed")
@@ -170,15 +179,17 @@ def test_a_stick_whose_key_slot_needs_more_memory_than_the_guest_has_is_refused_
         file.truncate(32 * MiB)
     options = ["-q", "--pbkdf", "argon2id", "--pbkdf-memory", "1048576", "--pbkdf-force-iterations", "4"]
     subprocess.run(["/usr/sbin/cryptsetup", "luksFormat", *options, stick, "-"], input=b"x", check=True, timeout=300)
-    with running(built, stick) as booted:
-        said = booted.fails("client", "printf x | cryptsetup open /dev/sda private 2>&1")
-        assert "its key slot needs 1024 MiB of memory" in said
-        free = re.search(r"and (\d+) MiB are free", said)
-        assert free is not None
-        assert 256 < int(free[1]) < 512
-        least = re.search(r"write memory: (\d+) MiB in the description", said)
-        assert least is not None
-        assert 1024 + 64 < int(least[1]) <= 1024 + 512
-        assert "Out of memory" not in booted.run("client", "dmesg")
-        # What opens no key slot is not kept from its work.
-        assert "1048576" in booted.run("client", "cryptsetup luksDump /dev/sda")
+    plugged(router, stick)
+    client = router.guest("client")
+    refused = client.run("printf x | cryptsetup open /dev/sda private 2>&1", 3 * PATIENCE, check=False)
+    assert refused.code != 0
+    assert "its key slot needs 1024 MiB of memory" in refused.stdout
+    free = re.search(r"and (\d+) MiB are free", refused.stdout)
+    assert free is not None
+    assert 256 < int(free[1]) < 512
+    least = re.search(r"write memory: (\d+) MiB in the description", refused.stdout)
+    assert least is not None
+    assert 1024 + 64 < int(least[1]) <= 1024 + 512
+    assert "Out of memory" not in client.run("dmesg").stdout
+    # What opens no key slot is not kept from its work.
+    assert "1048576" in client.run("cryptsetup luksDump /dev/sda").stdout

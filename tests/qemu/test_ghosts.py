@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from router.testing import Router
-from router.testing.qemu import QemuMachine
 from router.testing.setup import BOOT_TIMEOUT_S
 from tests.qemu.test_route import sha256
 from tests.support.patience import PATIENCE
@@ -48,8 +47,8 @@ def said_at(router: Router, guest: str, text: str, after: float) -> float:
 
 def elapsed(router: Router) -> float:
     """Seconds of the run so far, as its events count them: no guest's answer is in between."""
-    assert isinstance(router.machine, QemuMachine)
-    return router.machine.system.timeline.elapsed()
+    with router.connect() as connection:
+        return float(connection.state()["seconds"])
 
 
 def gone_in_client(router: Router, began: float, since: int) -> float:
@@ -63,15 +62,6 @@ def free_in_server(router: Router, began: float) -> float:
     """Wait until the server has the disk back: after how many seconds."""
     router.guest("server").wait_for(FREE)
     return said_at(router, "server", "gave 2-1 back", began) - began
-
-
-def kill(router: Router, guest: str) -> None:
-    """Press the guest's reset button, and do not wait until it is up again."""
-    assert isinstance(router.machine, QemuMachine)
-    qmp = router.machine.system.guests[guest].qmp
-    qmp.execute("set-action", reboot="reset")
-    qmp.execute("system_reset")
-    qmp.execute("set-action", reboot="shutdown")
 
 
 def up_again(router: Router, guest: str, since: int) -> None:
@@ -119,7 +109,7 @@ def test_a_killed_server_loses_its_port_in_the_client_and_the_disk_comes_back(ro
     whole(router, disk)
     client.run(READER)
     client.wait_for("grep -q records /tmp/read.said")
-    kill(router, "server")
+    router.guest("server").reset()
     gone = gone_in_client(router, elapsed(router), since)
     client.wait_for("cat /tmp/read.over")
     client.wait_for(STUCK)
@@ -149,7 +139,7 @@ def test_a_client_that_is_killed_while_it_writes_leaves_the_device_to_others(rou
     whole(router, disk)
     client.run(WRITER)
     began = uptime(router, "server")
-    kill(router, "client")
+    client.reset()
     with router.freeze("client"):
         # It does not come up meanwhile, so the server finds out alone.
         free = free_in_server(router, began)

@@ -5,21 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from router.control.place import Claim
-from router.control.server import ControlServer
-from router.control.timeline import Timeline
-from router.machines.qemu.session import split_run
-from router.machines.qemu.usb import parse_plugs
-from router.pipeline.build import Built
-from tests.support.end_to_end import BOOT, Booted, build_text, own_place
-from tests.support.patience import PATIENCE
-from tests.support.small_root import make_small_root, wait_for_event, wait_for_root
+from router.testing import GuestFailure, Router, Setup
+from tests.support.end_to_end import BOOT, set_up
+from tests.support.small_root import make_small_root
 
 ROOTED = """
 system: rooted
@@ -34,68 +26,57 @@ DATA = "head -c 3000000 /dev/zero | tr '\\0' x >/data && sync && echo 3 >/proc/s
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return build_text(ROOTED, tmp_path_factory.mktemp("rooted"))
+def router_setup(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Setup:
+    """So many disks with the root are in the server from the start."""
+    folder = tmp_path_factory.mktemp("rooted")
+    disks = [folder / f"{number}.img" for number in range(request.param)]
+    make_small_root(disks[0], folder / "root", "SMALL")
+    for disk in disks[1:]:
+        shutil.copy(disks[0], disk)
+    return set_up(folder, ROOTED, 0, *(f"storage:{disk}" for disk in disks), on="split")
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("small")
-    make_small_root(folder / "small.img", folder / "root", "SMALL")
-    return folder / "small.img"
-
-
-@contextmanager
-def running(built: Built, *disks: Path) -> Iterator[Booted]:
-    with (
-        own_place(),
-        split_run(built, parse_plugs([f"storage:{disk}" for disk in disks]), disks[0].parent / "logs", Timeline()) as (
-            system
-        ),
-    ):
-        wait_for_event(system, "client", "userspace", seconds=BOOT)
-        yield Booted(system, disks[0])
-
-
+@pytest.mark.parametrize("router_setup", [1], indirect=True, ids=["one disk"])
 def test_the_client_goes_on_in_its_root_and_restarts_when_that_is_lost(
-    built: Built, small: Path, tmp_path: Path, says: Callable[..., str]
+    router: Router, router_setup: Setup, says: Callable[..., str]
 ) -> None:
-    disk = Path(shutil.copy(small, tmp_path / "disk.img"))
-    with running(built, disk) as booted:
-        said = wait_for_event(booted.system, "client", "root", 2)
-        assert said[-1] == "LABEL=SMALL is /dev/sda (ext4); starting its /sbin/init"
-        wait_for_root(booted, "client")
-        assert booted.run("client", "cat /etc/name") == "SMALL\n"
-        assert booted.run("client", "tr '\\0' ' ' </proc/1/cmdline") == "/bin/busybox sh /sbin/init "
-        assert " / ext4 " in booted.run("client", "cat /proc/1/mounts")
-        assert booted.run("client", DATA).split()[0] == hashlib.sha256(b"x" * 3000000).hexdigest()
-        # The modules are the running kernel's, and what keeps the disk attached runs on.
-        booted.run("client", "modprobe usbmon && grep -w usbmon /proc/modules")
-        assert "46f4:0001" in booted.run("client", "router-usbip port")
-        assert booted.run("client", "cat /run/router/hosts").endswith("10.77.0.3 client\n")
-        # The confined daemon knows that the root is in use, and so does a program of its own.
-        with Claim("rooted") as claim, ControlServer(claim, booted.system, "split"):
-            refused = says("usb", "detach", "client", "46f4:0001", code=4)
-        assert "is in use in 'client': sda on /\n" in refused
-        assert '"sda on /"' in booted.run("client", "router-usbip ports --json && true")
-        assert booted.run("client", "head -c 4 /data") == "xxxx"
-        ports = booted.system.usb
-        assert ports is not None
-        ports.unplug(1)
-        assert wait_for_event(booted.system, "client", "root_lost") == ["sda has gone; the guest restarts"]
-        wait_for_event(booted.system, "client", "userspace", 2)
-        ports.plug(f"storage:{disk}")
-        said = wait_for_event(booted.system, "client", "root", 4)
-        assert said[-2:] == ["waiting for LABEL=SMALL", said[1]]
-        wait_for_root(booted, "client")
-        assert booted.run("client", "head -c 4 /data") == "xxxx"
+    client = router.guest("client")
+    client.wait_for_root()
+    said = [event.detail for event in router.events("root", "client")]
+    assert said == ["waiting for LABEL=SMALL", "LABEL=SMALL is /dev/sda (ext4); starting its /sbin/init"]
+    assert client.run("cat /etc/name").stdout == "SMALL\n"
+    assert client.run("tr '\\0' ' ' </proc/1/cmdline").stdout == "/bin/busybox sh /sbin/init "
+    assert " / ext4 " in client.run("cat /proc/1/mounts").stdout
+    assert client.run(DATA).stdout.split()[0] == hashlib.sha256(b"x" * 3000000).hexdigest()
+    # The modules are the running kernel's, and what keeps the disk attached runs on.
+    client.run("modprobe usbmon && grep -w usbmon /proc/modules")
+    assert "46f4:0001" in client.run("router-usbip port").stdout
+    assert client.run("cat /run/router/hosts").stdout.endswith("10.77.0.3 client\n")
+    # The confined daemon knows that the root is in use, and so does a program of its own.
+    refused = says("usb", "detach", "client", "46f4:0001", code=4)
+    assert "is in use in 'client': sda on /\n" in refused
+    assert '"sda on /"' in client.run("router-usbip ports --json && true").stdout
+    assert client.run("head -c 4 /data").stdout == "xxxx"
+    since = router.next_event
+    with router.connect() as connection:
+        connection.unplug(1)
+    lost = router.wait_for_event("root_lost", "client", since=since, timeout=BOOT)
+    assert lost.detail == "sda has gone; the guest restarts"
+    router.wait_for_event("userspace", "client", since=since, timeout=BOOT)
+    with router.connect() as connection:
+        connection.plug(router_setup.usb[0])
+    client.wait_for_root()
+    assert [event.detail for event in router.events("root", "client", since=since)] == said
+    assert client.run("head -c 4 /data").stdout == "xxxx"
 
 
-def test_of_two_disks_with_the_roots_name_none_is_taken(built: Built, small: Path, tmp_path: Path) -> None:
-    disks = [Path(shutil.copy(small, tmp_path / name)) for name in ("first.img", "second.img")]
-    with running(built, *disks) as booted:
-        (said,) = wait_for_event(booted.system, "client", "no_root")
-        assert said == "several routed disks have LABEL=SMALL: /dev/sda /dev/sdb; the guest stays in its initramfs"
-        assert booted.run("client", "cat /etc/router/image") == "usb-client\n"
-        booted.run("client", "! grep -q ' ext4 ' /proc/mounts")
-        assert booted.wait("client", "ps | grep -v grep | grep 'sh -l'", PATIENCE)
+@pytest.mark.parametrize("router_setup", [2], indirect=True, ids=["two disks"])
+def test_of_two_disks_with_the_roots_name_none_is_taken(router: Router) -> None:
+    client = router.guest("client")
+    with pytest.raises(GuestFailure, match="no root file system: several routed disks have LABEL=SMALL"):
+        client.wait_for_root()
+    (said,) = router.events("no_root", "client")
+    assert said.detail.endswith(": /dev/sda /dev/sdb; the guest stays in its initramfs")
+    assert client.run("cat /etc/router/image").stdout == "usb-client\n"
+    client.run("! grep -q ' ext4 ' /proc/mounts")
+    client.wait_for("ps | grep -v grep | grep 'sh -l'")

@@ -10,6 +10,8 @@ from router.testing import Router
 from tests.support.end_to_end import router as command_line
 from tests.support.screen import Screen
 
+MOUSE = "grep 'QEMU USB Mouse' /proc/bus/input/devices"
+NO_MOUSE = f"! {MOUSE}"
 READING = "while :; do echo 3 >/proc/sys/vm/drop_caches; cat /dev/sda >/dev/null; done"
 
 
@@ -18,7 +20,20 @@ def shows(screen: Screen, *patterns: str) -> str:
     return screen.until(lambda text: all(re.search(pattern, text) for pattern in patterns))
 
 
-def test_the_live_view_shows_the_routes_and_its_keys_attach_detach_and_open_a_console(
+def has_the_mouse(router: Router, screen: Screen, but: str = "") -> tuple[str, str]:
+    """Wait until a guest other than `but` has the mouse, on the screen and in its Linux: its name, and the port."""
+    others = "|".join(name for name in ("client", "stranger") if name != but)
+    given = re.search(
+        rf"server/1-3 is on port (\d+) of '({others})'", shows(screen, rf"1-3 is on port \d+ of '({others})'")
+    )
+    assert given is not None
+    port, holder = given.groups()
+    shows(screen, rf"1-3 +QEMU USB Mouse +{holder}, port {port}")
+    router.guest(holder).wait_for(MOUSE)
+    return holder, port
+
+
+def test_the_live_view_shows_the_routes_and_its_keys_attach_take_detach_and_open_a_console(
     router: Router, tmp_path: Path
 ) -> None:
     client = router.guest("client")
@@ -38,16 +53,17 @@ def test_the_live_view_shows_the_routes_and_its_keys_attach_detach_and_open_a_co
         screen.send("a")
         shows(screen, r"attach 1-3 \(QEMU USB Mouse\) to which guest\?")
         screen.send("\r")
-        given = re.search(r"server/1-3 is on port (\d+) of '(\w+)'", shows(screen, r"1-3 is on port \d+ of '\w+'"))
-        assert given is not None
-        port, holder = given.groups()
-        shows(screen, rf"1-3 +QEMU USB Mouse +{holder}, port {port}")
-        router.guest(holder).wait_for("grep 'QEMU USB Mouse' /proc/bus/input/devices")
-        screen.send("d")
-        shows(screen, rf"detach 1-3 \(QEMU USB Mouse\) from '{holder}'\?")
+        holder, port = has_the_mouse(router, screen)
+        screen.send("t")
+        shows(screen, rf"give 1-3 \(QEMU USB Mouse\), which '{holder}' has, to")
         screen.send("\r")
-        shows(screen, rf"server/1-3 is taken from port {port} of '{holder}'", r"1-3 +QEMU USB Mouse +no guest")
-        router.guest(holder).wait_for("! grep 'QEMU USB Mouse' /proc/bus/input/devices")
+        taker, port = has_the_mouse(router, screen, but=holder)
+        router.guest(holder).wait_for(NO_MOUSE)
+        screen.send("d")
+        shows(screen, rf"detach 1-3 \(QEMU USB Mouse\) from '{taker}'\?")
+        screen.send("\r")
+        shows(screen, rf"server/1-3 is taken from port {port} of '{taker}'", r"1-3 +QEMU USB Mouse +no guest")
+        router.guest(taker).wait_for(NO_MOUSE)
 
         screen.send("c")
         shows(screen, r"the console of which guest\?")

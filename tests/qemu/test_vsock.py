@@ -22,7 +22,6 @@ from tests.qemu.test_ghosts import (
     elapsed,
     free_in_server,
     gone_in_client,
-    kill,
     say,
     up_again,
     uptime,
@@ -128,7 +127,7 @@ def test_a_killed_server_loses_its_port_in_the_client_and_the_disk_comes_back(ro
     whole(router, disk)
     since = router.next_event
     began = elapsed(router)
-    kill(router, "server")
+    router.guest("server").reset()
     gone = gone_in_client(router, began, since)
     up_again(router, "server", since)
     up = time.monotonic()
@@ -169,7 +168,7 @@ def test_a_killed_client_gives_the_devices_back_and_gets_them_again(router: Rout
     whole(router, disk)
     since = router.next_event
     began = uptime(router, "server")
-    kill(router, "client")
+    router.guest("client").reset()
     with router.freeze("client"):
         free = free_in_server(router, began)
     up_again(router, "client", since)

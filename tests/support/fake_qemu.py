@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.fake_mux import FakeMux
@@ -39,27 +40,38 @@ def monitor(stream: socket.socket) -> None:
             greeted.set()
 
 
-def agent(port: str, command: bytes, mux: FakeMux) -> None:
+Answer = Callable[[str, str], tuple[int, bytes]]
+"""Runs a shell command in a guest: exit code and output."""
+
+
+def shell(guest: str, command: str) -> tuple[int, bytes]:
+    """Every guest is this computer."""
+    run = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, check=False)
+    return run.returncode, run.stdout
+
+
+def agent(port: str, command: bytes, mux: FakeMux, answer: Answer) -> None:
     """One line on a control channel."""
     words = command.split()
+    guest = port.split(".")[0]
     if not words:
-        mux.say(port, f"router-agent 1 {port.split('.')[0]}".encode())
+        mux.say(port, f"router-agent 1 {guest}".encode())
     elif len(words) == 2 and words[1] != b"kill":
-        run = subprocess.run(["sh", "-c", base64.b64decode(words[1])], capture_output=True, check=False)
-        if run.stdout:
-            mux.say(port, words[0] + b" o " + base64.b64encode(run.stdout))
-        mux.say(port, b"%s x %d" % (words[0], run.returncode))
+        code, output = answer(guest, base64.b64decode(words[1]).decode())
+        if output:
+            mux.say(port, words[0] + b" o " + base64.b64encode(output))
+        mux.say(port, b"%s x %d" % (words[0], code))
 
 
-def keyboard(line: socket.socket, mux: FakeMux) -> None:
+def keyboard(line: socket.socket, mux: FakeMux, answer: Answer = shell) -> None:
     """Reads what is typed, as the multiplexer does."""
-    typed = dict.fromkeys(PORTS, b"")
+    typed = dict.fromkeys(mux.ports, b"")
     while data := line.recv(1024):
         for port, part in mux.take(data):
             *commands, typed[port] = (typed[port] + part).split(b"\n")
             for command in commands:
                 if port.endswith(".control"):
-                    agent(port, command, mux)
+                    agent(port, command, mux, answer)
                 else:
                     mux.say(port, b"typed " + command)
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A root file system of busybox alone, for tests of how a guest gets into its root; and what waits for a time line."""
+"""A root file system of busybox alone, for tests of how a guest gets into its root."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from router import files
@@ -12,9 +11,6 @@ from router.guests.resolution import Packages
 from router.guests.rootfs import ext4
 from router.guests.rootfs.tree import Tree
 from router.guests.sources import machine_sources
-from router.machines.qemu.running import Run
-from tests.support.end_to_end import BOOT, Booted
-from tests.support.patience import PATIENCE, wait_until
 
 MiB = 1 << 20
 INIT = """\
@@ -47,21 +43,3 @@ def make_small_root(out: Path, folder: Path, label: str) -> None:
     tree.write("usr/sbin/init", INIT.encode(), 0o755)
     tree.finish()
     ext4.make(tree.root, out, label, 32 * MiB, tree.owners)
-
-
-def wait_for_root(booted: Booted, guest: str, seconds: float = BOOT) -> None:
-    """Until commands run in the guest's root: each runs where the guest was when it began."""
-
-    def switched() -> bool:
-        return booted.system.execute(guest, "[ -e /run/router/switched ]", PATIENCE)[0] == 0
-
-    assert wait_until(switched, seconds, 1), f"{guest}: not in its root within {seconds} s"
-
-
-def wait_for_event(system: Run, guest: str, name: str, times: int = 1, seconds: float = BOOT) -> list[str]:
-    """The details of a guest's milestones of that name, once there are as many."""
-    end = time.monotonic() + seconds
-    while len(found := system.timeline.seen(guest, name)) < times:
-        assert time.monotonic() < end, f"{guest}: not {times} times {name!r} but {[one.detail for one in found]}"
-        system.poll(0.2)
-    return [one.detail for one in found]

@@ -16,13 +16,15 @@ from router.testing.setup import Setup
 from router.vswitch.process import PortCounters
 from tests.control.running import FakeSystem
 
+CAPTURED = b"\x0a\x0d\x0d\x0a captured"
+
 
 class FakeMachine:
     """Boots at once. `die`: as a guest's panic has it."""
 
     boot = (("server userspace", 1.5), ("client userspace", 2.25))
 
-    def __init__(self, mode: str, logs: Path) -> None:
+    def __init__(self, mode: str, logs: Path, capture: bool = False) -> None:
         self.mode = mode
         self.name = own_name("desk")
         self.system = FakeSystem()
@@ -32,13 +34,16 @@ class FakeMachine:
         logs.mkdir(parents=True)
         self._console = logs / "client.console.log"
         self._console.write_text("\x1b[2Jbooted\nlogin:\n")
+        self._capture = logs / "switch.pcapng" if capture else None
+        if self._capture is not None:
+            self._capture.write_bytes(CAPTURED)
         self._stack = ExitStack()
         claim = self._stack.enter_context(Claim(self.name))
         self._stack.enter_context(ControlServer(claim, self.system, mode))
 
     @property
     def attachments(self) -> tuple[Path, ...]:
-        return (self._console,)
+        return (self._console, *([self._capture] if self._capture else ()))
 
     def connect(self) -> Connection:
         return Connection(self.name)
@@ -55,6 +60,13 @@ class FakeMachine:
 
     def thaw(self, guest: str) -> None:
         self.frozen.remove(guest)
+
+    def reset(self, guest: str) -> None:
+        """Starts anew at once."""
+        self.system.timeline.line(guest, f"router: guest {guest}: userspace up")
+
+    def kill(self, guest: str) -> None:
+        self.die(f"{guest} was killed")
 
     def counters(self) -> Mapping[str, PortCounters]:
         raise MachineError("a machine that runs nothing has no switch")
@@ -75,5 +87,5 @@ class Boots:
         self.setups.append(setup)
         if self.failures:
             raise MachineError(self.failures.pop(0), hint="its console ended with:\n    oops")
-        self.machines.append(FakeMachine(mode, logs))
+        self.machines.append(FakeMachine(mode, logs, setup.capture))
         return self.machines[-1]

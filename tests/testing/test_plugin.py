@@ -15,7 +15,7 @@ from router.description.diagnostics import DescriptionErrors, Diagnostic, Span
 from router.errors import HostError, RouterError
 from router.isolation.compare import Difference, IsolationError
 from router.testing import pool
-from tests.testing.fake import Boots
+from tests.testing.fake import CAPTURED, Boots
 
 OPTIONS = ("--router", "qemu.yaml", "-p", "no:cacheprovider", "-p", "no:randomly")
 
@@ -147,10 +147,11 @@ def test_a_command_that_fails_shows_what_the_guest_said(pytester: pytest.Pyteste
     result.stdout.fnmatch_lines(["*client: exit code 3: exit 3", "*leaving"])
 
 
-def test_a_failure_has_consoles_and_time_line_in_the_report_and_as_files(
+def test_a_failure_has_consoles_time_line_and_capture_in_the_report_and_as_files(
     pytester: pytest.Pytester, boots: Boots
 ) -> None:
-    words = ("--junitxml", "report.xml", "-o", "junit_logging=system-out", "--router-logs", "kept")
+    report = ("--junitxml", "report.xml", "-o", "junit_logging=system-out")
+    words = (*report, "--router-logs", "kept", "--router-capture")
     result = assert_outcome(
         pytester, "def test_one(router): assert 0\ndef test_two(router): pass", *words, failed=1, passed=1
     )
@@ -165,7 +166,10 @@ def test_a_failure_has_consoles_and_time_line_in_the_report_and_as_files(
     assert console.stat().st_mode & 0o777 == 0o600, "what guests say is not for other users"
     timeline = json.loads(Path(str(properties["router.timeline"])).read_text())
     assert {row["name"] for row in timeline} >= {"userspace", "attached"}
+    capture = Path(str(properties["router.switch"]))
+    assert capture.read_bytes() == CAPTURED and capture.parent == console.parent
     said = "".join(one.itertext())
+    assert f"[[ATTACHMENT|{capture}]]" in said
     assert f"[[ATTACHMENT|{console}]]" in said and "login:" in said
     assert list(two.iter("property")) == []
 
@@ -369,6 +373,49 @@ def test_a_frozen_guest_goes_on_also_when_the_test_fails(pytester: pytest.Pytest
         """
     assert_outcome(pytester, text, failed=1, passed=1)
     assert len(boots.machines) == 1
+
+
+def test_a_guest_is_reset_or_killed_and_a_killed_one_must_be_booted_again(
+    pytester: pytest.Pytester, boots: Boots
+) -> None:
+    text = """
+        def test_one(router):
+            client = router.guest("client")
+            for again in (client.reset, client.restart):
+                since = router.next_event
+                again()
+                router.wait_for_event("userspace", "client", since=since)
+            client.kill()
+            router.restart()
+            router.guest("client").run("true")
+        def test_two(router): router.guest("client").kill()
+        def test_three(router): router.guest("client").run("true")
+        """
+    result = assert_outcome(pytester, text, passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*the system has ended in this test: guest 'client' is gone: client was killed"])
+    assert len(boots.machines) == 3
+
+
+def test_a_guest_that_gets_into_no_root_of_its_own_says_why_and_of_its_last_start_only(
+    pytester: pytest.Pytester, boots: Boots
+) -> None:
+    text = """
+        import pytest
+        from router.testing import GuestFailure
+        def test_one(router):
+            client, system = router.guest("client"), router.machine.system
+            say = lambda what: system.timeline.line("client", f"router: guest client: {what}")
+            system.failing = ["/run/router/switched"]
+            say("no root: no routed disk has LABEL=X within 120 s; the guest stays in its initramfs")
+            with pytest.raises(GuestFailure, match="client: no root file system: no routed disk has LABEL=X within"):
+                client.wait_for_root(60)
+            say("userspace up")
+            with pytest.raises(GuestFailure, match="client: not in its root within 0.2 s"):
+                client.wait_for_root(0.2)
+            system.failing = []
+            client.wait_for_root(60)
+        """
+    assert_outcome(pytester, text, passed=1)
 
 
 def test_a_console_is_typed_into_and_read(pytester: pytest.Pytester, boots: Boots) -> None:

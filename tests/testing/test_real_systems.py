@@ -118,7 +118,8 @@ def test_a_split_system_is_tested_survives_a_panic_and_a_killed_pytest_leaves_no
     (place / "test_it.py").write_text(TESTS + DEADLY)
     log = place / "output"
     with log.open("w") as output:
-        words = ("--router-on", "split", "test_system.py", "test_it.py")
+        kept = ("--router-logs", "kept", "--router-capture")
+        words = ("--router-on", "split", *kept, "test_system.py", "test_it.py")
         run = subprocess.Popen(inner(*words), cwd=place, stdout=output, stderr=output)
     try:
         assert wait_until(lambda: (place / "hangs").exists() or run.poll() is not None, 3 * BOOT), log.read_text()
@@ -131,10 +132,15 @@ def test_a_split_system_is_tested_survives_a_panic_and_a_killed_pytest_leaves_no
     assert running() == []
     with Claim((place / "hangs").read_text()):
         pass
-    good = ("keyboard", "disk", "files_and_console", "what_is_missing_is_explained", "freeze", "after_it")
-    wanted = {**{f"test_{name}": "PASSED" for name in good}, "test_restart": "SKIPPED", "test_panic": "FAILED"}
+    good = ("keyboard", "disk", "files_and_console", "what_is_missing_is_explained", "freeze", "restart", "after_it")
+    wanted = {**{f"test_{name}": "PASSED" for name in good}, "test_panic": "FAILED"}
     wanted |= {f"test_{name}": "PASSED" for name in FIRST}
     assert verdicts(log.read_text()) == wanted, log.read_text()
+    # What is kept of the failed test: two consoles, the time line, and what crossed the switch (pcapng's first block).
+    (capture,) = (place / "kept").glob("*test_panic*/switch.pcapng")
+    assert capture.read_bytes()[:4] == b"\x0a\x0d\x0d\x0a" and capture.stat().st_size > 10_000
+    files = {path.name for path in capture.parent.iterdir()}
+    assert {"client.console.log", "server.console.log", "timeline.json"} <= files
 
 
 @pytest.mark.sel4

@@ -29,8 +29,8 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> None:
     """The switch of each system counts."""
     begin = FakeMachine.__init__
 
-    def begun(machine: FakeMachine, mode: str, logs: Path) -> None:
-        begin(machine, mode, logs)
+    def begun(machine: FakeMachine, mode: str, logs: Path, capture: bool) -> None:
+        begin(machine, mode, logs, capture)
         machine.system.counters = {"client": {**PORT_COUNTERS, "drops": {"source-mac": 7}}}
 
     monkeypatch.setattr(FakeMachine, "__init__", begun)

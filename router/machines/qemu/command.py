@@ -57,6 +57,11 @@ def memory(guest: GuestPlan, shared: bool) -> list[str]:
     return ["-object", backend, "-machine", f"{machine},memory-backend=ram", "-m", size]
 
 
+def may_reboot(guest: GuestPlan) -> bool:
+    """Whether the guest's QEMU starts it again when it reboots: one that has lost its root file system does."""
+    return bool(guest.root)
+
+
 def guest_command(
     qemu: str,
     guest: GuestPlan,
@@ -71,8 +76,7 @@ def guest_command(
         *(qemu, "-nodefaults", "-no-user-config", "-display", "none", "-name", guest.name),
         *memory(guest, shared=way.kind is VirtioKind.VSOCK),
         *("-cpu", "cortex-a53", "-smp", str(guest.vcpus)),
-        # A guest that has lost its root file system starts again.
-        *(() if guest.root else ("-no-reboot",)),
+        *(() if may_reboot(guest) else ("-no-reboot",)),
         *("-global", "virtio-mmio.force-legacy=false"),
         *("-chardev", f"socket,id=early,path={usb.escape(sockets.early)},server=off", "-serial", "chardev:early"),
         *(
