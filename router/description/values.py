@@ -110,6 +110,9 @@ def parse_duration(value: object) -> int:
     return duration
 
 
+PART_UNIT = 1 << 20
+"""Parts of disks begin and end at multiples of it: that is at whole sectors and whole flash pages of every disk."""
+
 PROTOCOLS = ("tcp", "udp", "icmp", "vsock")
 """What a rule can let through; vsock in systems whose transport it is, the others in all other systems."""
 
@@ -339,6 +342,23 @@ AllowRule = Annotated[
     text_schema(
         r"^[a-z][a-z0-9_-]* *-> *[a-z][a-z0-9_-]* +((tcp|udp|vsock)/[0-9]{1,5}|icmp)$", "client -> server tcp/3240"
     ),
+]
+
+
+def check_part_size(value: int) -> int:
+    """The size of a part of a disk: whole MiB, to which parts are aligned."""
+    if value < PART_UNIT or value % PART_UNIT:
+        raise InvalidValue(
+            f"{value} bytes are no size for a part of a disk", "write a multiple of 1 MiB, at least 1 MiB"
+        )
+    return value
+
+
+PartSize = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    AfterValidator(check_part_size),
+    text_schema(SIZE_PATTERN, "2 GiB", "512 MiB"),
 ]
 DeviceId = Annotated[
     VendorProduct, BeforeValidator(parse_device_id), text_schema("^[0-9a-fA-F]{4}:[0-9a-fA-F]{4}$", "046d:c31c")

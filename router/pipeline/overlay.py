@@ -94,6 +94,8 @@ def policy_line(plan: SystemPlan, grant: Grant) -> dict[str, str | int]:
         line["blocks"] = grant.blocks
         if grant.name:
             line["name"] = grant.name
+        if grant.size:
+            line["size"] = grant.size
     return line
 
 

@@ -28,7 +28,9 @@ from router.usbip.protocol.disks import (
 )
 from router.usbip.runtime.sysfs import Sysfs
 from router.usbip.server import disks
-from router.usbip.server.disks import TYPE_DISK, TYPE_OPTICAL, DiskServer, Unit, plan, read_units
+from router.usbip.server.disk_plan import Plan, plan
+from router.usbip.server.disk_units import TYPE_DISK, TYPE_OPTICAL, Unit, read_units
+from router.usbip.server.disks import DiskServer
 from router.usbip.server.nvmet import LOOKING, Namespace, Nvmet
 
 DISK = (0x08, 0x06, 0x50)
@@ -60,7 +62,7 @@ def unit(block: str = "sda", **changes: object) -> Unit:
     return Unit(**facts)  # type: ignore[arg-type]
 
 
-def planned(*units: Unit, policy: str = POLICY, of: Device | None = None) -> disks.Plan:
+def planned(*units: Unit, policy: str = POLICY, of: Device | None = None) -> Plan:
     one = of or device()
     return plan([one], {one.busid: list(units)}, parse_policy(policy))
 

@@ -38,25 +38,44 @@ def valid_base_name(text: str) -> bool:
 
 
 class Disk:
-    """A disk of the server: a logical unit of a USB device.
+    """A disk of the server: a logical unit of a USB device, or a part of one.
 
     block: its block device ("sda"). sectors: of 512 bytes, 0 where there is no medium. medium: the kernel's number of
     what is in it, another one after each change ("" before Linux 5.15: Documentation/ABI/testing/sysfs-block, diskseq).
+    Of a part: its name, where it starts, and the block device that it is a part of; lun is 0.
     """
 
-    __slots__ = ("block", "device", "lun", "medium", "sectors")
+    __slots__ = ("block", "device", "lun", "medium", "part", "sectors", "start", "whole")
 
-    def __init__(self, device: Device, lun: int, block: str, sectors: int, medium: str = "") -> None:
+    def __init__(
+        self,
+        device: Device,
+        lun: int,
+        block: str,
+        sectors: int,
+        medium: str = "",
+        part: str = "",
+        start: int = 0,
+        whole: str = "",
+    ) -> None:
         self.device = device
         self.lun = lun
         self.block = block
         self.sectors = sectors
         self.medium = medium
+        self.part = part
+        self.start = start
+        self.whole = whole or block
+
+    def overlaps(self, other: Disk) -> bool:
+        """Whether the two have blocks in common: they are one, or a part and its whole."""
+        return self.whole == other.whole and (self.block == other.block or not (self.part and other.part))
 
     def digest(self) -> bytes:
         """32 bytes that follow from the disk itself, so that another one in its port has others."""
         device = self.device
-        facts = (device.vidpid, device.serial, device.manufacturer, device.product, self.lun, self.sectors)
+        facts: tuple[object, ...] = (device.vidpid, device.serial, device.manufacturer, device.product, self.lun)
+        facts += (self.sectors, *((self.part, self.start) if self.part else ()))
         return hashlib.sha256("\0".join(map(str, facts)).encode("utf-8", "surrogateescape")).digest()
 
 
