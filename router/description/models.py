@@ -24,6 +24,7 @@ from router.description.values import (
     DeviceId,
     DeviceName,
     DiskName,
+    DiskWait,
     File,
     GuestName,
     Label,
@@ -158,6 +159,9 @@ class Guest(StrictModel):
     """The virtual controller; only for guests that receive USB devices."""
     automount: StrictBool = False
     """With `true`, the file systems of routed disks are mounted below /media; for guests that receive USB devices."""
+    disk_wait: DiskWait | None = None
+    """How long reads and writes of disks that come as blocks wait for a server that is away, such as `30 s`; then they
+    fail. By default 120 s. Kept in seconds."""
     root: Root | None = None
     """A root file system on a routed disk, which the guest starts from once the disk is there."""
     bootargs: BootArgs = ""

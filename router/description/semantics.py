@@ -42,6 +42,7 @@ CHECKS: tuple[Callable[[Parts], Iterator[Finding]], ...] = (
     semantics_disks.blocks,
     semantics_disks.disk_ports,
     semantics_disks.names,
+    semantics_disks.waits,
     semantics_disks.matches,
 )
 

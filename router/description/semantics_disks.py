@@ -40,6 +40,20 @@ def blocks(parts: Parts) -> Iterator[Finding]:
         yield from _able(parts, path, rule, "'as: block'" if whole else "the disk")
 
 
+def waits(parts: Parts) -> Iterator[Finding]:
+    """Only a guest with disks as blocks waits for their server."""
+    for name, guest in parts.guests.items():
+        if guest is None or guest.disk_wait is None or not parts.sure:
+            continue
+        if not any(rule.to == name and rule.road is Road.BLOCK for _, rule in parts.routes):
+            yield Finding(
+                ("guests", name, "disk_wait"),
+                f"'{name}' gets no disks as blocks, so there is nothing to wait for",
+                "remove disk_wait, or give the guest a disk: an entry in disks, or a USB rule with as: block",
+                key=True,
+            )
+
+
 def _able(parts: Parts, path: Path, rule: UsbRule, what: str) -> Iterator[Finding]:
     """Both guests can do it, and the server is trusted. what: what to remove otherwise."""
     server = owner(parts, rule)

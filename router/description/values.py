@@ -360,6 +360,23 @@ PartSize = Annotated[
     AfterValidator(check_part_size),
     text_schema(SIZE_PATTERN, "2 GiB", "512 MiB"),
 ]
+MAX_DISK_WAIT_S = 86400
+
+
+def check_disk_wait(value: int) -> int:
+    """Seconds from microseconds: the kernel counts whole ones."""
+    seconds, rest = divmod(value, 1_000_000)
+    if rest or not 1 <= seconds <= MAX_DISK_WAIT_S:
+        raise InvalidValue("a disk's wait is out of range", f"write whole seconds, from '1 s' to '{MAX_DISK_WAIT_S} s'")
+    return seconds
+
+
+DiskWait = Annotated[
+    int,
+    BeforeValidator(parse_duration),
+    AfterValidator(check_disk_wait),
+    text_schema("^[0-9]+ ?(us|µs|ms|s)$", "30 s", "600 s"),
+]
 DeviceId = Annotated[
     VendorProduct, BeforeValidator(parse_device_id), text_schema("^[0-9a-fA-F]{4}:[0-9a-fA-F]{4}$", "046d:c31c")
 ]

@@ -159,6 +159,7 @@ def plan_guests(
             root=root_of(guest),
             trusted=guest.trusted,
             automount=guest.automount,
+            disk_wait=guest.disk_wait,
         )
         for index, (name, guest) in enumerate(description.guests.items())
     )

@@ -229,6 +229,8 @@ class GuestPlan:
     """Whether clients take this server's answers as they are."""
     automount: bool = False
     """Whether the file systems of routed disks are mounted as they come."""
+    disk_wait: int | None = None
+    """Seconds for which its disks that come as blocks wait for a server that is away; None: the client's default."""
 
     @property
     def own_image(self) -> bool:

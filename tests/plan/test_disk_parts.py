@@ -3,7 +3,14 @@
 
 from __future__ import annotations
 
-from router.machines.qemu.usb import grant_of, parse_plug
+import os
+from pathlib import Path
+
+import pytest
+
+from router.cli import main
+from router.errors import DescriptionError
+from router.machines.qemu.usb import grant_of, parse_plug, plugs_of
 from router.pipeline.overlay import overlay_files
 from router.plan.models import Grant, SystemPlan
 from router.report.topology import usb_text
@@ -45,6 +52,29 @@ def test_of_two_rules_that_fit_a_plug_the_more_exact_one_counts_as_in_the_guest(
     grants = (Grant("server", "a", device_class=8), Grant("server", "b", path="1-1"))
     grant = grant_of(parse_plug("storage:/dev/null", 1), grants)
     assert grant is not None and grant.to == "b"
+
+
+def test_run_refuses_an_image_that_is_not_prepared_before_it_boots(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    disk.touch()
+    os.truncate(disk, 5 << 30)
+    with pytest.raises(DescriptionError) as caught:
+        plugs_of([f"storage:{disk}"], plan())
+    assert "is not prepared: it has no partition data-a, data-b" in caught.value.message
+    assert caught.value.hint == f"router disk prepare FILE.yaml {disk}"
+    assert main(["disk", "prepare", "shared-disk.yaml", str(disk)]) == 0
+    (plug,) = plugs_of([f"storage:{disk}"], plan())
+    assert plug.argument == disk
+
+
+def test_a_guests_wait_for_its_server_is_in_its_file_in_seconds() -> None:
+    guests = {
+        "server": {"image": "usb-server", "passthrough": ["pcie@3f000000"]},
+        "a": {"image": "usb-client", "disk_wait": "30 s"},
+    }
+    rules = [{"path": "1-1", "to": "a", "as": "block"}]
+    found = plan_of(described({"system": "x", "board": "qemu", "guests": guests, "usb": rules}))
+    assert overlay_files(found, found.guest("a"))["etc/router/disks"] == b"server 10.77.0.2 4421\nwait 30\n"
 
 
 def test_a_guests_root_may_be_on_its_part() -> None:

@@ -4,16 +4,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from router.errors import DescriptionError
+from router.usbip.client.nvme import Target
+from router.usbip.commands.keep_disks import parse_disks, render_disks
 from router.usbip.policy.file import parse_policy, render_policy
 from router.usbip.protocol.device import SPEED_HIGH, Device
 from router.usbip.protocol.disks import Disk, name_in, nguid_of, place_of, uuid_of
 from router.usbip.runtime.sysfs import Sysfs
+from router.usbip.server import disks
 from router.usbip.server.disk_plan import Plan, Wanted, plan
 from router.usbip.server.disk_units import TYPE_DISK, Part, Unit, read_units
+from router.usbip.server.disks import DiskServer
 
 DISK = (0x08, 0x06, 0x50)
 A, B = "10.77.0.3", "10.77.0.4"
@@ -188,7 +193,57 @@ def test_the_kernels_partitions_are_read_with_their_names(tmp_path: Path) -> Non
     (real / "block/sda/size").write_text("32768\n")
     (tmp_path / "bus/scsi/devices").mkdir(parents=True)
     (tmp_path / "bus/scsi/devices/0:0:0:0").symlink_to(real)
+    (real / "wwid").write_text("naa.5000c500a1b2c3d4\n")
     (found,) = read_units(Sysfs(str(tmp_path)), one, parts=True)
+    assert found.wwid == "naa.5000c500a1b2c3d4"
     (only,) = found.parts
     assert (only.name, only.block, only.start, only.sectors, only.read_only) == ("data-a", "sda1", 2048, 8192, False)
     assert read_units(Sysfs(str(tmp_path)), one)[0].parts == ()
+
+
+def test_another_disk_of_the_same_size_in_a_dock_is_another_one_where_it_says_who_it_is() -> None:
+    def identifiers(wwid: str) -> tuple[str, str, str]:
+        inside = Unit(0, TYPE_DISK, "sda", 1 << 20, False, "7", PARTS, wwid)
+        part_a, part_b = planned(inside).wanted
+        whole = planned(inside, policy=f"allow {A} class mass-storage blocks 4421\n").wanted[0]
+        return part_a.namespace(1).uuid, part_b.namespace(1).uuid, whole.namespace(1).uuid
+
+    first, second, silent = (identifiers(wwid) for wwid in ("naa.5000c500a1b2c3d4", "naa.5000c500a1b2c3d5", ""))
+    assert len({*first, *second, *silent}) == 9 and identifiers("") == silent
+
+
+def test_a_disk_whose_table_the_kernel_has_not_read_yet_is_not_called_unprepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(disks, "find_devices", lambda sysfs, known, late: {"1-1": device()})
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(disks, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    there: list[Part] = []
+    monkeypatch.setattr(disks, "read_units", lambda sysfs, one, parts: [unit(*there)])
+    given: dict[int, list[str]] = {}
+    target = SimpleNamespace(
+        prepare=lambda address, tcp: None,
+        namespaces=lambda tcp: [],
+        ports=lambda: [4421, 4422],
+        listens=lambda tcp: True,
+        add=lambda tcp, namespace: given.setdefault(tcp, []).append(namespace.path),
+    )
+    server = DiskServer(Sysfs(str(tmp_path)), target, "10.77.0.2", parse_policy(POLICY))  # type: ignore[arg-type]
+    server.start()
+    server.look()
+    assert "no disk" not in capsys.readouterr().out and given == {}
+    there.append(PARTS[0])
+    server.look()
+    assert given == {4421: ["/dev/sda1"]}
+    clock.now += disks.SETTLE_S
+    server.look()
+    assert "no disk: 1-1 46f4:0001: has no partition data-b: router disk prepare" in capsys.readouterr().out
+
+
+def test_how_long_a_guest_waits_for_its_server_is_told_it_and_then_its_kernel() -> None:
+    assert parse_disks(render_disks([("10.77.0.2", 4421)], ["data"], 30), "disks").wait_s == 30
+    assert parse_disks(render_disks([("10.77.0.2", 4421)], ["data"]), "disks").wait_s == 0
+    assert "ctrl_loss_tmo=30" in Target("10.77.0.2", 4421).options(30).split(",")
+    for wrong in ("wait", "wait 0", "wait 86401", "wait -1", "wait 1.5"):
+        with pytest.raises(DescriptionError, match="is not understood"):
+            parse_disks(wrong, "disks")

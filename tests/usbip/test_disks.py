@@ -636,7 +636,8 @@ def test_waiting_for_a_server_is_said_once_and_so_is_its_return(
 
 def test_the_clients_file_is_read_as_it_is_written() -> None:
     text = render_disks([("10.77.0.2", 4421)], ["data", "more"])
-    targets, names = parse_disks(text, "disks")
+    disks_file = parse_disks(text, "disks")
+    targets, names = disks_file.targets, disks_file.names
     assert ([(one.address, one.tcp) for one in targets], names) == ([("10.77.0.2", 4421)], ("data", "more"))
     for wrong in ("server 10.77.0.2", "server host 1", "server 10.77.0.2,x=1 4421", "name a/b", "else"):
         with pytest.raises(DescriptionError):

@@ -43,9 +43,10 @@ class Disk:
     block: its block device ("sda"). sectors: of 512 bytes, 0 where there is no medium. medium: the kernel's number of
     what is in it, another one after each change ("" before Linux 5.15: Documentation/ABI/testing/sysfs-block, diskseq).
     Of a part: its name, where it starts, and the block device that it is a part of; lun is 0.
+    wwid: what the disk itself says who it is, as a dock's USB strings are the dock's; "" where that is not known.
     """
 
-    __slots__ = ("block", "device", "lun", "medium", "part", "sectors", "start", "whole")
+    __slots__ = ("block", "device", "lun", "medium", "part", "sectors", "start", "whole", "wwid")
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Disk:
         part: str = "",
         start: int = 0,
         whole: str = "",
+        wwid: str = "",
     ) -> None:
         self.device = device
         self.lun = lun
@@ -66,6 +68,7 @@ class Disk:
         self.part = part
         self.start = start
         self.whole = whole or block
+        self.wwid = wwid
 
     def overlaps(self, other: Disk) -> bool:
         """Whether the two have blocks in common: they are one, or a part and its whole."""
@@ -75,7 +78,7 @@ class Disk:
         """32 bytes that follow from the disk itself, so that another one in its port has others."""
         device = self.device
         facts: tuple[object, ...] = (device.vidpid, device.serial, device.manufacturer, device.product, self.lun)
-        facts += (self.sectors, *((self.part, self.start) if self.part else ()))
+        facts += (self.sectors, *((self.part, self.start) if self.part else ()), *((self.wwid,) if self.wwid else ()))
         return hashlib.sha256("\0".join(map(str, facts)).encode("utf-8", "surrogateescape")).digest()
 
 

@@ -93,7 +93,7 @@ def plan(
                 _fit_parts(planned, fit, device, usable, parts)
                 shared.append((where, device, parts))
             for unit in usable if whole else ():
-                disk = Disk(device, unit.lun, unit.block, unit.sectors, unit.medium)
+                disk = Disk(device, unit.lun, unit.block, unit.sectors, unit.medium, wwid=unit.wwid)
                 fit.append((_called(where, unit), Wanted(disk, whole[0].client, whole[0].tcp, whole[0].name)))
     # A disk in use keeps its name, whatever is plugged in later at a port before it.
     fit.sort(key=lambda named: not exported(named[1]))
@@ -132,7 +132,9 @@ def _fit_parts(planned: Plan, fit: Fit, device: Device, units: list[Unit], rules
             if why := _unfit_part(part, rule):
                 planned.refused[what] = why
             else:
-                disk = Disk(device, 0, part.block, part.sectors, unit.medium, part.name, part.start, unit.block)
+                disk = Disk(
+                    device, 0, part.block, part.sectors, unit.medium, part.name, part.start, unit.block, unit.wwid
+                )
                 fit.append((what, Wanted(disk, rule.client, rule.tcp, rule.name)))
 
 

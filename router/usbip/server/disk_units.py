@@ -27,9 +27,12 @@ class Part:
 
 
 class Unit:
-    """A logical unit of a USB device as the server's drivers show it. block: "" where it has none, or none yet."""
+    """A logical unit of a USB device as the server's drivers show it. block: "" where it has none, or none yet.
 
-    __slots__ = ("block", "kind", "lun", "medium", "parts", "read_only", "sectors")
+    wwid: what the disk itself says who it is (SPC-4, 7.8.6: Device Identification), "" where it or its bridge does not.
+    """
+
+    __slots__ = ("block", "kind", "lun", "medium", "parts", "read_only", "sectors", "wwid")
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class Unit:
         read_only: bool,
         medium: str = "",
         parts: tuple[Part, ...] = (),
+        wwid: str = "",
     ) -> None:
         self.lun = lun
         self.kind = kind
@@ -48,6 +52,7 @@ class Unit:
         self.read_only = read_only
         self.medium = medium
         self.parts = parts
+        self.wwid = wwid
 
 
 def read_units(sysfs: Sysfs, device: Device, *, parts: bool = False) -> list[Unit]:
@@ -70,7 +75,9 @@ def read_units(sysfs: Sysfs, device: Device, *, parts: bool = False) -> list[Uni
         size = sysfs.get(f"{base}/block/{block}/size", "0") if block else "0"
         read_only = bool(block) and sysfs.get(f"{base}/block/{block}/ro") == "1"
         inner = read_parts(sysfs, f"{base}/block/{block}") if parts and block else ()
-        found.append(Unit(int(lun), kind, block, int(size) if size.isdecimal() else 0, read_only, medium, inner))
+        sectors = int(size) if size.isdecimal() else 0
+        wwid = sysfs.get(f"{base}/wwid")
+        found.append(Unit(int(lun), kind, block, sectors, read_only, medium, inner, wwid))
     return found
 
 
