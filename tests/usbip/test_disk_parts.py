@@ -19,6 +19,7 @@ from router.usbip.server import disks
 from router.usbip.server.disk_plan import Plan, Wanted, plan
 from router.usbip.server.disk_units import TYPE_DISK, Part, Unit, read_units
 from router.usbip.server.disks import DiskServer
+from router.usbip.server.nvmet import Nvmet
 
 DISK = (0x08, 0x06, 0x50)
 A, B = "10.77.0.3", "10.77.0.4"
@@ -222,13 +223,14 @@ def test_a_disk_whose_table_the_kernel_has_not_read_yet_is_not_called_unprepared
     monkeypatch.setattr(disks, "read_units", lambda sysfs, one, parts: [unit(*there)])
     given: dict[int, list[str]] = {}
     target = SimpleNamespace(
-        prepare=lambda address, tcp: None,
+        address="10.77.0.2",
+        prepare=lambda tcp: None,
         namespaces=lambda tcp: [],
         ports=lambda: [4421, 4422],
         listens=lambda tcp: True,
         add=lambda tcp, namespace: given.setdefault(tcp, []).append(namespace.path),
     )
-    server = DiskServer(Sysfs(str(tmp_path)), target, "10.77.0.2", parse_policy(POLICY))  # type: ignore[arg-type]
+    server = DiskServer(Sysfs(str(tmp_path)), target, parse_policy(POLICY))  # type: ignore[arg-type]
     server.start()
     server.look()
     assert "no disk" not in capsys.readouterr().out and given == {}
@@ -247,3 +249,10 @@ def test_how_long_a_guest_waits_for_its_server_is_told_it_and_then_its_kernel() 
     for wrong in ("wait", "wait 0", "wait 86401", "wait -1", "wait 1.5"):
         with pytest.raises(DescriptionError, match="is not understood"):
             parse_disks(wrong, "disks")
+
+
+def test_the_disks_of_two_servers_at_one_port_are_not_taken_for_one_subsystem() -> None:
+    first, second = Target("10.77.0.2", 4421), Target("10.77.0.3", 4421)
+    assert first.subsystem != second.subsystem
+    assert f"nqn={second.subsystem}" in second.options(30).split(",")
+    assert Nvmet("10.77.0.3")._subsystem(4421) == second.subsystem

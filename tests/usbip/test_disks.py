@@ -245,11 +245,11 @@ class FakeNvmet(Nvmet):
 def target(tmp_path: Path) -> FakeNvmet:
     for name in ("subsystems", "ports"):
         (tmp_path / "nvmet" / name).mkdir(parents=True)
-    return FakeNvmet(str(tmp_path / "nvmet"))
+    return FakeNvmet("10.77.0.2", str(tmp_path / "nvmet"))
 
 
 def test_each_client_has_a_subsystem_and_a_port_that_opens_when_told(target: FakeNvmet, tmp_path: Path) -> None:
-    target.prepare("10.77.0.2", 4421)
+    target.prepare(4421)
     port = tmp_path / "nvmet/ports/4421"
     assert {name: (port / name).read_text() for name in target.ATTRIBUTES["ports"]} == {
         "addr_trtype": "tcp",
@@ -260,12 +260,12 @@ def test_each_client_has_a_subsystem_and_a_port_that_opens_when_told(target: Fak
     assert not target.listens(4421)
     target.listen(4421)
     assert target.listens(4421) and target.ports() == [4421]
-    assert [path.name for path in (port / "subsystems").iterdir()] == [subsystem(4421)]
-    target.prepare("10.77.0.2", 4421)
+    assert [path.name for path in (port / "subsystems").iterdir()] == [subsystem("10.77.0.2", 4421)]
+    target.prepare(4421)
 
 
 def test_a_disk_that_the_kernel_refuses_leaves_nothing(target: FakeNvmet) -> None:
-    target.prepare("10.77.0.2", 4421)
+    target.prepare(4421)
     target.refuses = "enable"
     with pytest.raises(OSError, match="busy"):
         target.add(4421, Namespace(7, "/dev/sda", "u", "n"))
@@ -307,7 +307,7 @@ class World:
         del self.devices[busid]
 
     def server(self, target: Nvmet, policy: str = POLICY) -> DiskServer:
-        server = DiskServer(self.sysfs, target, "10.77.0.2", parse_policy(policy))
+        server = DiskServer(self.sysfs, target, parse_policy(policy))
         server.start()
         return server
 
@@ -545,7 +545,7 @@ def client(tmp_path: Path) -> KeepDisks:
     return KeepDisks(Sysfs(str(sys)), targets, ("data",), 120, str(links), str(tmp_path / "fabrics"))
 
 
-def connect(root: Path, state: str = "live", nqn: str = subsystem(4421)) -> None:
+def connect(root: Path, state: str = "live", nqn: str = subsystem("10.77.0.2", 4421)) -> None:
     controller = root / "sys/class/nvme/nvme0"
     controller.mkdir(parents=True, exist_ok=True)
     (controller / "subsysnqn").write_text(f"{nqn}\n")
@@ -572,7 +572,7 @@ def links(root: Path) -> dict[str, str]:
 def test_the_client_asks_for_its_own_port_with_stated_times(client: KeepDisks, tmp_path: Path) -> None:
     client.connect()
     words = dict(word.split("=") for word in (tmp_path / "fabrics").read_text().split(","))
-    assert words.pop("hostnqn") and words.pop("nqn") == subsystem(4421)
+    assert words.pop("hostnqn") and words.pop("nqn") == subsystem("10.77.0.2", 4421)
     assert words == {
         "transport": "tcp",
         "traddr": "10.77.0.2",

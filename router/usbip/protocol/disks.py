@@ -22,9 +22,11 @@ _PORTS = 6
 """Ports from the root hub to a device: five hubs at most in between (USB 2.0, 4.1.1)."""
 
 
-def subsystem(tcp: int) -> str:
-    """The NVMe subsystem at a client's TCP port. Everybody can know it: only the port proves who the client is."""
-    return f"nqn.2025-01.org.router:disks-{tcp}"
+def subsystem(address: str, tcp: int) -> str:
+    """The NVMe subsystem at a client's TCP port of a server. Everybody can know it: only the port proves who the client
+    is. Each server has names of its own: Linux takes two connections to one name for two ways to the same disks.
+    """
+    return f"nqn.2025-01.org.router:disks-{address}-{tcp}"
 
 
 def valid_disk_name(text: str) -> bool:

@@ -28,12 +28,11 @@ MAX_NSID = 1024
 
 
 class DiskServer:
-    """Keeps the kernel's target as the policy and the devices are. address: where clients connect to."""
+    """Keeps the kernel's target as the policy and the devices are."""
 
-    def __init__(self, sysfs: Sysfs, target: Nvmet, address: str, policy: Policy) -> None:
+    def __init__(self, sysfs: Sysfs, target: Nvmet, policy: Policy) -> None:
         self._sysfs = sysfs
         self._target = target
-        self._address = address
         self._policy = policy
         self._known: dict[str, Device] = {}
         self._exported: dict[tuple[object, ...], tuple[Wanted, int]] = {}
@@ -56,7 +55,7 @@ class DiskServer:
     def start(self) -> None:
         """Makes the clients' subsystems, and takes over what an earlier run has exported. OSError: the kernel's."""
         for tcp in self.ports():
-            self._target.prepare(self._address, tcp)
+            self._target.prepare(tcp)
         there = {tcp: self._target.namespaces(tcp) for tcp in self.ports()}
         planned = self._plan(lambda one: any(one.namespace(was.nsid).is_same(was) for was in there[one.tcp]))
         for tcp, namespaces in there.items():
@@ -74,7 +73,7 @@ class DiskServer:
         and those of clients that it does not name are closed. OSError: the kernel's."""
         self._policy = policy
         for tcp in self.ports():
-            self._target.prepare(self._address, tcp)
+            self._target.prepare(tcp)
         self.look()
 
     def _close(self) -> bool:
@@ -190,9 +189,9 @@ class DiskServer:
             try:
                 self._target.listen(tcp)
             except OSError as error:
-                self._complain(f"cannot listen at {self._address}:{tcp}", error)
+                self._complain(f"cannot listen at {self._target.address}:{tcp}", error)
                 continue
-            self._complained.pop(f"cannot listen at {self._address}:{tcp}", None)
+            self._complained.pop(f"cannot listen at {self._target.address}:{tcp}", None)
             milestone(f"disk port {tcp} is open")
 
     def _complain(self, what: str, error: OSError) -> None:
