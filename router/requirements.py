@@ -37,7 +37,8 @@ REQUIREMENTS = (
     Requirement("dpkg", ("dpkg", "dpkg-deb"), "unpacks the guests' packages"),
     Requirement("e2fsprogs", ("mke2fs", "debugfs"), "writes root file systems", needed=False),
     Requirement("zstd", ("zstd",), "compresses the guests' initramfs"),
-    Requirement("util-linux", ("setpriv",), "ends QEMU and the switch when router is killed"),
+    Requirement("util-linux", ("setpriv", "wipefs"), "ends QEMU and the switch when router is killed; looks at disks"),
+    Requirement("fdisk", ("sfdisk",), "prepares disks for several guests, and reads what is on them", needed=False),
     Requirement("qemu-system-arm", ("qemu-system-aarch64",), "runs systems on this computer"),
     Requirement(
         "gcc-aarch64-linux-gnu",
@@ -62,7 +63,7 @@ TEST_PACKAGES = (
     ),
     *("curl", "tftp-hpa", "tftpd-hpa", "atftp", "iproute2", "mtools", "dosfstools", "busybox", "cpio"),
     *("gpg", "gpg-agent", "nix-bin"),
-    *("fdisk", "exfatprogs", "genisoimage", "udftools", "btrfs-progs", "xfsprogs", "ntfs-3g", "lz4", "bzip2"),
+    *("exfatprogs", "genisoimage", "udftools", "btrfs-progs", "xfsprogs", "ntfs-3g", "lz4", "bzip2"),
     "cryptsetup-bin",
 )
 """What only the tests use: peers, judges and other compilers."""

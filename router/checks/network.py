@@ -173,18 +173,24 @@ def frames_pool(view: View) -> Iterator[Problem]:
             )
 
 
+def written(view: View, place: int) -> tuple[str, tuple[str, int]]:
+    """How a grant is called, and where it stands in the description: the USB rules come first, then the disks."""
+    grants = view.plan.grants
+    if not grants[place].size:
+        return f"USB rule {place}", ("usb", place)
+    number = sum(bool(grant.size) for grant in grants[:place])
+    return f"disk {number}", ("disks", number)
+
+
 @invariant("grants-between-guests", "every USB device goes from a server guest to another guest")
 def grants_between_guests(view: View) -> Iterator[Problem]:
     for place, grant in enumerate(view.plan.grants):
         source, to = view.guests.get(grant.source), view.guests.get(grant.to)
+        whole, subject = written(view, place)
         if source is None or source.role != "server":
-            yield Problem(
-                f"USB rule {place} takes devices from '{grant.source}', which exports none", ("usb", place, "from")
-            )
+            yield Problem(f"{whole} takes devices from '{grant.source}', which exports none", (*subject, "from"))
         if to is None or to.role != "client" or grant.to == grant.source:
-            yield Problem(
-                f"USB rule {place} gives devices to '{grant.to}', which cannot use them", ("usb", place, "to")
-            )
+            yield Problem(f"{whole} gives devices to '{grant.to}', which cannot use them", (*subject, "to"))
 
 
 @invariant("usb-ports", "every USB rule's port exists on the guest's virtual controller and is given once")
@@ -237,7 +243,7 @@ def disks_have_one_reader(view: View) -> Iterator[Problem]:
             other = owners[grant.source, grant.blocks]
             yield Problem(
                 f"TCP port {grant.blocks} of '{grant.source}' has disks of both '{other}' and '{grant.to}'",
-                ("usb", place, "as"),
+                written(view, place)[1],
             )
     names = {port.index: port.guest for port in view.plan.vswitch.ports}
     for place, rule in enumerate(view.plan.vswitch.rules):

@@ -38,6 +38,7 @@ COMMANDS = (
     "power",
     "trust",
     "image",
+    "disk",
     "sdk",
     "doctor",
     "lock",

@@ -112,11 +112,11 @@ def summary(planned: object, closure: bool) -> None:
 
     assert isinstance(planned, Planned)
     plan = planned.plan
-    rules = len(planned.loaded.description.usb)
+    rules, disks = len(planned.loaded.description.usb), len(planned.loaded.description.disks)
     _common.say(
         "description",
         f"{planned.loaded.name}: {len(plan.guests)} guest{'s' * (len(plan.guests) != 1)}, "
-        f"{rules} USB rule{'s' * (rules != 1)}",
+        f"{rules} USB rule{'s' * (rules != 1)}" + (f", {disks} disk{'s' * (disks != 1)}" if disks else ""),
     )
     for name, owned in planned.closures.items():
         _common.say("closure", f"{name}: {owned.summary()}")

@@ -14,6 +14,8 @@ from pydantic.fields import FieldInfo
 
 from router.description.models import (
     Description,
+    DiskMatch,
+    DiskPart,
     ExtendedImage,
     Guest,
     ImageFiles,
@@ -76,6 +78,8 @@ PLACES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("'network'", Network),
     ("'queue' of 'network'", Queue),
     ("a rule of 'usb'", UsbRule),
+    ("an entry of 'disks'", DiskPart),
+    ("the 'on' of a disk", DiskMatch),
 )
 """Every mapping of a description and what a person would call it."""
 

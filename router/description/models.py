@@ -24,6 +24,7 @@ from router.description.values import (
     DeviceId,
     DeviceName,
     DiskName,
+    DiskWait,
     File,
     GuestName,
     Label,
@@ -32,6 +33,7 @@ from router.description.values import (
     ModuleName,
     Name,
     PackageName,
+    PartSize,
     PartUuid,
     Serial,
     Subnet,
@@ -157,6 +159,9 @@ class Guest(StrictModel):
     """The virtual controller; only for guests that receive USB devices."""
     automount: StrictBool = False
     """With `true`, the file systems of routed disks are mounted below /media; for guests that receive USB devices."""
+    disk_wait: DiskWait | None = None
+    """How long reads and writes of disks that come as blocks wait for a server that is away, such as `30 s`; then they
+    fail. By default 120 s. Kept in seconds."""
     root: Root | None = None
     """A root file system on a routed disk, which the guest starts from once the disk is there."""
     bootargs: BootArgs = ""
@@ -253,6 +258,50 @@ class UsbRule(StrictModel):
     disk's USB port in the server, such as `usb-1-1.4`."""
 
 
+class DiskMatch(StrictModel):
+    """Which physical disk. All fields that are present must match."""
+
+    device: DeviceId | None = None
+    """`vendor:product`, four hexadecimal digits each."""
+    path: UsbPath | None = None
+    """The USB port: bus and port chain as Linux names them, such as `1-1.4`."""
+    serial: Serial | None = None
+    """The serial number that the device reports."""
+    class_: Annotated[UsbClass | None, Field(alias="class")] = None
+    """`mass-storage`: any disk."""
+
+
+class DiskPart(StrictModel):
+    """A part of a physical disk that one guest gets as a disk of its own. `router disk prepare` makes the parts."""
+
+    name: DiskName
+    """What the disk is called: below /dev/disk/by-router in the guest, and in the physical disk's partition table."""
+    to: GuestName
+    """The guest that gets it."""
+    source: Annotated[GuestName | None, Field(alias="from")] = None
+    """The guest that owns the controller; needed only when several do."""
+    on: DiskMatch
+    """The physical disk that it is a part of. Disks with the same `on` are on the same physical disk."""
+    size: PartSize
+    """Its size, such as `2 GiB`: a multiple of 1 MiB. Kept in bytes."""
+
+    def as_rule(self) -> UsbRule:
+        """The USB rule that gives the guest the whole physical disk as blocks: what holds for that holds here."""
+        match = self.on
+        return UsbRule.model_validate(
+            {
+                "device": match.device,
+                "path": match.path,
+                "serial": match.serial,
+                "class": match.class_,
+                "to": self.to,
+                "from": self.source,
+                "as": Road.BLOCK,
+                "name": self.name,
+            }
+        )
+
+
 class Description(StrictModel):
     """One whole system."""
 
@@ -270,6 +319,14 @@ class Description(StrictModel):
     """How the guests reach each other: default deny."""
     usb: tuple[UsbRule, ...] = ()
     """Which USB device goes to which guest. What no rule names stays in the server."""
+    disks: tuple[DiskPart, ...] = ()
+    """Named disks for guests, each a part of a physical disk."""
+
+    @property
+    def block_rules(self) -> tuple[UsbRule, ...]:
+        """The rules by which guests get disks as blocks, whole ones and parts."""
+        whole = tuple(rule for rule in self.usb if rule.road is Road.BLOCK)
+        return (*whole, *(part.as_rule() for part in self.disks))
 
 
 OWN_FILES = "files:"
@@ -278,7 +335,7 @@ OWN_FILES = "files:"
 def guests_with_disks(description: Description) -> set[str]:
     """The guests that export or get disks as blocks. Where a rule names no server, it is the guest with hardware."""
     owners = {name for name, guest in description.guests.items() if guest.passthrough}
-    rules = [rule for rule in description.usb if rule.road is Road.BLOCK]
+    rules = description.block_rules
     return {name for rule in rules for name in (rule.to, *((rule.source,) if rule.source else owners))}
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from router.description.catalogue import Catalogue, Role
 from router.description.models import (
     Description,
+    DiskPart,
     ExtendedImage,
     Guest,
     ImageFiles,
@@ -61,6 +62,14 @@ class Parts:
     allow_complete: bool
     rules: Mapping[int, UsbRule]
     """The USB rules that could be read, by index."""
+    disks: Mapping[int, DiskPart]
+    """The disks that could be read, by index."""
+
+    @property
+    def routes(self) -> list[tuple[Path, UsbRule]]:
+        """What goes from one guest to another, with its place: the USB rules, and the disks as rules for blocks."""
+        rules: list[tuple[Path, UsbRule]] = [(("usb", index), rule) for index, rule in self.rules.items()]
+        return rules + [(("disks", index), part.as_rule()) for index, part in self.disks.items()]
 
     def role(self, name: str) -> Role | None:
         """What a guest does for USB; None when that is not known."""
@@ -96,6 +105,7 @@ def whole(description: Description, catalogue: Catalogue) -> Parts:
         None if allow is None else dict(enumerate(allow)),
         True,
         dict(enumerate(description.usb)),
+        dict(enumerate(description.disks)),
     )
 
 
@@ -111,7 +121,6 @@ def salvage(data: Any, catalogue: Catalogue) -> Parts:
         allow = {index: one for index, line in enumerate(lines) if (one := read_allow(line)) is not None}
         allow_complete = isinstance(network["allow"], list) and len(allow) == len(lines)
         network = {name: value for name, value in network.items() if name != "allow"}
-    rules = top.get("usb")
     return Parts(
         catalogue,
         text(top.get("system")),
@@ -121,11 +130,8 @@ def salvage(data: Any, catalogue: Catalogue) -> Parts:
         read(Network, network),
         allow,
         allow_complete,
-        {
-            index: rule
-            for index, entry in enumerate(rules if isinstance(rules, list) else [])
-            if (rule := read(UsbRule, entry)) is not None
-        },
+        read_list(UsbRule, top.get("usb")),
+        read_list(DiskPart, top.get("disks")),
     )
 
 
@@ -145,6 +151,12 @@ def read(model: type[M], data: object) -> M | None:
         return model.model_validate(data)
     except ValidationError:
         return None
+
+
+def read_list(model: type[M], data: object) -> dict[int, M]:
+    """The entries of a list that the model fits, by index."""
+    found = ((index, read(model, entry)) for index, entry in enumerate(data if isinstance(data, list) else []))
+    return {index: entry for index, entry in found if entry is not None}
 
 
 def read_allow(line: object) -> Allow | None:

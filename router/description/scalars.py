@@ -59,6 +59,10 @@ def resolve(text: str) -> Value:
     return text
 
 
+KEYS = ("on",)
+"""Fields whose names YAML 1.1 reads as booleans. As keys they are let through: there they can mean nothing else."""
+
+
 def trouble(text: str) -> tuple[str, str] | None:
     """Message and hint when a plain scalar is not the same to every YAML reader; None when it is.
 

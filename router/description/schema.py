@@ -40,6 +40,8 @@ def description_schema(catalogue: Catalogue) -> Schema:
     definitions["ExtendedImage"]["properties"]["extends"] |= offered(list(catalogue.images))
     guest["dependentRequired"] = {"budget": ["period"], "period": ["budget"]}
     rule["anyOf"] = [{"required": [name]} for name in ("device", "path", "serial", "class", "only")]
+    match = definitions["DiskMatch"]
+    match["anyOf"] = [{"required": [name]} for name in match["properties"]]
     head = {"$schema": DIALECT, "title": "router: description of a system"}
     return head | {name: value for name, value in top.items() if name != "title"} | {"$defs": definitions}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from router.description import semantics_guests, semantics_network, semantics_transport, semantics_usb
+from router.description import semantics_disks, semantics_guests, semantics_network, semantics_transport, semantics_usb
 from router.description.parts import Finding, Parts
 
 CHECKS: tuple[Callable[[Parts], Iterator[Finding]], ...] = (
@@ -39,8 +39,11 @@ CHECKS: tuple[Callable[[Parts], Iterator[Finding]], ...] = (
     semantics_usb.ports,
     semantics_usb.duplicates,
     semantics_usb.conversations,
-    semantics_usb.blocks,
-    semantics_usb.disk_ports,
+    semantics_disks.blocks,
+    semantics_disks.disk_ports,
+    semantics_disks.names,
+    semantics_disks.waits,
+    semantics_disks.matches,
 )
 
 

@@ -217,7 +217,7 @@ def roots(parts: Parts) -> Iterator[Finding]:
                 "remove 'root', or read_only from the image: the initramfs has to be moved",
                 key=True,
             )
-        elif parts.sure and not any(rule.to == name and may_be_disk(rule) for rule in parts.rules.values()):
+        elif parts.sure and not any(rule.to == name and may_be_disk(rule) for _, rule in parts.routes):
             yield Finding(
                 path,
                 f"no rule gives '{name}' the disk that its root is on",

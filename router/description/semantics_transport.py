@@ -63,11 +63,13 @@ def disks(parts: Parts) -> Iterator[Finding]:
     """Blocks travel by TCP."""
     if transport(parts) is not Transport.VSOCK:
         return
-    for index, rule in parts.rules.items():
+    for path, rule in parts.routes:
         if rule.road is Road.BLOCK:
+            whole = path[0] == "usb"
             yield Finding(
-                ("usb", index, "as"),
+                (*path, "as") if whole else path,
                 f"with transport: vsock '{rule.to}' has no TCP, which disks as blocks need",
-                "remove it, so that the disk goes by USB/IP; or write transport: tcp",
+                ("remove it, so that the disk goes by USB/IP" if whole else "remove the disk")
+                + "; or write transport: tcp",
                 related=((WHERE, "because of this"),),
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.description.models import DISK_PORT, USBIP_PORT, ImageFiles, Road, UsbRule
+from router.description.models import DISK_PORT, USBIP_PORT, Road, UsbRule
 from router.description.parts import Finding, Parts, transport
 from router.usbip.protocol.classes import CODES, class_word
 from router.words import listing, nearest
@@ -46,8 +46,8 @@ def trust(parts: Parts) -> Iterator[Finding]:
 def receivers(parts: Parts) -> Iterator[Finding]:
     """Devices go to guests that exist and use USB devices."""
     clients = parts.with_role("client")
-    for index, rule in parts.rules.items():
-        role, path = parts.role(rule.to), ("usb", index, "to")
+    for place, rule in parts.routes:
+        role, path = parts.role(rule.to), (*place, "to")
         if rule.to not in parts.guests:
             yield unknown_guest(path, rule.to, clients or list(parts.guests))
         elif role == "server" and rule.source in (None, rule.to) and parts.with_role("server") == [rule.to]:
@@ -64,18 +64,18 @@ def receivers(parts: Parts) -> Iterator[Finding]:
 def owners(parts: Parts) -> Iterator[Finding]:
     """It is plain which guest a device comes from."""
     servers = parts.with_role("server")
-    for index, rule in parts.rules.items():
-        path = ("usb", index, "from")
+    for place, rule in parts.routes:
+        path = (*place, "from")
         if rule.source is None:
             if not servers and parts.sure:
                 yield Finding(
-                    ("usb", index),
+                    place,
                     "no guest owns a USB controller to take this device from",
                     "add a guest with image: usb-server and passthrough: [NODE]",
                 )
             elif len(servers) > 1:
                 yield Finding(
-                    ("usb", index),
+                    place,
                     f"{listing(map(repr, servers), 'and')} export devices: the rule must say which one has this device",
                     f"add 'from', such as from: {servers[0]}",
                 )
@@ -142,7 +142,7 @@ def conversations(parts: Parts) -> Iterator[Finding]:
     if parts.allow is None or not parts.allow_complete:
         return
     open_ways = {str(rule) for rule in parts.allow.values()}
-    for index, rule in parts.rules.items():
+    for place, rule in parts.routes:
         server = owner(parts, rule)
         if server is None or parts.role(server) != "server" or parts.role(rule.to) != "client":
             continue
@@ -156,86 +156,13 @@ def conversations(parts: Parts) -> Iterator[Finding]:
                 f"'{rule.to}' is not allowed to reach {what}",
                 f"add the rule: {line}\nor remove 'allow': the USB rules then add what they need",
                 key=True,
-                related=((("usb", index), "this rule needs it"),),
+                related=((place, "this rule needs it" if place[0] == "usb" else "this disk needs it"),),
             )
 
 
 def disk_port(parts: Parts, client: str) -> int:
     """Where a client's disks are in every server: its own port, by its place among the guests."""
     return DISK_PORT + list(parts.guests).index(client)
-
-
-def blocks(parts: Parts) -> Iterator[Finding]:
-    """What goes as blocks is a disk, and both guests have what that takes."""
-    names: dict[tuple[str, str], int] = {}
-    for index, rule in parts.rules.items():
-        path = ("usb", index, "as")
-        if rule.road is Road.USB:
-            if rule.name is not None:
-                yield Finding(
-                    ("usb", index, "name"),
-                    "only disks that go as blocks have a name",
-                    "add 'as: block', or remove 'name'",
-                )
-            continue
-        if not may_be_disk(rule):
-            word = class_word(rule.class_) if rule.class_ not in (None, CODES["mass-storage"]) else "these devices"
-            yield Finding(
-                path,
-                f"{word}: only disks can go as blocks",
-                "remove 'as: block', or write class: mass-storage",
-            )
-        if rule.port is not None:
-            yield Finding(
-                ("usb", index, "port"),
-                "a disk that goes as blocks is on no port of a virtual controller",
-                "remove 'port', or 'as: block'",
-            )
-        if rule.name is not None:
-            first = names.setdefault((rule.to, rule.name), index)
-            if first != index:
-                yield Finding(
-                    ("usb", index, "name"),
-                    f"two disks of '{rule.to}' are called '{rule.name}'",
-                    "choose another name: it is a file's name in the guest",
-                    related=((("usb", first, "name"), "first"),),
-                )
-        server = owner(parts, rule)
-        for name, needs in ((rule.to, "attach"), (server, "export")):
-            guest = parts.guests.get(name) if name else None
-            if guest is not None and isinstance(guest.image, ImageFiles):
-                image = "usb-client" if needs == "attach" else "usb-server"
-                yield Finding(
-                    path,
-                    f"the image of '{name}' is of its own files: it cannot be told to {needs} disks as blocks",
-                    f"give '{name}' the image {image}, or one that extends it, or remove 'as: block'",
-                )
-        guest = parts.guests.get(server) if server else None
-        if guest is not None and not guest.trusted:
-            yield Finding(
-                path,
-                f"'{server}' is not trusted, and of blocks nothing is checked before the kernel of '{rule.to}' sees it",
-                f"remove 'as: block', or 'trusted: false' from '{server}'",
-                related=((("guests", str(server), "trusted"), "here"),),
-            )
-
-
-def disk_ports(parts: Parts) -> Iterator[Finding]:
-    """A client's port of a server is the only proof of who it is, so no other guest may reach it."""
-    taken: dict[tuple[str, int], tuple[str, int]] = {}
-    for index, rule in parts.rules.items():
-        server = owner(parts, rule)
-        if rule.road is Road.BLOCK and server is not None and rule.to in parts.guests:
-            taken.setdefault((server, disk_port(parts, rule.to)), (rule.to, index))
-    for index, allow in (parts.allow or {}).items():
-        client, first = taken.get((allow.destination, allow.port or 0), ("", 0))
-        if client and allow.protocol == "tcp" and allow.source != client:
-            yield Finding(
-                ("network", "allow", index),
-                f"tcp/{allow.port} of '{allow.destination}' has disks of '{client}': '{allow.source}' would get them",
-                "remove the rule",
-                related=((("usb", first), "this rule gives them"),),
-            )
 
 
 def may_be_disk(rule: UsbRule) -> bool:

@@ -245,7 +245,7 @@ class Builder:
             return Parsed(None, tuple(self.problems))
         return Parsed(SourceText(self.text, root), tuple(self.problems))
 
-    def node(self, event: Any, depth: int) -> Node:
+    def node(self, event: Any, depth: int, *, key: bool = False) -> Node:
         if isinstance(event, yaml.AliasEvent):
             return self.alias(event)
         if depth > MAX_DEPTH:
@@ -256,7 +256,7 @@ class Builder:
             )
         node: Node
         if isinstance(event, yaml.ScalarEvent):
-            node = self.scalar(event)
+            node = self.scalar(event, key=key)
         elif isinstance(event, yaml.SequenceStartEvent):
             node = self.sequence(event, depth)
         else:
@@ -271,7 +271,7 @@ class Builder:
             self.anchors[event.anchor] = node
         return node
 
-    def scalar(self, event: Any) -> Scalar:
+    def scalar(self, event: Any, *, key: bool) -> Scalar:
         span = self.span(event)
         if SURROGATE.search(event.value):
             raise ValueError("an escape is not a valid character")
@@ -283,7 +283,7 @@ class Builder:
             return Scalar(span, label, label, plain, bad=True)
         if not plain or event.tag is not None:
             return Scalar(span, text, text, plain, bad=event.tag is not None)
-        if bad := scalars.trouble(text):
+        if not (key and text in scalars.KEYS) and (bad := scalars.trouble(text)):
             self.problem(span, *bad)
             return Scalar(span, text, text, plain, bad=True)
         return Scalar(span, text, scalars.resolve(text), plain)
@@ -304,7 +304,7 @@ class Builder:
         entries: dict[str, tuple[Scalar, Node]] = {}
         size, bad = 1, False
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
-            key = self.node(event, depth + 1)
+            key = self.node(event, depth + 1, key=True)
             value = self.node(next(self.events), depth + 1)
             size = self.grown(size + key.size + value.size, key.span)
             if not isinstance(key, Scalar):

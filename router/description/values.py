@@ -110,6 +110,9 @@ def parse_duration(value: object) -> int:
     return duration
 
 
+PART_UNIT = 1 << 20
+"""Parts of disks begin and end at multiples of it: that is at whole sectors and whole flash pages of every disk."""
+
 PROTOCOLS = ("tcp", "udp", "icmp", "vsock")
 """What a rule can let through; vsock in systems whose transport it is, the others in all other systems."""
 
@@ -339,6 +342,40 @@ AllowRule = Annotated[
     text_schema(
         r"^[a-z][a-z0-9_-]* *-> *[a-z][a-z0-9_-]* +((tcp|udp|vsock)/[0-9]{1,5}|icmp)$", "client -> server tcp/3240"
     ),
+]
+
+
+def check_part_size(value: int) -> int:
+    """The size of a part of a disk: whole MiB, to which parts are aligned."""
+    if value < PART_UNIT or value % PART_UNIT:
+        raise InvalidValue(
+            f"{value} bytes are no size for a part of a disk", "write a multiple of 1 MiB, at least 1 MiB"
+        )
+    return value
+
+
+PartSize = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    AfterValidator(check_part_size),
+    text_schema(SIZE_PATTERN, "2 GiB", "512 MiB"),
+]
+MAX_DISK_WAIT_S = 86400
+
+
+def check_disk_wait(value: int) -> int:
+    """Seconds from microseconds: the kernel counts whole ones."""
+    seconds, rest = divmod(value, 1_000_000)
+    if rest or not 1 <= seconds <= MAX_DISK_WAIT_S:
+        raise InvalidValue("a disk's wait is out of range", f"write whole seconds, from '1 s' to '{MAX_DISK_WAIT_S} s'")
+    return seconds
+
+
+DiskWait = Annotated[
+    int,
+    BeforeValidator(parse_duration),
+    AfterValidator(check_disk_wait),
+    text_schema("^[0-9]+ ?(us|µs|ms|s)$", "30 s", "600 s"),
 ]
 DeviceId = Annotated[
     VendorProduct, BeforeValidator(parse_device_id), text_schema("^[0-9a-fA-F]{4}:[0-9a-fA-F]{4}$", "046d:c31c")

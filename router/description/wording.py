@@ -27,6 +27,9 @@ EXAMPLES = {
     "to": "to: client",
     "microkit": "microkit: {sdk: auto, config: release}",
     "usb": "usb:\n  - {class: hid, to: client}",
+    "disks": "disks:\n  - {name: data, to: client, on: {class: mass-storage}, size: 2 GiB}",
+    "on": "on: {class: mass-storage}",
+    "size": "size: 2 GiB",
     "network": "network: {mtu: 1500}",
     "queue": "queue: {depth: 512, buffer: 2 KiB}",
 }
@@ -120,6 +123,8 @@ def example(path: Path) -> str | None:
             return "usb: {version: 3, ports: 8}"
         case ("usb", int()):
             return "{class: hid, to: client}"
+        case ("disks", int()):
+            return "{name: data, to: client, on: {class: mass-storage}, size: 2 GiB}"
     return EXAMPLES.get(str(path[-1]))
 
 

@@ -123,8 +123,7 @@ def devices(moment: Moment) -> Table:
         assert seen is not None
         port = seen.place_of(device)
         held = f"{device.holder}, port {port.number}" if device.holder and port else device.holder
-        if held and device.disk is not None:
-            held = f"{device.holder}, as blocks: {device.disk}"
+        held = device.held or held
         if held and port and port.device and port.device.uses:
             held += f", in use: {', '.join(port.device.uses)}"
         granted = ", ".join(device.grants)

@@ -236,7 +236,9 @@ def with_drivers(loaded: LoadedDescription, guest: str, closure: Closure, cache:
 def unknown_controllers(loaded: LoadedDescription, owned: Mapping[str, Closure]) -> Iterator[Diagnostic]:
     """USB rules that name a port by a controller in the device tree which the exporting guest does not own."""
     exporting = [name for name, role in roles(loaded.description).items() if role == "server"]
-    for index, rule in enumerate(loaded.description.usb):
+    wanted = [(("usb", index, "path"), rule) for index, rule in enumerate(loaded.description.usb)]
+    wanted += [(("disks", index, "on"), part.as_rule()) for index, part in enumerate(loaded.description.disks)]
+    for place, rule in wanted:
         controller = rule.path.partition("/")[0] if rule.path is not None and "@" in rule.path else None
         source = rule.source or next(iter(exporting), None)
         closure = owned.get(source or "")
@@ -244,7 +246,7 @@ def unknown_controllers(loaded: LoadedDescription, owned: Mapping[str, Closure])
             continue
         has = [member.name for member in closure.members if is_usb_controller(member.name)]
         yield loaded.diagnostic(
-            ("usb", index, "path"),
+            place,
             f"the guest '{source}' does not own '{controller}'",
             f"its USB controllers are {listing(has)}" if has else "a controller on PCI is named by its PCI address",
         )

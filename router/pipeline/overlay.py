@@ -54,7 +54,7 @@ def disks_of(plan: SystemPlan, guest: GuestPlan) -> bytes:
     """`/etc/router/disks` of a client: where its disks are, and what they are called."""
     mine = [grant for grant in plan.grants if grant.to == guest.name and grant.blocks]
     places = dict.fromkeys((str(plan.guest(grant.source).address), grant.blocks) for grant in mine)
-    return render_disks(list(places), [grant.name for grant in mine if grant.name]).encode()
+    return render_disks(list(places), [grant.name for grant in mine if grant.name], guest.disk_wait).encode()
 
 
 def server_of(plan: SystemPlan, guest: GuestPlan) -> GuestPlan | None:
@@ -94,6 +94,8 @@ def policy_line(plan: SystemPlan, grant: Grant) -> dict[str, str | int]:
         line["blocks"] = grant.blocks
         if grant.name:
             line["name"] = grant.name
+        if grant.size:
+            line["size"] = grant.size
     return line
 
 

@@ -159,6 +159,7 @@ def plan_guests(
             root=root_of(guest),
             trusted=guest.trusted,
             automount=guest.automount,
+            disk_wait=guest.disk_wait,
         )
         for index, (name, guest) in enumerate(description.guests.items())
     )
@@ -177,9 +178,10 @@ def servers(description: Description, roles: Mapping[str, str]) -> tuple[str, ..
 
 
 def plan_grants(description: Description, roles: Mapping[str, str]) -> tuple[Grant, ...]:
-    """The USB rules, each with the guest that it takes the device from."""
+    """The USB rules and the disks, each with the guest that it takes the device from."""
     exporting = servers(description, roles)
     places = {name: index for index, name in enumerate(description.guests)}
+    routed = [(rule, 0) for rule in description.usb] + [(part.as_rule(), part.size) for part in description.disks]
     return tuple(
         Grant(
             source=rule.source or exporting[0],
@@ -193,8 +195,9 @@ def plan_grants(description: Description, roles: Mapping[str, str]) -> tuple[Gra
             port=rule.port,
             blocks=DISK_PORT + places[rule.to] if rule.road is Road.BLOCK else 0,
             name=rule.name or "",
+            size=size,
         )
-        for rule in description.usb
+        for rule, size in routed
         if rule.source or exporting
     )
 

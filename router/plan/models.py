@@ -229,6 +229,8 @@ class GuestPlan:
     """Whether clients take this server's answers as they are."""
     automount: bool = False
     """Whether the file systems of routed disks are mounted as they come."""
+    disk_wait: int | None = None
+    """Seconds for which its disks that come as blocks wait for a server that is away; None: the client's default."""
 
     @property
     def own_image(self) -> bool:
@@ -259,6 +261,17 @@ class Grant:
     """The client's TCP port in the server, where the device goes as blocks; 0: it goes by USB/IP."""
     name: str = ""
     """What the client calls such a disk; empty for a name made from its USB port."""
+    size: int = 0
+    """Bytes of the part of that disk, by its `name`, that the client gets; 0: it gets the whole disk."""
+
+    def parts_in(self, grants: tuple[Grant, ...]) -> list[Grant]:
+        """The grants of parts of the physical disk that this one is a part of."""
+        return [one for one in grants if one.size and one.physical == self.physical]
+
+    @property
+    def physical(self) -> tuple[object, ...]:
+        """Which physical device of which guest it speaks of."""
+        return self.source, self.vendor, self.product, self.path, self.serial, self.device_class, self.only
 
 
 @dataclass(frozen=True)

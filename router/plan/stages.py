@@ -70,6 +70,11 @@ def stage_description(description: Description, stage: int, roles: Mapping[str, 
             )
             if stage == GUESTS
             else (),
+            "disks": tuple(
+                part if part.source else part.model_copy(update={"source": exporting}) for part in description.disks
+            )
+            if stage == GUESTS
+            else (),
         }
     )
 

@@ -45,7 +45,8 @@ def usb_text(grant: Grant) -> str:
     parts += [f"only {', '.join(class_word(code) for code in grant.only)}"] if grant.only else []
     text = " ".join(parts or ["any device"])
     if grant.blocks:
-        return f"{text} as blocks" + (f" → {grant.name}" if grant.name else "")
+        part = f"{size_text(grant.size)} of " if grant.size else ""
+        return f"{part}{text} as blocks" + (f" → {grant.name}" if grant.name else "")
     return text + (f" → port {grant.port}" if grant.port else "")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from router.errors import MachineError
-from router.usb.facts import Attached, Controller, Device, Grant, Port, full_name
+from router.usb.facts import Attached, Controller, Device, Grant, Part, Port, full_name
 from router.usbip.protocol.device import SPEED_NAMES, valid_busid
 from router.usbip.runtime.text import printable
 
@@ -167,6 +167,11 @@ def _device(row: Row, addresses: Mapping[str, str]) -> Device:
         taken=tuple(guest(one) for one in row.texts("taken")),
         # A guest that was built by an earlier version has no such disks, and no word for them.
         disk=row.optional_text("disk") if "disk" in row.values else None,
+        parts=tuple(
+            Part(guest(one.text("client")), one.text("disk"), one.flag("exported")) for one in row.rows("parts")
+        )
+        if "parts" in row.values
+        else (),
     )
 
 

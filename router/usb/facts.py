@@ -31,6 +31,15 @@ class Grant:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a disk that a guest gets as a disk of that name. exported: the guest can have it now."""
+
+    guest: str
+    disk: str
+    exported: bool
+
+
+@dataclass(frozen=True)
 class Device:
     """A USB device of a server guest. `speed`: see SPEEDS. `exported`: the server can hand it out."""
 
@@ -54,6 +63,15 @@ class Device:
     """The guests that it was taken from by hand."""
     disk: str | None = None
     """What its guest calls it, where it goes as blocks; None where it goes by USB/IP."""
+    parts: tuple[Part, ...] = ()
+    """What guests have of it, where it goes in parts; `disk` then has all their names."""
+
+    @property
+    def held(self) -> str | None:
+        """Who has it as blocks, and what it is called there; None when nobody has, or where it goes by USB/IP."""
+        if self.parts:
+            return "; ".join(f"{part.guest}, as blocks: {part.disk}" for part in self.parts if part.exported) or None
+        return f"{self.holder}, as blocks: {self.disk}" if self.holder and self.disk is not None else None
 
     @property
     def name(self) -> str:

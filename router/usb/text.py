@@ -66,6 +66,10 @@ def list_rows(seen: Snapshot) -> list[dict[str, Any]]:
                 "port": port.number if port else None,
                 "road": "usb" if device.disk is None else "block",
                 "disk": device.disk,
+                "parts": [
+                    {"holder": part.guest if part.exported else None, "to": part.guest, "disk": part.disk}
+                    for part in device.parts
+                ],
             }
         )
     return rows
@@ -74,10 +78,9 @@ def list_rows(seen: Snapshot) -> list[dict[str, Any]]:
 def list_lines(seen: Snapshot) -> list[str]:
     """The devices, one a line."""
     rows = []
-    for row in list_rows(seen):
+    for device, row in zip(seen.devices, list_rows(seen), strict=True):
         held = f"{row['holder']}, port {row['port']}" if row["holder"] and row["port"] else row["holder"] or "-"
-        if row["holder"] and row["disk"]:
-            held = f"{row['holder']}, as blocks: {row['disk']}"
+        held = device.held or held
         granted = ", ".join(row["granted"]) or "-"
         rows.append(
             [row["guest"], row["busid"], row["device"], row["name"], row["speed"], granted, row["rule"] or "-", held]

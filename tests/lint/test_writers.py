@@ -50,6 +50,7 @@ OURS = {
     "description/guest_image.py": "a description of images, while it is checked",
     "devicetree/dtc.py": "trees for fdtoverlay",
     "devicetree/tree.py": "a device tree",
+    "disk/opened.py": "a disk or its image, as long as it was",
     "files.py": "what all others use",
     "guests/apt.py": "apt's configuration",
     "guests/drivers.py": "what an image drives",

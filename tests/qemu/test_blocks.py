@@ -30,7 +30,8 @@ usb:
   - {class: hid, to: other}
 """
 DISK = "/dev/disk/by-router/data"
-ATTACH = "printf %s transport=tcp,traddr=10.77.0.2,trsvcid={tcp},nqn=nqn.2025-01.org.router:disks-4421,hostnqn={host}"
+NQN = "nqn.2025-01.org.router:disks-10.77.0.2-4421"
+ATTACH = f"printf %s transport=tcp,traddr=10.77.0.2,trsvcid={{tcp}},nqn={NQN},hostnqn={{host}}"
 ERRORS_S = 5
 """Within so many seconds reads of a disk that was pulled out fail (what docs/guide/which-road.md promises)."""
 MARKS = 40
@@ -84,7 +85,7 @@ def test_no_other_guest_reaches_the_disk_whatever_it_calls_itself(router: Router
     assert refused.code != 0, "the other guest's port of the server took this one"
     assert sum(router.counters()["other"].drops.values()) > before
     # At its own port there is its own subsystem, and no other.
-    other.wait_for("dmesg | grep -q disks-4422")
+    other.wait_for("dmesg | grep -q disks-10.77.0.2-4422")
     refused = other.run(f"{ATTACH.format(tcp=4422, host=host)} >/dev/nvme-fabrics", check=False)
     assert refused.code != 0
     assert other.disks() == ()

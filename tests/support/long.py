@@ -56,7 +56,7 @@ STEPS = {
     "cycles": Step(
         (
             *("-m", "long", "--ignore=tests/microkit/test_contents.py", "--ignore=tests/qemu/test_floods.py"),
-            "--ignore=tests/qemu/test_debian_root.py",
+            *("--ignore=tests/qemu/test_debian_root.py", "--ignore=tests/qemu/test_disk_kills.py"),
         ),
         {},
         3600,
@@ -70,6 +70,7 @@ STEPS = {
     "kernel": Step(("tests/qemu", "tests/usbip/test_guest.py", "tests/sel4/test_run.py"), {"KERNEL": NEXT_SUITE}, 3000),
     "contents": Step(("-m", "long", "tests/microkit/test_contents.py"), {}, 1200),
     "debian": Step(("tests/qemu/test_debian_root.py", "-m", "long"), {}, 8000),
+    "disks": Step(("tests/qemu/test_disk_kills.py", "-m", "long"), {}, 3600),
     "floods": Step(("tests/qemu/test_floods.py", "-m", "long"), {"ROUTER_FLOOD_SECONDS": "600"}, 8000),
 }
 

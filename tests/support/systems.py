@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from router.boards import board
 from router.boards.model import Range
+from router.description.load import load
 from router.description.models import Description, ImageFiles
 from router.pipeline.inputs import base_of
 from router.plan.models import DeviceIrq, DeviceRegion, Passthrough, SystemPlan
@@ -119,7 +118,7 @@ def plan_of(description: Description, sdk: str | None = None, **options: Any) ->
 
 def shipped(name: str) -> Description:
     """A shipped description."""
-    return Description.model_validate(yaml.safe_load((SHIPPED / f"{name}.yaml").read_text()))
+    return load(SHIPPED / f"{name}.yaml").description
 
 
 def described(fields: Mapping[str, Any]) -> Description:

@@ -28,7 +28,9 @@ from router.usbip.protocol.disks import (
 )
 from router.usbip.runtime.sysfs import Sysfs
 from router.usbip.server import disks
-from router.usbip.server.disks import TYPE_DISK, TYPE_OPTICAL, DiskServer, Unit, plan, read_units
+from router.usbip.server.disk_plan import Plan, plan
+from router.usbip.server.disk_units import TYPE_DISK, TYPE_OPTICAL, Unit, read_units
+from router.usbip.server.disks import DiskServer
 from router.usbip.server.nvmet import LOOKING, Namespace, Nvmet
 
 DISK = (0x08, 0x06, 0x50)
@@ -60,7 +62,7 @@ def unit(block: str = "sda", **changes: object) -> Unit:
     return Unit(**facts)  # type: ignore[arg-type]
 
 
-def planned(*units: Unit, policy: str = POLICY, of: Device | None = None) -> disks.Plan:
+def planned(*units: Unit, policy: str = POLICY, of: Device | None = None) -> Plan:
     one = of or device()
     return plan([one], {one.busid: list(units)}, parse_policy(policy))
 
@@ -243,11 +245,11 @@ class FakeNvmet(Nvmet):
 def target(tmp_path: Path) -> FakeNvmet:
     for name in ("subsystems", "ports"):
         (tmp_path / "nvmet" / name).mkdir(parents=True)
-    return FakeNvmet(str(tmp_path / "nvmet"))
+    return FakeNvmet("10.77.0.2", str(tmp_path / "nvmet"))
 
 
 def test_each_client_has_a_subsystem_and_a_port_that_opens_when_told(target: FakeNvmet, tmp_path: Path) -> None:
-    target.prepare("10.77.0.2", 4421)
+    target.prepare(4421)
     port = tmp_path / "nvmet/ports/4421"
     assert {name: (port / name).read_text() for name in target.ATTRIBUTES["ports"]} == {
         "addr_trtype": "tcp",
@@ -258,12 +260,12 @@ def test_each_client_has_a_subsystem_and_a_port_that_opens_when_told(target: Fak
     assert not target.listens(4421)
     target.listen(4421)
     assert target.listens(4421) and target.ports() == [4421]
-    assert [path.name for path in (port / "subsystems").iterdir()] == [subsystem(4421)]
-    target.prepare("10.77.0.2", 4421)
+    assert [path.name for path in (port / "subsystems").iterdir()] == [subsystem("10.77.0.2", 4421)]
+    target.prepare(4421)
 
 
 def test_a_disk_that_the_kernel_refuses_leaves_nothing(target: FakeNvmet) -> None:
-    target.prepare("10.77.0.2", 4421)
+    target.prepare(4421)
     target.refuses = "enable"
     with pytest.raises(OSError, match="busy"):
         target.add(4421, Namespace(7, "/dev/sda", "u", "n"))
@@ -305,7 +307,7 @@ class World:
         del self.devices[busid]
 
     def server(self, target: Nvmet, policy: str = POLICY) -> DiskServer:
-        server = DiskServer(self.sysfs, target, "10.77.0.2", parse_policy(policy))
+        server = DiskServer(self.sysfs, target, parse_policy(policy))
         server.start()
         return server
 
@@ -543,7 +545,7 @@ def client(tmp_path: Path) -> KeepDisks:
     return KeepDisks(Sysfs(str(sys)), targets, ("data",), 120, str(links), str(tmp_path / "fabrics"))
 
 
-def connect(root: Path, state: str = "live", nqn: str = subsystem(4421)) -> None:
+def connect(root: Path, state: str = "live", nqn: str = subsystem("10.77.0.2", 4421)) -> None:
     controller = root / "sys/class/nvme/nvme0"
     controller.mkdir(parents=True, exist_ok=True)
     (controller / "subsysnqn").write_text(f"{nqn}\n")
@@ -570,7 +572,7 @@ def links(root: Path) -> dict[str, str]:
 def test_the_client_asks_for_its_own_port_with_stated_times(client: KeepDisks, tmp_path: Path) -> None:
     client.connect()
     words = dict(word.split("=") for word in (tmp_path / "fabrics").read_text().split(","))
-    assert words.pop("hostnqn") and words.pop("nqn") == subsystem(4421)
+    assert words.pop("hostnqn") and words.pop("nqn") == subsystem("10.77.0.2", 4421)
     assert words == {
         "transport": "tcp",
         "traddr": "10.77.0.2",
@@ -634,7 +636,8 @@ def test_waiting_for_a_server_is_said_once_and_so_is_its_return(
 
 def test_the_clients_file_is_read_as_it_is_written() -> None:
     text = render_disks([("10.77.0.2", 4421)], ["data", "more"])
-    targets, names = parse_disks(text, "disks")
+    disks_file = parse_disks(text, "disks")
+    targets, names = disks_file.targets, disks_file.names
     assert ([(one.address, one.tcp) for one in targets], names) == ([("10.77.0.2", 4421)], ("data", "more"))
     for wrong in ("server 10.77.0.2", "server host 1", "server 10.77.0.2,x=1 4421", "name a/b", "else"):
         with pytest.raises(DescriptionError):

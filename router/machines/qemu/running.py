@@ -105,13 +105,22 @@ class Run(LiveSystem[RunningGuest]):
         return Counter(grant.to for _, grant in self.routed() if not grant.blocks)
 
     def routed(self) -> list[tuple[UsbPlug, Grant]]:
-        """The devices that reach a client, each with its rule: granted, and of a speed that its controller has."""
-        pairs = [(plug, grant_of(plug, self.plan.grants)) for plug in self._plugs]
+        """The devices that reach a client, each with its rule: granted, and of a speed that its controller has.
+
+        A disk of which several guests have parts is there once for each part.
+        """
+        grants = self.plan.grants
+        chosen = ((plug, grant_of(plug, grants)) for plug in self._plugs)
+        pairs = [
+            (plug, each)
+            for plug, grant in chosen
+            if grant is not None
+            for each in (grant.parts_in(grants) if grant.size else [grant])
+        ]
         return [
             (plug, grant)
             for plug, grant in pairs
-            if grant is not None
-            and (grant.blocks or not (plug.facts.superspeed and self.plan.guest(grant.to).usb_version < 3))
+            if (grant.blocks or not (plug.facts.superspeed and self.plan.guest(grant.to).usb_version < 3))
         ]
 
     def log_files(self) -> list[Path]:

@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from router.disk.layout import Wanted
+from router.disk.prepare import missing
 from router.errors import DescriptionError
 from router.machines.qemu.host_device import HostDevice, find_host_device
 from router.plan.models import Grant, SystemPlan
+from router.requirements import look_for
 
 
 @dataclass(frozen=True)
@@ -154,17 +157,36 @@ def plugs_of(texts: Sequence[str], plan: SystemPlan) -> tuple[UsbPlug, ...]:
             hint="plug in fewer; router usb unplug makes room while the system runs",
             where="--usb",
         )
-    return parse_plugs(list(texts), buses)
+    plugs = parse_plugs(list(texts), buses)
+    for text, plug in zip(texts, plugs, strict=True):
+        _require_parts(text, plug, plan)
+    return plugs
+
+
+def _require_parts(text: str, plug: UsbPlug, plan: SystemPlan) -> None:
+    """DescriptionError for an image without the partitions that guests are to get of it. Not seen without sfdisk."""
+    grant = grant_of(plug, plan.grants)
+    if plug.kind not in DISKS or plug.argument is None or grant is None or not grant.size or not look_for("sfdisk"):
+        return
+    parts = [Wanted(one.name, one.to, one.size) for one in grant.parts_in(plan.grants)]
+    if lacks := missing(plug.argument, parts):
+        raise DescriptionError(
+            f"{text} is not prepared: it has no partition {', '.join(lacks)} as the description's disks want it",
+            hint=f"router disk prepare FILE.yaml {plug.argument}",
+            where="--usb",
+        )
 
 
 def grant_of(plug: UsbPlug, grants: tuple[Grant, ...]) -> Grant | None:
-    """The first of the rules that gives this device to a guest, or None.
+    """The rule that gives this device to a guest, or None: the most exact one, of equal ones the first.
 
     Serial numbers are not known before the device runs. Of a device whose identity is not known before, that is so only
     by rules that name its port and nothing else.
     """
     facts = plug.facts
-    for grant in grants:
+    fitting = (
+        grant
+        for grant in grants
         if (
             grant.vendor in (None, facts.vendor)
             and grant.product in (None, facts.product)
@@ -172,9 +194,14 @@ def grant_of(plug: UsbPlug, grants: tuple[Grant, ...]) -> Grant | None:
             and (grant.device_class is None or grant.device_class in facts.classes)
             and (not grant.only or (bool(facts.classes) and set(facts.classes) <= set(grant.only)))
             and grant.serial is None
-        ):
-            return grant
-    return None
+        )
+    )
+    return max(fitting, key=_exactness, default=None)
+
+
+def _exactness(grant: Grant) -> tuple[bool, ...]:
+    """As `router.usbip.policy.rules.Rank` has it."""
+    return grant.path is not None, grant.product is not None, grant.device_class is not None, bool(grant.only)
 
 
 DISKS = ("storage", "uas", "bot")

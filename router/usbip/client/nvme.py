@@ -38,13 +38,17 @@ class Target:
         self.address = address
         self.tcp = tcp
 
+    @property
+    def subsystem(self) -> str:
+        return subsystem(self.address, self.tcp)
+
     def options(self, wait_s: int) -> str:
         """What is written to /dev/nvme-fabrics (drivers/nvme/host/fabrics.c)."""
         words = {
             "transport": "tcp",
             "traddr": self.address,
             "trsvcid": self.tcp,
-            "nqn": subsystem(self.tcp),
+            "nqn": self.subsystem,
             "hostnqn": HOST,
             "keep_alive_tmo": KEEP_ALIVE_S,
             "reconnect_delay": RECONNECT_INTERVAL_S,
@@ -74,7 +78,7 @@ class KeepDisks:
         self._ready: dict[str, str] = {}
         """Disks that were said, by name: the block device."""
         self._states: dict[str, str] = {}
-        self._complained: dict[int, str] = {}
+        self._complained: dict[str, str] = {}
         self._rescans = 0
         """How often the kernel is still to be asked to look again."""
 
@@ -93,7 +97,7 @@ class KeepDisks:
 
     def _controllers(self) -> dict[str, str]:
         """The connections of ours by the kernel's names for them ("nvme0"), with their subsystems."""
-        ours = {subsystem(target.tcp) for target in self._targets}
+        ours = {target.subsystem for target in self._targets}
         found = {}
         for name in self._sysfs.names("class/nvme"):
             nqn = self._sysfs.get(f"class/nvme/{name}/subsysnqn")
@@ -102,7 +106,7 @@ class KeepDisks:
         return found
 
     def _connect(self, target: Target) -> None:
-        if subsystem(target.tcp) in self._controllers().values():
+        if target.subsystem in self._controllers().values():
             return
         try:
             fd = os.open(self._fabrics, os.O_RDWR | os.O_CLOEXEC)
@@ -114,11 +118,11 @@ class KeepDisks:
         except OSError as error:
             # A server that boots, or that has no disk for this guest yet, is tried again.
             said = error_text(error)
-            if self._complained.get(target.tcp) != said:
+            if self._complained.get(target.subsystem) != said:
                 log(f"disks at {target.address}:{target.tcp}: {said}; trying again")
-            self._complained[target.tcp] = said
+            self._complained[target.subsystem] = said
             return
-        self._complained.pop(target.tcp, None)
+        self._complained.pop(target.subsystem, None)
         log(f"disks at {target.address}:{target.tcp}: connected")
 
     def _disks(self) -> dict[str, str]:

@@ -21,8 +21,9 @@ USAGE = f"""usage: usbip keep-disks [--config FILE] [--wait SECONDS] [--confine 
 Attaches the disks that servers export to this machine as blocks, by NVMe over TCP, and links each to its name below
 {LINKS}, partitions too (NAME-part1).
 
-  --config FILE    lines `server ADDRESS PORT` and `name NAME`; /etc/router/disks by default
-  --wait SECONDS   how long reads and writes wait for a server that is away, {MAX_RECONNECT_S} by default
+  --config FILE    lines `server ADDRESS PORT`, `name NAME` and `wait SECONDS`; /etc/router/disks by default
+  --wait SECONDS   how long reads and writes wait for a server that is away; by default what the file says, or
+                   {MAX_RECONNECT_S}
   --confine USER   run as USER, with nothing that this does not need
 
 Needs the module nvme-tcp. Ends on SIGTERM and SIGINT; what is attached stays so.
@@ -33,23 +34,41 @@ LOOK_INTERVAL_S = 1.0
 MAX_WAIT_S = 86400
 
 
-def parse_disks(text: str, file: str) -> tuple[list[Target], tuple[str, ...]]:
-    """The targets and names in a `disks` file. DescriptionError names the wrong line."""
-    targets: list[Target] = []
-    names: list[str] = []
+class Disks:
+    """What a `disks` file says. wait_s: 0 where it leaves that open."""
+
+    __slots__ = ("names", "targets", "wait_s")
+
+    def __init__(self) -> None:
+        self.targets: list[Target] = []
+        self.names: tuple[str, ...] = ()
+        self.wait_s = 0
+
+
+def parse_disks(text: str, file: str) -> Disks:
+    """The contents of a `disks` file. DescriptionError names the wrong line."""
+    disks = Disks()
     for number, line in enumerate(text.splitlines(), 1):
         match line.split("#")[0].split():
             case []:
                 continue
             case ["server", address, tcp] if tcp.isascii() and tcp.isdecimal() and len(tcp) < 6 and _is_ipv4(address):
-                targets.append(Target(address, int(tcp)))
+                disks.targets.append(Target(address, int(tcp)))
             case ["name", name] if valid_disk_name(name):
-                names.append(name)
+                disks.names += (name,)
+            case ["wait", seconds] if _is_wait(seconds):
+                disks.wait_s = int(seconds)
             case _:
                 raise DescriptionError(
-                    f"{line.strip()!r} is not understood", "write server ADDRESS PORT or name NAME", f"{file}:{number}"
+                    f"{line.strip()!r} is not understood",
+                    "write server ADDRESS PORT, name NAME or wait SECONDS",
+                    f"{file}:{number}",
                 )
-    return targets, tuple(names)
+    return disks
+
+
+def _is_wait(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_WAIT_S)) and 1 <= int(text) <= MAX_WAIT_S
 
 
 def _is_ipv4(text: str) -> bool:
@@ -57,9 +76,11 @@ def _is_ipv4(text: str) -> bool:
     return number is not None and number[1] == 32
 
 
-def render_disks(places: list[tuple[str, int]], names: list[str]) -> str:
-    """The `disks` file for a guest: the servers' addresses, its port at each, and the names that its disks may have."""
+def render_disks(places: list[tuple[str, int]], names: list[str], wait_s: int | None = None) -> str:
+    """The `disks` file for a guest: the servers' addresses, its port at each, the names that its disks may have, and
+    how long they wait for a server."""
     text = "".join(f"server {address} {tcp}\n" for address, tcp in places) + "".join(f"name {name}\n" for name in names)
+    text += f"wait {wait_s}\n" if wait_s is not None else ""
     parse_disks(text, "disks")
     return text
 
@@ -68,15 +89,15 @@ def run(_: str, argv: list[str]) -> int:
     options = Options(argv, {"--config": "config", "--wait": "wait", "--confine": "confine", "--sysfs": "sysfs"}, {})
     if options.words:
         raise UsageError("keep-disks takes no words", "see --help")
-    wait = options.number("wait", MAX_RECONNECT_S)
-    if not 1 <= wait <= MAX_WAIT_S:
-        raise UsageError(f"--wait is 1 to {MAX_WAIT_S}", "see --help")
     file = options.get("config", CONFIG)
     try:
         with open(file, encoding="utf-8") as config:
-            targets, names = parse_disks(config.read(), file)
+            disks = parse_disks(config.read(), file)
     except OSError as error:
         raise DescriptionError(f"cannot read it: {error.strerror}", "name a file by --config", file) from error
+    wait = options.number("wait", disks.wait_s or MAX_RECONNECT_S)
+    if not 1 <= wait <= MAX_WAIT_S:
+        raise UsageError(f"--wait is 1 to {MAX_WAIT_S}", "see --help")
     if not os.path.exists(FABRICS):
         raise HostError(f"there is no {FABRICS}", "run: modprobe nvme-tcp")
     loop = event_loop.Loop()
@@ -84,7 +105,7 @@ def run(_: str, argv: list[str]) -> int:
         loop.on_signal(signal.SIGTERM, loop.stop)
         loop.on_signal(signal.SIGINT, loop.stop)
         uevents = required_uevents()
-        keeper = KeepDisks(Sysfs(options.get("sysfs", "/sys")), targets, names, wait)
+        keeper = KeepDisks(Sysfs(options.get("sysfs", "/sys")), disks.targets, disks.names, wait)
         os.makedirs(LINKS, exist_ok=True)
         if "confine" in options.all:
             confine_keeper(options.get("confine"))

@@ -54,7 +54,7 @@ def run(_: str, argv: list[str]) -> int:
         loop.on_signal(signal.SIGTERM, loop.stop)
         loop.on_signal(signal.SIGINT, loop.stop)
         policy = load_policy(file)
-        server = DiskServer(Sysfs(options.get("sysfs", "/sys")), Nvmet(root), options.get("address"), policy)
+        server = DiskServer(Sysfs(options.get("sysfs", "/sys")), Nvmet(options.get("address"), root), policy)
         uevents = required_uevents()
         if "confine" in options.all:
             confine_server(options.get("confine"), root, file)

@@ -4,6 +4,7 @@
     allow 10.77.0.3 device 046d:c31c port 1
     allow 10.77.0.3 path 1-1
     allow 10.77.0.3 class mass-storage blocks 4421 name data
+    allow 10.77.0.3 path 1-2 blocks 4421 name small size 2147483648
     deny  any       class hid
 
 The most specific description of a device decides to whom it goes: see `rules.Policy.decide`.
@@ -23,10 +24,12 @@ RENAMED_CLASSES = {
     "misc": "miscellaneous",
     "storage": "mass-storage",
 }
-OUTCOMES = ("port", "blocks", "name")
+OUTCOMES = ("port", "blocks", "name", "size")
 MATCHERS = ("path", "serial", "device", "interface", "class", "only")
 MAX_PORT = 255
 MAX_TCP_PORT = 65535
+MAX_SIZE_DIGITS = 19
+"""Of the size of a partition, in bytes."""
 # How a line ends that was added while the daemon ran: see policy_edit.
 MARK = "# at run time"
 
@@ -145,7 +148,7 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
     interface: Pattern | None = None
     cls: Pattern | None = None
     only: tuple[Pattern, ...] = ()
-    port = tcp = 0
+    port = tcp = size = 0
     name = ""
     seen: set[str] = set()
     while line.words:
@@ -206,6 +209,11 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
                 raise line.error(
                     f"{name!r} is not a disk's name", f"write at most {MAX_BASE_NAME} letters, digits, '-', '_' and '.'"
                 )
+        elif word == "size":
+            value = line.take("bytes", f"{verdict} {client} class mass-storage blocks 4421 name data size 2147483648")
+            if not _is_number(value, MAX_SIZE_DIGITS) or not int(value):
+                raise line.error(f"{value!r} is not the size of a partition", "write its bytes")
+            size = int(value)
         else:
             raise line.error(
                 f"unknown word {word!r}",
@@ -215,7 +223,9 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
         raise line.error("a disk that goes as blocks has no virtual port", "leave port or blocks out")
     if name and not tcp:
         raise line.error("only what goes as blocks has a name", "add blocks N, or leave name out")
-    if not seen - {"port", "blocks", "name"}:
+    if size and not name:
+        raise line.error("a part of a disk is found by its name", "add blocks N and name, or leave size out")
+    if not seen - set(OUTCOMES):
         raise line.error("the rule does not say which device", f"add one of {', '.join(MATCHERS)}, or all")
     return Rule(
         verdict == "allow",
@@ -232,6 +242,7 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
         only,
         tcp,
         name,
+        size,
     )
 
 
@@ -244,7 +255,9 @@ def parse_policy(text: str, file: str = "usb-policy") -> Policy:
         rule = parse_rule(file, number, line)
         if rule is None:
             continue
-        key = (rule.client, rule.path, rule.serial, rule.vid, rule.pid, rule.interface, rule.cls, rule.only)
+        matchers = (rule.path, rule.serial, rule.vid, rule.pid, rule.interface, rule.cls, rule.only)
+        # A client may have several parts of a disk.
+        key = (rule.client, *matchers, rule.name if rule.size else "")
         if key in places:
             raise DescriptionError(
                 f"line {places[key].line} already speaks of the same client and device",
@@ -287,8 +300,8 @@ def render_policy(grants: list[dict[str, str | int]]) -> str:
     """The policy file for plain data, one allow rule a grant, in the order given.
 
     Each grant has `client` and at least one of `path`, `serial`, `device` ("046d:c31c"), `interface`, `class`, `only`;
-    `port` (1…) may be there, or `blocks` (a TCP port) and `name`. What this returns has been parsed again:
-    DescriptionError for a grant that makes no rule.
+    `port` (1…) may be there, or `blocks` (a TCP port), `name` and `size` (bytes of the part of that name). What this
+    returns has been parsed again: DescriptionError for a grant that makes no rule.
     """
     lines = ["# Made from the description. Grammar: docs/reference/usb-policy.md. What is not allowed here is denied."]
     for grant in grants:

@@ -19,6 +19,7 @@ class Rule:
 
     tcp: the client's TCP port for its disks: the device goes there as blocks. 0: it goes by USB/IP.
     name: what the client calls such a disk; empty for a name made from its USB port.
+    size: bytes of the partition with that name, which the client gets instead of the whole disk; 0: the whole disk.
 
     line: its number in the file, for messages.
     only: the device may have interfaces of these patterns and no others, in whatever configuration or alternate
@@ -38,6 +39,7 @@ class Rule:
         "port",
         "rank",
         "serial",
+        "size",
         "tcp",
         "text",
         "vid",
@@ -59,6 +61,7 @@ class Rule:
         only: tuple[Pattern, ...] = (),
         tcp: int = 0,
         name: str = "",
+        size: int = 0,
     ) -> None:
         self.allow = allow
         self.client = client
@@ -74,6 +77,7 @@ class Rule:
         self.only = only
         self.tcp = tcp
         self.name = name
+        self.size = size
         self.rank: Rank = (
             path is not None,
             serial is not None,
@@ -137,7 +141,7 @@ class Policy:
     def decide(self, client: str, device: Device) -> Decision:
         """Whether the client may import the device by USB/IP, and on which port. A disk goes one way only."""
         decision = self._judge(client, device)
-        if decision.allowed and (others := self.blocks(device)):
+        if decision.allowed and (others := [*self.blocks(device), *self.parts(device)]):
             rule = others[0].rule
             line = rule.line if rule else 0
             return Decision(False, rule, f"line {line} gives it as blocks: {rule.text if rule else ''}")
@@ -147,7 +151,18 @@ class Policy:
         """What gives the device to clients as blocks; the rule of each has the client, its TCP port and the name."""
         clients = dict.fromkeys(rule.client for rule in self.rules if rule.tcp and rule.describes(device))
         decisions = [self._judge(client, device) for client in clients]
-        return [one for one in decisions if one.allowed and one.rule and one.rule.tcp]
+        return [one for one in decisions if one.allowed and one.rule and one.rule.tcp and not one.rule.size]
+
+    def parts(self, device: Device) -> list[Decision]:
+        """What gives parts of the device to clients; the rule of each has the client, its TCP port, name and size."""
+        found = []
+        for rule in self.rules:
+            if rule.size and rule.describes(device):
+                judged = self._judge(rule.client, device)
+                # Where another line describes the device more exactly for this client, this one is about other disks.
+                if judged.allowed and judged.rule and judged.rule.rank == rule.rank:
+                    found.append(Decision(True, rule, f"line {rule.line} allows it: {rule.text}"))
+        return found
 
     def _judge(self, client: str, device: Device) -> Decision:
         """Whether the client may have the device, one way or the other.
@@ -170,7 +185,8 @@ class Policy:
 
     def is_granted(self, device: Device) -> bool:
         """Whether some client could import the device by USB/IP: then it is taken from its driver and exported."""
-        return not self.blocks(device) and any(rule.allow and self._could(rule, device) for rule in self.rules)
+        as_blocks = self.blocks(device) or self.parts(device)
+        return not as_blocks and any(rule.allow and self._could(rule, device) for rule in self.rules)
 
     def _could(self, rule: Rule, device: Device) -> bool:
         if not rule.describes(device):

@@ -22,9 +22,11 @@ _PORTS = 6
 """Ports from the root hub to a device: five hubs at most in between (USB 2.0, 4.1.1)."""
 
 
-def subsystem(tcp: int) -> str:
-    """The NVMe subsystem at a client's TCP port. Everybody can know it: only the port proves who the client is."""
-    return f"nqn.2025-01.org.router:disks-{tcp}"
+def subsystem(address: str, tcp: int) -> str:
+    """The NVMe subsystem at a client's TCP port of a server. Everybody can know it: only the port proves who the client
+    is. Each server has names of its own: Linux takes two connections to one name for two ways to the same disks.
+    """
+    return f"nqn.2025-01.org.router:disks-{address}-{tcp}"
 
 
 def valid_disk_name(text: str) -> bool:
@@ -38,25 +40,47 @@ def valid_base_name(text: str) -> bool:
 
 
 class Disk:
-    """A disk of the server: a logical unit of a USB device.
+    """A disk of the server: a logical unit of a USB device, or a part of one.
 
     block: its block device ("sda"). sectors: of 512 bytes, 0 where there is no medium. medium: the kernel's number of
     what is in it, another one after each change ("" before Linux 5.15: Documentation/ABI/testing/sysfs-block, diskseq).
+    Of a part: its name, where it starts, and the block device that it is a part of; lun is 0.
+    wwid: what the disk itself says who it is, as a dock's USB strings are the dock's; "" where that is not known.
     """
 
-    __slots__ = ("block", "device", "lun", "medium", "sectors")
+    __slots__ = ("block", "device", "lun", "medium", "part", "sectors", "start", "whole", "wwid")
 
-    def __init__(self, device: Device, lun: int, block: str, sectors: int, medium: str = "") -> None:
+    def __init__(
+        self,
+        device: Device,
+        lun: int,
+        block: str,
+        sectors: int,
+        medium: str = "",
+        part: str = "",
+        start: int = 0,
+        whole: str = "",
+        wwid: str = "",
+    ) -> None:
         self.device = device
         self.lun = lun
         self.block = block
         self.sectors = sectors
         self.medium = medium
+        self.part = part
+        self.start = start
+        self.whole = whole or block
+        self.wwid = wwid
+
+    def overlaps(self, other: Disk) -> bool:
+        """Whether the two have blocks in common: they are one, or a part and its whole."""
+        return self.whole == other.whole and (self.block == other.block or not (self.part and other.part))
 
     def digest(self) -> bytes:
         """32 bytes that follow from the disk itself, so that another one in its port has others."""
         device = self.device
-        facts = (device.vidpid, device.serial, device.manufacturer, device.product, self.lun, self.sectors)
+        facts: tuple[object, ...] = (device.vidpid, device.serial, device.manufacturer, device.product, self.lun)
+        facts += (self.sectors, *((self.part, self.start) if self.part else ()), *((self.wwid,) if self.wwid else ()))
         return hashlib.sha256("\0".join(map(str, facts)).encode("utf-8", "surrogateescape")).digest()
 
 

@@ -75,17 +75,20 @@ def describe(server: Server) -> dict[str, Any]:
                     "granted": granted,
                     "taken": taken,
                     "disk": None,
+                    "parts": [],
                 }
             )
             for decision in server.policy.blocks(device):
                 devices[-1].update(as_disk(device, decision))
+            if parts := server.policy.parts(device):
+                devices[-1].update(as_parts(device, parts))
     return {"devices": devices, "watching": server.watchers()}
 
 
 def as_disk(device: Device, decision: Decision) -> dict[str, Any]:
     """What is different of a device that goes as blocks: another program exports it, see `serve_disks`."""
     from router.usbip.protocol.disks import base_name
-    from router.usbip.server.disks import read_units
+    from router.usbip.server.disk_units import read_units
     from router.usbip.server.nvmet import exported
 
     rule = decision.rule
@@ -97,6 +100,32 @@ def as_disk(device: Device, decision: Decision) -> dict[str, Any]:
         "client": rule.client if there else None,
         "granted": [{"client": rule.client, "port": 0, "rule": decision.reason, "words": rule.text}],
         "disk": base_name(device, rule.name),
+    }
+
+
+def as_parts(device: Device, decisions: list[Decision]) -> dict[str, Any]:
+    """The same of a device of which clients get parts. Its client is the first one that has one."""
+    from router.usbip.server.disk_units import read_units
+    from router.usbip.server.nvmet import exported
+
+    sysfs = Sysfs()
+    blocks: dict[str, set[str]] = {}
+    for unit in read_units(sysfs, device, parts=True):
+        for part in unit.parts:
+            blocks.setdefault(part.name, set()).add(part.block)
+    parts, granted = [], []
+    for decision in decisions:
+        rule = decision.rule
+        assert rule is not None, "what is allowed is allowed by a rule"
+        there = exported(sysfs, rule.tcp, blocks.get(rule.name, set()))
+        parts.append({"client": rule.client, "disk": rule.name, "exported": there})
+        granted.append({"client": rule.client, "port": 0, "rule": decision.reason, "words": rule.text})
+    return {
+        "exported": any(part["exported"] for part in parts),
+        "client": next((part["client"] for part in parts if part["exported"]), None),
+        "granted": granted,
+        "disk": ", ".join(str(part["disk"]) for part in parts),
+        "parts": parts,
     }
 
 
@@ -113,12 +142,15 @@ def status_text(answer: dict[str, Any]) -> str:
     for device in answer["devices"]:
         name = " ".join(part for part in (device["manufacturer"], device["product"]) if part) or "unnamed"
         lines.append(f"{device['busid']:<10}{device['device']}  {printable(name)}")
-        if device["client"]:
+        for part in device["parts"]:
+            if part["exported"]:
+                lines.append(f"{'':<10}in use by {printable(part['client'])} as the disk {printable(part['disk'])}")
+        if device["client"] and not device["parts"]:
             how = f" as the disk {printable(device['disk'])}" if device["disk"] else ""
             lines.append(f"{'':<10}in use by {printable(device['client'])}{how}")
-        elif device["exported"]:
+        elif device["exported"] and not device["parts"]:
             lines.append(f"{'':<10}exported, not in use")
-        else:
+        elif not device["exported"]:
             lines.append(f"{'':<10}not exported")
         for grant in device["granted"]:
             port = f" on port {grant['port']}" if grant["port"] else ""
@@ -207,7 +239,8 @@ class Control:
         raise HostError(f"there is no device {busid}", "`usbip status` shows what is there")
 
     def _check_road(self, busid: str) -> None:
-        for decision in self._server.policy.blocks(self._find(busid)):
+        policy, device = self._server.policy, self._find(busid)
+        for decision in [*policy.blocks(device), *policy.parts(device)]:
             client = decision.rule.client if decision.rule else "a client"
             raise HostError(
                 f"{busid} goes to {client} as blocks, and such a disk is not moved while the server runs",

@@ -2,7 +2,7 @@
 """Exports the disks that the policy grants as blocks, each at its client's own TCP port, and follows plugging.
 
 The kernel moves all data: usb-storage or uas has the disk, nvmet-tcp exports it. What is to be where is planned by
-`plan`, without effects; `DiskServer` brings the kernel's target in line with it.
+`disk_plan`, without effects; `DiskServer` brings the kernel's target in line with it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable
 
 from router.usbip.policy.rules import Policy
-from router.usbip.protocol.classes import CODES
 from router.usbip.protocol.device import Device
-from router.usbip.protocol.disks import MAX_LUNS, Disk, disk_name, nguid_of, place_of, uuid_of
 from router.usbip.runtime.log import log, milestone
 from router.usbip.runtime.sysfs import Sysfs, find_devices
 from router.usbip.runtime.text import error_text
-from router.usbip.server.nvmet import Namespace, Nvmet
+from router.usbip.server.disk_plan import Plan, Wanted, plan
+from router.usbip.server.disk_units import Unit, read_units
+from router.usbip.server.nvmet import Nvmet
 
 # A client that reconnects takes what is missing then for gone: its port opens once nothing has been plugged in for a
 # while, or at the latest after the second time.
@@ -25,158 +25,14 @@ SETTLE_S, MAX_SETTLE_S = 1.5, 10.0
 LOOK_INTERVAL_S = 1.0
 # Numbers of namespaces: the first of a disk follows from the disk, and none is used twice for what is plugged in anew.
 MAX_NSID = 1024
-TYPE_DISK, TYPE_OPTICAL = "0", "5"
-"""SCSI peripheral device types (SPC-4, 6.6.2), as the attribute `type` of sysfs."""
-
-
-class Unit:
-    """A logical unit of a USB device as the server's drivers show it. block: "" where it has none, or none yet."""
-
-    __slots__ = ("block", "kind", "lun", "medium", "read_only", "sectors")
-
-    def __init__(self, lun: int, kind: str, block: str, sectors: int, read_only: bool, medium: str = "") -> None:
-        self.lun = lun
-        self.kind = kind
-        self.block = block
-        self.sectors = sectors
-        self.read_only = read_only
-        self.medium = medium
-
-
-class Wanted:
-    """A disk that is to be at a client's port under a name."""
-
-    __slots__ = ("client", "disk", "name", "tcp")
-
-    def __init__(self, disk: Disk, client: str, tcp: int, name: str) -> None:
-        self.disk = disk
-        self.client = client
-        self.tcp = tcp
-        self.name = name
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """Equal for the same disk in the same plug: another one, another medium or a second plugging in differ."""
-        disk = self.disk
-        plug = disk.device.busid, disk.device.devid, disk.lun, disk.block, disk.medium
-        return self.client, self.tcp, self.name, *plug, disk.digest()
-
-    def namespace(self, nsid: int) -> Namespace:
-        digest = self.disk.digest()
-        nguid = nguid_of(digest, place_of(self.disk, self.name))
-        return Namespace(nsid, f"/dev/{self.disk.block}", uuid_of(digest), nguid)
-
-    @property
-    def called(self) -> str:
-        return disk_name(self.disk, self.name)
-
-
-class Plan:
-    """What is to be exported; refused: (what, why) of disks that are not; pending: their drivers are at it still."""
-
-    __slots__ = ("pending", "refused", "wanted")
-
-    def __init__(self) -> None:
-        self.wanted: list[Wanted] = []
-        self.refused: dict[str, str] = {}
-        self.pending = False
-
-
-def plan(
-    devices: list[Device],
-    units: dict[str, list[Unit]],
-    policy: Policy,
-    exported: Callable[[Wanted], bool] = lambda one: False,
-) -> Plan:
-    """What of these devices goes where. units: by busid. exported: whether a client has that disk already. Pure."""
-    planned = Plan()
-    fit: list[tuple[str, Wanted]] = []
-    for device in devices:
-        grants = policy.blocks(device)
-        if not grants:
-            continue
-        where = f"{device.busid} {device.vidpid}"
-        rules = [one.rule for one in grants if one.rule]
-        if len(rules) > 1:
-            planned.refused[where] = f"{len(rules)} clients may have it; a disk goes to one"
-        elif CODES["mass-storage"] not in {triple[0] for triple in device.interfaces}:
-            planned.refused[where] = "is not a disk; write as: usb for it"
-        elif not units.get(device.busid):
-            planned.pending = True
-        else:
-            for unit in units[device.busid]:
-                one = f"{where} unit {unit.lun}" if unit.lun else where
-                if unit.kind == TYPE_DISK and not unit.block:
-                    # Its driver has not asked it for its size yet.
-                    planned.pending = True
-                elif why := _unfit(unit):
-                    planned.refused[one] = why
-                else:
-                    disk = Disk(device, unit.lun, unit.block, unit.sectors, unit.medium)
-                    fit.append((one, Wanted(disk, rules[0].client, rules[0].tcp, rules[0].name)))
-    # A disk in use keeps its name, whatever is plugged in later at a port before it.
-    fit.sort(key=lambda named: not exported(named[1]))
-    taken: dict[tuple[int, str], tuple[str, Disk]] = {}
-    for one, wanted in fit:
-        first, disk = taken.setdefault((wanted.tcp, wanted.called), (one, wanted.disk))
-        if disk is wanted.disk:
-            planned.wanted.append(wanted)
-        elif first == one:
-            # Two interfaces for mass storage count their units each for itself.
-            planned.refused[f"{one} {wanted.disk.block}"] = (
-                f"has the number of {disk.block}; only one of them is served"
-            )
-        else:
-            planned.refused[one] = (
-                f"the name {wanted.called} is taken by {first}; write a rule with path or serial for each"
-            )
-    return planned
-
-
-def _unfit(unit: Unit) -> str | None:
-    """Why a logical unit is not exported."""
-    if unit.kind == TYPE_OPTICAL:
-        return "is an optical drive; write as: usb for it"
-    if unit.kind != TYPE_DISK:
-        return f"is not a disk but a SCSI device of type {unit.kind}; write as: usb for it"
-    if not unit.sectors:
-        return "has no medium in it"
-    if unit.read_only:
-        # nvmet's own write protection is a feature that any client can switch off.
-        return "is write-protected, which cannot be kept up as blocks; write as: usb for it"
-    return None
-
-
-def read_units(sysfs: Sysfs, device: Device) -> list[Unit]:
-    """The logical units of a USB device that the drivers have found so far."""
-    found = []
-    for name in sysfs.names("bus/scsi/devices"):
-        host, _, lun = name.rpartition(":")
-        base = f"bus/scsi/devices/{name}"
-        if host.count(":") != 2 or not lun.isdecimal() or int(lun) >= MAX_LUNS:
-            continue
-        if not sysfs.real(base).startswith(f"{device.path}/"):
-            continue
-        kind = sysfs.get(f"{base}/type")
-        block = next(iter(sysfs.names(f"{base}/block")), "")
-        if not kind:
-            # It is leaving, or its folder is not complete.
-            continue
-        # First, so that a change in between is seen as one the next time.
-        medium = sysfs.get(f"{base}/block/{block}/diskseq") if block else ""
-        size = sysfs.get(f"{base}/block/{block}/size", "0") if block else "0"
-        read_only = bool(block) and sysfs.get(f"{base}/block/{block}/ro") == "1"
-        found.append(Unit(int(lun), kind, block, int(size) if size.isdecimal() else 0, read_only, medium))
-    return found
 
 
 class DiskServer:
-    """Keeps the kernel's target as the policy and the devices are. address: where clients connect to."""
+    """Keeps the kernel's target as the policy and the devices are."""
 
-    def __init__(self, sysfs: Sysfs, target: Nvmet, address: str, policy: Policy) -> None:
+    def __init__(self, sysfs: Sysfs, target: Nvmet, policy: Policy) -> None:
         self._sysfs = sysfs
         self._target = target
-        self._address = address
         self._policy = policy
         self._known: dict[str, Device] = {}
         self._exported: dict[tuple[object, ...], tuple[Wanted, int]] = {}
@@ -184,6 +40,8 @@ class DiskServer:
         self._used: dict[int, set[int]] = {}
         """The numbers that a port's namespaces have had."""
         self._said: dict[str, str] = {}
+        self._missed: dict[str, float] = {}
+        """Disks without the parts that they should have, with the time at which that was seen first."""
         self._asked: dict[str, str] = {}
         """Block devices without a medium that were opened, with the kernel's number of what was in them then."""
         self._complained: dict[str, str] = {}
@@ -197,7 +55,7 @@ class DiskServer:
     def start(self) -> None:
         """Makes the clients' subsystems, and takes over what an earlier run has exported. OSError: the kernel's."""
         for tcp in self.ports():
-            self._target.prepare(self._address, tcp)
+            self._target.prepare(tcp)
         there = {tcp: self._target.namespaces(tcp) for tcp in self.ports()}
         planned = self._plan(lambda one: any(one.namespace(was.nsid).is_same(was) for was in there[one.tcp]))
         for tcp, namespaces in there.items():
@@ -215,7 +73,7 @@ class DiskServer:
         and those of clients that it does not name are closed. OSError: the kernel's."""
         self._policy = policy
         for tcp in self.ports():
-            self._target.prepare(self._address, tcp)
+            self._target.prepare(tcp)
         self.look()
 
     def _close(self) -> bool:
@@ -244,9 +102,9 @@ class DiskServer:
             self._withdraw(key)
         # What could not be taken from a client may still be written to by it.
         closed = self._close()
-        busy = {one.disk.block for one, _ in self._exported.values()}
         for one in planned.wanted:
-            if closed and one.key not in self._exported and one.disk.block not in busy:
+            busy = any(one.disk.overlaps(other.disk) for other, _ in self._exported.values())
+            if closed and one.key not in self._exported and not busy:
                 self._export(one)
         for what, why in planned.refused.items():
             if self._said.get(what) != why:
@@ -258,15 +116,20 @@ class DiskServer:
         late: set[str] = set()
         self._known = find_devices(self._sysfs, self._known, late)
         devices = [self._known[busid] for busid in sorted(self._known)]
-        granted = [device for device in devices if self._policy.blocks(device)]
+        granted = [device for device in devices if self._policy.blocks(device) or self._policy.parts(device)]
         units = {device.busid: self._units(device) for device in granted}
         planned = plan(granted, units, self._policy, exported)
-        planned.pending = planned.pending or bool(late)
+        now = time.monotonic()
+        self._missed = {what: self._missed.get(what, now) for what in planned.missing}
+        young = {what for what, since in self._missed.items() if now - since < SETTLE_S}
+        planned.refused.update({what: why for what, why in planned.missing.items() if what not in young})
+        planned.pending = planned.pending or bool(late) or bool(young)
         return planned
 
     def _units(self, device: Device) -> list[Unit]:
         """The units of a device; a reader in which something has changed is opened once, so that its size is known."""
-        units = read_units(self._sysfs, device)
+        parts = bool(self._policy.parts(device))
+        units = read_units(self._sysfs, device, parts=parts)
         new = [one for one in units if one.medium and not one.sectors and self._asked.get(one.block) != one.medium]
         for one in new:
             self._asked[one.block] = one.medium
@@ -275,7 +138,7 @@ class DiskServer:
             except OSError:
                 # No medium, or none that may be written; what the kernel found is in sysfs either way.
                 continue
-        return read_units(self._sysfs, device) if new else units
+        return read_units(self._sysfs, device, parts=parts) if new else units
 
     def _export(self, one: Wanted) -> None:
         nsid = self._number(one)
@@ -326,9 +189,9 @@ class DiskServer:
             try:
                 self._target.listen(tcp)
             except OSError as error:
-                self._complain(f"cannot listen at {self._address}:{tcp}", error)
+                self._complain(f"cannot listen at {self._target.address}:{tcp}", error)
                 continue
-            self._complained.pop(f"cannot listen at {self._address}:{tcp}", None)
+            self._complained.pop(f"cannot listen at {self._target.address}:{tcp}", None)
             milestone(f"disk port {tcp} is open")
 
     def _complain(self, what: str, error: OSError) -> None:

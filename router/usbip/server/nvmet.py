@@ -20,11 +20,12 @@ LOOKING = "nqn.2025-01.org.router:looking"
 
 def exported(sysfs: Sysfs, tcp: int, blocks: set[str]) -> bool:
     """Whether a client's port has one of these block devices of the server. For a process that only reads."""
-    base = f"kernel/config/nvmet/subsystems/{subsystem(tcp)}/namespaces"
+    base = "kernel/config/nvmet"
     return any(
-        sysfs.get(f"{base}/{name}/enable") == "1"
-        and sysfs.get(f"{base}/{name}/device_path").rpartition("/")[2] in blocks
-        for name in sysfs.names(base)
+        sysfs.get(f"{base}/subsystems/{each}/namespaces/{name}/enable") == "1"
+        and sysfs.get(f"{base}/subsystems/{each}/namespaces/{name}/device_path").rpartition("/")[2] in blocks
+        for each in sysfs.names(f"{base}/ports/{tcp}/subsystems")
+        for name in sysfs.names(f"{base}/subsystems/{each}/namespaces")
     )
 
 
@@ -45,18 +46,19 @@ class Namespace:
 
 
 class Nvmet:
-    """The target. Each method may raise OSError: the kernel's answer."""
+    """The target. address: the IPv4 address at which it listens. Each method may raise OSError: the kernel's answer."""
 
-    def __init__(self, root: str = ROOT) -> None:
+    def __init__(self, address: str, root: str = ROOT) -> None:
+        self.address = address
         self._root = root
 
     def ports(self) -> list[int]:
         """The TCP ports that are configured, listening or not."""
         return sorted(int(name) for name in os.listdir(f"{self._root}/ports") if name.isdecimal())
 
-    def prepare(self, address: str, tcp: int) -> None:
+    def prepare(self, tcp: int) -> None:
         """A client's subsystem and port; it listens only after `listen`."""
-        folder = self._folder(f"subsystems/{subsystem(tcp)}")
+        folder = self._folder(f"subsystems/{self._subsystem(tcp)}")
         serial = f"router{tcp}"
         if self._get(folder, "attr_serial") != serial:
             # Once a client has asked for them they are fixed.
@@ -67,7 +69,7 @@ class Nvmet:
         if self._get(folder, "addr_trsvcid") != str(tcp):
             self._set(folder, "addr_trtype", "tcp")
             self._set(folder, "addr_adrfam", "ipv4")
-            self._set(folder, "addr_traddr", address)
+            self._set(folder, "addr_traddr", self.address)
             self._set(folder, "addr_trsvcid", str(tcp))
 
     def listens(self, tcp: int) -> bool:
@@ -76,11 +78,11 @@ class Nvmet:
 
     def listen(self, tcp: int) -> None:
         """Opens the client's port."""
-        os.symlink(f"{self._root}/subsystems/{subsystem(tcp)}", self._link(tcp))
+        os.symlink(f"{self._root}/subsystems/{self._subsystem(tcp)}", self._link(tcp))
 
     def namespaces(self, tcp: int) -> list[Namespace]:
         """The disks that a client's subsystem has."""
-        base = f"{self._root}/subsystems/{subsystem(tcp)}/namespaces"
+        base = f"{self._root}/subsystems/{self._subsystem(tcp)}/namespaces"
         found = []
         for name in sorted(os.listdir(base)):
             folder = f"{base}/{name}"
@@ -94,7 +96,7 @@ class Nvmet:
 
     def add(self, tcp: int, namespace: Namespace) -> None:
         """Gives a client a disk."""
-        folder = self._folder(f"subsystems/{subsystem(tcp)}/namespaces/{namespace.nsid}")
+        folder = self._folder(f"subsystems/{self._subsystem(tcp)}/namespaces/{namespace.nsid}")
         try:
             self._set(folder, "device_path", namespace.path)
             self._set(folder, "device_uuid", namespace.uuid)
@@ -106,7 +108,7 @@ class Nvmet:
 
     def remove(self, tcp: int, nsid: int) -> None:
         """Takes a disk from a client: what it has asked for meanwhile ends with an error."""
-        folder = f"{self._root}/subsystems/{subsystem(tcp)}/namespaces/{nsid}"
+        folder = f"{self._root}/subsystems/{self._subsystem(tcp)}/namespaces/{nsid}"
         self._set(folder, "enable", "0")
         self._drop(folder)
 
@@ -114,7 +116,7 @@ class Nvmet:
         """Closes a client's port and takes all disks from it; a port that another program has made is left alone."""
         if self.listens(tcp):
             os.unlink(self._link(tcp))
-        if os.path.isdir(f"{self._root}/subsystems/{subsystem(tcp)}"):
+        if os.path.isdir(f"{self._root}/subsystems/{self._subsystem(tcp)}"):
             for namespace in self.namespaces(tcp):
                 self.remove(tcp, namespace.nsid)
 
@@ -130,8 +132,11 @@ class Nvmet:
         finally:
             self._drop(folder)
 
+    def _subsystem(self, tcp: int) -> str:
+        return subsystem(self.address, tcp)
+
     def _link(self, tcp: int) -> str:
-        return f"{self._root}/ports/{tcp}/subsystems/{subsystem(tcp)}"
+        return f"{self._root}/ports/{tcp}/subsystems/{self._subsystem(tcp)}"
 
     def _folder(self, name: str) -> str:
         path = f"{self._root}/{name}"

@@ -262,7 +262,7 @@ class Server:
             known = busid in before and before[busid].devid == device.devid
             revoked = busid in exported and exported[busid].device.devid == device.devid
             if not known and not revoked:
-                road = "goes as blocks" if self.policy.blocks(device) else "not granted"
+                road = "goes as blocks" if self.policy.blocks(device) or self.policy.parts(device) else "not granted"
                 milestone(f"plugged {busid} {device.vidpid} {road}")
 
     def _claim(self, export: Export, renew: bool = False) -> None:

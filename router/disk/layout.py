@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a physical disk's partition table is to be, and what that would cost. No effects.
+
+A partition's name is the disk's name in the description; its type (UEFI 2.10, 5.3.3: a GUID) says which guest it
+belongs to, so that another guest never gets what this one has written.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from router.description.models import Description, DiskPart
+from router.description.values import PART_UNIT
+from router.errors import DescriptionError
+from router.words import listing, size_text
+
+_NAMESPACE = uuid.UUID("5e0a2f6c-3d0b-4c55-9b3e-0d6f5b1a7c42")
+ENTRIES = 128 * 128
+"""Bytes of a GPT's entries, which stand before the partitions and again behind them (UEFI 2.10, 5.3.1)."""
+
+
+def type_of(guest: str) -> str:
+    """The partition type of a guest's disks, in the case in which sfdisk prints it."""
+    return str(uuid.uuid5(_NAMESPACE, guest)).upper()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A disk of the description. size: in bytes."""
+
+    name: str
+    guest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Partition:
+    """An entry of a partition table. start, size: in bytes. kind: its type. ident: "" for one that is new."""
+
+    name: str
+    start: int
+    size: int
+    kind: str
+    ident: str = ""
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What stands on the disk besides a GPT, such as a file system. offset: in bytes, of its mark."""
+
+    text: str
+    offset: int
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A physical disk as it is. size, sector: in bytes. ident: of its GPT; "" where it has none."""
+
+    size: int
+    sector: int
+    ident: str = ""
+    partitions: tuple[Partition, ...] = ()
+    signatures: tuple[Signature, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is to be. lost: what is on the disk now and would not be any more, as sentences."""
+
+    kept: tuple[Partition, ...]
+    new: tuple[Partition, ...]
+    lost: tuple[str, ...]
+
+    @property
+    def partitions(self) -> tuple[Partition, ...]:
+        """All, by where they start."""
+        return tuple(sorted((*self.kept, *self.new), key=lambda one: one.start))
+
+
+def wanted_on(description: Description, name: str | None) -> list[Wanted]:
+    """The disks of the description that are on one physical disk: on the one that has the disk `name`, or on its only
+    one. DescriptionError where that is not plain.
+    """
+    groups: dict[tuple[object, ...], list[DiskPart]] = {}
+    for part in description.disks:
+        groups.setdefault((part.source, part.on), []).append(part)
+    if not groups:
+        raise DescriptionError(
+            "the description has no disks",
+            hint="add them: disks: [{name: data, to: client, on: {class: mass-storage}, size: 2 GiB}]",
+        )
+    chosen = [group for group in groups.values() if name in (None, *(part.name for part in group))]
+    if not chosen:
+        known = listing(part.name for part in description.disks)
+        raise DescriptionError(f"there is no disk '{name}' in the description", hint=f"its disks: {known}")
+    if len(chosen) > 1:
+        sets = "; ".join(listing((part.name for part in group), "and") for group in chosen)
+        raise DescriptionError(
+            f"the description's disks are on {len(chosen)} physical disks, which fit by different 'on': {sets}",
+            hint=f"say which one this is, by a disk on it: --disk {chosen[0][0].name}",
+        )
+    return [Wanted(part.name, part.to, part.size) for part in chosen[0]]
+
+
+def lay_out(disk: Disk, wanted: Sequence[Wanted], guests: Sequence[str], where: str | None = None) -> Layout:
+    """The table with all of `wanted`: what matches stays where it is, and the rest comes into what is free.
+
+    guests: the description's, to name whose a partition is. DescriptionError, at `where`, for a disk that is too small.
+    """
+    owners = {type_of(guest): guest for guest in guests}
+    by_name = {one.name: one for one in wanted}
+    kept: dict[str, Partition] = {}
+    lost = []
+    for found in disk.partitions:
+        want = by_name.get(found.name)
+        if want is None or found.name in kept:
+            lost.append(_called(found, owners))
+        elif found.kind != type_of(want.guest):
+            lost.append(f"{_called(found, owners)}, which is to be of '{want.guest}'")
+        elif found.size != want.size:
+            lost.append(f"{_called(found, owners)}, which is to have {size_text(want.size)}")
+        else:
+            kept[found.name] = found
+    for signature in disk.signatures:
+        if not any(one.start <= signature.offset < one.end for one in kept.values()):
+            lost.append(signature.text)
+    new = _place(disk, list(kept.values()), [one for one in wanted if one.name not in kept], where)
+    return Layout(tuple(kept.values()), tuple(new), tuple(lost))
+
+
+def _called(found: Partition, owners: Mapping[str, str]) -> str:
+    """A partition as a message names it."""
+    owner = f" of '{owners[found.kind]}'" if found.kind in owners else ""
+    name = f"'{found.name}'" if found.name else "without a name"
+    return f"the partition {name}{owner}, {size_text(found.size)}"
+
+
+def _place(disk: Disk, kept: list[Partition], wanted: list[Wanted], where: str | None) -> list[Partition]:
+    """New partitions, each in the first gap that it fits into."""
+    placed: list[Partition] = []
+    for one in wanted:
+        gaps = list(_gaps(disk, [*kept, *placed]))
+        start = next((start for start, size in gaps if size >= one.size), None)
+        if start is None:
+            free = max((size for _, size in gaps), default=0)
+            total = size_text(sum(each.size for each in wanted) + sum(each.size for each in kept) + 2 * PART_UNIT)
+            raise DescriptionError(
+                f"too small: '{one.name}' needs {size_text(one.size)}, and {size_text(free)} in one piece are free",
+                hint=f"the disk has {size_text(disk.size)}; all its parts and its table need {total}",
+                where=where,
+            )
+        placed.append(Partition(one.name, start, one.size, type_of(one.guest)))
+    return placed
+
+
+def _gaps(disk: Disk, taken: list[Partition]) -> list[tuple[int, int]]:
+    """What is free between partitions, aligned: (start, size) in bytes, by where they start."""
+    # The first MiB has the table, and the last sectors have its copy and one header.
+    last = (disk.size - ENTRIES - disk.sector) // PART_UNIT * PART_UNIT
+    gaps, at = [], PART_UNIT
+    for one in sorted(taken, key=lambda each: each.start):
+        gaps.append((at, one.start // PART_UNIT * PART_UNIT - at))
+        at = max(at, -(-one.end // PART_UNIT) * PART_UNIT)
+    gaps.append((at, last - at))
+    return [gap for gap in gaps if gap[1] > 0]
