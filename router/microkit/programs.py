@@ -97,8 +97,8 @@ def program_of(name: str, board: Board) -> Program:
             )
             return Program(name, ("vswitch/pd", "vswitch/core", "common"), switch)
         case _:
-            sources = (*vmm_sources(), VSOCK_HEADERS, "common/netq.c", ACCOUNT, COUNTS, STACK, MEMORY)
-            return Program(name, ("vmm", "vswitch/core", "common"), sources)
+            monitor = (*vmm_sources(), VSOCK_HEADERS, "common/netq.c", ACCOUNT, COUNTS, STACK, MEMORY)
+            return Program(name, ("vmm", "vswitch/core", "common"), monitor)
 
 
 def programs(plan: SystemPlan) -> tuple[Program, ...]:
