@@ -65,7 +65,7 @@ void forward_charge(struct forward *f, uint32_t port, uint64_t now, uint32_t tim
 }
 
 /* How many small frames a frame that was judged counts as for a receiver. */
-static uint32_t weight(const struct netq_frame *frame)
+static uint32_t weight_of(const struct netq_frame *frame)
 {
     uint32_t segments = frame->gso_size != 0 ? frame->length / frame->gso_size : 0;
     return 1 + frame->length / FORWARD_MORE_BYTES + segments / MORE_SEGMENTS;
@@ -236,7 +236,7 @@ static bool judge_front(struct forward *f, uint32_t port, uint64_t now, uint32_t
         }
         struct vswitch_verdict verdict = judge(f, port, &front->frame);
         front->to = verdict.ports;
-        forward_charge_for(f, port, now, verdict, weight(&front->frame));
+        forward_charge_for(f, port, now, verdict, weight_of(&front->frame));
         if (front->to == 0) {
             f->dropped++;
             forward_give_back(f, port, front->frame.ticket);
