@@ -67,4 +67,5 @@ def test_a_server_on_vsock_that_resets_gives_its_disk_to_the_client_again(router
     since = router.next_event
     restarted(router, "server")
     router.wait_for_event("attached", "client", since=since, timeout=120)
-    router.guest("client").wait_for(f"sha256sum /dev/sd? | grep {sha256(disk)}")
+    read = router.guest("client").wait_for(f"sha256sum /dev/sd? | grep {sha256(disk)}").stdout
+    assert read.split()[1].startswith("/dev/sd")
