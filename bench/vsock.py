@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The same split system over TCP and over vsock: round trips, the USB disk, the client's boot and its free memory.
+"""The same system over TCP and over vsock: round trips, the USB disk, the client's boot and its free memory.
 
-The two are booted in turn, so that a busy computer slows both.
+As a split run, and on seL4 where there is an SDK. All are booted in turn, so that a busy computer slows all of them.
 """
 
 from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench import programs
@@ -16,7 +16,8 @@ from bench.guest import disk_io, echo, throughput
 from bench.report import Row
 from bench.systems import MiB, Progress, build_system, figures, run_in, scratch_disk
 from router.control.timeline import Timeline
-from router.machines.qemu.session import split_run
+from router.machines.qemu.running import Run
+from router.machines.qemu.session import microkit_run, split_run
 from router.machines.qemu.usb import parse_plugs
 from router.pipeline.build import Built
 
@@ -28,6 +29,7 @@ TRANSPORTS = ("tcp", "vsock")
 DESCRIPTION = """
 system: bench-{transport}
 board: qemu
+microkit: {{config: {config}}}
 guests:
   server: {{image: usb-server, memory: 256 MiB, passthrough: [pcie@3f000000]}}
   client: {{image: usb-client, memory: 256 MiB}}
@@ -50,9 +52,8 @@ FREE = "awk '/^MemAvailable/ {print \"free\", $2}' /proc/meminfo"
 UP = "userspace"
 
 
-def compare(rounds: int, progress: Progress) -> Iterator[Row]:
-    """Medians over the rounds, of both."""
-    found: dict[str, list[dict[str, float]]] = {transport: [] for transport in TRANSPORTS}
+def compare(rounds: int, config: str, progress: Progress) -> Iterator[Row]:
+    """Medians over the rounds, of both transports in each kind of run."""
     with tempfile.TemporaryDirectory(prefix="router-bench-") as name:
         folder = Path(name)
         disk = scratch_disk(folder / "disk.img", DISK_BYTES)
@@ -60,24 +61,31 @@ def compare(rounds: int, progress: Progress) -> Iterator[Row]:
         for transport in TRANSPORTS:
             place = folder / transport
             place.mkdir()
-            text = DESCRIPTION.format(transport=transport, port=PORT)
-            systems[transport] = build_system(place, text, progress, loader_image=False)
+            text = DESCRIPTION.format(transport=transport, port=PORT, config=config)
+            systems[transport] = build_system(place, text, progress)
+        kinds: list[tuple[str, Callable[..., Run]]] = [("split", split_run)]
+        if all(built.loader_image is not None for built in systems.values()):
+            kinds.append(("seL4", microkit_run))
+        found: dict[str, list[dict[str, float]]] = {}
         for number in range(1, rounds + 1):
-            for transport in TRANSPORTS:
-                progress(f"{transport}, round {number} of {rounds}")
-                found[transport].append(measure(systems[transport], disk, folder / f"logs-{transport}-{number}"))
+            for kind, run in kinds:
+                for transport in TRANSPORTS:
+                    label = f"{transport}, {kind}"
+                    progress(f"{label}: round {number} of {rounds}")
+                    figures_of = measure(systems[transport], run, disk, folder / f"logs-{label}-{number}")
+                    found.setdefault(label, []).append(figures_of)
     for figure, (what, unit) in FIGURES.items():
-        for transport in TRANSPORTS:
-            samples = tuple(each[figure] for each in found[transport])
-            yield Row(what, statistics.median(samples), unit, of=transport, samples=samples)
+        for label, boots in found.items():
+            samples = tuple(each[figure] for each in boots)
+            yield Row(what, statistics.median(samples), unit, of=label, samples=samples)
 
 
-def measure(built: Built, disk: Path, logs: Path) -> dict[str, float]:
+def measure(built: Built, run: Callable[..., Run], disk: Path, logs: Path) -> dict[str, float]:
     """One boot's figures, in the units of FIGURES."""
     server, client = built.plan.guest("server"), built.plan.guest("client")
     timeline = Timeline()
     timeline.mute()
-    with split_run(built, parse_plugs([f"storage:{disk}"]), logs, timeline) as system:
+    with run(built, parse_plugs([f"storage:{disk}"]), logs, timeline) as system:
         system.wait_ready(BOOT_TIMEOUT_S)
         execute = system.execute
         free = figures(run_in(execute, client.name, FREE, 60), client.name)["free"][0]

@@ -27,23 +27,48 @@
 #define NETQ_PORT_BYTES                                                                                      \
     0x9000u /* size of the shared region of one port: sizeof(struct netq_port) in whole pages */
 #define NETQ_FRAME_MAX (14u + 65536u)
+#define NETQ_PACKET_MAX (44u + 65536u) /* a vsock packet: its header, and as much as Linux puts into one */
 #define NETQ_MIN_POOL_BYTES                                                                                  \
     0x40000u /* bytes: two of the largest frames wherever the first one starts, and room to spare */
 
-/* One frame. The offload fields are those of virtio's struct virtio_net_hdr, and have its meaning. */
+/*
+ * One frame. The offload fields are those of virtio's struct virtio_net_hdr, and have its meaning.
+ *
+ * Or one vsock packet. In tx it lies in the pool as its guest made it, header and payload; an entry of length
+ * 0 says that the guest's device starts or stops (enum netq_link). In rx the header is here, as the switch
+ * has judged it, so that nothing that changes in the pool meanwhile can change it, and the pool has the
+ * payload. The switch's own packets have no payload and the owner NETQ_SWITCH; `offset` is their source CID.
+ */
 struct netq_frame {
-    uint32_t offset; /* of the Ethernet header in the owner's pool */
-    uint32_t length; /* bytes, without frame check sequence */
+    uint32_t offset; /* of the Ethernet header, the vsock header or the payload in the owner's pool */
+    uint32_t length; /* bytes from there on, without frame check sequence */
     uint16_t owner;  /* port in whose pool it lies; the switch fills it in */
     uint16_t ticket; /* the owner's name for it, below NETQ_ENTRIES */
-    uint8_t flags;
-    uint8_t gso_type;
-    uint16_t hdr_len;
-    uint16_t gso_size;
-    uint16_t csum_start;
-    uint16_t csum_offset;
-    uint16_t unused[5];
+    union {
+        struct {
+            uint8_t flags;
+            uint8_t gso_type;
+            uint16_t hdr_len;
+            uint16_t gso_size;
+            uint16_t csum_start;
+            uint16_t csum_offset;
+            uint16_t unused[5];
+        };
+        struct {
+            uint8_t operation; /* the fields of struct virtio_vsock_hdr; in tx, an enum netq_link */
+            uint8_t flags;
+            uint16_t type;
+            uint32_t source_port;
+            uint32_t destination_port;
+            uint32_t buf_alloc;
+            uint32_t fwd_cnt;
+        } vsock;
+    };
 };
+
+#define NETQ_SWITCH 0xffffu
+
+enum netq_link { NETQ_LINK_DOWN = 1, NETQ_LINK_UP = 2 };
 
 struct netq_ring {
     uint32_t head;       /* entries ever produced; written by the producer */

@@ -9,21 +9,46 @@ static bool within(uint64_t gpa, uint64_t base, uint64_t length)
     return base != 0 && gpa >= base && gpa - base < length;
 }
 
+/* The device that is connected to the switch. */
+static struct virtio_device *switched(void)
+{
+    return vmm_config.net.cid != 0 ? &vmm.vsock.dev : &vmm.net.dev;
+}
+
+static void init_vsock(const struct vmm_net *net)
+{
+    virtio_vsock_init(&vmm.vsock, &vmm.ram, net->cid, net->rings, net->pool, net->pool_size,
+                      timer_frequency());
+    for (uint32_t i = 0; i < net->peers; i++) {
+        const struct vmm_peer *peer = &net->peer[i];
+        if (peer->port < VIRTIO_VSOCK_MAX_PORTS) {
+            vmm.vsock.source[peer->port] =
+                (struct virtio_vsock_source){.pool = peer->vaddr, .size = peer->size, .cid = peer->cid};
+        }
+    }
+}
+
+static void init_net(const struct vmm_net *net)
+{
+    virtio_net_init(&vmm.net, &vmm.ram, net->mac, net->mtu, net->rings, net->pool, net->pool_size,
+                    timer_frequency());
+    for (uint32_t i = 0; i < net->peers; i++) {
+        const struct vmm_peer *peer = &net->peer[i];
+        if (peer->port < VIRTIO_NET_MAX_PORTS) {
+            vmm.net.source[peer->port] = (struct virtio_net_source){.pool = peer->vaddr, .size = peer->size};
+        }
+    }
+}
+
 void bus_init(void)
 {
     const struct vmm_config *c = &vmm_config;
     vmm.ram = (struct guest_ram){.base = c->ram_gpa, .size = c->ram_size, .host = c->ram};
     gic_init(&vmm.gic, c->gic, c->vcpus, c->list_registers);
-    if (c->net.present) {
-        virtio_net_init(&vmm.net, &vmm.ram, c->net.mac, c->net.mtu, c->net.rings, c->net.pool,
-                        c->net.pool_size, timer_frequency());
-        for (uint32_t i = 0; i < c->net.peers; i++) {
-            const struct vmm_peer *peer = &c->net.peer[i];
-            if (peer->port < VIRTIO_NET_MAX_PORTS) {
-                vmm.net.source[peer->port] =
-                    (struct virtio_net_source){.pool = peer->vaddr, .size = peer->size};
-            }
-        }
+    if (c->net.present && c->net.cid != 0) {
+        init_vsock(&c->net);
+    } else if (c->net.present) {
+        init_net(&c->net);
     }
     for (uint32_t i = 0; i < VMM_CONSOLES; i++) {
         if (c->console[i].present) {
@@ -37,7 +62,7 @@ void bus_reset(void)
     const struct vmm_config *c = &vmm_config;
     gic_reset(&vmm.gic);
     if (c->net.present) {
-        virtio_device_reset(&vmm.net.dev);
+        virtio_device_reset(switched());
         bus_run_net();
     }
     for (uint32_t i = 0; i < VMM_CONSOLES; i++) {
@@ -53,29 +78,72 @@ void bus_reset(void)
     vmm.irq_busy = 0;
 }
 
+/* Moves what the guest sends, then what it receives; `wake`: the switch has to be notified. Returns the ticks
+ * that receiving took, and adds to `vmm.receiving` those that the senders pay. */
+static uint64_t move(uint64_t start, bool *wake)
+{
+    bool vsock = vmm_config.net.cid != 0;
+    if (vsock) {
+        virtio_vsock_send(&vmm.vsock);
+    } else {
+        virtio_net_send(&vmm.net);
+    }
+    uint64_t sent = timer_now();
+    *wake = vsock ? virtio_vsock_finish(&vmm.vsock) : virtio_net_finish(&vmm.net);
+    uint64_t now = timer_now(), receiving = now - sent;
+    uint64_t paid = vsock ? virtio_vsock_paid(&vmm.vsock, receiving) : virtio_net_paid(&vmm.net, receiving);
+    vmm.receiving += paid;
+    if (vsock) {
+        virtio_vsock_took(&vmm.vsock, now - start);
+    } else {
+        virtio_net_took(&vmm.net, now - start);
+    }
+    return receiving - paid;
+}
+
+static void count_moved(uint64_t frames_out, uint64_t bytes_out, uint64_t frames_in, uint64_t bytes_in)
+{
+    count_total(COUNTS_FRAMES_OUT, frames_out);
+    count_total(COUNTS_BYTES_OUT, bytes_out);
+    count_total(COUNTS_FRAMES_IN, frames_in);
+    count_total(COUNTS_BYTES_IN, bytes_in);
+}
+
 uint64_t bus_run_net(void)
 {
     const struct vmm_net *net = &vmm_config.net;
-    uint64_t start = timer_now();
-    virtio_net_send(&vmm.net);
-    uint64_t sent = timer_now();
-    bool wake = virtio_net_finish(&vmm.net);
-    uint64_t receiving = timer_now() - sent, paid = virtio_net_paid(&vmm.net, receiving);
-    vmm.receiving += paid;
+    const struct virtio_net_counters *frames = &vmm.net.counters;
+    const struct virtio_vsock_counters *packets = &vmm.vsock.counters;
+    bool wake;
+    uint64_t unpaid = move(timer_now(), &wake);
     if (wake) {
         count(COUNTS_TO_SWITCH);
         microkit_notify(net->channel); /* on the same core, the switch runs now */
     }
-    const struct virtio_net_counters *moved = &vmm.net.counters;
-    count_total(COUNTS_FRAMES_OUT, moved->tx_frames);
-    count_total(COUNTS_BYTES_OUT, moved->tx_bytes);
-    count_total(COUNTS_FRAMES_IN, moved->rx_frames);
-    count_total(COUNTS_BYTES_IN, moved->rx_bytes);
-    uint64_t now = timer_now();
-    virtio_net_took(&vmm.net, now - start);
-    vmm.net_due = virtio_net_deadline(&vmm.net, now);
-    gic_set_line(&vmm.gic, 0, net->intid, virtio_line(&vmm.net.dev));
-    return receiving - paid;
+    if (net->cid != 0) {
+        count_moved(packets->tx_packets, packets->tx_bytes, packets->rx_packets, packets->rx_bytes);
+        vmm.net_due = virtio_vsock_deadline(&vmm.vsock, timer_now());
+    } else {
+        count_moved(frames->tx_frames, frames->tx_bytes, frames->rx_frames, frames->rx_bytes);
+        vmm.net_due = virtio_net_deadline(&vmm.net, timer_now());
+    }
+    gic_set_line(&vmm.gic, 0, net->intid, virtio_line(switched()));
+    return unpaid;
+}
+
+bool bus_net_pending(void)
+{
+    return vmm_config.net.cid != 0 ? virtio_vsock_pending(&vmm.vsock) : virtio_net_pending(&vmm.net);
+}
+
+void bus_net_due(uint64_t now)
+{
+    if (vmm_config.net.cid != 0) {
+        virtio_vsock_due(&vmm.vsock, now);
+    } else {
+        virtio_net_due(&vmm.net, now);
+    }
+    bus_run_net();
 }
 
 void bus_run_console(uint32_t index)
@@ -111,7 +179,7 @@ bool bus_read(uint32_t vcpu, uint64_t gpa, uint32_t size, uint64_t *value)
     }
     if (c->net.present && within(gpa, c->net.gpa, VIRTIO_MMIO_LENGTH)) {
         count_virtio(COUNTS_TRAP_NET);
-        *value = virtio_mmio_read(&vmm.net.dev, gpa - c->net.gpa, size);
+        *value = virtio_mmio_read(switched(), gpa - c->net.gpa, size);
         return true;
     }
     for (uint32_t i = 0; i < VMM_CONSOLES; i++) {
@@ -144,10 +212,10 @@ bool bus_write(uint32_t vcpu, uint64_t gpa, uint32_t size, uint64_t value)
     }
     if (c->net.present && within(gpa, c->net.gpa, VIRTIO_MMIO_LENGTH)) {
         count_virtio(COUNTS_TRAP_NET);
-        virtio_mmio_write(&vmm.net.dev, gpa - c->net.gpa, size, value);
+        virtio_mmio_write(switched(), gpa - c->net.gpa, size, value);
         /* An acknowledgement lowers the line; it must be seen low before the device may raise it again, or an
          * edge-triggered interrupt would be lost. */
-        gic_set_line(&vmm.gic, 0, c->net.intid, virtio_line(&vmm.net.dev));
+        gic_set_line(&vmm.gic, 0, c->net.intid, virtio_line(switched()));
         bus_run_net();
         return true;
     }

@@ -26,12 +26,15 @@ struct vmm_peer {
     uint16_t port;
     const void *vaddr; /* mapped read-only */
     uint32_t size;
+    uint32_t cid; /* 0: it has a network device */
 };
 
+/* The guest's way to the others: a network device, or a vsock device. */
 struct vmm_net {
     bool present;
     uint8_t channel; /* to the switch */
-    uint8_t mac[6];
+    uint32_t cid;    /* of the vsock device; 0: it is a network device, */
+    uint8_t mac[6];  /* with these two */
     uint16_t mtu;
     uint64_t gpa; /* of the device's registers */
     uint32_t intid;

@@ -110,11 +110,12 @@ void log_breaches(void)
 {
     /* Linux causes a few of these, too. */
     const uint64_t first = 64;
-    const struct virtio_device *net = &vmm.net.dev;
+    const struct virtio_device *net = vmm_config.net.cid != 0 ? &vmm.vsock.dev : &vmm.net.dev;
     const struct virtio_device *consoles[VMM_CONSOLES] = {&vmm.console[0].dev, &vmm.console[1].dev};
     uint64_t registers = vmm.gic.bad_accesses + net->bad_accesses;
     uint64_t queues = net->breaches;
-    uint64_t frames = vmm.net.counters.tx_malformed + vmm.net.counters.tx_oversize;
+    uint64_t frames =
+        vmm.net.counters.tx_malformed + vmm.net.counters.tx_oversize + vmm.vsock.counters.tx_malformed;
     for (uint32_t i = 0; i < VMM_CONSOLES; i++) {
         registers += consoles[i]->bad_accesses;
         queues += consoles[i]->breaches;

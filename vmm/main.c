@@ -135,7 +135,7 @@ static uint64_t set_priority(void)
  */
 static void settle(uint64_t start)
 {
-    if (virtio_net_pending(&vmm.net)) {
+    if (bus_net_pending()) {
         bus_run_net();
     }
     uint64_t next = vmm.state == GUEST_UP ? run_vcpus() : TIMER_NEVER;
@@ -203,8 +203,7 @@ static uint64_t on_timer(void)
         }
     }
     if (vmm.net_due <= now) {
-        virtio_net_due(&vmm.net, now);
-        bus_run_net();
+        bus_net_due(now);
     }
     return start;
 }

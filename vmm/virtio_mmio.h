@@ -8,7 +8,7 @@
 
 #include "virtqueue.h"
 
-#define VIRTIO_MAX_QUEUES 2u
+#define VIRTIO_MAX_QUEUES 3u
 #define VIRTIO_MMIO_LENGTH 0x200u
 
 enum virtio_status {
@@ -39,7 +39,7 @@ struct virtio_device {
     const struct virtio_ops *ops;
     void *owner; /* the device that this transport belongs to */
     const struct guest_ram *ram;
-    uint32_t id; /* virtio device type: 1 net, 3 console */
+    uint32_t id; /* virtio device type: 1 net, 3 console, 19 vsock */
     uint32_t queues;
     uint64_t offered;  /* features the device has */
     uint64_t features; /* features the driver asked for; what was negotiated once FEATURES_OK is set */

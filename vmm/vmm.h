@@ -12,6 +12,7 @@
 #include "vcpu.h"
 #include "virtio_console.h"
 #include "virtio_net.h"
+#include "virtio_vsock.h"
 
 enum guest_state { GUEST_DOWN, GUEST_UP, GUEST_DRAINING };
 
@@ -20,11 +21,12 @@ struct vmm {
     struct guest_ram ram;
     struct gic gic;
     struct psci psci;
-    struct virtio_net net;
+    struct virtio_net net; /* one of these two, as the configuration says */
+    struct virtio_vsock vsock;
     struct virtio_console console[VMM_CONSOLES];
     uint64_t irq_busy;    /* pass-through interrupts (bit: index in the configuration) not yet acknowledged */
     uint64_t timer_armed; /* the deadline set in the timer, or TIMER_NEVER */
-    uint64_t net_due;     /* the network device's next deadline, or TIMER_NEVER */
+    uint64_t net_due;     /* its next deadline, or TIMER_NEVER */
     uint64_t stray_accesses; /* to unmapped guest-physical addresses */
     uint64_t unknown_traps;
     uint64_t smc_passed; /* SMCs forwarded to the firmware, and SMCs refused */
@@ -68,6 +70,10 @@ bool bus_write(uint32_t vcpu, uint64_t gpa, uint32_t size, uint64_t value);
 /* Let a device move data, and update its interrupt line. The network's returns the ticks that receiving took
  * and the frames' senders do not pay. */
 uint64_t bus_run_net(void);
+/* Whether the device at the switch is to run without an event: its guest has queued something meanwhile. */
+bool bus_net_pending(void);
+/* Its deadline has passed. */
+void bus_net_due(uint64_t now);
 void bus_run_console(uint32_t index);
 
 /* firmware.c */

@@ -11,7 +11,7 @@ sel4     the same system on seL4 and as a split run: boot, TCP with and without 
 vswitch  the switch's core and its host process
 latency  from a key to the client's answer, idle and beside a full disk read; split run and seL4 (--keys)
 tftp     the deployment's TFTP server compared with others that are installed
-vsock    the same split system over TCP and over vsock: round trips, the disk, the client's boot and memory
+vsock    the same system over TCP and over vsock, split and on seL4: round trips, the disk, the client's boot and memory
 floods   what a guest that floods the host costs it in memory, processor and disk (--seconds)
 compare  two files that --json wrote, side by side with their noise: router bench compare A.json B.json
 devices  no figures: uses every emulated USB device over the route in two guests, and judges it for each engine
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--keys", type=int, default=300, help="latency: keys of each kind (default: 300)")
     parser.add_argument(
-        "--config", default="debug", help="sel4, latency, counts: the SDK's configuration (default: debug)"
+        "--config", default="debug", help="sel4, latency, counts, vsock: the SDK's configuration (default: debug)"
     )
     parser.add_argument(
         "--engine", choices=("kernel", "usbfs", "both"), default="both", help="devices: of the server (default: both)"
@@ -235,9 +235,9 @@ def vsock(args: argparse.Namespace, progress: _common.Progress) -> bool:
 
     facts = (
         computer(),
-        f"split runs, QEMU TCG; cortex-a53, 1 vCPU a guest; the two in turn, boots of each: {args.rounds}",
+        f"QEMU TCG; cortex-a53, 1 vCPU a guest; configuration {args.config}; all in turn, boots of each: {args.rounds}",
     )
-    rows = tuple(bench.compare(args.rounds, progress))
+    rows = tuple(bench.compare(args.rounds, args.config, progress))
     return show(args, Measurement("vsock", facts, rows), progress)
 
 

@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         running = session.split_run(built, plugs, logs, timeline, options.capture)
     if not args.json:
-        head = headline(planned.plan.name, args.mode, mode, sdk=planned.sdk is not None)
+        head = headline(planned.plan.name, args.mode, mode)
         display.styled(f"{head}; logs in {logs}/", stream=sys.stderr)
         kernel = kernel_notes(planned.plan.config, planned.plan.sdk) if mode == "microkit" else ()
         for line in (*kernel, *caveats(planned, mode)):
@@ -188,11 +188,10 @@ def run_stage(args: argparse.Namespace) -> int:
     return 0
 
 
-def headline(name: str, asked: str, mode: str, *, sdk: bool = False) -> str:
-    """What is run and how; why, where the user left that open (asked: the value of --mode; sdk: there is one)."""
-    no_sdk, no_device = "no Microkit SDK is installed (router doctor)", "guests on seL4 have no vsock device"
-    why = f", since {no_device if sdk else no_sdk}" if asked == "auto" and mode == "split" else ""
-    return f"{name}: {mode} run{why}"
+def headline(name: str, asked: str, mode: str) -> str:
+    """What is run and how; why, where the user left that open (asked: the value of --mode)."""
+    auto = asked == "auto" and mode == "split"
+    return f"{name}: {mode} run" + (", since no Microkit SDK is installed (router doctor)" if auto else "")
 
 
 def caveats(planned: Planned, mode: str) -> list[str]:

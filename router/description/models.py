@@ -209,7 +209,7 @@ class Network(StrictModel):
     """How the guests reach each other: default deny."""
 
     transport: Transport = Transport.TCP
-    """`tcp`: a virtual Ethernet. `vsock`: virtio-vsock, without any network interface; for split runs in QEMU."""
+    """`tcp`: a virtual Ethernet. `vsock`: virtio-vsock, without any network interface."""
     subnet: Subnet = IPv4Network("10.77.0.0/24")
     """Addresses come from here; the first host address stays unused."""
     mtu: Annotated[StrictInt, Field(ge=576, le=65000)] = 1500

@@ -33,7 +33,7 @@ from router.plan.domains import (
 )
 from router.plan.models import GuestPlan, Map, ProtectionDomain, SystemPlan, VirtioDevice
 from router.vswitch.config import switch_config
-from router.vswitch.render import port_rows, rule_rows
+from router.vswitch.render import port_rows, rule_rows, vsock_port_rows, vsock_rule_rows
 
 CONSOLE_RING = 0x2000
 """Bytes of one console's rings (`CHARQ_REGION_BYTES`); a guest's region holds the console and the control channel."""
@@ -114,16 +114,21 @@ def blob(vaddr: int, size: int, gpa: int) -> str:
     return f"{{{pointer(vaddr)}, {number(size)}, {number(gpa)}}}"
 
 
+def own_address(plan: SystemPlan, guest: GuestPlan) -> dict[str, str]:
+    """Of `struct vmm_net`, what its network device or its vsock device has."""
+    if guest.mac is None:
+        return {"cid": str(guest.cid)}
+    return {"mac": mac_bytes(guest.mac), "mtu": str(plan.vswitch.mtu)}
+
+
 def net_fields(plan: SystemPlan, guest: GuestPlan, pd: ProtectionDomain, peers: list[str]) -> dict[str, str]:
     """`struct vmm_net`."""
-    device = virtio(guest, "net")
-    assert guest.mac is not None, "a guest with an Ethernet device"
+    device = virtio(guest, "net" if guest.cid is None else "vsock")
     frames = names.net_frames(guest.name)
     fields = {
         "present": "true",
         "channel": str(TO_VSWITCH),
-        "mac": mac_bytes(guest.mac),
-        "mtu": str(plan.vswitch.mtu),
+        **own_address(plan, guest),
         "gpa": number(device.address),
         "intid": str(device.irq),
         "rings": pointer(map_of(pd, names.net_rings(guest.name)).vaddr),
@@ -141,7 +146,8 @@ def peer_pools(plan: SystemPlan, pd: ProtectionDomain) -> list[str]:
         region = names.net_frames(port.guest)
         for each in pd.maps:
             if each.region == region and each.perms == "r":
-                found.append(f"{{{port.index}, {pointer(each.vaddr)}, {number(plan.region(region).size)}}}")
+                size = number(plan.region(region).size)
+                found.append(f"{{{port.index}, {pointer(each.vaddr)}, {size}, {port.cid or 0}}}")
     return found
 
 
@@ -285,17 +291,10 @@ def idle_source() -> str:
     return source('#include "idle.h"\n', f"const uint8_t idle_channel = {IDLE_ASKED};\n")
 
 
-def vswitch_source(plan: SystemPlan) -> str:
-    """`vswitch_config`, `vswitch_ports` and `vswitch_timer_channel`."""
-    pd = pd_of(plan, "vswitch")
+def ethernet_source(plan: SystemPlan) -> list[str]:
+    """The switch's ports and rules for guests with network devices."""
     config = switch_config(plan.vswitch)
     ports, rules = port_rows(config), rule_rows(config)
-    queues = [
-        f"{{{pointer(map_of(pd, names.net_rings(port.guest)).vaddr)}, "
-        f"{pointer(map_of(pd, names.net_frames(port.guest)).vaddr)}, "
-        f"{number(plan.region(names.net_frames(port.guest)).size)}, {port.index}}}"
-        for port in plan.vswitch.ports
-    ]
     fields = {
         "ports": "port",
         **({"rules": "rule"} if rules else {}),
@@ -303,11 +302,49 @@ def vswitch_source(plan: SystemPlan) -> str:
         "rule_count": str(len(rules)),
         "frame_max": str(plan.vswitch.frame_max),
     }
-    return source(
-        '#include "config.h"\n',
+    return [
         array("struct vswitch_port", "port", ports),
         array("struct vswitch_rule", "rule", rules),
-        f"const struct vswitch_config vswitch_config = {struct(fields, '')};\n",
+        f"static const struct vswitch_config ethernet = {struct(fields, '')};\n",
+        "const struct vswitch_config *const vswitch_config = &ethernet;\n",
+        "const struct vsock_config *const vswitch_vsock = NULL;\n",
+        "struct vsock_state *const vswitch_vsock_state = NULL;\n",
+    ]
+
+
+def vsock_source(plan: SystemPlan) -> list[str]:
+    """The switch's ports and rules for guests with vsock devices."""
+    config = switch_config(plan.vswitch)
+    ports, rules = vsock_port_rows(config), vsock_rule_rows(config)
+    fields = {
+        "ports": "port",
+        **({"rules": "rule"} if rules else {}),
+        "port_count": str(len(ports)),
+        "rule_count": str(len(rules)),
+    }
+    return [
+        array("struct vsock_port", "port", ports),
+        array("struct vsock_rule", "rule", rules),
+        f"static const struct vsock_config vsock = {struct(fields, '')};\n",
+        "static struct vsock_state state;\n",
+        "const struct vswitch_config *const vswitch_config = NULL;\n",
+        "const struct vsock_config *const vswitch_vsock = &vsock;\n",
+        "struct vsock_state *const vswitch_vsock_state = &state;\n",
+    ]
+
+
+def vswitch_source(plan: SystemPlan) -> str:
+    """What `vswitch/pd/config.h` declares."""
+    pd = pd_of(plan, "vswitch")
+    queues = [
+        f"{{{pointer(map_of(pd, names.net_rings(port.guest)).vaddr)}, "
+        f"{pointer(map_of(pd, names.net_frames(port.guest)).vaddr)}, "
+        f"{number(plan.region(names.net_frames(port.guest)).size)}, {port.index}}}"
+        for port in plan.vswitch.ports
+    ]
+    return source(
+        '#include "config.h"\n',
+        *(ethernet_source(plan) if plan.has_ethernet else vsock_source(plan)),
         array("struct forward_port", "vswitch_ports", queues).removeprefix("static "),
         f"const uint8_t vswitch_timer_channel = {VSWITCH_DEADLINE};\n",
         f"const uint8_t vswitch_watch = {WATCHED_SWITCH};\n",

@@ -21,6 +21,7 @@ UART_DRIVERS = {UartKind.PL011: "drivers/pl011.c", UartKind.IMX: "drivers/imx_ua
 ALARMS = {TimerKind.ARM_PHYSICAL: "drivers/alarm_arm.c", TimerKind.IMX_GPT: "drivers/alarm_gpt.c"}
 WRITER = ("drivers/mux.c", "drivers/mux_frame.c")
 MULTIPLEXER = (*WRITER, "drivers/mux_input.c")
+VSOCK_HEADERS = "vswitch/core/vsock_init.c"
 ACCOUNT = "common/account.c"
 COUNTS = "common/counts.c"
 STACK = "common/stack.c"
@@ -82,10 +83,11 @@ def program_of(name: str, board: Board) -> Program:
         case "images":
             return Program(name, drivers, ("drivers/images.c", STACK, MEMORY))
         case "vswitch":
-            core = ("vswitch/core/vswitch.c", "vswitch/core/init.c")
+            core = ("vswitch/core/vswitch.c", "vswitch/core/init.c", "vswitch/core/vsock.c", VSOCK_HEADERS)
             switch = (
                 "vswitch/pd/main.c",
                 "vswitch/pd/forward.c",
+                "vswitch/pd/packets.c",
                 *core,
                 "common/netq.c",
                 ACCOUNT,
@@ -95,7 +97,8 @@ def program_of(name: str, board: Board) -> Program:
             )
             return Program(name, ("vswitch/pd", "vswitch/core", "common"), switch)
         case _:
-            return Program(name, ("vmm", "common"), (*vmm_sources(), "common/netq.c", ACCOUNT, COUNTS, STACK, MEMORY))
+            monitor = (*vmm_sources(), VSOCK_HEADERS, "common/netq.c", ACCOUNT, COUNTS, STACK, MEMORY)
+            return Program(name, ("vmm", "vswitch/core", "common"), monitor)
 
 
 def programs(plan: SystemPlan) -> tuple[Program, ...]:

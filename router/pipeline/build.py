@@ -32,7 +32,7 @@ from router.microkit.sdk import Sdk
 from router.microkit.system import render_system
 from router.own_kernel import plain_kernel
 from router.pipeline.folder import prepare_folder
-from router.pipeline.inputs import Planned, Progress, image_definitions, lock_file, report, require_ethernet
+from router.pipeline.inputs import Planned, Progress, image_definitions, lock_file, report
 from router.pipeline.layout import GuestFiles, GuestLayout, place
 from router.pipeline.manifest import manifest
 from router.pipeline.overlay import overlay
@@ -160,8 +160,6 @@ def build(
     refresh: ask the package sources for newer versions instead of taking those that were chosen before.
     loader_image: also make `loader.img`, where there is an SDK; a split run does not need it.
     """
-    if loader_image:
-        require_ethernet(planned.loaded, "an image for seL4")
     prepare_folder(folder)
     images = collect_images(planned, cache, progress, refresh)
     # The guests' files need the draft plan's addresses, and the final plan needs the files' sizes.
@@ -172,10 +170,7 @@ def build(
         sizes |= more
     plan = final_plan(planned, sizes)
     report(planned.loaded, check_plan(plan))
-    if plan.has_ethernet:
-        files.write(folder / f"{plan.name}.system", render_system(plan))
-    else:
-        (folder / f"{plan.name}.system").unlink(missing_ok=True)
+    files.write(folder / f"{plan.name}.system", render_system(plan))
     files.write(folder / "plan.json", plan_json(plan))
     image, isolation = None, None
     try:

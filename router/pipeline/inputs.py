@@ -19,7 +19,6 @@ from router.description.models import (
     Description,
     ExtendedImage,
     ImageFiles,
-    Transport,
     guests_with_disks,
     image_names_of,
 )
@@ -184,8 +183,6 @@ def plan_loaded(loaded: LoadedDescription, cache: Path, progress: Progress, *, e
     """
     description = loaded.description
     board = find_board(description.board)
-    if board.emulated is None or not board.emulated.apart:
-        require_ethernet(loaded, f"board '{board.name}'")
     needed = description.device_tree is not None or any(guest.passthrough for guest in description.guests.values())
     tree = board_tree(loaded, board, cache, progress) if needed else None
     if tree is not None and emulated and board.emulated is not None and board.emulated.unmodelled:
@@ -252,23 +249,11 @@ def unknown_controllers(loaded: LoadedDescription, owned: Mapping[str, Closure])
         )
 
 
-def require_ethernet(loaded: LoadedDescription, what: str) -> None:
-    """DescriptionError for a system on vsock: `vmm/` has no vsock device, so only split runs have one.
-
-    what: that which needs Ethernet, for the message.
-    """
-    if loaded.description.network.transport is Transport.VSOCK:
-        message = f"{what} cannot have transport: vsock: guests on seL4 have no vsock device yet"
-        hint = "write transport: tcp; a system on the board 'qemu' runs on vsock with router run --mode split"
-        loaded.raise_if([loaded.diagnostic(("network", "transport"), message, hint)])
-
-
 def require_sdk(planned: Planned) -> None:
-    """HostError where no SDK that fits the system is installed, DescriptionError where seL4 cannot run it at all.
+    """HostError where no SDK that fits the system is installed.
 
     `router run --mode split` works without.
     """
-    require_ethernet(planned.loaded, "an image for seL4")
     if planned.sdk is None:
         microkit = planned.loaded.description.microkit
         sdks.require_sdk(microkit.sdk.value, planned.board.microkit, microkit.config)

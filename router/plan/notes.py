@@ -100,7 +100,7 @@ def vsock_notes(guests: Iterable[GuestPlan]) -> tuple[str, ...]:
         return ()
     return (
         "transport vsock: the guests have no network interface: no ping, no names of other guests, nothing that needs"
-        " IP; it is for split runs in QEMU, since guests on seL4 have no vsock device yet",
+        " IP",
     )
 
 

@@ -31,6 +31,17 @@ def rule_rows(config: SwitchConfig) -> list[str]:
     return [header_rule(config, rule) for rule in rules]
 
 
+def vsock_port_rows(config: SwitchConfig) -> list[str]:
+    """An initialiser of `struct vsock_port` for each vsock device."""
+    return [f'{{{port.cid}, "{port.name}"}}' for port in config.vsock_ports]
+
+
+def vsock_rule_rows(config: SwitchConfig) -> list[str]:
+    """An initialiser of `struct vsock_rule` for each rule between vsock devices."""
+    place = {port.name: number for number, port in enumerate(config.vsock_ports)}
+    return [f"{{{place[rule.source]}, {place[rule.target]}, {rule.port}}} /* {rule} */" for rule in config.vsock_rules]
+
+
 def render_header(config: SwitchConfig) -> str:
     """A C header that defines `vswitch_config` for the core; it expects vswitch/core on the include path."""
     rules = rule_rows(config)

@@ -10,7 +10,7 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 CORPUS = _HERE / "corpus"
 TARGETS = sorted(path.stem for path in (_HERE / "targets").glob("[a-z]*.py"))
-NATIVE_TARGETS = ("decide", "device", "forward", "gic", "mux", "two_guests", "vsock")
+NATIVE_TARGETS = ("decide", "device", "forward", "gic", "mux", "packets", "two_guests", "vsock_device", "vsock")
 """Those in C. native.py says what each is; it is not imported here, since it imports a part of router."""
 MAX_INPUT = 4096
 """Bytes of an input."""

@@ -57,7 +57,9 @@ NATIVE = {
         tuple(CORE_UNITS),
         inputs=honest.inputs,
     ),
-    **{name: _vmm(name) for name in ("device", "forward", "gic", "mux", "two_guests")},
+    **{name: _vmm(name) for name in ("device", "forward", "gic", "mux")},
+    "packets": _vmm("packets", 2000),
+    **{name: _vmm(name) for name in ("two_guests", "vsock_device")},
     "vsock": NativeTarget(
         SWITCH_PROGRAMS / "fuzz_vsock.c",
         _TESTS / "vswitch/corpus-vsock",
@@ -68,7 +70,8 @@ NATIVE = {
     ),
 }
 """By name: the switch's judgement, the VMM's devices, the switch between VMMs that lie, the interrupt controller, the
-console multiplexer, two guests whose frames must obey the rules, and the vsock switch."""
+console multiplexer, the switch of vsock packets between VMMs that lie, two guests whose frames must obey the rules, the
+VMM's vsock device, and the vsock core."""
 assert tuple(NATIVE) == NATIVE_TARGETS
 
 

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A system on vsock: what its guests and the switch get, what QEMU gets, and that nothing for seL4 is made of it."""
+"""A system on vsock: what its guests and the switch get, in split runs and on seL4, and what QEMU gets."""
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
 from router.boards.model import Range
-from router.cli import main
 from router.description.load import load
-from router.errors import DescriptionError
 from router.machines.qemu.command import GuestSockets, guest_command
-from router.machines.qemu.mode import check_mode, choose_mode
+from router.machines.qemu.mode import choose_mode
 from router.machines.qemu.split import dead_vsock
-from router.pipeline.build import build
+from router.microkit.configuration import Loaded, render_configuration
 from router.pipeline.inputs import Planned, plan_loaded
 from router.pipeline.layout import GuestFiles, GuestLayout
 from router.pipeline.overlay import overlay_files
+from router.plan.models import SystemPlan
 from router.vswitch import render_host, switch_config
 
 TEXT = """\
@@ -94,28 +95,40 @@ def test_qemu_shares_the_memory_of_a_guest_on_vsock_with_the_switch_and_of_no_ot
     assert "memfd" not in ethernet and "vhost" not in ethernet and "virtio-net-device" in ethernet
 
 
-def test_a_board_is_refused_with_the_field_and_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "board.yaml"
-    file.write_text(BOARD)
-    assert main(["check", str(file)]) == 2
-    said = capsys.readouterr().err
-    assert "board.yaml:7:22: error: board 'maaxboard' cannot have transport: vsock" in said
-    assert "write transport: tcp" in said
+def test_a_board_may_have_guests_without_a_network(tmp_path: Path) -> None:
+    plan = planned(tmp_path, BOARD).plan
+    assert plan.board.name == "maaxboard" and [guest.cid for guest in plan.guests] == [3, 4, 5]
 
 
-def test_no_image_for_sel4_is_made_and_no_file_of_one(tmp_path: Path) -> None:
+def sources(plan: SystemPlan) -> dict[str, str]:
+    """The generated C files, with images of no size."""
+    nowhere = Range(0x4000_0000, 0x1000)
+    return render_configuration(plan, {guest.name: Loaded(0, nowhere, nowhere, nowhere) for guest in plan.guests})
+
+
+def test_on_sel4_the_switch_gets_the_same_ports_and_rules_and_no_ethernet(tmp_path: Path) -> None:
+    text = sources(planned(tmp_path).plan)["vswitch.c"]
+    for line in ('{3, "server"},', '{5, "later"},', "{1, 0, 3240} /* client -> server vsock/3240 */,"):
+        assert line in text
+    assert ".port_count = 3," in text and ".rule_count = 1," in text
+    assert "vswitch_config = NULL;" in text and "vswitch_vsock = &vsock;" in text and "struct vswitch_port" not in text
+    with_ethernet = sources(planned(tmp_path, TEXT.replace("transport: vsock", "")).plan)["vswitch.c"]
+    assert "vswitch_config = &ethernet;" in with_ethernet and "vswitch_vsock = NULL;" in with_ethernet
+    assert "struct vsock_state state;" not in with_ethernet
+
+
+def test_on_sel4_a_vmm_reads_packets_of_those_guests_that_a_rule_pairs_with_its_own(tmp_path: Path) -> None:
+    files = sources(planned(tmp_path).plan)
+    client, later = files["vmm_client.c"], files["vmm_later.c"]
+    assert ".cid = 4," in client and ".mac" not in client and ".mtu" not in client
+    assert re.findall(r"^    \{(\d+), \(void \*\)\w+, \w+, (\d+)\},$", client, re.MULTILINE) == [("0", "3")]
+    assert "struct vmm_peer" not in later and ".peers = 0," in later
+
+
+def test_it_runs_on_sel4_where_there_is_an_sdk_and_else_as_a_split_run(tmp_path: Path) -> None:
     system = planned(tmp_path)
-    with pytest.raises(DescriptionError, match="an image for seL4 cannot have transport: vsock"):
-        build(system, tmp_path / "build", tmp_path / "cache", lambda _: None)
-    assert not (tmp_path / "build").exists()
-
-
-def test_it_runs_apart_with_or_without_an_sdk_and_on_sel4_not_at_all(tmp_path: Path) -> None:
-    system = planned(tmp_path)
-    assert choose_mode("auto", system) == "split"
-    check_mode("split", system)
-    with pytest.raises(DescriptionError, match="guests on seL4 have no vsock device yet"):
-        check_mode("microkit", system)
+    assert choose_mode("auto", dataclasses.replace(system, sdk=None)) == "split"
+    assert choose_mode("auto", dataclasses.replace(system, sdk=object())) == "microkit"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,13 @@ SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "
 CORES = [
     *(ROOT / "vmm" / f"{name}.c" for name in ("gic", "gic_dist", "gic_redist", "virtqueue", "virtio_mmio")),
     *(ROOT / "vmm" / f"{name}.c" for name in ("virtio_net", "virtio_net_rx", "segment", "virtio_console")),
+    *(ROOT / "vmm" / f"{name}.c" for name in ("virtio_vsock", "virtio_vsock_rx")),
     *(ROOT / "vmm" / f"{name}.c" for name in ("psci", "mmio", "guest_image", "pl011_early")),
     *(ROOT / "vmm" / f"{name}.c" for name in ("backoff", "burst", "pci")),
     *(ROOT / "common" / f"{name}.c" for name in ("netq", "account")),
     *(ROOT / "drivers" / f"{name}.c" for name in ("mux", "mux_input", "mux_frame", "deadlines", "watch")),
-    *(ROOT / "vswitch" / "core" / f"{name}.c" for name in ("vswitch", "init")),
-    ROOT / "vswitch" / "pd" / "forward.c",
+    *(ROOT / "vswitch" / "core" / f"{name}.c" for name in ("vswitch", "init", "vsock", "vsock_init")),
+    *(ROOT / "vswitch" / "pd" / f"{name}.c" for name in ("forward", "packets")),
 ]
 CASE = re.compile(r"^CASE\((\w+)\)", re.MULTILINE)
 

@@ -103,8 +103,8 @@ BUGS = [
     ("forward", FORWARD, ".gso_size = offload.gso_size", ".gso_size = frame->gso_size", "the metadata"),
     ("forward", FORWARD, "f->held[port] < NETQ_ENTRIES && ", "", "how many frames a receiver has"),
     ("forward", FORWARD, " && netq_room(&f->rx[port]) != 0", "", "is overwritten"),
-    ("forward", FORWARD, "f->dropped++;\n            give_back", "give_back", "counted as dropped"),
-    ("forward", FORWARD, "give_back(f, port, front->frame.ticket);", ";", "no ticket is lost"),
+    ("forward", FORWARD, "f->dropped++;\n            forward_give_back", "forward_give_back", "counted as dropped"),
+    ("forward", FORWARD, "forward_give_back(f, port, front->frame.ticket);", ";", "no ticket is lost"),
     ("returns", FORWARD, "][frame.ticket] == 0) {", "][frame.ticket] != me) {", "no receiver has the frame"),
     ("returns", FORWARD, "i < NETQ_ENTRIES && netq_look", "netq_look", "unwinding assertion"),
 ]

@@ -7,7 +7,10 @@
 
 #define VSWITCH_NO_IDLE 0xffu
 
-extern const struct vswitch_config vswitch_config;
+/* One of them is NULL: guests have network devices or vsock devices. */
+extern const struct vswitch_config *const vswitch_config;
+extern const struct vsock_config *const vswitch_vsock;
+extern struct vsock_state *const vswitch_vsock_state;
 extern const struct forward_port vswitch_ports[];
 extern const uint8_t vswitch_timer_channel; /* protected calls to the timer */
 extern const uint8_t

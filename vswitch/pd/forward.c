@@ -1,35 +1,52 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "forward.h"
+#include "forward_parts.h"
 
 /* docs/why/hostile-guests.md has the measurements behind these numbers. */
-#define RECEIVER 32u             /* a receiver spends so many times what the switch does on a frame */
-#define MORE_BYTES (32u * 1024u) /* as much again for so many bytes, */
-#define MORE_SEGMENTS 64u        /* and for so many segments */
-#define LIMIT_MS 8u              /* a port may owe */
-#define PART 2u                  /* in the long run, half of the time */
-#define IDLE_MS 2u               /* what each idle moment lets a port owe more: a guest that wakes waits */
-#define SCALE 16u                /* of the average: one tick may be more than a frame takes */
-#define SAMPLE 64u               /* frames */
+#define MORE_SEGMENTS 64u /* as much again for so many segments as for FORWARD_MORE_BYTES */
+#define LIMIT_MS 8u       /* a port may owe */
+#define PART 2u           /* in the long run, half of the time */
+#define IDLE_MS 2u        /* what each idle moment lets a port owe more: a guest that wakes waits */
+#define SCALE 16u         /* of the average: one tick may be more than a frame takes */
+#define SAMPLE 64u        /* frames */
 
-const char *forward_init(struct forward *f, const struct vswitch_config *config,
-                         const struct forward_port *ports, uint64_t frequency)
+static void attach(struct forward *f, const struct forward_port *ports, uint32_t count, uint64_t frequency)
 {
-    memset(f, 0, sizeof(*f));
-    f->millisecond = frequency / 1000;
-    f->config = config;
+    f->port_count = count;
     f->ports = ports;
-    const char *fault = vswitch_init(&f->state, config);
-    if (fault != NULL) {
-        return fault;
-    }
-    for (uint32_t p = 0; p < config->port_count; p++) {
+    f->millisecond = frequency / 1000;
+    for (uint32_t p = 0; p < count; p++) {
         netq_attach(&f->tx[p], &ports[p].rings->tx);
         netq_attach(&f->tx_done[p], &ports[p].rings->tx_done);
         netq_attach(&f->rx[p], &ports[p].rings->rx);
         netq_attach(&f->rx_done[p], &ports[p].rings->rx_done);
         account_init(&f->account[p], LIMIT_MS * f->millisecond, PART);
     }
-    return NULL;
+}
+
+const char *forward_init(struct forward *f, const struct vswitch_config *config,
+                         const struct forward_port *ports, uint64_t frequency)
+{
+    memset(f, 0, sizeof(*f));
+    f->config = config;
+    const char *fault = vswitch_init(&f->state, config);
+    if (fault == NULL) {
+        attach(f, ports, config->port_count, frequency);
+    }
+    return fault;
+}
+
+const char *forward_init_vsock(struct forward *f, const struct vsock_config *config,
+                               struct vsock_state *state, const struct forward_port *ports,
+                               uint64_t frequency)
+{
+    memset(f, 0, sizeof(*f));
+    f->vsock = config;
+    f->vsock_state = state;
+    const char *fault = vsock_init(state, config);
+    if (fault == NULL) {
+        attach(f, ports, config->port_count, frequency);
+    }
+    return fault;
 }
 
 /* What a port may owe when frames are taken from it again. */
@@ -39,7 +56,7 @@ static uint64_t owed_for_trust(const struct forward *f)
 }
 
 /* Charges a port so many times what the switch spends on a frame. */
-static void charge(struct forward *f, uint32_t port, uint64_t now, uint32_t times)
+void forward_charge(struct forward *f, uint32_t port, uint64_t now, uint32_t times)
 {
     struct account *account = &f->account[port];
     uint64_t price = times * f->cost / SCALE;
@@ -48,31 +65,31 @@ static void charge(struct forward *f, uint32_t port, uint64_t now, uint32_t time
 }
 
 /* How many small frames a frame that was judged counts as for a receiver. */
-static uint32_t weight(const struct netq_frame *frame)
+static uint32_t weight_of(const struct netq_frame *frame)
 {
     uint32_t segments = frame->gso_size != 0 ? frame->length / frame->gso_size : 0;
-    return 1 + frame->length / MORE_BYTES + segments / MORE_SEGMENTS;
+    return 1 + frame->length / FORWARD_MORE_BYTES + segments / MORE_SEGMENTS;
 }
 
 /* The same for a frame that goes to these ports: its receivers' work as well, and for a question that of an
  * answer in advance, which is free of charge then. */
-static void charge_for(struct forward *f, uint32_t from, uint64_t now, struct vswitch_verdict verdict,
-                       const struct netq_frame *frame)
+void forward_charge_for(struct forward *f, uint32_t from, uint64_t now, struct vswitch_verdict verdict,
+                        uint32_t weight)
 {
     uint32_t times = 1;
     bool one = (verdict.ports & (verdict.ports - 1)) == 0; /* an announcement to all answers none */
     for (uint64_t to = verdict.ports; to != 0; to &= to - 1) {
         uint32_t receiver = (uint32_t)__builtin_ctzll(to);
-        times += RECEIVER * weight(frame);
+        times += FORWARD_RECEIVER * weight;
         if (verdict.asks && f->prepaid[from][receiver] < NETQ_ENTRIES) {
             f->prepaid[from][receiver]++;
-            times += 1 + RECEIVER;
+            times += 1 + FORWARD_RECEIVER;
         } else if (!verdict.asks && one && f->prepaid[receiver][from] != 0) {
             f->prepaid[receiver][from]--;
-            times -= 1 + RECEIVER;
+            times -= 1 + FORWARD_RECEIVER;
         }
     }
-    charge(f, from, now, times);
+    forward_charge(f, from, now, times);
 }
 
 static bool may_send(struct forward *f, uint32_t port, uint64_t now)
@@ -85,7 +102,7 @@ static bool may_send(struct forward *f, uint32_t port, uint64_t now)
 
 /* Returns a frame to its owner. There is room: the ring has as many entries as there are tickets.
  */
-static void give_back(struct forward *f, uint32_t owner, uint16_t ticket)
+void forward_give_back(struct forward *f, uint32_t owner, uint16_t ticket)
 {
     struct netq_frame frame = {.owner = (uint16_t)owner, .ticket = ticket};
     if (netq_room(&f->tx_done[owner]) == 0) {
@@ -105,7 +122,12 @@ static bool collect_returns(struct forward *f, uint32_t port)
         netq_take(&f->rx_done[port]);
         any = true;
         uint64_t me = 1ULL << port;
-        if (frame.owner >= f->config->port_count || frame.ticket >= NETQ_ENTRIES ||
+        if (frame.owner == NETQ_SWITCH && f->resets[port] != 0) {
+            f->resets[port]--;
+            f->held[port]--;
+            continue;
+        }
+        if (frame.owner >= f->port_count || frame.ticket >= NETQ_ENTRIES ||
             !(f->holders[frame.owner][frame.ticket] & me)) {
             f->breaches[port]++;
             continue;
@@ -113,23 +135,23 @@ static bool collect_returns(struct forward *f, uint32_t port)
         f->held[port]--;
         f->holders[frame.owner][frame.ticket] &= ~me;
         if (f->holders[frame.owner][frame.ticket] == 0) {
-            give_back(f, frame.owner, frame.ticket);
+            forward_give_back(f, frame.owner, frame.ticket);
         }
     }
     return any;
 }
 
-static bool can_take(struct forward *f, uint32_t port)
+bool forward_can_take(struct forward *f, uint32_t port)
 {
     return f->held[port] < NETQ_ENTRIES && netq_room(&f->rx[port]) != 0;
 }
 
 /* Whether a VMM may send this frame: inside its pool, under a ticket that is not in use. */
-static bool valid(const struct forward *f, uint32_t port, const struct netq_frame *frame)
+bool forward_valid(const struct forward *f, uint32_t port, const struct netq_frame *frame, uint32_t longest)
 {
     uint32_t size = f->ports[port].pool_size;
     return frame->ticket < NETQ_ENTRIES && f->holders[port][frame->ticket] == 0 && frame->length != 0 &&
-           frame->length <= NETQ_FRAME_MAX && frame->offset <= size && frame->length <= size - frame->offset;
+           frame->length <= longest && frame->offset <= size && frame->length <= size - frame->offset;
 }
 
 /* Judges a frame with its offload metadata, and reduces the metadata to what was judged. */
@@ -157,14 +179,23 @@ static struct vswitch_verdict judge(struct forward *f, uint32_t port, struct net
     return verdict;
 }
 
-static void deliver(struct forward *f, uint32_t from, uint64_t to, const struct netq_frame *frame)
+void forward_deliver(struct forward *f, uint32_t from, uint64_t to, const struct netq_frame *frame)
 {
-    f->holders[from][frame->ticket] = to;
+    if (frame->owner == NETQ_SWITCH) {
+        f->resets[from]++;
+    } else {
+        f->holders[from][frame->ticket] = to;
+    }
     for (uint64_t rest = to; rest != 0; rest &= rest - 1) {
         uint32_t port = (uint32_t)__builtin_ctzll(rest);
         netq_put(&f->rx[port], frame);
         f->held[port]++;
-        vswitch_count_sent(&f->state, port, frame->length);
+        if (f->vsock != NULL) {
+            f->vsock_state->counters[port].tx_packets++;
+            f->vsock_state->counters[port].tx_bytes += frame->length;
+        } else {
+            vswitch_count_sent(&f->state, port, frame->length);
+        }
     }
 }
 
@@ -174,7 +205,7 @@ static uint64_t unready(struct forward *f, uint64_t ports)
     uint64_t busy = 0;
     for (uint64_t rest = ports; rest != 0; rest &= rest - 1) {
         uint32_t port = (uint32_t)__builtin_ctzll(rest);
-        if (!can_take(f, port)) {
+        if (!forward_can_take(f, port)) {
             busy |= 1ULL << port;
         }
     }
@@ -193,18 +224,22 @@ static bool judge_front(struct forward *f, uint32_t port, uint64_t now, uint32_t
         (*budget)--;
         netq_take(&f->tx[port]);
         f->judged++;
-        if (!valid(f, port, &front->frame)) {
+        if (f->vsock != NULL) {
+            packets_judge(f, port, now);
+            continue;
+        }
+        if (!forward_valid(f, port, &front->frame, NETQ_FRAME_MAX)) {
             f->breaches[port]++;
             f->dropped++;
-            charge(f, port, now, 1);
+            forward_charge(f, port, now, 1);
             continue;
         }
         struct vswitch_verdict verdict = judge(f, port, &front->frame);
         front->to = verdict.ports;
-        charge_for(f, port, now, verdict, &front->frame);
+        forward_charge_for(f, port, now, verdict, weight_of(&front->frame));
         if (front->to == 0) {
             f->dropped++;
-            give_back(f, port, front->frame.ticket);
+            forward_give_back(f, port, front->frame.ticket);
         }
     }
     return true;
@@ -220,7 +255,7 @@ static bool forward_from(struct forward *f, uint32_t port, uint64_t now)
         if (unready(f, f->front[port].to) != 0) {
             break;
         }
-        deliver(f, port, f->front[port].to, &f->front[port].frame);
+        forward_deliver(f, port, f->front[port].to, &f->front[port].frame);
         f->front[port].to = 0;
         any = true;
     }
@@ -229,8 +264,9 @@ static bool forward_from(struct forward *f, uint32_t port, uint64_t now)
 
 static bool returns_matter(const struct forward *f)
 {
-    for (uint32_t p = 0; p < f->config->port_count; p++) {
-        if (f->front[p].to != 0 || netq_awaited(&f->tx_done[p])) {
+    for (uint32_t p = 0; p < f->port_count; p++) {
+        bool reset = f->vsock != NULL && f->vsock_state->owed[p] != 0;
+        if (f->front[p].to != 0 || reset || netq_awaited(&f->tx_done[p])) {
             return true;
         }
     }
@@ -242,13 +278,16 @@ bool forward_pass(struct forward *f, uint64_t now, uint64_t *wake)
     bool again = false;
     *wake = 0;
     f->judged = f->dropped = 0;
-    for (uint32_t p = 0; p < f->config->port_count; p++) {
+    for (uint32_t p = 0; p < f->port_count; p++) {
         again = collect_returns(f, p) || again;
     }
-    for (uint32_t p = 0; p < f->config->port_count; p++) {
+    for (uint32_t p = 0; p < f->port_count; p++) {
         again = forward_from(f, p, now) || again;
     }
-    for (uint32_t p = 0; p < f->config->port_count; p++) {
+    if (f->vsock != NULL) {
+        packets_reset(f);
+    }
+    for (uint32_t p = 0; p < f->port_count; p++) {
         bool peer = netq_show(&f->rx[p]);
         peer = netq_show(&f->tx_done[p]) || peer;
         netq_release(&f->tx[p]);
@@ -259,7 +298,7 @@ bool forward_pass(struct forward *f, uint64_t now, uint64_t *wake)
      * only if a frame waits for a receiver's ring, or an owner for pool bytes (it notifies us).
      */
     bool returns = returns_matter(f);
-    for (uint32_t p = 0; p < f->config->port_count && !again; p++) {
+    for (uint32_t p = 0; p < f->port_count && !again; p++) {
         bool blocked = f->front[p].to != 0 || f->paused[p];
         again = (netq_sleep(&f->tx[p]) && !blocked) || (returns && netq_sleep(&f->rx_done[p]));
     }
@@ -291,7 +330,7 @@ static uint64_t owing(struct forward *f)
 {
     struct netq_frame frame;
     uint64_t waiting = 0;
-    for (uint32_t p = 0; p < f->config->port_count; p++) {
+    for (uint32_t p = 0; p < f->port_count; p++) {
         if (f->paused[p] && f->front[p].to == 0 && netq_look(&f->tx[p], &frame)) {
             waiting |= 1ULL << p;
         }
@@ -324,7 +363,7 @@ void forward_idle(struct forward *f, uint64_t now)
 uint64_t forward_deadline(const struct forward *f)
 {
     uint64_t next = FORWARD_NEVER;
-    for (uint32_t p = 0; p < f->config->port_count; p++) {
+    for (uint32_t p = 0; p < f->port_count; p++) {
         /* A port whose next frame waits for a receiver goes on when that frame is delivered. */
         if (f->paused[p] && f->front[p].to == 0) {
             next = min_u64(next, account_due(&f->account[p], owed_for_trust(f)));

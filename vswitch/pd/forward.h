@@ -23,6 +23,10 @@
  * frame without an answer would pay for its flooder's questions. Up to NETQ_ENTRIES answers are paid in
  * advance between two ports: that is how many frames may be on the way, and what can be saved for a burst.
  *
+ * All of this is so for vsock packets as well, where the guests have vsock devices instead of network devices
+ * (packets.c). A packet goes to one port; what refuses or ends a connection goes back to its guest as a RST
+ * of the switch's own, which takes an entry of its ring and no pool.
+ *
  * While the processor is idle, a port that owes too much takes time from no other guest. So the switch asks a
  * protection domain of the lowest priority, and each answer lets such ports send a little more, which they
  * share.
@@ -30,6 +34,7 @@
 
 #include "account.h"
 #include "netq.h"
+#include "vsock.h"
 #include "vswitch.h"
 
 struct forward_port {
@@ -57,6 +62,9 @@ struct forward_sample {
 struct forward {
     const struct vswitch_config *config;
     struct vswitch_state state;
+    const struct vsock_config *vsock; /* NULL: the guests have network devices */
+    struct vsock_state *vsock_state;
+    uint32_t port_count;
     const struct forward_port *ports;
     struct netq_end tx[VSWITCH_MAX_PORTS];
     struct netq_end tx_done[VSWITCH_MAX_PORTS];
@@ -65,6 +73,7 @@ struct forward {
     uint64_t holders[VSWITCH_MAX_PORTS]
                     [NETQ_ENTRIES];                /* receivers that have not returned this port's frame */
     uint32_t held[VSWITCH_MAX_PORTS];              /* frames that a port has and has not returned */
+    uint32_t resets[VSWITCH_MAX_PORTS];            /* those of them that are RSTs of the switch's own */
     struct forward_front front[VSWITCH_MAX_PORTS]; /* each port's next frame */
     uint64_t breaches[VSWITCH_MAX_PORTS];
     struct account account[VSWITCH_MAX_PORTS];
@@ -81,6 +90,11 @@ struct forward {
 /* frequency: counter ticks a second. NULL, or what is wrong with the configuration. */
 const char *forward_init(struct forward *f, const struct vswitch_config *config,
                          const struct forward_port *ports, uint64_t frequency);
+
+/* The same for guests with vsock devices; `state` is the caller's because it is large. */
+const char *forward_init_vsock(struct forward *f, const struct vsock_config *config,
+                               struct vsock_state *state, const struct forward_port *ports,
+                               uint64_t frequency);
 
 /* Moves frames, at most one ring full per port, at this counter value. wake: ports (bit set) whose VMMs must
  * be notified. Returns false if the switch may sleep until it is notified, or until forward_deadline(). */

@@ -50,7 +50,10 @@ static void run(void)
 void init(void)
 {
     counts_init(microkit_name, timer_frequency(), timer_now());
-    const char *fault = forward_init(&forward, &vswitch_config, vswitch_ports, timer_frequency());
+    const char *fault = vswitch_vsock != NULL
+                            ? forward_init_vsock(&forward, vswitch_vsock, vswitch_vsock_state, vswitch_ports,
+                                                 timer_frequency())
+                            : forward_init(&forward, vswitch_config, vswitch_ports, timer_frequency());
     if (fault != NULL) {
         /* The plan's checks allow no such configuration; without a valid one nothing is forwarded. */
         microkit_dbg_puts("vswitch: ");

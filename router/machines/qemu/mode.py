@@ -10,10 +10,10 @@ from router.pipeline.inputs import Planned, require_sdk
 
 
 def choose_mode(asked: str, planned: Planned) -> str:
-    """`microkit` or `split`: what is asked for, or for `auto` microkit where an SDK fits and seL4 can run it."""
+    """`microkit` or `split`: what is asked for, or for `auto` microkit where an SDK fits."""
     if asked != "auto":
         return asked
-    return "microkit" if planned.sdk is not None and planned.plan.has_ethernet else "split"
+    return "microkit" if planned.sdk is not None else "split"
 
 
 def check_mode(mode: str, planned: Planned) -> None:

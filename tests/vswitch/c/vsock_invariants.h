@@ -9,13 +9,13 @@
 
 #include "vsock.h"
 
-static bool is_live(const struct vsock_connection *connection)
+static inline bool is_live(const struct vsock_connection *connection)
 {
     return connection->state == VSOCK_REQUESTED || connection->state == VSOCK_OPEN;
 }
 
 /* Of the state: it holds from vsock_init on. */
-static const char *broken_state(const struct vsock_config *config, const struct vsock_state *state)
+static inline const char *broken_state(const struct vsock_config *config, const struct vsock_state *state)
 {
     uint32_t owed[VSOCK_MAX_PORTS] = {0};
     uint32_t open[VSOCK_MAX_PORTS] = {0};
@@ -53,7 +53,7 @@ static const char *broken_state(const struct vsock_config *config, const struct 
     return NULL;
 }
 
-static bool is_allowed(const struct vsock_config *config, uint32_t from, uint32_t to, uint32_t port)
+static inline bool is_allowed(const struct vsock_config *config, uint32_t from, uint32_t to, uint32_t port)
 {
     for (uint32_t r = 0; r < config->rule_count; r++) {
         if (config->rules[r].from == from && config->rules[r].to == to && config->rules[r].port == port) {
@@ -64,10 +64,10 @@ static bool is_allowed(const struct vsock_config *config, uint32_t from, uint32_
 }
 
 /* Of one packet. sent: as it came; header: as the core left it. */
-static const char *broken_verdict(const struct vsock_config *config, const struct vsock_state *state,
-                                  uint32_t in, const struct vsock_header *sent,
-                                  const struct vsock_header *header, size_t payload,
-                                  struct vsock_verdict verdict)
+static inline const char *broken_verdict(const struct vsock_config *config, const struct vsock_state *state,
+                                         uint32_t in, const struct vsock_header *sent,
+                                         const struct vsock_header *header, size_t payload,
+                                         struct vsock_verdict verdict)
 {
     if (verdict.action == VSOCK_ANSWER && sent->operation == VSOCK_RST) {
         return "no RST answers a RST";
