@@ -38,12 +38,16 @@ STAGES = (
 )
 """What has happened by the time of a line of the kernel log. Each stage starts where the one before it ended."""
 PYTHON = """
-now() { read -r now _ </proc/uptime; echo "$now"; }
+now() {{ read -r now _ </proc/uptime; echo "$now"; }}
 now; for n in 1 2 3 4 5; do python3 -I -S -c pass; done
-now; for n in 1 2 3 4 5; do python3 -I -S /usr/lib/router/usbip.py --help >/dev/null; done
+now; for n in 1 2 3 4 5; do python3 -I -S /usr/lib/router/usbip.py {verb} --help >/dev/null; done
 now
 """
-"""/proc/uptime has hundredths of a second, so each is done five times."""
+"""/proc/uptime has hundredths of a second, so each is done five times. A verb's help imports the verb's modules; the
+program's own help would import none.
+"""
+VERBS = {"server": "serve", "client": "keep-attached"}
+"""The daemon of each guest of the system that is profiled."""
 
 
 def conditions() -> tuple[str, ...]:
@@ -70,9 +74,9 @@ def guest_rows(system: Run, guest: str, of: str, start: float = 0.0) -> Iterator
         raise MachineError(f"the kernel log of '{guest}' does not begin with its start", hint=log[:300])
     for name, seconds, at in found:
         yield Row(f"{guest}: {name}", seconds, f"s, until {at:.2f}", of)
-    times = [float(word) for word in run_in(system.execute, guest, PYTHON, TIMEOUT_S).split()]
+    times = [float(word) for word in run_in(system.execute, guest, PYTHON.format(verb=VERBS[guest]), TIMEOUT_S).split()]
     yield Row(f"{guest}: of it, Python starts", (times[1] - times[0]) / 5, "s", of)
-    yield Row(f"{guest}: of it, Python with the program's imports", (times[2] - times[1]) / 5, "s", of)
+    yield Row(f"{guest}: of it, Python with the daemon's imports", (times[2] - times[1]) / 5, "s", of)
 
 
 def machine_rows(counters: Counters) -> tuple[list[Row], dict[str, float]]:

@@ -52,6 +52,7 @@ def test_the_list_is_json_for_programs(says: Says) -> None:
         "port": 5,
         "road": "usb",
         "disk": None,
+        "parts": [],
     }
 
 
