@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from router.pytest_plugin import SESSION
 from tests.support import long, skips, tiers
 
 if TYPE_CHECKING:
@@ -62,6 +63,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
     return tiers.scheduler(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    if SESSION in item.config.stash and tiers.stands_idle(item, nextitem):
+        item.config.stash[SESSION].systems.close()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skips.write_summary(terminalreporter)
     terminalreporter.section("last run of make long")
@@ -71,9 +78,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What tests make is recorded in a folder of their own, not in that of the person who runs them."""
-    with pytest.MonkeyPatch.context() as patch:
+    """What tests make is recorded in a folder of their own, not in that of the person who runs them.
+
+    Each worker serves its systems in its own folder, so two may run systems of one name. Its path is short, for unix
+    sockets in it.
+    """
+    with tempfile.TemporaryDirectory(prefix="run") as runtime, pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("XDG_RUNTIME_DIR", runtime)
         yield
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.support.patience import PATIENCE, wait_until
-from tests.support.tiers import FIRST, MEASURED, TESTS, Phase, Quiet, group, order, phase
+from tests.support.tiers import FIRST, MEASURED, TESTS, Phase, Quiet, group, order, phase, stands_idle
 
 SYSTEM = "deploy/test_lab_host.py"
 
@@ -64,3 +64,19 @@ def test_a_test_that_measures_waits_until_no_other_worker_runs_tests(tmp_path: P
     thread.join(PATIENCE)
     one.end()
     assert done == ["measured", "measured"]
+
+
+def test_a_system_ends_with_its_module_unless_the_next_one_uses_it() -> None:
+    route, top, run, watch = (
+        item(f"{name}.py") for name in ("qemu/test_route", "qemu/test_top", "qemu/test_run", "sel4/test_watch")
+    )
+    for each in (route, top):
+        each.fixturenames = ("router",)
+    assert stands_idle(route, watch) and stands_idle(top, run)
+    assert not any(stands_idle(route, later) for later in (route, top, None))
+
+
+def test_modules_with_their_folders_system_are_one_group_and_others_are_not() -> None:
+    shared = {group(TESTS / f"qemu/test_{name}.py") for name in ("route", "top", "switch")}
+    others = [group(TESTS / f"qemu/test_{name}.py") for name in ("vsock", "encrypted_disks", "debian_root")]
+    assert len(shared) == 1 and len({*shared, *others}) == 1 + len(others)

@@ -59,27 +59,18 @@ def mark(items: Iterable[pytest.Item]) -> None:
 MEASURED = (
     *(
         f"sel4/test_{name}.py"
-        for name in (
-            "console",
-            "control",
-            "cores",
-            "counts",
-            "fairness",
-            "guests",
-            "hostile",
-            "kernel_attacks",
-            "watch",
-        )
+        for name in ("console", "control", "cores", "counts", "fairness", "guests", "hostile", "watch")
     ),
-    *("qemu/test_devices.py", "qemu/test_floods.py", "qemu/test_ghosts.py", "qemu/test_vsock.py"),
-    *("deploy/test_uboot_qemu.py", "testing/test_real_systems.py"),
+    *("qemu/test_device_streams.py", "qemu/test_floods.py", "qemu/test_ghosts.py", "qemu/test_vsock.py"),
+    "deploy/test_uboot_qemu.py",
 )
 """Modules that boot systems and hold seconds or shares of the processor against limits: these need a quiet computer."""
 SHARED = tuple(TESTS / name for name in ("qemu", "sel4"))
 """Folders whose conftest.py has a system for all of their modules."""
 FIRST = (
     *("vswitch/test_core_proof.py", "vmm/test_proofs.py", "devicetree/test_kernel_trees.py", "fuzz/test_native.py"),
-    *("qemu/test_encrypted_disks.py", "sel4/test_run.py", "guests/test_boot.py"),
+    *("qemu/test_encrypted_disks.py", "qemu/test_devices.py", "sel4/test_run.py", "testing/test_real_systems.py"),
+    *("sel4/test_watch.py", "guests/test_boot.py", "install/test_installation.py"),
 )
 """The longest modules: first in their phase, so that no worker is left with one of them at its end."""
 
@@ -115,13 +106,21 @@ def group(path: Path) -> str:
     if phase(path) is Phase.MEASURED:
         return "measured"
     text = path.read_text()
-    uses = re.search(r"\b(router: Router|booted: Booted)\b", text) and "def router_setup(" not in text
+    test = re.compile(r"^def test_\w+\([^)]*\b(router: Router|booted: Booted)\b", re.MULTILINE)
+    uses = test.search(text) and "def router_setup(" not in text
     return str(path.parent if path.parent in SHARED and uses else path)
 
 
 def order(items: list[pytest.Item]) -> None:
     """By phase, and the longest modules of each phase first; else as they are."""
     items.sort(key=lambda item: (phase(item.path), not any(item.path == TESTS / name for name in FIRST)))
+
+
+def stands_idle(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+    """Whether the system of `item` would run on while a worker does other modules' tests, which do not use it."""
+    if nextitem is None or item.path == nextitem.path:
+        return False
+    return "router" not in getattr(nextitem, "fixturenames", ())
 
 
 class Clock:
