@@ -11,6 +11,9 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,9 +23,10 @@ from router.errors import MachineError
 from router.machines.qemu.session import microkit_run
 from router.microkit import compile as compiling
 from router.microkit.programs import ROOT, Program, programs
+from router.pipeline.build import Built
 from router.plan.models import SystemPlan
 from tests.sel4.needs import need_qemu, need_sdk
-from tests.support.end_to_end import BOOT, build_text
+from tests.support.end_to_end import BOOT, build_text, own_place
 from tests.support.patience import PATIENCE
 
 GOES_WRONG = 15.0
@@ -34,7 +38,7 @@ ASKED_LIMIT = 20.0
 HOST_LIMIT = 25.0
 """The same for the multiplexer itself, which only this side can miss."""
 TEXT = """
-system: watched
+system: watched-%s
 board: qemu
 microkit: {config: release}
 guests:
@@ -79,51 +83,81 @@ def plant(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, bug: str) ->
     monkeypatch.setattr(compiling, "programs", planted)
 
 
-def run_until_it_is_noticed(folder: Path) -> tuple[MachineError, float, Timeline]:
-    """Boot and wait: the error, the seconds from the start until it came, what was seen before."""
-    built = build_text(TEXT, folder, loader_image=True)
+CASES = {
+    "a VMM that faults": ("vmm_two", FAULT, "protection domain 'vmm_two' does not answer", LIMIT),
+    # VMMs have a lower priority and do not answer either, but the switch is named first.
+    "a switch that hangs": ("vswitch", HANG, "protection domain 'vswitch' does not answer", LIMIT),
+    # All others call it, and never return.
+    "a timer that faults": ("timer", FAULT, "protection domain 'timer' does not answer", ASKED_LIMIT),
+    "a multiplexer that faults": ("console", FAULT, "the console multiplexer does not answer any more", HOST_LIMIT),
+}
+"""The domain, its bug, what is to be said, and within how many seconds."""
+AT_ONCE = 2
+"""Systems that run at the same time: each has one emulated core, and mostly waits."""
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """error: what ended the run. took: seconds from its start. timeline: what was seen before. logs: its folder."""
+
+    error: MachineError
+    took: float
+    timeline: Timeline
+    logs: Path
+
+
+def run_until_it_is_noticed(built: Built, folder: Path) -> Noticed:
+    """Boot and wait until an error ends the run."""
     timeline = Timeline()
     start = time.monotonic()
     with pytest.raises(MachineError) as noticed, microkit_run(built, (), folder / "logs", timeline) as system:
         end = start + BOOT
         while time.monotonic() < end:
             system.poll(0.2)
-    took = time.monotonic() - start
-    print(f"{noticed.value} after {took:.1f} s, {took - GOES_WRONG:.1f} s after it went wrong")
-    return noticed.value, took, timeline
+    return Noticed(noticed.value, time.monotonic() - start, timeline, folder / "logs")
 
 
-@pytest.mark.parametrize(
-    ("domain", "bug", "said", "limit"),
-    [
-        ("vmm_two", FAULT, "protection domain 'vmm_two' does not answer", LIMIT),
-        # VMMs have a lower priority and do not answer either, but the switch is named first.
-        ("vswitch", HANG, "protection domain 'vswitch' does not answer", LIMIT),
-        # All others call it, and never return.
-        ("timer", FAULT, "protection domain 'timer' does not answer", ASKED_LIMIT),
-        ("console", FAULT, "the console multiplexer does not answer any more", HOST_LIMIT),
-        # It keeps the multiplexer from running, so that this side misses that one and cannot say which it was.
-        pytest.param("timer", HANG, "a domain of higher priority runs in a loop", HOST_LIMIT, marks=pytest.mark.long),
-    ],
-    ids=[
-        "a VMM that faults",
-        "a switch that hangs",
-        "a timer that faults",
-        "a multiplexer that faults",
-        "a timer that hangs",
-    ],
-)
-def test_a_domain_that_goes_wrong_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, domain: str, bug: str, said: str, limit: float
-) -> None:
+def build_with(domain: str, bug: str, folders: pytest.TempPathFactory) -> tuple[Built, Path]:
+    """The system with that bug in that domain, and the folder of its run."""
+    folder = folders.mktemp(domain)
+    with pytest.MonkeyPatch.context() as patch:
+        plant(patch, folder, domain, bug)
+        return build_text(TEXT % domain.replace("_", "-"), folder, loader_image=True), folder
+
+
+@pytest.fixture(scope="module")
+def noticed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Noticed]]]:
+    """By case: its run. All are built first, and two run at a time."""
     need_sdk(config="release")
     need_qemu()
-    plant(monkeypatch, tmp_path, domain, bug)
-    error, took, timeline = run_until_it_is_noticed(tmp_path)
-    assert said in error.message
-    assert GOES_WRONG < took < GOES_WRONG + limit + PATIENCE
+    built = {case: build_with(domain, bug, tmp_path_factory) for case, (domain, bug, _, _) in CASES.items()}
+    with own_place(), ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {case: pool.submit(run_until_it_is_noticed, *each) for case, each in built.items()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_domain_that_goes_wrong_is_named(noticed: dict[str, Future[Noticed]], case: str) -> None:
+    domain, _, said, limit = CASES[case]
+    found = noticed[case].result()
+    print(f"{found.error} after {found.took:.1f} s, {found.took - GOES_WRONG:.1f} s after it went wrong")
+    assert said in found.error.message
+    assert GOES_WRONG < found.took < GOES_WRONG + limit + PATIENCE
     for guest in ("one", "two"):
-        assert [event.name for event in timeline.events if event.guest == guest][:2] == ["loading", "started"]
-    named = re.findall(rb"protection domain '(\w+)'", (tmp_path / "logs" / "serial.log").read_bytes())
-    assert named[:1] == ([] if limit == HOST_LIMIT else [domain.encode()])
+        assert [event.name for event in found.timeline.events if event.guest == guest][:2] == ["loading", "started"]
+    named = re.findall(rb"protection domain '(\w+)'", (found.logs / "serial.log").read_bytes())
+    assert named[:1] == ([] if domain == "console" else [domain.encode()])
     assert domain != "vmm_two" or set(named) == {b"vmm_two"}
+
+
+@pytest.mark.long
+def test_a_timer_that_hangs_is_noticed_and_the_error_says_what_kind_of_domain_it_may_be(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """It keeps the multiplexer from running, so that this side misses that one and cannot say which it was."""
+    need_sdk(config="release")
+    need_qemu()
+    built, folder = build_with("timer", HANG, tmp_path_factory)
+    with own_place():
+        found = run_until_it_is_noticed(built, folder)
+    assert "a domain of higher priority runs in a loop" in found.error.message
+    assert GOES_WRONG < found.took < GOES_WRONG + HOST_LIMIT + PATIENCE

@@ -57,10 +57,7 @@ def mark(items: Iterable[pytest.Item]) -> None:
 
 
 MEASURED = (
-    *(
-        f"sel4/test_{name}.py"
-        for name in ("console", "control", "cores", "counts", "fairness", "guests", "hostile", "watch")
-    ),
+    *(f"sel4/test_{name}.py" for name in ("console", "control", "cores", "counts", "fairness", "guests", "hostile")),
     *("qemu/test_device_streams.py", "qemu/test_floods.py", "qemu/test_ghosts.py", "qemu/test_vsock.py"),
     "deploy/test_uboot_qemu.py",
 )
