@@ -18,7 +18,7 @@ from router.machines.qemu.session import split_run
 from router.machines.qemu.usb import parse_plugs
 from router.pipeline.build import Built
 from tests.support.end_to_end import BOOT, Booted, build_text, own_place
-from tests.support.patience import PATIENCE
+from tests.support.patience import PATIENCE, wait_until
 from tests.support.small_root import make_small_root, wait_for_event, wait_for_root
 
 ROOTED = """
@@ -30,7 +30,14 @@ guests:
 usb:
   - {class: mass-storage, to: client}
 """
+BLOCKS = ROOTED.replace("to: client}", "to: client, as: block, name: root}")
 DATA = "head -c 3000000 /dev/zero | tr '\\0' x >/data && sync && echo 3 >/proc/sys/vm/drop_caches && sha256sum </data"
+
+NUMBER_OF_MARKS = 40
+MARKS = (
+    f"n=0; while [ $n -lt {NUMBER_OF_MARKS} ]; do echo $n >>/marks && sync || break;"
+    " n=$((n + 1)); echo $n >/run/marks; done"
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +62,12 @@ def running(built: Built, *disks: Path) -> Iterator[Booted]:
     ):
         wait_for_event(system, "client", "userspace", seconds=BOOT)
         yield Booted(system, disks[0])
+
+
+def wait_in_root(booted: Booted, command: str) -> None:
+    """Until a command succeeds in the client's root, which has no folder for temporary files."""
+    done = wait_until(lambda: booted.system.execute("client", command, PATIENCE)[0] == 0, BOOT, 1)
+    assert done, f"{command}: not within {BOOT} s"
 
 
 def test_the_client_goes_on_in_its_root_and_restarts_when_that_is_lost(
@@ -99,3 +112,27 @@ def test_of_two_disks_with_the_roots_name_none_is_taken(built: Built, small: Pat
         assert booted.run("client", "cat /etc/router/image") == "usb-client\n"
         booted.run("client", "! grep -q ' ext4 ' /proc/mounts")
         assert booted.wait("client", "ps | grep -v grep | grep 'sh -l'", PATIENCE)
+
+
+def test_a_root_as_blocks_waits_for_a_server_that_restarts_and_goes_on(small: Path, tmp_path: Path) -> None:
+    disk = Path(shutil.copy(small, tmp_path / "disk.img"))
+    with running(build_text(BLOCKS, tmp_path), disk) as booted:
+        said = wait_for_event(booted.system, "client", "root", 2)
+        assert said[-1] == "LABEL=SMALL is /dev/nvme0n1 (ext4); starting its /sbin/init"
+        wait_for_root(booted, "client")
+        assert booted.run("client", DATA).split()[0] == hashlib.sha256(b"x" * 3000000).hexdigest()
+        booted.run("client", f"({MARKS}) >/run/marks.log 2>&1 &")
+        wait_in_root(booted, "[ $(cat /run/marks) -ge 3 ]")
+        server = booted.system.guests["server"].qmp
+        server.execute("set-action", reboot="reset")
+        server.execute("system_reset")
+        server.execute("set-action", reboot="shutdown")
+        news = wait_for_event(booted.system, "client", "disk-news", 2)
+        assert ("server away" in news[0], "server back" in news[1]) == (True, True), news
+        wait_in_root(booted, f"[ $(cat /run/marks) = {NUMBER_OF_MARKS} ]")
+        assert booted.run("client", "cat /run/marks.log") == ""
+        booted.run("client", "echo 3 >/proc/sys/vm/drop_caches")
+        assert booted.run("client", "sha256sum </data").split()[0] == hashlib.sha256(b"x" * 3000000).hexdigest()
+        assert booted.run("client", "cat /marks").split() == [str(number) for number in range(NUMBER_OF_MARKS)]
+        assert " / ext4 rw" in booted.run("client", "cat /proc/1/mounts")
+        assert booted.system.timeline.seen("client", "root_lost") == []
