@@ -56,18 +56,23 @@ STEPS = {
     "cycles": Step(
         (
             *("-m", "long", "--ignore=tests/microkit/test_contents.py", "--ignore=tests/qemu/test_floods.py"),
-            "--ignore=tests/qemu/test_debian_root.py",
+            *("--ignore=tests/qemu/test_debian_root.py", "--ignore=tests/qemu/test_cycles.py"),
         ),
         {},
         3600,
     ),
+    "attach": Step(("tests/qemu/test_cycles.py", "-m", "long"), {"ROUTER_CYCLES": "200"}, 3600),
     "fuzzing": Step(("tests/fuzz/test_native.py",), {"ROUTER_FUZZ_SECONDS": "900"}, 8000),
     "hostile": Step(
         ("tests/sel4/test_hostile.py", "tests/sel4/test_fairness.py"),
         {"ROUTER_HOSTILE_SECONDS": "120", "ROUTER_FAIRNESS_READS": "30"},
         5400,
     ),
-    "kernel": Step(("tests/qemu", "tests/usbip/test_guest.py", "tests/sel4/test_run.py"), {"KERNEL": NEXT_SUITE}, 3000),
+    "kernel": Step(
+        ("tests/qemu", "tests/usbip/test_guest.py", "tests/usbip/test_guest_failures.py", "tests/sel4/test_run.py"),
+        {"KERNEL": NEXT_SUITE},
+        4000,
+    ),
     "contents": Step(("-m", "long", "tests/microkit/test_contents.py"), {}, 1200),
     "debian": Step(("tests/qemu/test_debian_root.py", "-m", "long"), {}, 8000),
     "floods": Step(("tests/qemu/test_floods.py", "-m", "long"), {"ROUTER_FLOOD_SECONDS": "600"}, 8000),
