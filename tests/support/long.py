@@ -61,7 +61,6 @@ STEPS = {
         {},
         3600,
     ),
-    "attach": Step(("tests/qemu/test_cycles.py", "-m", "long"), {"ROUTER_CYCLES": "200"}, 3600),
     "fuzzing": Step(("tests/fuzz/test_native.py",), {"ROUTER_FUZZ_SECONDS": "900"}, 8000),
     "hostile": Step(
         ("tests/sel4/test_hostile.py", "tests/sel4/test_fairness.py"),
@@ -76,6 +75,7 @@ STEPS = {
     "contents": Step(("-m", "long", "tests/microkit/test_contents.py"), {}, 1200),
     "debian": Step(("tests/qemu/test_debian_root.py", "-m", "long"), {}, 8000),
     "floods": Step(("tests/qemu/test_floods.py", "-m", "long"), {"ROUTER_FLOOD_SECONDS": "600"}, 8000),
+    "attach": Step(("tests/qemu/test_cycles.py", "-m", "long"), {"ROUTER_CYCLES": "200"}, 3600),
 }
 
 
