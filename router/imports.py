@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What Python modules import, read from their sources: the files that a program needs where router is not installed."""
+"""What Python modules import, read from their sources: the files that a program needs where router is not installed.
+
+Debian's Python for the guests runs it too (router/guests/_imports.py): the standard library alone.
+"""
 
 from __future__ import annotations
 
 import ast
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def module_file(name: str, root: Path) -> Path | None:

@@ -19,8 +19,9 @@ from router.guests.cpio import FileSpec, regular, symlink
 from router.guests.own import whole_packages
 from router.guests.python import (
     OPTIMISED,
-    Compiler,
     compiler_for,
+    importer_for,
+    interpreter_for,
     make_zip,
     make_zipapp,
     program_sources,
@@ -118,8 +119,8 @@ def build_userland(
     added = frozenset(files) - before
     _add_applets(files, owners)
     if interpreter:
-        compiler = compiler_for(interpreter, debian_python)
-        _add_python(definition, interpreter, compiler, unpacked, files, owners)
+        command = interpreter_for(interpreter, debian_python)
+        _add_python(definition, interpreter, command, unpacked, files, owners)
     own = {PROGRAM} & set(files)
     for path, file in definition.tree_files():
         own.add(path)
@@ -231,7 +232,7 @@ def _add_applets(files: dict[str, FileSpec], owners: dict[str, str]) -> None:
 def _add_python(
     definition: Definition,
     version: str,
-    compiler: Compiler,
+    command: list[str],
     unpacked: Unpacked,
     files: dict[str, FileSpec],
     owners: dict[str, str],
@@ -253,8 +254,14 @@ def _add_python(
     parts = definition.image.python
     programs = program_sources()
     chosen = stdlib_closure(
-        programs, {name: name in package_names for name in modules}, read, parts.extra, parts.exclude
+        programs,
+        {name: name in package_names for name in modules},
+        read,
+        parts.extra,
+        parts.exclude,
+        importer_for(command),
     )
+    compiler = compiler_for(command)
     pyc = compiler([(name, f"/{modules[name]}", read(name), OPTIMISED) for name in chosen])
     compact = version.replace(".", "")
     # The interpreter finds its prefix by the landmark os.pyc (Modules/getpath.py) and its library in the zip.

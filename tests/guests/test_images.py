@@ -15,7 +15,7 @@ from router.description.guest_image import load_definition
 from router.errors import DescriptionError, HostError
 from router.guests.image import GuestImage, build_image, kernel_dtbs
 from router.guests.lock import Locked, record_lock
-from router.guests.python import OPTIMISED, compiler_for
+from router.guests.python import OPTIMISED, compiler_for, interpreter_for
 from router.guests.resolution import Packages
 from router.guests.sources import machine_sources
 from router.linux_boot import read_kernel_header
@@ -157,7 +157,7 @@ def test_debians_own_python_runs_on_this_computer_and_compiles_for_the_guests(gu
     version = guest_image("usb-server").python_version
     assert version is not None
     command = Packages(files.cache_folder(), machine_sources(), lambda line: None).host_python(version)
-    compiled = compiler_for("3.98", lambda _: command)([("m", "m.py", "x = 'ok'", OPTIMISED)])
+    compiled = compiler_for(interpreter_for("3.98", lambda _: command))([("m", "m.py", "x = 'ok'", OPTIMISED)])
     run = [
         *command,
         "-I",

@@ -57,6 +57,7 @@ STEPS = {
         (
             *("-m", "long", "--ignore=tests/microkit/test_contents.py", "--ignore=tests/qemu/test_floods.py"),
             *("--ignore=tests/qemu/test_debian_root.py", "--ignore=tests/qemu/test_disk_kills.py"),
+            "--ignore=tests/qemu/test_cycles.py",
         ),
         {},
         3600,
@@ -67,11 +68,16 @@ STEPS = {
         {"ROUTER_HOSTILE_SECONDS": "120", "ROUTER_FAIRNESS_READS": "30"},
         5400,
     ),
-    "kernel": Step(("tests/qemu", "tests/usbip/test_guest.py", "tests/sel4/test_run.py"), {"KERNEL": NEXT_SUITE}, 3000),
+    "kernel": Step(
+        ("tests/qemu", "tests/usbip/test_guest.py", "tests/usbip/test_guest_failures.py", "tests/sel4/test_run.py"),
+        {"KERNEL": NEXT_SUITE},
+        4000,
+    ),
     "contents": Step(("-m", "long", "tests/microkit/test_contents.py"), {}, 1200),
     "debian": Step(("tests/qemu/test_debian_root.py", "-m", "long"), {}, 8000),
     "disks": Step(("tests/qemu/test_disk_kills.py", "-m", "long"), {}, 3600),
     "floods": Step(("tests/qemu/test_floods.py", "-m", "long"), {"ROUTER_FLOOD_SECONDS": "600"}, 8000),
+    "attach": Step(("tests/qemu/test_cycles.py", "-m", "long"), {"ROUTER_CYCLES": "200"}, 3600),
 }
 
 
