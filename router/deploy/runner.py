@@ -61,7 +61,7 @@ def bring_up(job: Job, taken: Taken, reporter: Reporter) -> None:
         try:
             with _tftp(job, taken, reporter) as tftp:
                 _prepare(job, uboot, reporter, tftp)
-                for item in plan.payloads:
+                for item in job.plan.payloads:
                     _load(job, item, uboot, line, reporter, tftp)
                 for command in plan.prepare:
                     uboot.check(command)
