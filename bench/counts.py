@@ -194,7 +194,7 @@ def counted(
     qemu, plugs = find_qemu(), parse_plugs([f"storage:{disk}"])
     words = (*sandboxed(qemu), *VIRTUAL)
     progress("booting two guests on seL4")
-    run = MicrokitRun(built.plan, built.loader_image.path, qemu, folder / "logs", Timeline(), plugs, words)
+    run = MicrokitRun(built.plan, built.loader_image.path, qemu, folder / "logs", Timeline(), plugs, words, seeds=False)
     with run as system:
         system.wait_ready(TIMEOUT_S)
         counting = Counting(system, folder, progress)

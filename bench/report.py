@@ -86,6 +86,12 @@ def as_json(measurement: Measurement) -> str:
     return json.dumps(data, indent=1)
 
 
+GUESTS = "guests: KASLR on, page-table isolation off (kpti=off)"
+"""Of guests that start with seeds and with the arguments that the plan gives them."""
+SAME_GUESTS = "guests: KASLR off, page-table isolation off (kpti=off)"
+"""Of guests that start without seeds."""
+
+
 def computer() -> str:
     """This computer, in one line."""
     return (

@@ -99,15 +99,15 @@ def show(args: argparse.Namespace, found: Measurement, progress: _common.Progres
 
 def start(args: argparse.Namespace, progress: _common.Progress) -> bool:
     """How long the user waits."""
-    from bench.report import Measurement, computer
+    from bench.report import GUESTS, Measurement, computer
     from bench.start import waits
 
     if args.profile:
         from bench import profile
 
-        found = Measurement("start --profile", (computer(), *profile.conditions()), profile.profile(progress))
+        found = Measurement("start --profile", (computer(), *profile.conditions(), GUESTS), profile.profile(progress))
         return show(args, found, progress)
-    conditions = (computer(), "qemu.yaml")
+    conditions = (computer(), "qemu.yaml", GUESTS)
     rows = tuple(waits("qemu.yaml", args.cold, progress))
     return show(args, Measurement("start", conditions, rows), progress)
 
@@ -134,7 +134,9 @@ def blocks(args: argparse.Namespace, progress: _common.Progress) -> bool:
 
 def split_run(args: argparse.Namespace) -> tuple[str, ...]:
     """The conditions of a split run."""
-    return (f"split run, QEMU TCG; cortex-a53, 1 vCPU a guest; MTU {args.mtu}; rounds: {args.rounds}",)
+    from bench.report import GUESTS
+
+    return (f"split run, QEMU TCG; cortex-a53, 1 vCPU a guest; MTU {args.mtu}; rounds: {args.rounds}", GUESTS)
 
 
 def usbip(args: argparse.Namespace, progress: _common.Progress) -> bool:
@@ -160,9 +162,9 @@ def vswitch(args: argparse.Namespace, progress: _common.Progress) -> bool:
 def sel4(args: argparse.Namespace, progress: _common.Progress) -> bool:
     """seL4 compared with a split run."""
     from bench import sel4 as bench
-    from bench.report import Measurement, computer
+    from bench.report import GUESTS, Measurement, computer
 
-    conditions = (computer(), *bench.conditions(), f"configuration {args.config}; rounds: {args.rounds}")
+    conditions = (computer(), *bench.conditions(), GUESTS, f"configuration {args.config}; rounds: {args.rounds}")
     rows = tuple(bench.compare(args.rounds, args.config, progress))
     return show(args, Measurement("sel4", conditions, rows), progress)
 
@@ -180,9 +182,9 @@ def tftp(args: argparse.Namespace, progress: _common.Progress) -> bool:
 def floods(args: argparse.Namespace, progress: _common.Progress) -> bool:
     """A guest that floods."""
     from bench import floods as bench
-    from bench.report import Measurement, computer
+    from bench.report import GUESTS, Measurement, computer
 
-    conditions = (computer(), f"split run of two guests, QEMU TCG; {args.seconds:g} s of each flood")
+    conditions = (computer(), f"split run of two guests, QEMU TCG; {args.seconds:g} s of each flood", GUESTS)
     rows = tuple(bench.measure(args.seconds, progress))
     return show(args, Measurement("floods", conditions, rows), progress)
 
@@ -192,7 +194,7 @@ def devices(args: argparse.Namespace, progress: _common.Progress) -> bool:
     from bench.devices.catalogue import INTERMITTENT, LEFT_OUT
     from bench.devices.run import choose, chosen_engines, run_devices
     from bench.devices.table import as_json, render, verdict
-    from bench.report import computer
+    from bench.report import GUESTS, computer
     from router import files
 
     chosen = choose(args.only)
@@ -207,7 +209,7 @@ def devices(args: argparse.Namespace, progress: _common.Progress) -> bool:
     here = computer()
     trials, more = run_devices(chosen, engines, progress, done)
     progress.done()
-    facts = (here, *more)
+    facts = (here, *more, GUESTS)
     notes = () if args.only else (LEFT_OUT, INTERMITTENT)
     text = render(trials, facts, *notes)
     print(as_json(trials, facts) if args.json else text, end="")
@@ -220,10 +222,10 @@ def devices(args: argparse.Namespace, progress: _common.Progress) -> bool:
 def latency(args: argparse.Namespace, progress: _common.Progress) -> bool:
     """From a key to the client's answer."""
     from bench import latency as bench
-    from bench.report import Measurement, computer
+    from bench.report import GUESTS, Measurement, computer
     from bench.sel4 import conditions
 
-    facts = (computer(), *conditions()[:2], f"{args.keys} keys of each kind; configuration {args.config}")
+    facts = (computer(), *conditions()[:2], GUESTS, f"{args.keys} keys of each kind; configuration {args.config}")
     rows = tuple(bench.compare(args.keys, args.config, progress))
     return show(args, Measurement("latency", facts, rows), progress)
 
@@ -231,11 +233,12 @@ def latency(args: argparse.Namespace, progress: _common.Progress) -> bool:
 def vsock(args: argparse.Namespace, progress: _common.Progress) -> bool:
     """TCP compared with vsock."""
     from bench import vsock as bench
-    from bench.report import Measurement, computer
+    from bench.report import GUESTS, Measurement, computer
 
     facts = (
         computer(),
         f"QEMU TCG; cortex-a53, 1 vCPU a guest; configuration {args.config}; all in turn, boots of each: {args.rounds}",
+        GUESTS,
     )
     rows = tuple(bench.compare(args.rounds, args.config, progress))
     return show(args, Measurement("vsock", facts, rows), progress)
@@ -244,9 +247,9 @@ def vsock(args: argparse.Namespace, progress: _common.Progress) -> bool:
 def counts(args: argparse.Namespace, progress: _common.Progress) -> bool:
     """Counts instead of seconds."""
     from bench import counts as bench
-    from bench.report import Measurement, computer
+    from bench.report import SAME_GUESTS, Measurement, computer
 
-    facts = (computer(), f"seL4, configuration {args.config}; QEMU counts instructions, 2 ns each")
+    facts = (computer(), f"seL4, configuration {args.config}; QEMU counts instructions, 2 ns each", SAME_GUESTS)
     return show(args, Measurement("counts", facts, bench.count_all(args.config, progress)), progress)
 
 

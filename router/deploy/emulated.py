@@ -22,6 +22,7 @@ from router.machines.process import Child
 from router.machines.qemu.firmware import firmware
 from router.machines.qemu.microkit import SystemSockets, check_version, emulated, system_command
 from router.machines.qemu.running import accept, listen
+from router.machines.qemu.seeds import with_seeds
 from router.machines.qemu.tool import find_qemu, sandbox
 from router.plan.models import SystemPlan
 
@@ -67,7 +68,8 @@ def machine(plan: SystemPlan, image: Path, logs: Path) -> Iterator[SocketWire]:
         if emulated(plan).firmware is not None:
             sockets.firmware.write_bytes(firmware(plan.board.gic, plan.board.loader))
         line, monitor = (stack.enter_context(listen(path)) for path in (sockets.serial, sockets.monitor))
-        command = system_command(qemu.path, plan, image, sockets, None, sandbox(qemu.path))
+        seeded = with_seeds(image, folder / "image", len(plan.guests))
+        command = system_command(qemu.path, plan, seeded, sockets, None, sandbox(qemu.path))
         child = Child(f"QEMU of '{plan.name}'", command, logs / "qemu.log")
         stack.callback(child.stop)
         stream = stack.enter_context(accept(line, child))

@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -30,6 +31,7 @@ from router.errors import HostError, MachineError, RouterError, Stopped, reason
 from router.lab import power
 from router.lab.board import Board
 from router.lab.taken import Taken, taken
+from router.seeds import fill
 
 MAX_TFTP_TRIES = 3  # unanswered requests (`T `) after which the boot loader must be asking another port
 
@@ -45,7 +47,8 @@ def bring_up(job: Job, taken: Taken, reporter: Reporter) -> None:
     """Bring up a board that is ours already; raises a RouterError when it does not come up."""
     board, plan = taken.board, job.plan
     job = dataclasses.replace(job, board=board)
-    with copied(job) as job, taken.line(plan.baud, _log(job)) as line:
+    # Where one process serves several boards, all get the same bytes, which cannot have seeds of one start.
+    with copied(job, seeds=not job.options.served) as job, taken.line(plan.baud, _log(job)) as line:
         uboot = UBoot(
             line,
             board.prompt or plan.prompt,
@@ -58,7 +61,7 @@ def bring_up(job: Job, taken: Taken, reporter: Reporter) -> None:
         try:
             with _tftp(job, taken, reporter) as tftp:
                 _prepare(job, uboot, reporter, tftp)
-                for item in plan.payloads:
+                for item in job.plan.payloads:
                     _load(job, item, uboot, line, reporter, tftp)
                 for command in plan.prepare:
                     uboot.check(command)
@@ -341,9 +344,11 @@ def _watch(job: Job, uboot: UBoot, line: SerialPort, reporter: Reporter) -> None
 
 
 @contextlib.contextmanager
-def copied(job: Job) -> Iterator[Job]:
+def copied(job: Job, *, seeds: bool = False) -> Iterator[Job]:
     """The job with copies of its files: what is served is what was planned, whatever others do in the build folder.
 
+    seeds: the guests' trees in the copies get fresh randomness. A payload's `crc32` is then the copy's; `sha256`, which
+    names it, stays that of the build.
     DescriptionError when a file is not what was planned; HostError when there is no room for the copies.
     """
     with _scratch() as folder:
@@ -361,7 +366,23 @@ def copied(job: Job) -> Iterator[Job]:
 
                 take_payload(job.path(item), item, take)
             copies[item.file] = str(copy)
-        yield dataclasses.replace(job, files=copies)
+        plan = job.plan
+        if seeds:
+            sent = tuple(_with_seeds(Path(copies[item.file]), item) for item in plan.payloads)
+            plan = dataclasses.replace(plan, payloads=sent)
+        yield dataclasses.replace(job, files=copies, plan=plan)
+
+
+def _with_seeds(copy: Path, item: Payload) -> Payload:
+    """Fill the room for seeds in a copy; the payload with the checksum that the board must then find."""
+    data, trees = fill(copy.read_bytes())
+    if not trees:
+        return item
+    try:
+        copy.write_bytes(data)
+    except OSError as error:
+        raise _no_copy(error, copy.parent) from None
+    return dataclasses.replace(item, crc32=zlib.crc32(data))
 
 
 @contextlib.contextmanager

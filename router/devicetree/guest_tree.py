@@ -17,6 +17,7 @@ from router.devicetree.node import Cells, Node, narrow
 from router.devicetree.prune import pruned
 from router.devicetree.tree import Tree
 from router.errors import DescriptionError
+from router.seeds import ROOM
 
 VIRTIO_SIZE = 0x200  # registers and configuration space of a virtio-mmio device, as QEMU lays them out
 _SPI, _PPI = 0, 1
@@ -155,6 +156,8 @@ def _chosen(chosen: Node, spec: GuestTreeSpec) -> None:
         chosen.set_u64("linux,initrd-end", spec.initrd.end)
     if spec.stdout_path is not None:
         chosen.set_strings("stdout-path", spec.stdout_path)
+    for name, value in ROOM.items():
+        chosen.set_bytes(name, value)
 
 
 def _cpus(cpus: Node, spec: GuestTreeSpec) -> None:

@@ -105,6 +105,10 @@ def free_from(board: Board, start: int, size: int) -> int:
 NO_DIFFIE_HELLMAN = "initcall_blacklist=dh_init"
 """Linux, crypto/dh.c; several such arguments add up, and a kernel without that function ignores it."""
 
+NO_ISOLATION = "kpti=off"
+"""With KASLR Linux isolates page tables even on a core that needs it for nothing else, such as the Cortex-A53, and a
+system call under emulation takes 12 times as long. So isolation is off unless the guest's own arguments name it."""
+
 
 def kernel_arguments(board: Board, guest: Guest, passthrough: Passthrough) -> str:
     """Linux's command line. A panic reboots at once, so that the VMM sees the crash.
@@ -120,6 +124,7 @@ def kernel_arguments(board: Board, guest: Guest, passthrough: Passthrough) -> st
     arguments = [f"earlycon={board.earlycon}", "console=hvc0", "loglevel=6", "panic=1"]
     arguments += [] if isinstance(guest.image, ImageFiles) else [NO_DIFFIE_HELLMAN]
     arguments += passthrough.bootargs if guest.passthrough else ()
+    arguments += [] if "kpti=" in (guest.bootargs or "") else [NO_ISOLATION]
     return " ".join([*arguments, *([guest.bootargs] if guest.bootargs else [])])
 
 

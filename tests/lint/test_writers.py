@@ -64,7 +64,7 @@ OURS = {
     "guests/rootfs/tree.py": "a root file system's folder: what its packages hold",
     "lab/lock.py": "a board's lock",
     "machines/qemu/microkit.py": "the stand-in for firmware",
-    "machines/qemu/seeds.py": "a guest's device tree with its seeds",
+    "machines/qemu/seeds.py": "a device tree or an image, with its guests' seeds",
     "microkit/capabilities.py": "an image's capabilities",
     "microkit/compile.py": "generated C sources",
     "microkit/loader_image.py": "loader.img",

@@ -53,7 +53,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
         (tmp_path / "lines").write_text(lines.strip())
         monkeypatch.setenv("FAKE_QEMU_LINES", str(tmp_path / "lines"))
         plan = plan_of(shipped("qemu"))
-        return MicrokitRun(plan, tmp_path / "img", Qemu(str(program), (11, 1, 3)), tmp_path / "logs", Timeline())
+        qemu, logs = Qemu(str(program), (11, 1, 3)), tmp_path / "logs"
+        return MicrokitRun(plan, tmp_path / "img", qemu, logs, Timeline(), seeds=False)
 
     return make
 
@@ -252,7 +253,7 @@ def test_the_run_ends_when_router_is_killed(tmp_path: Path, start: Start) -> Non
         "from router.machines.qemu.tool import Qemu\nfrom router.control.timeline import Timeline\n"
         "folder = Path(sys.argv[1])\n"
         "with MicrokitRun(plan_of(shipped('qemu')), folder, Qemu(str(folder / 'qemu'), (11, 0, 0)), folder / 'logs', "
-        "Timeline()) as system:\n    print(system.pid, flush=True)\n    time.sleep(600)\n"
+        "Timeline(), seeds=False) as system:\n    print(system.pid, flush=True)\n    time.sleep(600)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parents[2])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:

@@ -50,7 +50,7 @@ def test_a_machine_has_no_default_devices_and_reads_no_configuration_of_the_user
 
 def test_what_qemu_printed_is_in_the_error_when_it_does_not_start(tmp_path: Path) -> None:
     qemu = program(tmp_path, "echo 'cannot set up guest memory' >&2; echo 'giving \033[2J up' >&2; exit 1")
-    run = MicrokitRun(plan_of(shipped("qemu")), tmp_path / "img", qemu, tmp_path / "logs", Timeline())
+    run = MicrokitRun(plan_of(shipped("qemu")), tmp_path / "img", qemu, tmp_path / "logs", Timeline(), seeds=False)
     with pytest.raises(MachineError, match="did not start: giving") as caught, run:
         pass
     assert "    cannot set up guest memory\n" in str(caught.value)
@@ -64,7 +64,8 @@ def test_what_qemu_prints_while_it_runs_is_an_event(tmp_path: Path) -> None:
     qemu = program(tmp_path, f"export FAKE_QEMU_LINES={tmp_path}/lines\n{command}")
     (tmp_path / "lines").write_text("server| [    0.000000] Linux version 6.1.0 (builder)\n")
     timeline = Timeline()
-    with MicrokitRun(plan_of(shipped("qemu")), tmp_path / "img", qemu, tmp_path / "logs", timeline) as system:
+    plan, logs = plan_of(shipped("qemu")), tmp_path / "logs"
+    with MicrokitRun(plan, tmp_path / "img", qemu, logs, timeline, seeds=False) as system:
         while not timeline.seen("QEMU", "qemu"):
             system.poll(0.1)
     (event,) = timeline.seen("QEMU", "qemu")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Each start of a guest in a split run has randomness of its own."""
+"""Each start of a guest has randomness of its own, and what is built has none."""
 
 from __future__ import annotations
 
@@ -8,45 +8,72 @@ from pathlib import Path
 
 import pytest
 
-from router.boards.model import Range
 from router.devicetree import AddressRange, GuestGic, GuestTreeSpec, Tree, client_tree
-from router.machines.qemu.command import stub_address
-from router.machines.qemu.seeds import KASLR_SEED_BYTES, NO_ISOLATION, RNG_SEED_BYTES, with_seeds
-from router.pipeline.layout import GuestFiles, GuestLayout
+from router.errors import MachineError
+from router.machines.qemu.seeds import with_seeds
+from router.seeds import KASLR_ROOM, RNG_ROOM, ROOM, fill
 
 
-def booted(folder: Path, bootargs: str) -> GuestFiles:
+def tree(name: str) -> bytes:
     spec = GuestTreeSpec(
-        "g",
+        name,
         AddressRange(0x8000_0000, 0x1000_0000),
         1,
         GuestGic(2, AddressRange(0x800_0000, 0x1_0000), AddressRange(0x801_0000, 0x1_0000)),
-        bootargs,
+        "quiet",
     )
-    tree = folder / "guest.dtb"
-    tree.write_bytes(client_tree(spec).to_bytes())
-    nothing = Range(0x8000_0000, 0)
-    layout = GuestLayout(nothing, nothing, nothing, Range(0x8FE0_0000, tree.stat().st_size))
-    return GuestFiles(folder / "Image", folder / "base", folder / "overlay", tree, layout)
+    return client_tree(spec).to_bytes()
 
 
-def test_two_starts_have_different_seeds_and_the_built_tree_has_none(tmp_path: Path) -> None:
-    built = booted(tmp_path, "quiet")
-    before = built.tree.read_bytes()
+def seeds(data: bytes) -> set[bytes]:
+    """The seeds that Linux finds in a tree; none is left of the room."""
+    chosen = Tree.parse(data, "tree").node("/chosen").properties
+    assert not ROOM.keys() & chosen.keys()
+    assert len(chosen["rng-seed"]) == 32 and len(chosen["kaslr-seed"]) == 8
+    return {chosen["rng-seed"], chosen["kaslr-seed"]}
+
+
+def test_a_built_tree_has_no_seeds_and_is_the_same_each_time() -> None:
+    chosen = Tree.parse(tree("g"), "tree").node("/chosen").properties
+    assert not {"rng-seed", "kaslr-seed"} & chosen.keys()
+    assert tree("g") == tree("g")
+
+
+def test_two_starts_have_different_seeds_and_the_built_file_stays_as_it_is(tmp_path: Path) -> None:
+    built = tmp_path / "guest.dtb"
+    built.write_bytes(before := tree("g"))
     seen = set()
     for start in ("one.dtb", "two.dtb"):
-        seeded = with_seeds(built, tmp_path / start)
-        chosen = Tree.read(seeded.tree).node("/chosen").properties
-        assert len(chosen["rng-seed"]) == RNG_SEED_BYTES and len(chosen["kaslr-seed"]) == KASLR_SEED_BYTES
-        seen |= {chosen["rng-seed"], chosen["kaslr-seed"]}
-        assert stat.S_IMODE(seeded.tree.stat().st_mode) == 0o600
-        assert seeded.layout.tree == Range(0x8FE0_0000, seeded.tree.stat().st_size)
-        assert stub_address(seeded.layout) >= seeded.layout.tree.end
-    assert len(seen) == 4
-    assert built.tree.read_bytes() == before and b"seed" not in before
+        copy = with_seeds(built, tmp_path / start, 1)
+        assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+        assert copy.stat().st_size == len(before)
+        seen |= seeds(copy.read_bytes())
+    assert len(seen) == 4 and not seen & {RNG_ROOM, KASLR_ROOM}
+    assert built.read_bytes() == before
 
 
-@pytest.mark.parametrize(("own", "used"), [("quiet", f"quiet {NO_ISOLATION}"), ("kpti=on quiet", "kpti=on quiet")])
-def test_page_tables_are_not_isolated_unless_the_guest_asks(tmp_path: Path, own: str, used: str) -> None:
-    seeded = with_seeds(booted(tmp_path, own), tmp_path / "copy.dtb")
-    assert Tree.read(seeded.tree).node("/chosen").string("bootargs") == used
+def test_each_guest_of_an_image_gets_seeds_of_its_own_and_nothing_else_changes() -> None:
+    parts = [b"loader \x00\x03", tree("server"), RNG_ROOM + b"not a tree", tree("client"), b"end"]
+    image, found = fill(b"".join(parts))
+    assert found == 2
+    seen, at = set(), 0
+    for part in parts:
+        after = image[at : at + len(part)]
+        at += len(part)
+        if part.startswith(b"\xd0\x0d\xfe\xed"):
+            seen |= seeds(after)
+        else:
+            assert after == part
+    assert at == len(image) and len(seen) == 4
+
+
+def test_a_filled_tree_is_not_filled_again() -> None:
+    filled, _ = fill(tree("g"))
+    assert fill(filled) == (filled, 0)
+
+
+def test_an_image_without_room_for_each_guest_is_not_started(tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(tree("server"))
+    with pytest.raises(MachineError, match="room for the seeds of 1 guests, and 2 are to start"):
+        with_seeds(tmp_path / "image", tmp_path / "copy", 2)
+    assert not (tmp_path / "copy").exists()

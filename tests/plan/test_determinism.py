@@ -142,3 +142,10 @@ def test_what_a_description_tells_a_kernel_wins() -> None:
     plan = plan_of(described({"system": "asking", "board": "qemu", "guests": {"a": guest, "b": loud}}))
     levels = [[word for word in each.bootargs.split() if word.startswith("loglevel=")][-1] for each in plan.guests]
     assert levels == ["loglevel=6", "loglevel=7"]
+
+
+@pytest.mark.parametrize(("own", "used"), [("quiet", ["kpti=off"]), ("kpti=on quiet", ["kpti=on"])])
+def test_page_tables_are_not_isolated_unless_the_guest_asks(own: str, used: list[str]) -> None:
+    guest = {"image": "usb-client", "memory": "32 MiB", "bootargs": own}
+    plan = plan_of(described({"system": "asking", "board": "qemu", "guests": {"a": guest}}))
+    assert [word for word in plan.guests[0].bootargs.split() if word.startswith("kpti=")] == used

@@ -64,6 +64,7 @@ def routed(path: Path, folder: Path, *words: str) -> subprocess.CompletedProcess
         *("--usb", f"storage:{disk}", "--usb", "keyboard", *words),
         *("--exec", "client: dd if=/dev/sda bs=1M count=4 2>/dev/null | sha256sum"),
         *("--exec", "client: grep Name /proc/bus/input/devices"),
+        *("--exec", "client: dmesg | grep -E 'KASLR|crng'; od -An -tx1 /proc/device-tree/chosen/kaslr-seed"),
         *("--exec", "server: echo trouble >&2; exit 7"),
     )
 
@@ -74,6 +75,7 @@ def checked(run: subprocess.CompletedProcess[str], folder: Path) -> None:
     assert run.returncode == 7, run.stderr
     assert run.stdout.split()[0] == hashlib.sha256(disk).hexdigest()
     assert "QEMU USB Keyboard" in run.stdout
+    assert "KASLR enabled" in run.stdout and " 00 00 00 00 00 00 00 00" in run.stdout, "Linux wipes what it has used"
     assert "trouble" in run.stdout
 
 

@@ -21,6 +21,7 @@ from router.machines.qemu.firmware import firmware
 from router.machines.qemu.hotplug import UsbPorts
 from router.machines.qemu.qmp import Qmp
 from router.machines.qemu.running import Run, RunningGuest, accept, listen, quoted
+from router.machines.qemu.seeds import with_seeds
 from router.machines.qemu.tool import Qemu
 from router.plan.models import SystemPlan
 
@@ -96,7 +97,11 @@ def check_version(plan: SystemPlan, qemu: Qemu) -> None:
 
 
 class MicrokitRun(Run):
-    """The running system. `image`: its `loader.img`; `more`: further words for QEMU."""
+    """The running system.
+
+    image: its `loader.img`. more: further words for QEMU. seeds: the guests get fresh randomness; without it each start
+    is like the other, for counts of instructions.
+    """
 
     mode = "microkit"
 
@@ -109,11 +114,14 @@ class MicrokitRun(Run):
         timeline: Timeline,
         plugs: tuple[usb.UsbPlug, ...] = (),
         more: Sequence[str] = (),
+        *,
+        seeds: bool = True,
     ) -> None:
         super().__init__(plan, logs, timeline, plugs)
         check_version(plan, qemu)
         self._more = tuple(more)
         self._image = image
+        self._seeds = seeds
         self._qemu = qemu.path
 
     def _start(self) -> None:
@@ -128,7 +136,10 @@ class MicrokitRun(Run):
         on_pci = not emulated(self.plan).usb_buses
         owned = any(guest.passthrough.selected for guest in self.plan.guests)
         plugs = self._plugs if self._plugs or buses or (owned and on_pci) else None
-        command = system_command(self._qemu, self.plan, self._image, sockets, plugs, self._more)
+        image = self._image
+        if self._seeds:
+            image = with_seeds(image, folder / "image", len(self.plan.guests))
+        command = system_command(self._qemu, self.plan, image, sockets, plugs, self._more)
         self._child = Child(f"QEMU of '{self.plan.name}'", command, self._logs / "qemu.log")
         self._stack.callback(self._child.stop)
         line, machine = (self._stack.enter_context(accept(server, self._child)) for server in servers)

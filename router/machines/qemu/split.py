@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,8 @@ class SplitRun(Run):
             files.write(self._logs / "vswitch.log", self.switch.log.read_bytes(), mode=files.PRIVATE)
 
     def _boot(self, guest: GuestPlan, folder: Path, plugs: tuple[UsbPlug, ...] | None) -> RunningGuest:
-        booted = with_seeds(self._files[guest.name], folder / f"{guest.name}.dtb")
+        booted = self._files[guest.name]
+        booted = replace(booted, tree=with_seeds(booted.tree, folder / f"{guest.name}.dtb", 1))
         stub = folder / f"{guest.name}.stub"
         stub.write_bytes(boot_stub(booted.layout.kernel.start, booted.layout.tree.start))
         sockets = GuestSockets(
