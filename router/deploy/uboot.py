@@ -100,10 +100,15 @@ class UBoot:
             if match := SIGN_ON.search(text):
                 self.banner = text[match.start() :].strip()
             if (prompt := self._prompt_at_end(text)) and now - heard >= (IDLE_S if not prompt[1] else 0):
-                if prompt[1]:
-                    self._line.write(CTRL_C)  # gives up the line with the keys in it
-                    self._drain(IDLE_S)
-                return
+                if not prompt[1]:
+                    return
+                self._line.write(CTRL_C)  # gives up the line with the keys in it
+                after = _text(self._drain(IDLE_S))
+                again = self._prompt_at_end(after)
+                if again and not again[1]:
+                    return
+                text, heard = (text + after)[-20000:], time.monotonic()
+                continue
             if data:
                 if re.search(BOOT_LOADER_FAILURE, text):
                     raise explain(text, "starting up")
