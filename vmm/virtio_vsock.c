@@ -71,7 +71,8 @@ static void run_tx(struct virtio_vsock *vsock)
             virtq_publish(q, sent);
         }
         if (full) {
-            if (netq_sleep(&vsock->tx_done)) {
+            /* The switch notifies us of either. */
+            if (netq_room(&vsock->tx) == 0 ? netq_await_room(&vsock->tx) : netq_sleep(&vsock->tx_done)) {
                 reclaim(vsock);
                 continue;
             }
@@ -87,12 +88,11 @@ static void run_tx(struct virtio_vsock *vsock)
     }
 }
 
-/* Puts a message about the device between the packets; false when there is no room. The ring is full of
- * packets then, and the switch notifies us when it returns one. */
+/* Puts a message about the device between the packets; false when there is no room yet. */
 static bool say(struct virtio_vsock *vsock, enum netq_link link)
 {
     const struct netq_frame entry = {.vsock = {.operation = (uint8_t)link}};
-    if (netq_room(&vsock->tx) == 0 && (!netq_sleep(&vsock->tx_done) || netq_room(&vsock->tx) == 0)) {
+    if (netq_room(&vsock->tx) == 0 && !netq_await_room(&vsock->tx)) {
         vsock->starved = true;
         return false;
     }
@@ -126,20 +126,28 @@ static bool tell_reset(struct virtio_vsock *vsock)
     return !vsock->event_due;
 }
 
+static bool is_live(const struct virtio_vsock *vsock)
+{
+    return virtio_live(&vsock->dev, VIRTIO_VSOCK_RX) && virtio_live(&vsock->dev, VIRTIO_VSOCK_TX);
+}
+
+/* Tells the switch that what was connected is gone, if it does not know yet; false while it cannot. */
+static bool follow_loss(struct virtio_vsock *vsock)
+{
+    vsock->lost = vsock->up && (vsock->lost || !is_live(vsock));
+    vsock->lost = vsock->lost && !say(vsock, NETQ_LINK_DOWN);
+    return !vsock->lost;
+}
+
 /* Keeps the switch informed whether the guest has a device that works. */
 static void follow_link(struct virtio_vsock *vsock)
 {
-    bool live = virtio_live(&vsock->dev, VIRTIO_VSOCK_RX) && virtio_live(&vsock->dev, VIRTIO_VSOCK_TX);
+    bool live = is_live(vsock);
     if (vsock->stalled && live && virtq_waiting(&vsock->dev.queue[VIRTIO_VSOCK_RX])) {
         vsock->stalled = false;
     }
-    if (vsock->up && (vsock->lost || !live)) {
-        if (!say(vsock, NETQ_LINK_DOWN)) {
-            return;
-        }
-    }
-    vsock->lost = false;
-    if (!vsock->up && live && !vsock->stalled && (!vsock->event_due || tell_reset(vsock))) {
+    if (follow_loss(vsock) && !vsock->up && live && !vsock->stalled &&
+        (!vsock->event_due || tell_reset(vsock))) {
         (void)say(vsock, NETQ_LINK_UP);
     }
 }
@@ -157,6 +165,7 @@ void virtio_vsock_send(struct virtio_vsock *vsock)
 bool virtio_vsock_finish(struct virtio_vsock *vsock)
 {
     virtio_vsock_receive(vsock);
+    (void)follow_loss(vsock); /* a queue may have broken just now, and nothing else may ever happen */
     if (vsock->dev.interrupt != 0) {
         signal_sent(vsock); /* in the same interrupt */
     }

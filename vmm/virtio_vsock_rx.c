@@ -22,7 +22,6 @@ static void finish_buffer(struct virtio_vsock *vsock)
     virtq_advance(rx_queue(vsock));
     virtq_publish(rx_queue(vsock), 1);
     vsock->filling = false;
-    account_credit(&vsock->wait_account, vsock->millisecond * (1 + length / CREDITED_BYTES));
     vsock->counters.rx_packets++;
     vsock->counters.rx_bytes += length;
 }
@@ -116,7 +115,12 @@ static bool receive(struct virtio_vsock *vsock, const struct netq_frame *entry)
         vsock->counters.rx_dropped++;
         return true;
     }
-    return deliver(vsock, &header, payload) || rx_queue(vsock)->broken;
+    if (!deliver(vsock, &header, payload)) {
+        return rx_queue(vsock)->broken;
+    }
+    /* For whole packets, not for buffers: those may have room for one byte each. */
+    account_credit(&vsock->wait_account, vsock->millisecond * (1 + entry->length / CREDITED_BYTES));
+    return true;
 }
 
 void virtio_vsock_receive(struct virtio_vsock *vsock)

@@ -346,6 +346,49 @@ CASE(a_guest_that_takes_its_packets_never_loses_patience)
     EQUAL(virtio_vsock_deadline(&vsock, 5), VIRTIO_VSOCK_NEVER);
 }
 
+CASE(a_guest_that_gives_one_buffer_of_one_byte_each_millisecond_loses_its_connections_too)
+{
+    start();
+    hand(packet(VSOCK_RW, 0, VSOCK_MAX_PAYLOAD));
+    for (uint64_t now = 0; now < 2 * SECOND && vsock.counters.resets == 0; now += SECOND / 1000) {
+        uint16_t slot = (uint16_t)(now / (SECOND / 1000) % SIZE);
+        describe(VIRTIO_VSOCK_RX, slot, RX_DATA, VSOCK_HEADER + 1, WRITE, 0);
+        offer(VIRTIO_VSOCK_RX, SIZE, slot);
+        (void)run();
+        if (virtio_vsock_deadline(&vsock, now) <= now) {
+            virtio_vsock_due(&vsock, now);
+        }
+    }
+    CHECK(vsock.counters.rx_packets > 1000);
+    EQUAL(vsock.counters.resets, 1);
+}
+
+CASE(the_switch_hears_at_once_of_a_queue_that_breaks)
+{
+    start();
+    describe(VIRTIO_VSOCK_TX, 0, RAM_BASE + RAM_BYTES, VSOCK_HEADER, 0, 0);
+    offer(VIRTIO_VSOCK_TX, SIZE, 0);
+    (void)run();
+    CHECK(vsock.dev.status & VIRTIO_NEEDS_RESET);
+    CHECK(is_link(next(), NETQ_LINK_DOWN));
+}
+
+CASE(a_ring_full_of_starts_and_stops_goes_on_when_the_switch_takes_one)
+{
+    start();
+    for (uint32_t i = 0; i < NETQ_ENTRIES; i++) {
+        virtio_device_reset(&vsock.dev);
+        (void)run();
+        bring_up(&vsock.dev, 0, SIZE);
+        (void)run();
+    }
+    EQUAL(netq_room(&vsock.tx), 0);
+    netq_take(&tx);
+    CHECK(netq_release(&tx)); /* the device waits for it */
+    (void)run();
+    EQUAL(netq_room(&vsock.tx), 0);
+}
+
 CASE(a_reset_of_the_switchs_own_names_the_other_end)
 {
     struct netq_frame entry = packet(VSOCK_RST, 99, 0);
@@ -386,7 +429,6 @@ CASE(a_receive_buffer_without_room_for_payload_breaks_the_device_and_a_reset_men
     hand(packet(VSOCK_RW, 0, 100));
     (void)run();
     CHECK(vsock.dev.status & VIRTIO_NEEDS_RESET);
-    (void)run();
     CHECK(is_link(next(), NETQ_LINK_DOWN));
     EQUAL(returned(), 1);
     virtio_device_reset(&vsock.dev);
@@ -416,6 +458,9 @@ int main(int argc, char **argv)
         NAMED(a_guest_that_gives_no_buffers_loses_its_connections_and_hears_so_when_it_is_back),
         NAMED(without_an_event_buffer_a_guest_that_was_reset_stays_away),
         NAMED(a_guest_that_takes_its_packets_never_loses_patience),
+        NAMED(a_guest_that_gives_one_buffer_of_one_byte_each_millisecond_loses_its_connections_too),
+        NAMED(the_switch_hears_at_once_of_a_queue_that_breaks),
+        NAMED(a_ring_full_of_starts_and_stops_goes_on_when_the_switch_takes_one),
         NAMED(a_reset_of_the_switchs_own_names_the_other_end),
         NAMED(entries_that_lie_outside_what_this_port_may_read_are_not_delivered),
         NAMED(a_receive_buffer_without_room_for_payload_breaks_the_device_and_a_reset_mends_it),
