@@ -106,6 +106,7 @@ BUGS = [
     ("forward", FORWARD, "f->dropped++;\n            forward_give_back", "forward_give_back", "counted as dropped"),
     ("forward", FORWARD, "forward_give_back(f, port, front->frame.ticket);", ";", "no ticket is lost"),
     ("returns", FORWARD, "][frame.ticket] == 0) {", "][frame.ticket] != me) {", "no receiver has the frame"),
+    ("returns", FORWARD, "NETQ_SWITCH && f->resets[port] != 0", "NETQ_SWITCH", "no more RSTs come back"),
     ("returns", FORWARD, "i < NETQ_ENTRIES && netq_look", "netq_look", "unwinding assertion"),
 ]
 

@@ -305,6 +305,9 @@ void vsock_set_link(const struct vsock_config *config, struct vsock_state *state
 {
     bool ends = state->links[port] == VSOCK_UP && link != VSOCK_UP;
     state->links[port] = link;
+    if (state->open[port] == 0 && state->owed[port] == 0) {
+        return; /* a guest may come and go often, and the tables are long */
+    }
     for (uint32_t r = 0; r < config->rule_count && (ends || link == VSOCK_DETACHED); r++) {
         const struct vsock_rule *rule = &config->rules[r];
         for (uint32_t i = 0; i < VSOCK_MAX_CONNECTIONS && (rule->from == port || rule->to == port); i++) {

@@ -290,7 +290,7 @@ bool forward_pass(struct forward *f, uint64_t now, uint64_t *wake)
     for (uint32_t p = 0; p < f->port_count; p++) {
         bool peer = netq_show(&f->rx[p]);
         peer = netq_show(&f->tx_done[p]) || peer;
-        netq_release(&f->tx[p]);
+        peer = netq_release(&f->tx[p]) || peer;
         netq_release(&f->rx_done[p]);
         *wake |= peer ? 1ULL << p : 0;
     }

@@ -27,25 +27,25 @@ static struct netq_frame reset_of(const struct vsock_header *header)
     return entry;
 }
 
-/* What waits for a port that is gone, and what waits of that port, goes nowhere. */
+/* What waits for a port that is gone goes nowhere. Nothing of that port waits: its message would be behind.
+ */
 static void drop_fronts(struct forward *f, uint32_t port)
 {
     for (uint32_t p = 0; p < f->port_count; p++) {
         struct forward_front *front = &f->front[p];
-        if (front->to == 0 || (p != port && front->to != 1ULL << port)) {
-            continue;
-        }
-        if (front->frame.owner != NETQ_SWITCH) {
+        if (front->to == 1ULL << port) {
             forward_give_back(f, p, front->frame.ticket);
+            front->to = 0;
         }
-        front->to = 0;
     }
 }
 
 /* A VMM says that its guest's device starts, or that it has stopped and forgotten its connections. */
 static void set_link(struct forward *f, uint32_t port, uint64_t now, uint8_t link)
 {
-    forward_charge(f, port, now, REFUSED);
+    /* Each connection that ends is a RST for its other end. */
+    uint32_t ended = link == NETQ_LINK_DOWN ? f->vsock_state->open[port] : 0;
+    forward_charge(f, port, now, REFUSED + FORWARD_RECEIVER * ended);
     f->dropped++;
     if (link == NETQ_LINK_UP) {
         vsock_set_link(f->vsock, f->vsock_state, port, VSOCK_UP);

@@ -327,6 +327,40 @@ CASE(a_guest_that_sends_only_what_is_refused_has_to_wait)
     CHECK(forward_deadline(&forward) != FORWARD_NEVER);
 }
 
+CASE(who_leaves_pays_for_the_reset_of_each_of_its_connections)
+{
+    uint64_t owed[2];
+    start();
+    now = 1000000;
+    forward.cost = 16 * 10; /* scaled ticks: a packet takes 10 us of the test's counter */
+    for (uint32_t connections = 0; connections < 2; connections++) {
+        if (connections != 0) {
+            connect(CLIENT);
+        }
+        uint64_t before = forward.account[CLIENT].owed;
+        say(CLIENT, NETQ_LINK_DOWN);
+        owed[connections] = forward.account[CLIENT].owed - before;
+        say(CLIENT, NETQ_LINK_UP);
+    }
+    EQUAL(take(SERVER).vsock.operation, VSOCK_RST);
+    CHECK(owed[0] != 0);
+    EQUAL(owed[1] - owed[0], 32 * 10);
+}
+
+CASE(a_vmm_that_waits_for_room_in_its_ring_is_notified)
+{
+    uint64_t wake;
+    start();
+    for (uint32_t i = 0; i < NETQ_ENTRIES; i++) {
+        const struct netq_frame entry = {.vsock = {.operation = i & 1 ? NETQ_LINK_UP : NETQ_LINK_DOWN}};
+        netq_put(&tx[CLIENT], &entry);
+    }
+    netq_show(&tx[CLIENT]);
+    CHECK(!netq_await_room(&tx[CLIENT]));
+    (void)forward_pass(&forward, now, &wake);
+    EQUAL(wake, 1u << CLIENT);
+}
+
 #define NAMED(name)                                                                                          \
     {                                                                                                        \
 #name, name                                                                                          \
@@ -348,6 +382,8 @@ int main(int argc, char **argv)
         NAMED(entries_that_no_vmm_of_ours_writes_are_counted_and_ignored),
         NAMED(a_reset_that_was_not_given_cannot_be_returned),
         NAMED(a_guest_that_sends_only_what_is_refused_has_to_wait),
+        NAMED(who_leaves_pays_for_the_reset_of_each_of_its_connections),
+        NAMED(a_vmm_that_waits_for_room_in_its_ring_is_notified),
         {NULL, NULL}};
     return run_case(listed, argc, argv);
 }

@@ -10,7 +10,8 @@
  *
  * The rings are not modelled: the stubs hand out another entry at each look, and any number of free entries.
  * prove.c has the proofs of netq.c, tests/vswitch/c/check_decide.c those of the judgement. What accounts say
- * is arbitrary, so a port may be paused at any time.
+ * is arbitrary, so a port may be paused at any time. The step for what a port sends is that of a switch of
+ * frames, the step for what it returns that of either switch: a port may have RSTs of a switch of packets.
  */
 #include "forward.c"
 #include "prove.h"
@@ -281,7 +282,8 @@ static void begin(void)
         }
     }
     for (uint32_t p = 0; p < PORTS; p++) {
-        f.held[p] = held_by(p);
+        f.resets[p] = nondet_u32() % (NETQ_ENTRIES + 1u);
+        f.held[p] = held_by(p) + f.resets[p];
         ASSUME(f.held[p] <= NETQ_ENTRIES);
     }
 }
@@ -290,7 +292,8 @@ static void check_rules(void)
 {
     for (uint32_t p = 0; p < PORTS; p++) {
         const struct forward_front *front = &f.front[p];
-        ASSERT(f.held[p] == held_by(p) && f.held[p] <= NETQ_ENTRIES, "how many frames a receiver has");
+        ASSERT(f.held[p] == held_by(p) + f.resets[p] && f.held[p] <= NETQ_ENTRIES,
+               "how many frames a receiver has");
         ASSERT(front->to == allowed[p], "a frame waits for all receivers that it has not reached");
         ASSERT(front->to == 0 || (front->frame.owner == p && front->frame.ticket < NETQ_ENTRIES &&
                                   f.holders[p][front->frame.ticket] == 0),
@@ -327,13 +330,18 @@ void prove_returns(void);
 void prove_returns(void)
 {
     begin();
+    uint32_t resets = f.resets[PORT];
     (void)collect_returns(&f, PORT);
     check_rules();
+    ASSERT(f.resets[PORT] <= resets, "no more RSTs come back than were given");
     ASSERT(taken == 0 && put == 0, "no frame is taken or delivered");
     if (returned == 2) {
         REACHED();
     }
     if (f.breaches[PORT] != 0) {
+        REACHED();
+    }
+    if (f.resets[PORT] < resets && returned == 1) {
         REACHED();
     }
 }
