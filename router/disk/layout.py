@@ -8,7 +8,7 @@ belongs to, so that another guest never gets what this one has written.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from router.description.models import Description, DiskPart
@@ -49,6 +49,9 @@ class Partition:
     def end(self) -> int:
         return self.start + self.size
 
+    def overlaps(self, other: Partition) -> bool:
+        return self.start < other.end and other.start < self.end
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -67,6 +70,11 @@ class Disk:
     ident: str = ""
     partitions: tuple[Partition, ...] = ()
     signatures: tuple[Signature, ...] = ()
+
+    @property
+    def last(self) -> int:
+        """Where partitions end at the latest: behind them are the table's copy and one header."""
+        return self.size // self.sector * self.sector - ENTRIES - self.sector
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,7 @@ def lay_out(disk: Disk, wanted: Sequence[Wanted], guests: Sequence[str], where: 
     by_name = {one.name: one for one in wanted}
     kept: dict[str, Partition] = {}
     lost = []
+    ours = [one for one in disk.partitions if one.name in by_name]
     for found in disk.partitions:
         want = by_name.get(found.name)
         if want is None or found.name in kept:
@@ -125,13 +134,23 @@ def lay_out(disk: Disk, wanted: Sequence[Wanted], guests: Sequence[str], where: 
             lost.append(f"{_called(found, owners)}, which is to be of '{want.guest}'")
         elif found.size != want.size:
             lost.append(f"{_called(found, owners)}, which is to have {size_text(want.size)}")
+        elif found.start < PART_UNIT or found.end > disk.last:
+            lost.append(f"{_called(found, owners)}, which is where the table is to be")
+        elif twin := next((one for one in ours if one is not found and one.overlaps(found)), None):
+            # What one guest has written there is not the other's to read.
+            lost.append(f"{_called(found, owners)}, which has blocks in common with the partition '{twin.name}'")
         else:
             kept[found.name] = found
     for signature in disk.signatures:
-        if not any(one.start <= signature.offset < one.end for one in kept.values()):
+        if not is_inside(signature.offset, kept.values()):
             lost.append(signature.text)
     new = _place(disk, list(kept.values()), [one for one in wanted if one.name not in kept], where)
     return Layout(tuple(kept.values()), tuple(new), tuple(lost))
+
+
+def is_inside(offset: int, partitions: Iterable[Partition]) -> bool:
+    """Whether an offset of the disk lies in one of the partitions: what is there belongs to a guest."""
+    return any(one.start <= offset < one.end for one in partitions)
 
 
 def _called(found: Partition, owners: Mapping[str, str]) -> str:
@@ -161,8 +180,8 @@ def _place(disk: Disk, kept: list[Partition], wanted: list[Wanted], where: str |
 
 def _gaps(disk: Disk, taken: list[Partition]) -> list[tuple[int, int]]:
     """What is free between partitions, aligned: (start, size) in bytes, by where they start."""
-    # The first MiB has the table, and the last sectors have its copy and one header.
-    last = (disk.size - ENTRIES - disk.sector) // PART_UNIT * PART_UNIT
+    # The first MiB has the table.
+    last = disk.last // PART_UNIT * PART_UNIT
     gaps, at = [], PART_UNIT
     for one in sorted(taken, key=lambda each: each.start):
         gaps.append((at, one.start // PART_UNIT * PART_UNIT - at))

@@ -46,11 +46,11 @@ def prepare(
         for one in layout.new:
             for done in zero(descriptor, one.start, one.size):
                 progress(f"zeroing {one.name}: {size_text(done)} of {size_text(one.size)}")
-        write_table(descriptor, disk, layout.partitions, wipe=bool(layout.lost) or not disk.ident)
+        write_table(descriptor, disk, layout.partitions)
         os.fsync(descriptor)
         read_again(descriptor)
-        written = read_disk(descriptor, size, sector)
-        if not is_prepared(written, wanted):
+        again = lay_out(read_disk(descriptor, size, sector), wanted, guests, str(path))
+        if again.new or again.lost:
             raise HostError("the disk's new table does not read as it was written", "try another disk", str(path))
     return layout
 

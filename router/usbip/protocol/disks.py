@@ -73,8 +73,12 @@ class Disk:
         self.wwid = wwid
 
     def overlaps(self, other: Disk) -> bool:
-        """Whether the two have blocks in common: they are one, or a part and its whole."""
-        return self.whole == other.whole and (self.block == other.block or not (self.part and other.part))
+        """Whether the two have blocks in common: they are one, or a part and its whole, or parts that a broken table
+        puts on one another."""
+        if self.whole != other.whole:
+            return False
+        apart = self.start + self.sectors <= other.start or other.start + other.sectors <= self.start
+        return self.block == other.block or not (self.part and other.part and apart)
 
     def digest(self) -> bytes:
         """32 bytes that follow from the disk itself, so that another one in its port has others."""

@@ -123,13 +123,15 @@ def _usable(planned: Plan, where: str, units: list[Unit]) -> list[Unit]:
 
 def _fit_parts(planned: Plan, fit: Fit, device: Device, units: list[Unit], rules: list[Rule]) -> None:
     """The parts of a disk that rules give away, where they are there and as the rules have them."""
+    names = {rule.name for rule in rules}
     for rule in rules:
         what = f"{device.busid} {device.vidpid} part {rule.name}"
         there = [(unit, part) for unit in units for part in unit.parts if part.name == rule.name]
         if len(there) > 1:
             planned.refused[what] = "is on it more than once"
         for unit, part in there if len(there) == 1 else ():
-            if why := _unfit_part(part, rule):
+            shared = [one.name for one in unit.parts if one is not part and one.name in names and one.overlaps(part)]
+            if why := _unfit_part(part, rule) or (shared and _shares(shared)):
                 planned.refused[what] = why
             else:
                 disk = Disk(
@@ -144,6 +146,10 @@ def _unfit_part(part: Part, rule: Rule) -> str | None:
     if part.sectors * SECTOR != rule.size:
         return f"has {part.sectors * SECTOR} bytes, and its rule says {rule.size}: see {PREPARE}"
     return None
+
+
+def _shares(names: list[str]) -> str:
+    return f"has blocks in common with the part {', '.join(names)}: see {PREPARE}"
 
 
 def _refuse_twins(planned: Plan, fit: Fit, exported: Callable[[Wanted], bool]) -> None:
