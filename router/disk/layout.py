@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What a physical disk's partition table is to be, and what that would cost. No effects.
 
-A partition's name is the disk's name in the description; its type (UEFI 2.10, 5.3.3: a GUID) says which guest it
-belongs to, so that another guest never gets what this one has written.
+A partition's type (UEFI 2.10, 5.3.3: a GUID) says which guest it belongs to, so that another guest never gets what this
+one has written. Its name is the disk's name in the description with the type's beginning, as the server's kernel shows
+names and no types.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from router.description.models import Description, DiskPart
 from router.description.values import PART_UNIT
 from router.errors import DescriptionError
+from router.usbip.protocol.disks import disk_of, part_name
 from router.words import listing, size_text
 
 _NAMESPACE = uuid.UUID("5e0a2f6c-3d0b-4c55-9b3e-0d6f5b1a7c42")
@@ -26,6 +28,11 @@ def type_of(guest: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, guest)).upper()
 
 
+def owner_of(guest: str) -> str:
+    """What the names of a guest's partitions end with, and the policy's word `owner`."""
+    return type_of(guest)[:8].lower()
+
+
 @dataclass(frozen=True)
 class Wanted:
     """A disk of the description. size: in bytes."""
@@ -33,6 +40,11 @@ class Wanted:
     name: str
     guest: str
     size: int
+
+    @property
+    def part(self) -> str:
+        """What its partition is called: at most 36 letters, which is what a GPT has room for."""
+        return part_name(self.name, owner_of(self.guest))
 
 
 @dataclass(frozen=True)
@@ -125,22 +137,26 @@ def lay_out(disk: Disk, wanted: Sequence[Wanted], guests: Sequence[str], where: 
     by_name = {one.name: one for one in wanted}
     kept: dict[str, Partition] = {}
     lost = []
-    ours = [one for one in disk.partitions if one.name in by_name]
+    ours = [one for one in disk.partitions if disk_of(one.name) in by_name]
     for found in disk.partitions:
-        want = by_name.get(found.name)
-        if want is None or found.name in kept:
+        want = by_name.get(disk_of(found.name))
+        if want is None or want.name in kept:
             lost.append(_called(found, owners))
         elif found.kind != type_of(want.guest):
             lost.append(f"{_called(found, owners)}, which is to be of '{want.guest}'")
         elif found.size != want.size:
             lost.append(f"{_called(found, owners)}, which is to have {size_text(want.size)}")
+        elif found.name != want.part:
+            lost.append(f"{_called(found, owners)}, which is to be called '{want.part}'")
         elif found.start < PART_UNIT or found.end > disk.last:
             lost.append(f"{_called(found, owners)}, which is where the table is to be")
         elif twin := next((one for one in ours if one is not found and one.overlaps(found)), None):
             # What one guest has written there is not the other's to read.
-            lost.append(f"{_called(found, owners)}, which has blocks in common with the partition '{twin.name}'")
+            lost.append(
+                f"{_called(found, owners)}, which has blocks in common with the partition '{disk_of(twin.name)}'"
+            )
         else:
-            kept[found.name] = found
+            kept[want.name] = found
     for signature in disk.signatures:
         if not is_inside(signature.offset, kept.values()):
             lost.append(signature.text)
@@ -156,8 +172,13 @@ def is_inside(offset: int, partitions: Iterable[Partition]) -> bool:
 def _called(found: Partition, owners: Mapping[str, str]) -> str:
     """A partition as a message names it."""
     owner = f" of '{owners[found.kind]}'" if found.kind in owners else ""
-    name = f"'{found.name}'" if found.name else "without a name"
-    return f"the partition {name}{owner}, {size_text(found.size)}"
+    base = disk_of(found.name)
+    name = base if found.name == part_name(base, found.kind[:8].lower()) else found.name
+    return f"the partition {_quoted(name)}{owner}, {size_text(found.size)}"
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}'" if name else "without a name"
 
 
 def _place(disk: Disk, kept: list[Partition], wanted: list[Wanted], where: str | None) -> list[Partition]:
@@ -174,7 +195,7 @@ def _place(disk: Disk, kept: list[Partition], wanted: list[Wanted], where: str |
                 hint=f"the disk has {size_text(disk.size)}; all its parts and its table need {total}",
                 where=where,
             )
-        placed.append(Partition(one.name, start, one.size, type_of(one.guest)))
+        placed.append(Partition(one.part, start, one.size, type_of(one.guest)))
     return placed
 
 

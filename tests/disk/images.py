@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from router.requirements import look_for
+from router.usbip.protocol.disks import disk_of
 
 MIB = 1 << 20
 TEXT = """
@@ -34,8 +35,11 @@ Says = Callable[..., tuple[int, str, str]]
 
 
 def table(image: Path) -> list[dict[str, Any]]:
+    """What sfdisk shows, the names without what they say of their guests where that fits the type."""
     run = subprocess.run([look_for("sfdisk") or "", "--json", image], capture_output=True, text=True, check=True)
     found: list[dict[str, Any]] = json.loads(run.stdout)["partitiontable"]["partitions"]
+    for one in found:
+        one["name"] = disk_of(one["name"]) if one["name"].endswith(f":{one['type'][:8].lower()}") else one["name"]
     return found
 
 

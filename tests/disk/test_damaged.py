@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from router.disk.layout import ENTRIES, type_of
+from router.disk.layout import ENTRIES, Wanted, type_of
 from router.requirements import look_for
 from tests.disk.images import MIB, TEXT, Says, content, needs_tools, partition, put, table
 
@@ -57,6 +57,10 @@ def make_gpt(image: Path, sector: int, *entries: tuple[str, str, int, int], coun
         put(image, where * sector, table)
         put(image, here * sector, HEADER.pack(*fields[:3], zlib.crc32(header), *fields[4:], zlib.crc32(table)))
     put(image, 446, struct.pack("<4xB3xII", 0xEE, 1, last) + bytes(48) + b"\x55\xaa")
+
+
+def called(guest: str) -> str:
+    return Wanted(f"data-{guest}", guest, 0).part
 
 
 def of_4096_byte_sectors(image: Path) -> None:
@@ -121,7 +125,7 @@ def test_a_table_with_one_good_copy_keeps_its_partitions(says: Says, image: Path
 
 
 def test_partitions_on_one_another_are_kept_for_neither_guest(says: Says, image: Path) -> None:
-    make_gpt(image, 512, ("data-a", type_of("a"), 2048, 8192), ("data-b", type_of("b"), 4096, 4096))
+    make_gpt(image, 512, (called("a"), type_of("a"), 2048, 8192), (called("b"), type_of("b"), 4096, 4096))
     put(image, 2 * MIB, b"a's secret")
     before = image.read_bytes()
     code, _, error = says()
@@ -135,7 +139,7 @@ def test_partitions_on_one_another_are_kept_for_neither_guest(says: Says, image:
 def test_a_partition_where_the_table_is_to_be_is_said_before_anything_is_written(
     says: Says, image: Path, start: int
 ) -> None:
-    make_gpt(image, 512, ("data-a", type_of("a"), start, 8192), count=4)
+    make_gpt(image, 512, (called("a"), type_of("a"), start, 8192), count=4)
     before = image.read_bytes()
     code, _, error = says()
     assert code == 2 and "'data-a' of 'a', 4 MiB, which is where the table is to be" in error

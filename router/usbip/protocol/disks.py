@@ -39,6 +39,16 @@ def valid_base_name(text: str) -> bool:
     return len(text) <= MAX_BASE_NAME and valid_disk_name(text)
 
 
+def part_name(name: str, owner: str) -> str:
+    """What the partition of a disk is called. owner: of its guest, "" where the policy leaves that open."""
+    return f"{name}:{owner}" if owner else name
+
+
+def disk_of(part: str) -> str:
+    """The disk's name in a partition's."""
+    return part.partition(":")[0]
+
+
 class Disk:
     """A disk of the server: a logical unit of a USB device, or a part of one.
 
