@@ -57,7 +57,7 @@ def run_prepare(args: argparse.Namespace) -> int:
     for lost in layout.lost:
         _common.say("lost", lost)
     for one in wanted:
-        state = "kept, with its data" if one.name in kept else "new, and empty"
+        state = "kept, with its data" if one.part in kept else "new, and empty"
         _common.say(one.name, f"{size_text(one.size)} for '{one.guest}': {state}")
     if args.dry_run:
         _common.say("", "nothing was written (--dry-run)")

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What a physical disk's partition table is to be, and what that would cost. No effects.
 
-A partition's name is the disk's name in the description; its type (UEFI 2.10, 5.3.3: a GUID) says which guest it
-belongs to, so that another guest never gets what this one has written.
+A partition's type (UEFI 2.10, 5.3.3: a GUID) says which guest it belongs to, so that another guest never gets what this
+one has written. Its name is the disk's name in the description with the type's beginning, as the server's kernel shows
+names and no types.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from router.description.models import Description, DiskPart
 from router.description.values import PART_UNIT
 from router.errors import DescriptionError
+from router.usbip.protocol.disks import disk_of, part_name
 from router.words import listing, size_text
 
 _NAMESPACE = uuid.UUID("5e0a2f6c-3d0b-4c55-9b3e-0d6f5b1a7c42")
@@ -26,6 +28,11 @@ def type_of(guest: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, guest)).upper()
 
 
+def owner_of(guest: str) -> str:
+    """What the names of a guest's partitions end with, and the policy's word `owner`."""
+    return type_of(guest)[:8].lower()
+
+
 @dataclass(frozen=True)
 class Wanted:
     """A disk of the description. size: in bytes."""
@@ -33,6 +40,11 @@ class Wanted:
     name: str
     guest: str
     size: int
+
+    @property
+    def part(self) -> str:
+        """What its partition is called: at most 36 letters, which is what a GPT has room for."""
+        return part_name(self.name, owner_of(self.guest))
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,9 @@ class Partition:
     @property
     def end(self) -> int:
         return self.start + self.size
+
+    def overlaps(self, other: Partition) -> bool:
+        return self.start < other.end and other.start < self.end
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,11 @@ class Disk:
     ident: str = ""
     partitions: tuple[Partition, ...] = ()
     signatures: tuple[Signature, ...] = ()
+
+    @property
+    def last(self) -> int:
+        """Where partitions end at the latest: behind them are the table's copy and one header."""
+        return self.size // self.sector * self.sector - ENTRIES - self.sector
 
 
 @dataclass(frozen=True)
@@ -117,28 +137,48 @@ def lay_out(disk: Disk, wanted: Sequence[Wanted], guests: Sequence[str], where: 
     by_name = {one.name: one for one in wanted}
     kept: dict[str, Partition] = {}
     lost = []
+    ours = [one for one in disk.partitions if disk_of(one.name) in by_name]
     for found in disk.partitions:
-        want = by_name.get(found.name)
-        if want is None or found.name in kept:
+        want = by_name.get(disk_of(found.name))
+        if want is None or want.name in kept:
             lost.append(_called(found, owners))
         elif found.kind != type_of(want.guest):
             lost.append(f"{_called(found, owners)}, which is to be of '{want.guest}'")
         elif found.size != want.size:
             lost.append(f"{_called(found, owners)}, which is to have {size_text(want.size)}")
+        elif found.name != want.part:
+            lost.append(f"{_called(found, owners)}, which is to be called '{want.part}'")
+        elif found.start < PART_UNIT or found.end > disk.last:
+            lost.append(f"{_called(found, owners)}, which is where the table is to be")
+        elif twin := next((one for one in ours if one is not found and one.overlaps(found)), None):
+            # What one guest has written there is not the other's to read.
+            lost.append(
+                f"{_called(found, owners)}, which has blocks in common with the partition '{disk_of(twin.name)}'"
+            )
         else:
-            kept[found.name] = found
+            kept[want.name] = found
     for signature in disk.signatures:
-        if not any(one.start <= signature.offset < one.end for one in kept.values()):
+        if not is_inside(signature.offset, kept.values()):
             lost.append(signature.text)
     new = _place(disk, list(kept.values()), [one for one in wanted if one.name not in kept], where)
     return Layout(tuple(kept.values()), tuple(new), tuple(lost))
 
 
+def is_inside(offset: int, partitions: Iterable[Partition]) -> bool:
+    """Whether an offset of the disk lies in one of the partitions: what is there belongs to a guest."""
+    return any(one.start <= offset < one.end for one in partitions)
+
+
 def _called(found: Partition, owners: Mapping[str, str]) -> str:
     """A partition as a message names it."""
     owner = f" of '{owners[found.kind]}'" if found.kind in owners else ""
-    name = f"'{found.name}'" if found.name else "without a name"
-    return f"the partition {name}{owner}, {size_text(found.size)}"
+    base = disk_of(found.name)
+    name = base if found.name == part_name(base, found.kind[:8].lower()) else found.name
+    return f"the partition {_quoted(name)}{owner}, {size_text(found.size)}"
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}'" if name else "without a name"
 
 
 def _place(disk: Disk, kept: list[Partition], wanted: list[Wanted], where: str | None) -> list[Partition]:
@@ -155,14 +195,14 @@ def _place(disk: Disk, kept: list[Partition], wanted: list[Wanted], where: str |
                 hint=f"the disk has {size_text(disk.size)}; all its parts and its table need {total}",
                 where=where,
             )
-        placed.append(Partition(one.name, start, one.size, type_of(one.guest)))
+        placed.append(Partition(one.part, start, one.size, type_of(one.guest)))
     return placed
 
 
 def _gaps(disk: Disk, taken: list[Partition]) -> list[tuple[int, int]]:
     """What is free between partitions, aligned: (start, size) in bytes, by where they start."""
-    # The first MiB has the table, and the last sectors have its copy and one header.
-    last = (disk.size - ENTRIES - disk.sector) // PART_UNIT * PART_UNIT
+    # The first MiB has the table.
+    last = disk.last // PART_UNIT * PART_UNIT
     gaps, at = [], PART_UNIT
     for one in sorted(taken, key=lambda each: each.start):
         gaps.append((at, one.start // PART_UNIT * PART_UNIT - at))

@@ -11,6 +11,7 @@ from router.disk.layout import Disk, Layout, Wanted, lay_out, type_of
 from router.disk.opened import opened, read_again, shape, zero
 from router.disk.table import read_disk, write_table
 from router.errors import DescriptionError, HostError
+from router.usbip.protocol.disks import disk_of
 from router.words import size_text
 
 
@@ -45,12 +46,12 @@ def prepare(
         # First zeros, then the table: a guest never sees what was there, however this ends.
         for one in layout.new:
             for done in zero(descriptor, one.start, one.size):
-                progress(f"zeroing {one.name}: {size_text(done)} of {size_text(one.size)}")
-        write_table(descriptor, disk, layout.partitions, wipe=bool(layout.lost) or not disk.ident)
+                progress(f"zeroing {disk_of(one.name)}: {size_text(done)} of {size_text(one.size)}")
+        write_table(descriptor, disk, layout.partitions)
         os.fsync(descriptor)
         read_again(descriptor)
-        written = read_disk(descriptor, size, sector)
-        if not is_prepared(written, wanted):
+        again = lay_out(read_disk(descriptor, size, sector), wanted, guests, str(path))
+        if again.new or again.lost:
             raise HostError("the disk's new table does not read as it was written", "try another disk", str(path))
     return layout
 
@@ -68,4 +69,4 @@ def missing(path: Path, wanted: Sequence[Wanted]) -> list[str]:
 def is_prepared(disk: Disk, wanted: Sequence[Wanted]) -> bool:
     """Whether the disk has each of these as a partition, once, of that size and guest."""
     there = [(one.name, one.size, one.kind) for one in disk.partitions]
-    return all(there.count((one.name, one.size, type_of(one.guest))) == 1 for one in wanted)
+    return all(there.count((one.part, one.size, type_of(one.guest))) == 1 for one in wanted)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from router.description.models import USBIP_PORT
+from router.disk.layout import owner_of
 from router.guests.cpio import build_overlay
 from router.plan.models import Grant, GuestPlan, SystemPlan
 from router.usbip.commands.keep_attached import render_attach
@@ -96,6 +97,7 @@ def policy_line(plan: SystemPlan, grant: Grant) -> dict[str, str | int]:
             line["name"] = grant.name
         if grant.size:
             line["size"] = grant.size
+            line["owner"] = owner_of(grant.to)
     return line
 
 

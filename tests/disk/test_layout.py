@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from router.description.models import Description
 from router.description.values import PART_UNIT
-from router.disk.layout import Disk, Partition, Signature, Wanted, lay_out, type_of, wanted_on
+from router.disk.layout import Disk, Partition, Signature, Wanted, lay_out, owner_of, type_of, wanted_on
 from router.errors import DescriptionError
+from router.usbip.protocol.disks import disk_of, part_name
 from tests.support.systems import described
 
 MIB = 1 << 20
@@ -20,13 +21,15 @@ GUESTS = ("server", "a", "b")
 
 
 def partition(name: str = "data-a", start: int = 1, size: int = 4, guest: str = "a", **more: str) -> Partition:
+    """name: without what it says of its guest."""
+    name = part_name(name, owner_of(guest)) if name else ""
     return Partition(name, start * MIB, size * MIB, **({"kind": type_of(guest), "ident": "ID"} | more))
 
 
 def test_new_disks_stand_one_after_the_other_at_whole_mebibytes() -> None:
     wanted = [Wanted("data-a", "a", 4 * MIB), Wanted("data-b", "b", 2 * MIB)]
     layout = lay_out(Disk(16 * MIB, 512), wanted, GUESTS)
-    assert [(one.name, one.start, one.size, one.kind) for one in layout.partitions] == [
+    assert [(disk_of(one.name), one.start, one.size, one.kind) for one in layout.partitions] == [
         ("data-a", MIB, 4 * MIB, type_of("a")),
         ("data-b", 5 * MIB, 2 * MIB, type_of("b")),
     ]
@@ -38,7 +41,7 @@ def test_what_matches_stays_where_it_is_and_the_rest_goes_around_it() -> None:
     wanted = [Wanted("data-a", "a", 4 * MIB), Wanted("data-b", "b", 4 * MIB)]
     layout = lay_out(Disk(16 * MIB, 512, "X", (there,)), wanted, GUESTS)
     assert layout.kept == (there,) and layout.lost == ()
-    assert [(one.name, one.start // MIB) for one in layout.partitions] == [("data-b", 3), ("data-a", 7)]
+    assert [(disk_of(one.name), one.start // MIB) for one in layout.partitions] == [("data-b", 3), ("data-a", 7)]
 
 
 @pytest.mark.parametrize(
@@ -47,10 +50,14 @@ def test_what_matches_stays_where_it_is_and_the_rest_goes_around_it() -> None:
         (partition(size=3), "the partition 'data-a' of 'a', 3 MiB, which is to have 4 MiB"),
         (partition(guest="b"), "the partition 'data-a' of 'b', 4 MiB, which is to be of 'a'"),
         (
-            partition(kind="0FC63DAF-8483-4772-8E79-3D69D8477DE4"),
+            Partition("data-a", MIB, 4 * MIB, "0FC63DAF-8483-4772-8E79-3D69D8477DE4"),
             "the partition 'data-a', 4 MiB, which is to be of 'a'",
         ),
         (partition("old"), "the partition 'old' of 'a', 4 MiB"),
+        (
+            Partition("data-a", MIB, 4 * MIB, type_of("a")),
+            f"the partition 'data-a' of 'a', 4 MiB, which is to be called 'data-a:{owner_of('a')}'",
+        ),
         (partition("", kind="X"), "the partition without a name, 4 MiB"),
     ],
 )
@@ -97,7 +104,7 @@ def test_no_two_partitions_overlap_and_all_lie_within_the_disk(
     for index, (gap, length) in enumerate(there):
         # Of what is there some match: the names and sizes of the wanted come up again.
         size = wanted[index].size if index < len(wanted) and length % 2 else length * 512
-        found.append(Partition(f"d{index}", at + gap * 512, size, type_of("a"), "ID"))
+        found.append(Partition(part_name(f"d{index}", owner_of("a")), at + gap * 512, size, type_of("a"), "ID"))
         at = found[-1].end
     size = max(disk_size * MIB, at + PART_UNIT)
     disk = Disk(size, 512, "X", tuple(found))
@@ -107,7 +114,7 @@ def test_no_two_partitions_overlap_and_all_lie_within_the_disk(
         assert error.message.startswith("too small")
         return
     places = layout.partitions
-    assert {one.name for one in places} == {one.name for one in wanted}
+    assert {one.name for one in places} == {one.part for one in wanted}
     assert all(first.end <= second.start for first, second in itertools.pairwise(places))
     assert all(one.start >= PART_UNIT and one.end <= size - 33 * 512 for one in layout.new)
     assert all(one.start % PART_UNIT == 0 for one in layout.new)

@@ -4,82 +4,20 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import struct
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from router.cli import main
 from router.disk.layout import type_of
 from router.disk.opened import opened, users, zero
 from router.errors import DescriptionError, HostError
 from router.requirements import look_for
+from tests.disk.images import MIB, TEXT, Says, content, needs_tools, partition, put, table
 
-MIB = 1 << 20
-TEXT = """
-system: disks
-board: qemu
-guests:
-  server: {image: usb-server, passthrough: [pcie@3f000000]}
-  a: {image: usb-client}
-  b: {image: usb-client}
-disks:
-  - {name: data-a, to: a, on: {class: mass-storage}, size: 4 MiB}
-  - {name: data-b, to: b, on: {class: mass-storage}, size: 2 MiB}
-"""
-
-pytestmark = pytest.mark.skipif(
-    not (look_for("sfdisk") and look_for("wipefs") and look_for("mke2fs")), reason="sfdisk, wipefs or mke2fs is missing"
-)
-
-Says = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
-    path = tmp_path / "disk.img"
-    with path.open("wb") as file:
-        file.truncate(16 * MIB)
-    return path
-
-
-@pytest.fixture
-def says(tmp_path: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> Says:
-    def prepare(*words: str, text: str = TEXT, disk: Path = image) -> tuple[int, str, str]:
-        description = tmp_path / "disks.yaml"
-        description.write_text(text)
-        code = main(["disk", "prepare", str(description), str(disk), *words])
-        return code, *capsys.readouterr()
-
-    return prepare
-
-
-def table(image: Path) -> list[dict[str, Any]]:
-    run = subprocess.run([look_for("sfdisk") or "", "--json", image], capture_output=True, text=True, check=True)
-    found: list[dict[str, Any]] = json.loads(run.stdout)["partitiontable"]["partitions"]
-    return found
-
-
-def partition(image: Path, script: str) -> None:
-    command = [look_for("sfdisk") or "", "-q", "--no-reread", "--no-tell-kernel", str(image)]
-    subprocess.run(command, input=script, text=True, check=True)
-
-
-def put(image: Path, offset: int, data: bytes) -> None:
-    with image.open("r+b") as file:
-        file.seek(offset)
-        file.write(data)
-
-
-def content(image: Path, offset: int, size: int) -> bytes:
-    with image.open("rb") as file:
-        file.seek(offset)
-        return file.read(size)
+pytestmark = needs_tools
 
 
 def test_an_empty_image_gets_a_named_partition_for_each_disk(says: Says, image: Path) -> None:
@@ -232,7 +170,10 @@ def test_a_device_is_prepared_and_one_that_is_held_is_left_alone(says: Says, ima
     try:
         code, _, error = says()
         assert code == 3 and f"the image is the disk {loop.name}" in error and f"losetup -d {loop}" in error
-        assert says(disk=loop)[0] == 0
+        subprocess.run([look_for("mke2fs") or "", "-q", "-F", loop], check=True)
+        code, _, error = says(disk=loop)
+        assert code == 2 and "what wipefs calls ext2" in error
+        assert says("--erase", disk=loop)[0] == 0
         assert [one["name"] for one in table(loop)] == ["data-a", "data-b"]
         descriptor = os.open(loop, os.O_RDWR | os.O_EXCL)
         try:

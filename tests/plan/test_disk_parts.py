@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from router.cli import main
+from router.disk.layout import owner_of
 from router.errors import DescriptionError
 from router.machines.qemu.usb import grant_of, parse_plug, plugs_of
 from router.pipeline.overlay import overlay_files
@@ -27,8 +28,8 @@ def test_the_shipped_description_gives_each_client_its_part_at_its_own_port() ->
     assert ways == {("a", 4421), ("b", 4422)}
     files = {name: overlay_files(found, found.guest(name)) for name in ("server", "a", "b")}
     assert files["server"]["etc/router/usb-policy"].decode().splitlines()[1:] == [
-        f"allow 10.77.0.3 class mass-storage blocks 4421 name data-a size {2 << 30}",
-        f"allow 10.77.0.4 class mass-storage blocks 4422 name data-b size {2 << 30}",
+        f"allow 10.77.0.3 class mass-storage blocks 4421 name data-a size {2 << 30} owner {owner_of('a')}",
+        f"allow 10.77.0.4 class mass-storage blocks 4422 name data-b size {2 << 30} owner {owner_of('b')}",
     ]
     assert files["a"]["etc/router/disks"] == b"server 10.77.0.2 4421\nname data-a\n"
     assert files["b"]["etc/router/disks"] == b"server 10.77.0.2 4422\nname data-b\n"

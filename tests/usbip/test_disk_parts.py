@@ -65,6 +65,32 @@ def test_each_part_goes_to_its_guest_only_and_neither_goes_as_a_whole_or_by_usbi
     assert ways(plan([device()], {"1-1": [unit(*PARTS)]}, policy)) == ways(found)
 
 
+def test_a_part_that_is_still_another_guests_goes_to_nobody() -> None:
+    policy = f"allow {A} class mass-storage blocks 4421 name data-a size {4 * MIB} owner 1a2b3c4d\n"
+    assert ways(planned(unit(part("data-a:1a2b3c4d")), policy=policy)) == [(A, 4421, "data-a", "sda1")]
+    for name in ("data-a:00000000", "data-a"):
+        found = planned(unit(part(name)), policy=policy)
+        why = "is not marked as this client's: see router disk prepare"
+        assert (ways(found), found.refused, found.missing) == ([], {"1-1 46f4:0001 part data-a": why}, {})
+    with pytest.raises(DescriptionError, match="is not the owner of a partition"):
+        parse_policy(policy.replace("1a2b3c4d", "1A2B3C4D"))
+    with pytest.raises(DescriptionError, match="only a part of a disk has an owner"):
+        parse_policy(policy.replace(f"size {4 * MIB} ", ""))
+
+
+def test_parts_that_have_blocks_in_common_go_to_nobody() -> None:
+    found = planned(unit(part(), part("data-b", "sda2", 2, 2048 + 4 * 2048 - 1)))
+    assert ways(found) == []
+    assert found.refused == {
+        "1-1 46f4:0001 part data-a": "has blocks in common with the part data-b: see router disk prepare",
+        "1-1 46f4:0001 part data-b": "has blocks in common with the part data-a: see router disk prepare",
+    }
+    first, second = (Disk(device(), 0, f"sda{at}", 8, "7", f"p{at}", at, "sda") for at in (1, 8))
+    assert first.overlaps(second) and second.overlaps(first)
+    apart = Disk(device(), 0, "sda9", 8, "7", "p9", 9, "sda")
+    assert not first.overlaps(apart) and not apart.overlaps(first)
+
+
 def test_a_guest_may_have_several_parts_and_a_more_exact_line_takes_another_disk_from_them() -> None:
     more = POLICY + f"allow {A} class mass-storage blocks 4421 name more size {MIB}\n"
     parts = (*PARTS, part("more", "sda3", 1, 20480))

@@ -24,10 +24,11 @@ RENAMED_CLASSES = {
     "misc": "miscellaneous",
     "storage": "mass-storage",
 }
-OUTCOMES = ("port", "blocks", "name", "size")
+OUTCOMES = ("port", "blocks", "name", "size", "owner")
 MATCHERS = ("path", "serial", "device", "interface", "class", "only")
 MAX_PORT = 255
 MAX_TCP_PORT = 65535
+OWNER_DIGITS = 8
 MAX_SIZE_DIGITS = 19
 """Of the size of a partition, in bytes."""
 # How a line ends that was added while the daemon ran: see policy_edit.
@@ -149,7 +150,7 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
     cls: Pattern | None = None
     only: tuple[Pattern, ...] = ()
     port = tcp = size = 0
-    name = ""
+    name = owner = ""
     seen: set[str] = set()
     while line.words:
         word = line.words.pop(0)
@@ -214,6 +215,12 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
             if not _is_number(value, MAX_SIZE_DIGITS) or not int(value):
                 raise line.error(f"{value!r} is not the size of a partition", "write its bytes")
             size = int(value)
+        elif word == "owner":
+            owner = line.take(
+                "owner", f"{verdict} {client} path 1-2 blocks 4421 name data size 2147483648 owner 1a2b3c4d"
+            )
+            if len(owner) != OWNER_DIGITS or not set(owner) <= set("0123456789abcdef"):
+                raise line.error(f"{owner!r} is not the owner of a partition", f"write its {OWNER_DIGITS} digits")
         else:
             raise line.error(
                 f"unknown word {word!r}",
@@ -225,6 +232,8 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
         raise line.error("only what goes as blocks has a name", "add blocks N, or leave name out")
     if size and not name:
         raise line.error("a part of a disk is found by its name", "add blocks N and name, or leave size out")
+    if owner and not size:
+        raise line.error("only a part of a disk has an owner", "add size, or leave owner out")
     if not seen - set(OUTCOMES):
         raise line.error("the rule does not say which device", f"add one of {', '.join(MATCHERS)}, or all")
     return Rule(
@@ -243,6 +252,7 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
         tcp,
         name,
         size,
+        owner,
     )
 
 
@@ -300,8 +310,8 @@ def render_policy(grants: list[dict[str, str | int]]) -> str:
     """The policy file for plain data, one allow rule a grant, in the order given.
 
     Each grant has `client` and at least one of `path`, `serial`, `device` ("046d:c31c"), `interface`, `class`, `only`;
-    `port` (1…) may be there, or `blocks` (a TCP port), `name` and `size` (bytes of the part of that name). What this
-    returns has been parsed again: DescriptionError for a grant that makes no rule.
+    `port` (1…) may be there, or `blocks` (a TCP port), `name`, `size` (bytes of the part of that name) and
+    `owner`. What this returns has been parsed again: DescriptionError for a grant that makes no rule.
     """
     lines = ["# Made from the description. Grammar: docs/reference/usb-policy.md. What is not allowed here is denied."]
     for grant in grants:

@@ -20,6 +20,7 @@ class Rule:
     tcp: the client's TCP port for its disks: the device goes there as blocks. 0: it goes by USB/IP.
     name: what the client calls such a disk; empty for a name made from its USB port.
     size: bytes of the partition with that name, which the client gets instead of the whole disk; 0: the whole disk.
+    owner: what the partition's name ends with behind a colon, which says whose it is; empty where that is left open.
 
     line: its number in the file, for messages.
     only: the device may have interfaces of these patterns and no others, in whatever configuration or alternate
@@ -34,6 +35,7 @@ class Rule:
         "line",
         "name",
         "only",
+        "owner",
         "path",
         "pid",
         "port",
@@ -62,6 +64,7 @@ class Rule:
         tcp: int = 0,
         name: str = "",
         size: int = 0,
+        owner: str = "",
     ) -> None:
         self.allow = allow
         self.client = client
@@ -78,6 +81,7 @@ class Rule:
         self.tcp = tcp
         self.name = name
         self.size = size
+        self.owner = owner
         self.rank: Rank = (
             path is not None,
             serial is not None,

@@ -39,6 +39,16 @@ def valid_base_name(text: str) -> bool:
     return len(text) <= MAX_BASE_NAME and valid_disk_name(text)
 
 
+def part_name(name: str, owner: str) -> str:
+    """What the partition of a disk is called. owner: of its guest, "" where the policy leaves that open."""
+    return f"{name}:{owner}" if owner else name
+
+
+def disk_of(part: str) -> str:
+    """The disk's name in a partition's."""
+    return part.partition(":")[0]
+
+
 class Disk:
     """A disk of the server: a logical unit of a USB device, or a part of one.
 
@@ -73,8 +83,12 @@ class Disk:
         self.wwid = wwid
 
     def overlaps(self, other: Disk) -> bool:
-        """Whether the two have blocks in common: they are one, or a part and its whole."""
-        return self.whole == other.whole and (self.block == other.block or not (self.part and other.part))
+        """Whether the two have blocks in common: they are one, or a part and its whole, or parts that a broken table
+        puts on one another."""
+        if self.whole != other.whole:
+            return False
+        apart = self.start + self.sectors <= other.start or other.start + other.sectors <= self.start
+        return self.block == other.block or not (self.part and other.part and apart)
 
     def digest(self) -> bytes:
         """32 bytes that follow from the disk itself, so that another one in its port has others."""

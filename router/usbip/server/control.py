@@ -105,6 +105,7 @@ def as_disk(device: Device, decision: Decision) -> dict[str, Any]:
 
 def as_parts(device: Device, decisions: list[Decision]) -> dict[str, Any]:
     """The same of a device of which clients get parts. Its client is the first one that has one."""
+    from router.usbip.protocol.disks import part_name
     from router.usbip.server.disk_units import read_units
     from router.usbip.server.nvmet import exported
 
@@ -117,7 +118,7 @@ def as_parts(device: Device, decisions: list[Decision]) -> dict[str, Any]:
     for decision in decisions:
         rule = decision.rule
         assert rule is not None, "what is allowed is allowed by a rule"
-        there = exported(sysfs, rule.tcp, blocks.get(rule.name, set()))
+        there = exported(sysfs, rule.tcp, blocks.get(part_name(rule.name, rule.owner), set()))
         parts.append({"client": rule.client, "disk": rule.name, "exported": there})
         granted.append({"client": rule.client, "port": 0, "rule": decision.reason, "words": rule.text})
     return {

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from router.usbip.policy.rules import Policy, Rule
 from router.usbip.protocol.classes import CODES
 from router.usbip.protocol.device import Device
-from router.usbip.protocol.disks import Disk, disk_name, nguid_of, place_of, uuid_of
+from router.usbip.protocol.disks import Disk, disk_name, disk_of, nguid_of, part_name, place_of, uuid_of
 from router.usbip.server.disk_units import TYPE_DISK, TYPE_OPTICAL, Part, Unit
 from router.usbip.server.nvmet import Namespace
 
@@ -123,13 +123,18 @@ def _usable(planned: Plan, where: str, units: list[Unit]) -> list[Unit]:
 
 def _fit_parts(planned: Plan, fit: Fit, device: Device, units: list[Unit], rules: list[Rule]) -> None:
     """The parts of a disk that rules give away, where they are there and as the rules have them."""
+    names = {part_name(rule.name, rule.owner) for rule in rules}
     for rule in rules:
         what = f"{device.busid} {device.vidpid} part {rule.name}"
-        there = [(unit, part) for unit in units for part in unit.parts if part.name == rule.name]
+        name = part_name(rule.name, rule.owner)
+        there = [(unit, part) for unit in units for part in unit.parts if part.name == name]
+        if not there and any(disk_of(part.name) == rule.name for unit in units for part in unit.parts):
+            planned.refused[what] = f"is not marked as this client's: see {PREPARE}"
         if len(there) > 1:
             planned.refused[what] = "is on it more than once"
         for unit, part in there if len(there) == 1 else ():
-            if why := _unfit_part(part, rule):
+            shared = [one.name for one in unit.parts if one is not part and one.name in names and one.overlaps(part)]
+            if why := _unfit_part(part, rule) or (shared and _shares(shared)):
                 planned.refused[what] = why
             else:
                 disk = Disk(
@@ -144,6 +149,10 @@ def _unfit_part(part: Part, rule: Rule) -> str | None:
     if part.sectors * SECTOR != rule.size:
         return f"has {part.sectors * SECTOR} bytes, and its rule says {rule.size}: see {PREPARE}"
     return None
+
+
+def _shares(names: list[str]) -> str:
+    return f"has blocks in common with the part {', '.join(disk_of(name) for name in names)}: see {PREPARE}"
 
 
 def _refuse_twins(planned: Plan, fit: Fit, exported: Callable[[Wanted], bool]) -> None:

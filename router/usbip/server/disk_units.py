@@ -25,6 +25,9 @@ class Part:
         self.sectors = sectors
         self.read_only = read_only
 
+    def overlaps(self, other: Part) -> bool:
+        return self.start < other.start + other.sectors and other.start < self.start + self.sectors
+
 
 class Unit:
     """A logical unit of a USB device as the server's drivers show it. block: "" where it has none, or none yet.
