@@ -217,7 +217,7 @@ def sources() -> list[Path]:
     return [path for path in sorted(top.rglob("*.py")) if path.relative_to(top).parts[0] != "usbip"]
 
 
-RAW = {"display.py", "console/terminal.py", "deploy/remote.py", "guests/_compile.py"}
+RAW = {"display.py", "console/terminal.py", "deploy/remote.py", "guests/_compile.py", "guests/_imports.py"}
 """The sanctioned ways past the shield: styles, raw consoles, and protocols that speak to a program through a pipe."""
 MACHINES = ("control", "machines", "deploy", "lab", "usb", "console")
 VERBS = ("run", "usb", "exec", "console", "deploy", "undeploy", "boards", "power", "trust", "_running", "_deployments")
