@@ -52,8 +52,8 @@ def vmm_sources() -> tuple[str, ...]:
     return found
 
 
-def program_of(name: str, board: Board) -> Program:
-    """The program of the protection domain of that name."""
+def program_of(name: str, board: Board, *, vsock: bool = False) -> Program:
+    """The program of the protection domain of that name. vsock: the guests have vsock devices, not network devices."""
     drivers = ("drivers", "common")
     match name:
         case "timer":
@@ -83,12 +83,12 @@ def program_of(name: str, board: Board) -> Program:
         case "images":
             return Program(name, drivers, ("drivers/images.c", STACK, MEMORY))
         case "vswitch":
-            core = ("vswitch/core/vswitch.c", "vswitch/core/init.c", "vswitch/core/vsock.c", VSOCK_HEADERS)
+            packets = ("vswitch/pd/packets.c", "vswitch/core/vsock.c", VSOCK_HEADERS)
             switch = (
                 "vswitch/pd/main.c",
                 "vswitch/pd/forward.c",
-                "vswitch/pd/packets.c",
-                *core,
+                *("vswitch/core/vswitch.c", "vswitch/core/init.c"),
+                *(packets if vsock else ("vswitch/pd/no_packets.c",)),
                 "common/netq.c",
                 ACCOUNT,
                 COUNTS,
@@ -103,4 +103,5 @@ def program_of(name: str, board: Board) -> Program:
 
 def programs(plan: SystemPlan) -> tuple[Program, ...]:
     """All programs of a system, in the plan's order."""
-    return tuple(program_of(pd.name, plan.board) for pd in plan.pds)
+    vsock = any(guest.cid is not None for guest in plan.guests)
+    return tuple(program_of(pd.name, plan.board, vsock=vsock) for pd in plan.pds)

@@ -60,7 +60,7 @@ def protection_domains() -> Iterator[tuple[Path, tuple[str, ...]]]:
         known = [sdk.board_dir(board.microkit, "debug") for sdk in installed_sdks()]
         board_dir = next((path for path in reversed(known) if (path / "include/microkit.h").is_file()), None)
         compilation = Compilation(tools, board_dir or STUB, ROOT / "build", "")
-        for program in (program_of(each, board) for each in PROGRAMS):
+        for program in (program_of(each, board, vsock=vsock) for each in PROGRAMS for vsock in (False, True)):
             flags = compilation.command(program)
             for source in program.sources:
                 if source.endswith(".c"):

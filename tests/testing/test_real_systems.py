@@ -136,8 +136,8 @@ def test_a_split_system_is_tested_survives_a_panic_and_a_killed_pytest_leaves_no
     wanted = {**{f"test_{name}": "PASSED" for name in good}, "test_panic": "FAILED"}
     wanted |= {f"test_{name}": "PASSED" for name in FIRST}
     assert verdicts(log.read_text()) == wanted, log.read_text()
-    # What is kept of the failed test, in a folder of the worker where this runs in one: two consoles, the time line, and
-    # what crossed the switch (pcapng's first block).
+    # What is kept of the failed test, in a folder of the worker if there is one: two consoles, the time line, and what
+    # crossed the switch (pcapng's first block).
     (capture,) = (place / "kept").rglob("*test_panic*/switch.pcapng")
     assert capture.read_bytes()[:4] == b"\x0a\x0d\x0d\x0a" and capture.stat().st_size > 10_000
     files = {path.name for path in capture.parent.iterdir()}
