@@ -42,9 +42,14 @@ class Program:
     """Relative to the checkout, without the generated one."""
 
 
-def vmm_sources() -> tuple[str, ...]:
-    """Everything in `vmm/`; HostError when the package is installed without the sources."""
-    found = tuple(f"vmm/{path.name}" for path in sorted((ROOT / "vmm").glob("*.[cS]")))
+def vmm_sources(*, vsock: bool) -> tuple[str, ...]:
+    """Everything in `vmm/`, with the vsock device or with no_vsock.c in its place.
+
+    HostError when the package is installed without the sources.
+    """
+    device = ("virtio_vsock.c", "virtio_vsock_rx.c")
+    without = ("no_vsock.c",) if vsock else device
+    found = tuple(f"vmm/{path.name}" for path in sorted((ROOT / "vmm").glob("*.[cS]")) if path.name not in without)
     if not found:
         raise HostError(
             f"the VMM's sources are not at {ROOT / 'vmm'}", hint="install from a checkout: pip install --editable ."
@@ -97,7 +102,8 @@ def program_of(name: str, board: Board, *, vsock: bool = False) -> Program:
             )
             return Program(name, ("vswitch/pd", "vswitch/core", "common"), switch)
         case _:
-            monitor = (*vmm_sources(), VSOCK_HEADERS, "common/netq.c", ACCOUNT, COUNTS, STACK, MEMORY)
+            headers = (VSOCK_HEADERS,) if vsock else ()
+            monitor = (*vmm_sources(vsock=vsock), *headers, "common/netq.c", ACCOUNT, COUNTS, STACK, MEMORY)
             return Program(name, ("vmm", "vswitch/core", "common"), monitor)
 
 

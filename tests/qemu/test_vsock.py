@@ -116,7 +116,7 @@ def test_a_killed_server_loses_its_port_in_the_client_and_the_disk_comes_back(ro
     since = router.next_event
     began = elapsed(router)
     router.guest("server").reset()
-    gone = gone_in_client(router, began, since)
+    gone = gone_in_client(router, began, since, stays=False)
     up_again(router, "server", since)
     up = time.monotonic()
     whole(router, disk)
@@ -129,7 +129,7 @@ def test_a_frozen_server_loses_its_port_in_the_client_and_the_disk_comes_back(ro
     whole(router, disk)
     since = router.next_event
     with standing_still(router, "server"):
-        gone = gone_in_client(router, elapsed(router), since)
+        gone = gone_in_client(router, elapsed(router), since, stays=True)
         client.wait_for(STUCK)
     thawed = time.monotonic()
     whole(router, disk)
