@@ -104,17 +104,17 @@ class Counting:
 
     def __init__(self, system: MicrokitRun, folder: Path, progress: Progress) -> None:
         self.system = system
-        self.counters = Counters(system, folder)
+        self._counters = Counters(system, folder)
         self._progress = progress
         self._server = str(system.plan.guest("server").address)
-        self.phases: dict[str, Counts] = {BOOT: self.counters.read()}
+        self.phases: dict[str, Counts] = {BOOT: self._counters.read()}
         self.daemon: dict[str, float] = {}
 
     def during(self, guest: str, command: str) -> Counts:
         """What is counted while a command runs in a guest."""
-        before = self.counters.read()
+        before = self._counters.read()
         run_in(self.system.execute, guest, command, TIMEOUT_S)
-        return difference(before, self.counters.read())
+        return difference(before, self._counters.read())
 
     def slope(self, phase: str, few: int, many: int, command: Callable[[int], str]) -> None:
         """Note what one more of a thing takes, out of runs with few and with many of them."""
@@ -164,12 +164,12 @@ class Counting:
         """Note what it takes to pull a disk out and plug it in again, until the client has it."""
         self._progress(ATTACH)
         assert self.system.usb is not None
-        before = self.counters.read()
+        before = self._counters.read()
         self.system.usb.unplug(1)
         self._until("[ ! -e /sys/block/sda ]")
         self.system.usb.plug(f"storage:{disk}")
         self._until("true </dev/sda")
-        self.phases[ATTACH] = difference(before, self.counters.read())
+        self.phases[ATTACH] = difference(before, self._counters.read())
 
     def _until(self, test: str) -> None:
         wait = f"n=0; until {test}; do n=$((n+1)); [ $n -lt 100 ] || exit 1; sleep 0.2; done 2>/dev/null"
@@ -184,10 +184,8 @@ def per(low: Counts, high: Counts, units: int) -> Counts:
     }
 
 
-def counted(
-    folder: Path, config: str, progress: Progress, booted: Callable[[Counting], None] = lambda counting: None
-) -> Counting:
-    """Boot the system, let it do all of it, and stop it. booted: called first, with the counts of the start."""
+def counted(folder: Path, config: str, progress: Progress) -> Counting:
+    """Boot the system, let it do all of it, and stop it."""
     built = build_counted(folder, config, progress)
     assert built.loader_image is not None
     disk = scratch_disk(folder / "disk.img", DISK)
@@ -198,7 +196,6 @@ def counted(
     with run as system:
         system.wait_ready(TIMEOUT_S)
         counting = Counting(system, folder, progress)
-        booted(counting)
         counting.idle()
         counting.traffic()
         counting.hot_plug(disk)

@@ -80,7 +80,7 @@ void bus_reset(void)
 
 /* Moves what the guest sends, then what it receives; `wake`: the switch has to be notified. Returns the ticks
  * that receiving took, and adds to `vmm.receiving` those that the senders pay. */
-static uint64_t move(uint64_t start, bool *wake)
+static uint64_t move(bool *wake)
 {
     bool vsock = vmm_config.net.cid != 0;
     if (vsock) {
@@ -90,14 +90,9 @@ static uint64_t move(uint64_t start, bool *wake)
     }
     uint64_t sent = timer_now();
     *wake = vsock ? virtio_vsock_finish(&vmm.vsock) : virtio_net_finish(&vmm.net);
-    uint64_t now = timer_now(), receiving = now - sent;
+    uint64_t receiving = timer_now() - sent;
     uint64_t paid = vsock ? virtio_vsock_paid(&vmm.vsock, receiving) : virtio_net_paid(&vmm.net, receiving);
     vmm.receiving += paid;
-    if (vsock) {
-        virtio_vsock_took(&vmm.vsock, now - start);
-    } else {
-        virtio_net_took(&vmm.net, now - start);
-    }
     return receiving - paid;
 }
 
@@ -115,17 +110,21 @@ uint64_t bus_run_net(void)
     const struct virtio_net_counters *frames = &vmm.net.counters;
     const struct virtio_vsock_counters *packets = &vmm.vsock.counters;
     bool wake;
-    uint64_t unpaid = move(timer_now(), &wake);
+    uint64_t start = timer_now(), unpaid = move(&wake);
     if (wake) {
         count(COUNTS_TO_SWITCH);
         microkit_notify(net->channel); /* on the same core, the switch runs now */
     }
     if (net->cid != 0) {
         count_moved(packets->tx_packets, packets->tx_bytes, packets->rx_packets, packets->rx_bytes);
-        vmm.net_due = virtio_vsock_deadline(&vmm.vsock, timer_now());
+        uint64_t now = timer_now();
+        virtio_vsock_took(&vmm.vsock, now - start);
+        vmm.net_due = virtio_vsock_deadline(&vmm.vsock, now);
     } else {
         count_moved(frames->tx_frames, frames->tx_bytes, frames->rx_frames, frames->rx_bytes);
-        vmm.net_due = virtio_net_deadline(&vmm.net, timer_now());
+        uint64_t now = timer_now();
+        virtio_net_took(&vmm.net, now - start);
+        vmm.net_due = virtio_net_deadline(&vmm.net, now);
     }
     gic_set_line(&vmm.gic, 0, net->intid, virtio_line(switched()));
     return unpaid;

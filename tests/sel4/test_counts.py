@@ -16,9 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import counts, profile
+from bench import counts
 from bench.counts import BOOT, ECHO, IDLE, MEASURES, READ, TCP, WRITE, Counting
-from bench.report import Row
 from tests.sel4.needs import need_qemu, need_sdk
 
 pytestmark = pytest.mark.timeout(1200)
@@ -68,25 +67,11 @@ DAEMON_CALLS = 1.0
 
 
 @pytest.fixture(scope="module")
-def profiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Counting, tuple[Row, ...]]:
-    """What was counted, and the profile of the same start."""
+def counted(tmp_path_factory: pytest.TempPathFactory) -> Counting:
     need_sdk(config="release")
     need_qemu()
     folder: Path = tmp_path_factory.mktemp("counts")
-    rows: list[Row] = []
-
-    def booted(counting: Counting) -> None:
-        machine, starts = profile.machine_rows(counting.counters)
-        rows.extend(machine)
-        for guest, start in sorted(starts.items()):
-            rows.extend(profile.guest_rows(counting.system, guest, "seL4", start))
-
-    return counts.counted(folder, "release", lambda _: None, booted), tuple(rows)
-
-
-@pytest.fixture(scope="module")
-def counted(profiled: tuple[Counting, tuple[Row, ...]]) -> Counting:
-    return profiled[0]
+    return counts.counted(folder, "release", lambda _: None)
 
 
 def test_each_count_keeps_within_its_budget(counted: Counting) -> None:
@@ -110,26 +95,3 @@ def test_no_guest_is_refused_anything(counted: Counting) -> None:
     for domain, each in counted.phases[BOOT].items():
         refused = {name: each[name] for name in ("TRAP_NOTHING", "TRAP_OTHER") if each.get(name)}
         assert not refused, (domain, refused)
-
-
-def test_the_profile_of_a_start_has_every_stage_of_both_guests_in_order(
-    profiled: tuple[Counting, tuple[Row, ...]],
-) -> None:
-    rows = {row.name: row for row in profiled[1]}
-    loader = rows["loader, seL4 and its initialiser"].value
-    assert loader > 0
-    last = {}
-    for guest, other in (("server", "attached"), ("client", "daemon until it listens")):
-        names = [f"{guest}: {name}" for name, _ in profile.STAGES]
-        shown = [name for name in rows if name in names]
-        assert shown == [name for name in names if name in shown], "out of order"
-        # Each guest has all stages but those of the other one's daemon.
-        assert len(shown) == len(profile.STAGES) - 2, shown
-        assert not any(other in name for name in shown), shown
-        assert all(rows[name].value >= 0 for name in shown)
-        last[guest] = loader + sum(rows[name].value for name in shown)
-        start, imports = (
-            rows[f"{guest}: of it, Python {what}"].value for what in ("starts", "with the daemon's imports")
-        )
-        assert 0 < start < imports, "the daemon imports something"
-    assert last["client"] > last["server"], "what is attached was exported before"
