@@ -291,21 +291,28 @@ def idle_source() -> str:
     return source('#include "idle.h"\n', f"const uint8_t idle_channel = {IDLE_ASKED};\n")
 
 
-def ethernet_source(plan: SystemPlan) -> list[str]:
-    """The switch's ports and rules for guests with network devices."""
-    config = switch_config(plan.vswitch)
-    ports, rules = port_rows(config), rule_rows(config)
+def switch_tables(kind: str, device: str, ports: list[str], rules: list[str], **more: str) -> list[str]:
+    """A static `struct KIND_config` called DEVICE with these rows; more: its other fields."""
     fields = {
         "ports": "port",
         **({"rules": "rule"} if rules else {}),
         "port_count": str(len(ports)),
         "rule_count": str(len(rules)),
-        "frame_max": str(plan.vswitch.frame_max),
+        **more,
     }
     return [
-        array("struct vswitch_port", "port", ports),
-        array("struct vswitch_rule", "rule", rules),
-        f"static const struct vswitch_config ethernet = {struct(fields, '')};\n",
+        array(f"struct {kind}_port", "port", ports),
+        array(f"struct {kind}_rule", "rule", rules),
+        f"static const struct {kind}_config {device} = {struct(fields, '')};\n",
+    ]
+
+
+def ethernet_source(plan: SystemPlan) -> list[str]:
+    """The switch's ports and rules for guests with network devices."""
+    config = switch_config(plan.vswitch)
+    longest = str(plan.vswitch.frame_max)
+    return [
+        *switch_tables("vswitch", "ethernet", port_rows(config), rule_rows(config), frame_max=longest),
         "const struct vswitch_config *const vswitch_config = &ethernet;\n",
         "const struct vsock_config *const vswitch_vsock = NULL;\n",
         "struct vsock_state *const vswitch_vsock_state = NULL;\n",
@@ -315,17 +322,8 @@ def ethernet_source(plan: SystemPlan) -> list[str]:
 def vsock_source(plan: SystemPlan) -> list[str]:
     """The switch's ports and rules for guests with vsock devices."""
     config = switch_config(plan.vswitch)
-    ports, rules = vsock_port_rows(config), vsock_rule_rows(config)
-    fields = {
-        "ports": "port",
-        **({"rules": "rule"} if rules else {}),
-        "port_count": str(len(ports)),
-        "rule_count": str(len(rules)),
-    }
     return [
-        array("struct vsock_port", "port", ports),
-        array("struct vsock_rule", "rule", rules),
-        f"static const struct vsock_config vsock = {struct(fields, '')};\n",
+        *switch_tables("vsock", "vsock", vsock_port_rows(config), vsock_rule_rows(config)),
         "static struct vsock_state state;\n",
         "const struct vswitch_config *const vswitch_config = NULL;\n",
         "const struct vsock_config *const vswitch_vsock = &vsock;\n",

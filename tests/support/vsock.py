@@ -22,3 +22,11 @@ print(errno.errorcode.get(code, code))
 def connected(router: Router, guest: str, cid: int, port: int) -> str:
     """What a connection from the guest comes to: 0, or the name of the error. Without an answer it is ETIMEDOUT."""
     return router.guest(guest).run(f"python3 -I -S -c {shlex.quote(CONNECT)} {cid} {port}").stdout.strip()
+
+
+def check_refusals(router: Router) -> None:
+    """The client reaches the server's daemon alone, and the server reaches nobody. Three guests, CIDs from 3 on."""
+    assert connected(router, "client", 3, 3240) == "0"
+    assert connected(router, "client", 3, 22) == "ECONNRESET"
+    assert connected(router, "client", 99, 3240) == "ECONNRESET"
+    assert connected(router, "server", 4, 3240) == "ECONNRESET"

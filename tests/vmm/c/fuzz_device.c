@@ -7,6 +7,7 @@
  * outside the guest's memory and our own pool, and that a reset always brings the device back.
  */
 #include "fuzz.h"
+#include "fuzz_virtio.h"
 #include "virtio_console.h"
 #include "virtio_net.h"
 
@@ -23,28 +24,6 @@ static uint64_t clock;
 static struct virtio_console console;
 static const struct guest_ram ram = {BASE, BYTES, memory};
 
-/* As a correct driver would: most inputs get nowhere otherwise. Both queues at fixed places. */
-static void bring_up(struct virtio_device *dev, uint64_t features, uint16_t size)
-{
-    virtio_mmio_write(dev, 0x70, 4, 0);
-    virtio_mmio_write(dev, 0x70, 4, 3);
-    for (uint32_t half = 0; half < 2; half++) {
-        virtio_mmio_write(dev, 0x24, 4, half);
-        virtio_mmio_write(dev, 0x20, 4, ((dev->offered & features) | VIRTIO_F_VERSION_1) >> (32 * half));
-    }
-    virtio_mmio_write(dev, 0x70, 4, 0xb);
-    for (uint32_t n = 0; n < 2; n++) {
-        virtio_mmio_write(dev, 0x30, 4, n);
-        virtio_mmio_write(dev, 0x38, 4, size);
-        for (uint32_t part = 0; part < 3; part++) {
-            virtio_mmio_write(dev, 0x80 + 0x10 * part, 4, BASE + 0x1000 * n + 0x400 * part);
-            virtio_mmio_write(dev, 0x84 + 0x10 * part, 4, 0);
-        }
-        virtio_mmio_write(dev, 0x44, 4, 1);
-    }
-    virtio_mmio_write(dev, 0x70, 4, 0xf);
-}
-
 static void step(const uint8_t **data, size_t *left)
 {
     uint8_t op = (uint8_t)take(data, left, 1);
@@ -52,7 +31,7 @@ static void step(const uint8_t **data, size_t *left)
     uint64_t offset;
     switch (op & 0x0f) {
     case 0:
-        bring_up(dev, take(data, left, 5), (uint16_t)(1u << (op >> 4 & 3)));
+        bring_up(dev, 2, BASE, take(data, left, 5), (uint16_t)(1u << (op >> 4 & 3)));
         break;
     case 1:
         offset = take(data, left, 2);
@@ -147,7 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
             abort(); /* something was written behind the guest's memory */
         }
     }
-    bring_up(&net.dev, 0, 8);
+    bring_up(&net.dev, 2, BASE, 0, 8);
     if (!virtio_live(&net.dev, 0) || !virtio_live(&net.dev, 1)) {
         abort(); /* a reset did not help */
     }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "fuzz.h"
+#include "fuzz_virtio.h"
 #include "virtio_vsock.h"
 
 #define BASE 0x40000000ULL
@@ -25,29 +26,6 @@ static uint64_t clock;
 static bool honest, up; /* the switch has not lied; what it heard last */
 static uint32_t seen;   /* entries of tx that it has looked at */
 static const struct guest_ram ram = {BASE, BYTES, memory};
-
-/* As a correct driver would: most inputs get nowhere otherwise. All queues at fixed places. */
-static void bring_up(uint64_t features, uint16_t size)
-{
-    struct virtio_device *dev = &vsock.dev;
-    virtio_mmio_write(dev, 0x70, 4, 0);
-    virtio_mmio_write(dev, 0x70, 4, 3);
-    for (uint32_t half = 0; half < 2; half++) {
-        virtio_mmio_write(dev, 0x24, 4, half);
-        virtio_mmio_write(dev, 0x20, 4, ((dev->offered & features) | VIRTIO_F_VERSION_1) >> (32 * half));
-    }
-    virtio_mmio_write(dev, 0x70, 4, 0xb);
-    for (uint32_t n = 0; n < VIRTIO_VSOCK_QUEUES; n++) {
-        virtio_mmio_write(dev, 0x30, 4, n);
-        virtio_mmio_write(dev, 0x38, 4, size);
-        for (uint32_t part = 0; part < 3; part++) {
-            virtio_mmio_write(dev, 0x80 + 0x10 * part, 4, BASE + 0x1000 * n + 0x400 * part);
-            virtio_mmio_write(dev, 0x84 + 0x10 * part, 4, 0);
-        }
-        virtio_mmio_write(dev, 0x44, 4, 1);
-    }
-    virtio_mmio_write(dev, 0x70, 4, 0xf);
-}
 
 /* A chain of one descriptor on a queue of eight entries. */
 static void give(uint32_t queue, uint64_t addr, uint32_t len, uint16_t flags)
@@ -88,7 +66,8 @@ static void step(const uint8_t **data, size_t *left)
     uint64_t offset;
     switch (op & 0x0f) {
     case 0:
-        bring_up(take(data, left, 5), (uint16_t)(op & 0x80 ? 1u << (op >> 4 & 3) : 8u));
+        bring_up(&vsock.dev, VIRTIO_VSOCK_QUEUES, BASE, take(data, left, 5),
+                 (uint16_t)(op & 0x80 ? 1u << (op >> 4 & 3) : 8u));
         break;
     case 1:
         offset = take(data, left, 2);
@@ -173,14 +152,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
     up = false;
     virtio_vsock_init(&vsock, &ram, 4, &port, own_pool, POOL, 1000000);
     vsock.source[PEER] = (struct virtio_vsock_source){other_pool, POOL, 3};
-    bring_up(0, 8);
+    bring_up(&vsock.dev, VIRTIO_VSOCK_QUEUES, BASE, 0, 8);
     for (int steps = 0; left > 0 && steps < 200; steps++) {
         step(&data, &left);
     }
     for (uint32_t i = 0; i < 128; i++) {
         require(memory[BYTES + i] == 0); /* something was written behind the guest's memory */
     }
-    bring_up(0, 8);
+    bring_up(&vsock.dev, VIRTIO_VSOCK_QUEUES, BASE, 0, 8);
     for (uint32_t n = 0; n < VIRTIO_VSOCK_QUEUES; n++) {
         require(virtio_live(&vsock.dev, n));
     }
