@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench import programs
 from bench.counters import VIRTUAL, Counters, Counts, difference, header, meanings, total
-from bench.guest import throughput, throughput_server
+from bench.guest import echo, throughput, throughput_server
 from bench.report import Row
 from bench.systems import MiB, Progress, build_system, run_in, scratch_disk
 from router.control.timeline import Timeline
@@ -40,7 +40,8 @@ guests:
   server: {{{{image: usb-server, memory: 256 MiB, passthrough: [pcie@3f000000]}}}}
   client: {{{{image: usb-client, memory: 256 MiB}}}}
 network:
-  allow: [client -> server tcp/3240, client -> server tcp/{PORT}]
+  transport: {{transport}}
+  allow: [client -> server {{transport}}/3240, client -> server {{transport}}/{PORT}]
 usb:
   - {{{{class: mass-storage, to: client}}}}
 """
@@ -50,9 +51,9 @@ for each in /proc/[0-9]*; do
 done 2>/dev/null
 """
 """proc(5): how often the daemon has read and written; its other system calls are counted nowhere."""
-BOOT, IDLE, ECHO, TCP, READ, WRITE, ATTACH = (
+BOOT, IDLE, ECHO, TCP, READ, WRITE, SMALL, ATTACH = (
     *("boot", "idle second", "48-byte round trip", "MiB of TCP"),
-    *("MiB read from the disk", "MiB written to the disk", "hot-plug of a disk"),
+    *("MiB read from the disk", "MiB written to the disk", "4 KiB read from the disk", "hot-plug of a disk"),
 )
 
 
@@ -91,9 +92,9 @@ clock goes on meanwhile, and so do all counts but those of MOVED."""
 MOVED = frozenset({"frames", "bytes copied"})
 
 
-def build_counted(folder: Path, config: str, progress: Progress) -> Built:
+def build_counted(folder: Path, config: str, progress: Progress, transport: str = "tcp") -> Built:
     """The system that is counted. HostError without an SDK."""
-    built = build_system(folder, DESCRIPTION.format(config=config), progress)
+    built = build_system(folder, DESCRIPTION.format(config=config, transport=transport), progress)
     if built.loader_image is None:
         raise HostError("there is no Microkit SDK to make loader.img with", hint="router doctor says how to get one")
     return built
@@ -106,7 +107,7 @@ class Counting:
         self.system = system
         self._counters = Counters(system, folder)
         self._progress = progress
-        self._server = str(system.plan.guest("server").address)
+        self._server = system.plan.guest("server")
         self.phases: dict[str, Counts] = {BOOT: self._counters.read()}
         self.daemon: dict[str, float] = {}
 
@@ -138,13 +139,17 @@ class Counting:
         self.slope(IDLE, 0, IDLE_S, lambda seconds: f"sleep {seconds}")
 
     def traffic(self) -> None:
-        """Note round trips, TCP and the disk."""
-        serve = programs.background(programs.command(throughput_server.serve, port=PORT))
-        run_in(self.system.execute, "server", serve, TIMEOUT_S)
-        to = self._server
+        """Note round trips, TCP where the guests have it, and the disk."""
+        vsock, to = self._server.cid is not None, self._server.peer
+        of_echo, of_tcp = (
+            programs.command(echo.serve, vsock=vsock, port=PORT),
+            programs.command(throughput_server.serve, port=PORT),
+        )
+        run_in(self.system.execute, "server", programs.background(of_echo if vsock else of_tcp), TIMEOUT_S)
 
-        def echo(times: int) -> str:
-            return programs.command(throughput.echo, server=to, port=PORT, times=times)
+        def round_trips(times: int) -> str:
+            measure = echo.measure if vsock else throughput.echo
+            return programs.command(measure, server=to, port=PORT, times=times)
 
         def tcp(mebibytes: int) -> str:
             return programs.command(throughput.tcp, server=to, port=PORT, rounds=1, size=mebibytes * MiB)
@@ -155,10 +160,15 @@ class Counting:
         def write(mebibytes: int) -> str:
             return programs.command(throughput.write, path="/dev/sda", size=mebibytes * MiB)
 
-        self.slope(ECHO, 50, 250, echo)
-        self.slope(TCP, 1, 5, tcp)
+        def small(times: int) -> str:
+            return programs.command(throughput.measure_small, disk="/dev/sda", size=DISK, name="small", times=times)
+
+        self.slope(ECHO, 50, 250, round_trips)
+        if not vsock:
+            self.slope(TCP, 1, 5, tcp)
         self.slope(READ, 2, 10, read)
         self.slope(WRITE, 2, 10, write)
+        self.slope(SMALL, 20, 120, small)
 
     def hot_plug(self, disk: Path) -> None:
         """Note what it takes to pull a disk out and plug it in again, until the client has it."""
@@ -184,9 +194,9 @@ def per(low: Counts, high: Counts, units: int) -> Counts:
     }
 
 
-def counted(folder: Path, config: str, progress: Progress) -> Counting:
+def counted(folder: Path, config: str, progress: Progress, transport: str = "tcp") -> Counting:
     """Boot the system, let it do all of it, and stop it."""
-    built = build_counted(folder, config, progress)
+    built = build_counted(folder, config, progress, transport)
     assert built.loader_image is not None
     disk = scratch_disk(folder / "disk.img", DISK)
     qemu, plugs = find_qemu(), parse_plugs([f"storage:{disk}"])
@@ -222,7 +232,7 @@ def wake_ups(counting: Counting) -> Iterator[Row]:
                 yield Row(f"{IDLE}: {domain} wakes, {texts[name]}", value, "/s")
 
 
-def count_all(config: str, progress: Progress) -> tuple[Row, ...]:
-    """The figures."""
+def count_all(config: str, transport: str, progress: Progress) -> tuple[Row, ...]:
+    """The figures. transport: tcp or vsock."""
     with tempfile.TemporaryDirectory(prefix="router-bench-") as name:
-        return tuple(rows(counted(Path(name), config, progress)))
+        return tuple(rows(counted(Path(name), config, progress, transport)))

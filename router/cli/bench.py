@@ -56,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", default="debug", help="sel4, latency, counts, vsock: the SDK's configuration (default: debug)"
     )
     parser.add_argument(
+        "--transport", choices=("tcp", "vsock"), default="tcp", help="counts: of the USB devices (default: tcp)"
+    )
+    parser.add_argument(
         "--engine", choices=("kernel", "usbfs", "both"), default="both", help="devices: of the server (default: both)"
     )
     parser.add_argument("--only", metavar="NAME", nargs="+", default=[], help="devices: these only; see the table")
@@ -249,8 +252,12 @@ def counts(args: argparse.Namespace, progress: _common.Progress) -> bool:
     from bench import counts as bench
     from bench.report import SAME_GUESTS, Measurement, computer
 
-    facts = (computer(), f"seL4, configuration {args.config}; QEMU counts instructions, 2 ns each", SAME_GUESTS)
-    return show(args, Measurement("counts", facts, bench.count_all(args.config, progress)), progress)
+    facts = (
+        computer(),
+        f"seL4, configuration {args.config}; {args.transport}; QEMU counts instructions, 2 ns each",
+        SAME_GUESTS,
+    )
+    return show(args, Measurement("counts", facts, bench.count_all(args.config, args.transport, progress)), progress)
 
 
 def compare(args: argparse.Namespace, progress: _common.Progress) -> bool:
