@@ -10,6 +10,7 @@ usbip    the USB/IP engines compared with Debian's C usbipd, latency with TCP; h
 sel4     the same system on seL4 and as a split run: boot, TCP with and without offloads, the disk, idle guests, sizes
 vswitch  the switch's core and its host process
 latency  from a key to the client's answer, idle and beside a full disk read; split run and seL4 (--keys)
+scale    two to ten guests: plan, build, start, idle time, the switch's time for a frame, and how each grows
 tftp     the deployment's TFTP server compared with others that are installed
 vsock    the same system over TCP and over vsock, split and on seL4: round trips, the disk, the client's boot and memory
 floods   what a guest that floods the host costs it in memory, processor and disk (--seconds)
@@ -53,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--keys", type=int, default=300, help="latency: keys of each kind (default: 300)")
     parser.add_argument(
-        "--config", default="debug", help="sel4, latency, counts, vsock: the SDK's configuration (default: debug)"
+        "--config",
+        default="debug",
+        help="sel4, latency, counts, vsock, scale: the SDK's configuration (default: debug)",
     )
     parser.add_argument(
         "--transport", choices=("tcp", "vsock"), default="tcp", help="counts: of the USB devices (default: tcp)"
@@ -247,6 +250,16 @@ def vsock(args: argparse.Namespace, progress: _common.Progress) -> bool:
     return show(args, Measurement("vsock", facts, rows), progress)
 
 
+def scale(args: argparse.Namespace, progress: _common.Progress) -> bool:
+    """From two to ten guests."""
+    from bench import scale as bench
+    from bench.report import GUESTS, Measurement, computer
+
+    each = f"QEMU TCG; cortex-a53, 1 vCPU and {bench.MEMORY} MiB a guest; configuration {args.config}"
+    facts = (computer(), each, GUESTS)
+    return show(args, Measurement("scale", facts, bench.measure(args.config, progress)), progress)
+
+
 def counts(args: argparse.Namespace, progress: _common.Progress) -> bool:
     """Counts instead of seconds."""
     from bench import counts as bench
@@ -283,6 +296,7 @@ MEASUREMENTS: dict[str, Callable[[argparse.Namespace, _common.Progress], bool]] 
     "counts": counts,
     "compare": compare,
     "usbip": usbip,
+    "scale": scale,
     "sel4": sel4,
     "latency": latency,
     "vswitch": vswitch,
