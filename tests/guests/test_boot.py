@@ -19,7 +19,9 @@ from router.description.guest_image import OwnParts, extend_definitions, load_de
 from router.errors import MachineError
 from router.guests.cpio import build_overlay
 from router.guests.image import GuestImage, build_image
+from router.linux_boot import HEADER_SIZE, min_memory, read_kernel_header
 from router.machines.agent import AgentChannel
+from router.plan.guests import UNLESS_NAMED
 from tests.support.closed_guest import Ask, check_confined, check_kernel, check_root
 from tests.support.patience import PATIENCE, wait_until
 
@@ -74,10 +76,16 @@ class Guest:
 
 
 def machine(image: GuestImage, initrd: Path, arguments: str) -> list[str]:
-    """QEMU's command line for a virt machine without devices that boots `image` with these kernel arguments."""
+    """QEMU's command line for a virt machine without devices that boots `image` with these kernel arguments.
+
+    It has the least memory that a description may give such a guest.
+    """
     if shutil.which(QEMU) is None:
         pytest.skip(f"{QEMU} is not installed")
-    words = [QEMU, "-M", "virt,gic-version=2,highmem=off", "-cpu", "cortex-a53", "-m", "512", "-nodefaults"]
+    with image.kernel.open("rb") as file:
+        kernel = read_kernel_header(file.read(HEADER_SIZE), image.kernel.stat().st_size)
+    least = min_memory(kernel.memory, image.initramfs.stat().st_size) >> 20
+    words = [QEMU, "-M", "virt,gic-version=2,highmem=off", "-cpu", "cortex-a53", "-m", str(least), "-nodefaults"]
     return [
         *words,
         "-nographic",
@@ -87,7 +95,7 @@ def machine(image: GuestImage, initrd: Path, arguments: str) -> list[str]:
         "-initrd",
         str(initrd),
         "-append",
-        arguments,
+        " ".join([arguments, *UNLESS_NAMED]),
     ]
 
 

@@ -144,8 +144,16 @@ def test_what_a_description_tells_a_kernel_wins() -> None:
     assert levels == ["loglevel=6", "loglevel=7"]
 
 
-@pytest.mark.parametrize(("own", "used"), [("quiet", ["kpti=off"]), ("kpti=on quiet", ["kpti=on"])])
-def test_page_tables_are_not_isolated_unless_the_guest_asks(own: str, used: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("own", "used"),
+    [
+        ("quiet nokpti=1 hugetlb_cma=2M", ["kpti=off", "cma=8M"]),
+        ("kpti=on quiet", ["cma=8M", "kpti=on"]),
+        ("cma=64M", ["kpti=off", "cma=64M"]),
+    ],
+)
+def test_what_a_guest_names_itself_is_not_given_to_it(own: str, used: list[str]) -> None:
+    """Isolation of page tables, and memory kept for contiguous buffers."""
     guest = {"image": "usb-client", "memory": "32 MiB", "bootargs": own}
     plan = plan_of(described({"system": "asking", "board": "qemu", "guests": {"a": guest}}))
-    assert [word for word in plan.guests[0].bootargs.split() if word.startswith("kpti=")] == used
+    assert [word for word in plan.guests[0].bootargs.split() if word.startswith(("kpti=", "cma="))] == used
