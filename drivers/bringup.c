@@ -12,12 +12,12 @@
 
 #include <microkit.h>
 
+#include "decimal.h"
 #include "mux.h"
 #include "timer.h"
 #include "uart.h"
 
 #define TICKS 10u /* in a second, and from one line to the next */
-#define DIGITS 20u
 
 static struct mux mux;
 static int held_out = -1; /* a byte that the transmitter did not take */
@@ -43,14 +43,9 @@ static void say(const char *words)
 
 static void say_number(uint64_t value)
 {
-    char digits[DIGITS + 1];
-    uint32_t at = DIGITS;
-    digits[at] = 0;
-    do {
-        digits[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value != 0);
-    say(digits + at);
+    char digits[DECIMAL_DIGITS + 1];
+    digits[decimal(value, digits)] = 0;
+    say(digits);
 }
 
 /* Counter ticks as seconds with one decimal, rounded. */

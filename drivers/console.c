@@ -138,6 +138,10 @@ static void pump(void)
     do {
         take_input();
     } while (give_output(&full));
+    if (mux_wants_counts(&mux)) {
+        count(COUNTS_TO_PEERS);
+        microkit_notify(console_config.switch_channel);
+    }
     arm(min_u64(mux_deadline(&mux), watch.next));
     timer_works = false;
     if (awaits_input != (held_in < 0)) {
@@ -165,6 +169,7 @@ void init(void)
         const struct console_port *port = &console_config.port[i];
         mux_add(&mux, port->name, port->programs, port->ring);
     }
+    mux_count(&mux, console_config.counted);
     watch_init(&watch, timer_now(), timer_frequency());
     for (uint32_t i = 0; i < console_config.watched; i++) {
         watch_add(&watch, console_config.watch[i].name, WATCH_BEATS);
@@ -192,6 +197,9 @@ void notified(microkit_channel channel)
             timer_works = true;
             timer_asked = false;
             watch_answered(&watch, watched_timer());
+        }
+        if (channel == console_config.switch_channel) {
+            mux_counted(&mux, console_config.tally);
         }
         for (uint32_t i = 0; i < console_config.watched; i++) {
             if (channel == console_config.watch[i].channel && console_config.watch[i].pulse == NULL) {

@@ -4,6 +4,7 @@
 /* The console's configuration; the build generates `const struct console_config console_config`. */
 
 #include "charq.h"
+#include "tally.h"
 
 struct console_port {
     const char *name;
@@ -27,8 +28,11 @@ struct console_config {
     const struct console_port *port; /* the first has the keyboard at the start */
     uint32_t watched;
     const struct console_watched *watch;
-    const char *timer;  /* its name; it is notified, and notifies back */
-    const char *ticker; /* its name; the timer counts its ticks; NULL: there is none */
+    uint8_t switch_channel;    /* it is notified, publishes its counters, and notifies back */
+    const struct tally *tally; /* the counters, read-only */
+    uint32_t counted;          /* ports of the switch */
+    const char *timer;         /* its name; it is notified, and notifies back */
+    const char *ticker;        /* its name; the timer counts its ticks; NULL: there is none */
 };
 
 extern const struct console_config console_config;

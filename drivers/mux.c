@@ -248,6 +248,18 @@ static bool write_turn(struct mux *mux, bool first)
     return false;
 }
 
+/* Writes the next frame of the switch's counters. */
+static bool write_counts(struct mux *mux)
+{
+    char text[FRAME_BODY + 1];
+    if (!mux_next_counts(mux, text)) {
+        return false;
+    }
+    emit_own(mux, MUX_SYSTEM, text, (struct frame_tail){mux->ports, 0, mux->counts.sequence, true});
+    mux->ahead = 0;
+    return true;
+}
+
 static uint64_t ticks_of(const struct mux *mux, uint64_t bytes)
 {
     return bytes * mux->second / MUX_PACE;
@@ -257,7 +269,7 @@ static uint64_t ticks_of(const struct mux *mux, uint64_t bytes)
 static bool write_paced(struct mux *mux, uint64_t now)
 {
     mux->paused = mux->paid > now + ticks_of(mux, MUX_BURST);
-    if (mux->paused || !write_turn(mux, false)) {
+    if (mux->paused || !(write_counts(mux) || write_turn(mux, false))) {
         return false;
     }
     mux->paid = (mux->paid > now ? mux->paid : now) + ticks_of(mux, mux->pending_end);

@@ -24,17 +24,23 @@
  * waits: it is answered by `NAME< taken` or `NAME< full`. A frame with the flag gives the port the keyboard.
  * From then on keys that are in no frame are dropped, so that the rest of a damaged frame is typed nowhere. A
  * person takes the line back by Ctrl-\ three times and the key of a port.
+ *
+ * Counters of the switch. A frame to the system asks for those of one port. The switch is asked, and what it
+ * has counted is the system's answer, in as many frames as it takes: at the limited pace, and for one
+ * question at a time. No guest can ask, since guests write no frames to the board, and none can answer.
  */
 
 #include "charq.h"
 #include "mux_frame.h"
+#include "tally.h"
 
 #define MUX_MAX_PORTS FRAME_MAX_PORTS
 #define MUX_NAME 40u /* the longest guest name, 32, and ".control" */
 #define MUX_ESCAPE 0x1cu
 #define MUX_FRAME 0x1eu
 #define MUX_CALLS 3u
-#define MUX_KEYS "keys" /* body of the frame that lets a person type again */
+#define MUX_KEYS "keys"      /* body of the frame that lets a person type again */
+#define MUX_COUNTS "counts " /* body of a question, with the key of the switch's port behind */
 #define MUX_TAKEN "taken"
 #define MUX_FULL "full"
 #define MUX_SYSTEM "system" /* who speaks of the protection domains, as the port behind the last one */
@@ -66,6 +72,24 @@
 
 enum mux_typist { MUX_NOBODY, MUX_PERSON, MUX_PROGRAM };
 enum mux_answer { MUX_NO_ANSWER, MUX_SAY_TAKEN, MUX_SAY_FULL };
+
+enum mux_counts_state {
+    MUX_COUNTS_IDLE,
+    MUX_COUNTS_WANTED, /* the switch is to be asked */
+    MUX_COUNTS_ASKED,
+    MUX_COUNTS_READY, /* the answer is being written */
+};
+
+struct mux_counts {
+    enum mux_counts_state state;
+    uint32_t guests;   /* ports of the switch; 0: there are no counters */
+    uint8_t key;       /* of the port that the question is about */
+    uint32_t sequence; /* of the question */
+    uint32_t kind;     /* the answer, as in struct tally */
+    uint32_t values;
+    uint32_t next; /* the value that is written next */
+    uint64_t value[TALLY_VALUES];
+};
 
 struct mux_port {
     const char *name;
@@ -112,8 +136,9 @@ struct mux {
     uint8_t frame[FRAME_BODY + FRAME_TAIL];
     uint64_t to_say;             /* ports (bit set) with an answer or a notice */
     char remark[MUX_REMARK + 1]; /* of the system, waits to be written; empty: none */
-    uint64_t to_wake_out;        /* ports whose producer waits for room that there is now */
-    uint64_t to_wake_in;         /* ports for whose guest there is new input */
+    struct mux_counts counts;
+    uint64_t to_wake_out; /* ports whose producer waits for room that there is now */
+    uint64_t to_wake_in;  /* ports for whose guest there is new input */
 };
 
 /* patience: counter ticks that a key may wait for a guest. second: counter ticks in a second. */
@@ -134,6 +159,21 @@ bool mux_input(struct mux *mux, uint8_t byte, uint64_t now);
 /* Has the line `system< TEXT` written, of up to MUX_REMARK printable bytes without the mark and backslash.
  * False while there is another one to be written, or when all keys of ports are taken. */
 bool mux_remark(struct mux *mux, const char *before, const char *name, const char *after);
+
+/* Counters of so many guests may be asked for. */
+void mux_count(struct mux *mux, uint32_t guests);
+
+/* A frame to the system has come; what is no question about a port's counters is ignored. */
+void mux_ask_counts(struct mux *mux, const uint8_t *body, uint32_t n, uint32_t sequence);
+
+/* Whether the switch is to be asked to publish its counters; true once for each time. */
+bool mux_wants_counts(struct mux *mux);
+
+/* The switch has published its counters: answers the question for them, if there is one. */
+void mux_counted(struct mux *mux, const struct tally *tally);
+
+/* The body of the answer's next frame, ended by a zero; false when there is none. */
+bool mux_next_counts(struct mux *mux, char text[FRAME_BODY + 1]);
 
 /* When the key that was refused will be dropped, or more may be written; or MUX_NEVER. */
 uint64_t mux_deadline(const struct mux *mux);

@@ -67,7 +67,11 @@ static void take_frame(struct mux *mux)
     struct frame_tail tail;
     uint32_t n = mux->frame_length;
     if (n > sizeof(mux->frame) || !frame_open(mux->frame, n, &tail) || tail.length != n - FRAME_TAIL ||
-        tail.port >= mux->ports) {
+        tail.port > mux->ports) {
+        return;
+    }
+    if (tail.port == mux->ports) {
+        mux_ask_counts(mux, mux->frame, tail.length, tail.sequence);
         return;
     }
     struct mux_port *port = &mux->port[tail.port];

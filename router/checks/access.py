@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from router.checks.model import Problem, Space, View, guest_path, invariant, region_subject, writes
 from router.description.sdk_versions import oldest_with
+from router.plan import names
 from router.plan.models import MemoryRegion, RegionKind, VSwitchPlan
 from router.words import quoted
 
@@ -49,10 +50,10 @@ def guests_share_nothing(view: View) -> Iterator[Problem]:
         if region.name in view.shared_by_vms:
             continue
         inside = [(space, each) for space, each in view.mapped.get(region.name, []) if space.vm is not None]
-        names = dict.fromkeys(space.name for space, _ in inside)
-        if len(names) > 1 and any(writes(each) for _, each in inside):
+        sharing = dict.fromkeys(space.name for space, _ in inside)
+        if len(sharing) > 1 and any(writes(each) for _, each in inside):
             yield Problem(
-                f"the guests {quoted(names)} share '{region.name}', which is writable", region_subject(region)
+                f"the guests {quoted(sharing)} share '{region.name}', which is writable", region_subject(region)
             )
 
 
@@ -107,6 +108,21 @@ def frames_one_writer(view: View) -> Iterator[Problem]:
                 f"'{region.name}' is written by {who}: only the VMM of '{region.owner}' may",
                 guest_path(region.owner),
             )
+
+
+@invariant(
+    "counters-to-console",
+    "the switch's counters are written by the switch alone and read by the console alone",
+    after=("guests-share-nothing",),
+)
+def counters_to_console(view: View) -> Iterator[Problem]:
+    allowed = {"vswitch": "rw", names.CONSOLE: "r"}
+    for region in view.of_kind(RegionKind.COUNTERS):
+        for space, each in view.mapped.get(region.name, []):
+            if space.vm is not None or allowed.get(space.name) != each.perms:
+                yield Problem(
+                    f"{space} maps '{region.name}' ({each.perms}): the switch writes it and the console reads it"
+                )
 
 
 def may_hear(vswitch: VSwitchPlan) -> dict[str, set[str]]:
@@ -183,11 +199,14 @@ def payloads_filled(view: View) -> Iterator[Problem]:
                     break
 
 
-@invariant("switch-has-no-guest-memory", "the switch maps queues and reads frames: no guest RAM, device or image")
+@invariant(
+    "switch-has-no-guest-memory",
+    "the switch maps queues and its counters and reads frames: no guest RAM, device or image",
+)
 def switch_has_no_guest_memory(view: View) -> Iterator[Problem]:
     for space in view.spaces:
         if space.vm is None and space.name == "vswitch":
             for each in space.maps:
                 region = view.regions.get(each.region)
-                if region is not None and region.kind not in (RegionKind.QUEUE, RegionKind.FRAMES):
+                if region is not None and region.kind not in (RegionKind.QUEUE, RegionKind.FRAMES, RegionKind.COUNTERS):
                     yield Problem(f"{space} maps '{region.name}' ({region.kind.value})")

@@ -44,6 +44,18 @@ class Answer:
     taken: bool
 
 
+@dataclass(frozen=True)
+class Said:
+    """A frame of the system's answer to a frame."""
+
+    sequence: int
+    body: bytes
+
+
+MAX_SAID = 64
+"""Frames of the system that are kept until the caller takes them: later ones are dropped."""
+
+
 @dataclass
 class _Port:
     name: str
@@ -80,6 +92,8 @@ class Demultiplexer:
         """Lines and pieces that were dropped."""
         self.answers: list[Answer] = []
         """What the multiplexer has said to frames; the caller takes them out."""
+        self.said: list[Said] = []
+        """What the system has said to frames; the caller takes them out."""
 
     def lost(self, name: str) -> int:
         """Frames of a port that were missing before others of it."""
@@ -178,7 +192,10 @@ class Demultiplexer:
             yield from self._data(port, frame.body + b"\n" * frame.flag, frame.sequence, mark == b"|")
 
     def _said(self, port: _Port, body: bytes, sequence: int, answers: bool) -> Iterator[tuple[str | None, bytes]]:
-        if answers:
+        if answers and port is self._system:
+            if len(self.said) < MAX_SAID:
+                self.said.append(Said(sequence, body))
+        elif answers:
             self.answers.append(Answer(port.name, sequence, body == TAKEN))
         else:
             yield None, f"{port.name}: ".encode() + body + b"\n"

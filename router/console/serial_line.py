@@ -12,16 +12,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from router import files
+from router.console.counts import Counts, Question
 from router.console.frames import give_keyboard
 from router.console.line_input import PortInput
 from router.console.multiplexer import SYSTEM as OWN_NAME
 from router.console.multiplexer import Demultiplexer
 from router.console.silence import Silence, is_dead
+from router.errors import MachineError
 
 SYSTEM = "seL4"
 """Who speaks in lines that are no guest's: the loader, the kernel, Microkit's monitor."""
 OWN = f"{OWN_NAME}: ".encode()
 """What the multiplexer says itself begins so."""
+ENDED = "the serial line has ended"
+COUNTS_PAUSE_S = 300.0
+"""After a question for counters without an answer, until the next is asked: who shows them all the time waits for
+nothing then."""
 CHUNK = 1024
 """Bytes taken from a port's writer before the guest has taken those before them (its ring holds as many)."""
 READ = 1 << 14
@@ -78,6 +84,11 @@ class SerialLine(threading.Thread):
         """Control channels on which a command runs."""
         self._dropped = dict.fromkeys(ports, 0)
         """Pieces of answers that were dropped."""
+        self._asking = threading.Lock()
+        """Held by the thread whose question `_question` is."""
+        self._question: Question | None = None
+        self._unanswered = 0.0
+        """Until when no further question is asked, since the system has not answered the last one."""
         self._closing = False
         stream.setblocking(False)
         for name in (*ports, None):
@@ -102,6 +113,33 @@ class SerialLine(threading.Thread):
     def expect_answer(self, name: str, expected: bool) -> None:
         """Whether a command runs on this control channel. For one thread at a time on one channel."""
         self._busy = self._busy | {name} if expected else self._busy - {name}
+
+    def counts(self, guest: int, seconds: float) -> Counts:
+        """The counters of a guest's port of the switch; any thread may ask. MachineError when no answer comes within
+        that time, and without asking for COUNTS_PAUSE_S after that.
+        """
+        end = time.monotonic() + seconds
+        if not self._asking.acquire(timeout=seconds):
+            raise MachineError("others ask for the switch's counters all the time", hint="try again")
+        try:
+            found = None
+            if time.monotonic() >= self._unanswered:
+                self._question = question = Question(len(self._ports), guest)
+                self._poke()
+                if not self.is_alive():
+                    question.fail(ENDED)
+                found = question.wait(max(0.0, end - time.monotonic()))
+                self._unanswered = 0.0 if found is not None else time.monotonic() + COUNTS_PAUSE_S
+            if found is None:
+                raise MachineError(
+                    "the console does not answer when it is asked for the switch's counters",
+                    hint="an image of an older router cannot; in others the switch or the console hangs, or the loader"
+                    " has the line",
+                )
+            return found
+        finally:
+            self._question = None
+            self._asking.release()
 
     def give_keyboard(self, name: str | None) -> None:
         """Show a port's unfinished lines; None: no port's."""
@@ -131,6 +169,8 @@ class SerialLine(threading.Thread):
                     self._to_line += give_keyboard(0, 0, release=True)
                     self._send(self._stream, self._to_line)
             finally:
+                if (question := self._question) is not None:
+                    question.fail(ENDED)
                 self._deliver(self._demultiplexer.end())
                 for far in self._far.values():
                     far.close()
@@ -167,9 +207,15 @@ class SerialLine(threading.Thread):
         if not self._speaks or self._to_line:
             return None
         due = [at for port in self._inputs.values() if (at := port.due()) is not None]
+        if self._may_ask() and (question := self._question) is not None and (at := question.due()) is not None:
+            due.append(at)
         if not due and (asks := self._silence.due()) is not None:
             due = [asks]
         return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _may_ask(self) -> bool:
+        """Not after text of no port: a boot loader may be counting down for a key."""
+        return self._speaks and not self._silence.foreign
 
     @staticmethod
     def _receive(stream: socket.socket, size: int) -> bytes:
@@ -213,6 +259,12 @@ class SerialLine(threading.Thread):
             if self._inputs[answer.port].answered(answer.sequence, answer.taken, now):
                 self._focus, self._asked = answer.port, None
         self._demultiplexer.answers.clear()
+        for said in self._demultiplexer.said:
+            self.heard = self._speaks = True
+            self._silence.heard(now, framed=True)
+            if (question := self._question) is not None:
+                question.said(said.sequence, said.body, now)
+        self._demultiplexer.said.clear()
 
     def _fill(self, now: float) -> None:
         """Put the frames that are due on their way, once those before them have gone out."""
@@ -225,3 +277,5 @@ class SerialLine(threading.Thread):
             self._silence.ask(now)
         for port in self._inputs.values():
             self._to_line += port.take(now)
+        if self._may_ask() and (question := self._question) is not None:
+            self._to_line += question.take(now)

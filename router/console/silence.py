@@ -25,11 +25,14 @@ class Silence:
     def __init__(self, port: PortInput) -> None:
         self._port = port
         self._asks = False
+        self.foreign = False
+        """The last that came belongs to no port."""
         self._heard = 0.0
 
     def heard(self, now: float, *, framed: bool) -> None:
         """Something came. framed: from the multiplexer."""
         self._asks, self._heard = framed, now
+        self.foreign = not framed
         if not framed:
             self._port.forget()
 

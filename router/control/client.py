@@ -93,11 +93,14 @@ class Connection:
         return self._request({"op": "state"}, shapes.STATE)
 
     def switch(self) -> dict[str, dict[str, Any]] | None:
-        """The switch's counters by guest: docs/reference/vswitch.md. None where they stay inside the switch."""
+        """The switch's counters by guest: docs/reference/vswitch.md. None where nothing tells them."""
         guests: dict[str, Any] | None = self._request({"op": "switch"}, shapes.SWITCH)["guests"]
         for row in (guests or {}).values():
             self._checked(row, shapes.COUNTERS)
             self._checked(list(row["drops"].values()), [int])
+            if row.get("vsock") is not None:
+                self._checked(row["vsock"], shapes.COUNTERS)
+                self._checked(list(row["vsock"]["drops"].values()), [int])
         return guests
 
     def execute(

@@ -82,9 +82,9 @@ class RunningSystem(Protocol):
         ...
 
     def switch_counters(self) -> dict[str, dict[str, Any]] | None:
-        """The switch's counters by guest (the fields of `router.vswitch.PortCounters`); None where they stay inside.
+        """The switch's counters by guest (the fields of `router.vswitch.PortCounters`); None where nothing tells them.
 
-        MachineError when the switch does not answer.
+        MachineError when the switch or the console does not answer.
         """
         ...
 

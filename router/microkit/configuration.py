@@ -244,6 +244,9 @@ def console_source(plan: SystemPlan) -> str:
         "port": "port",
         "watched": str(len(asked)),
         "watch": "watch",
+        "switch_channel": str(SWITCH_WATCH),
+        "tally": pointer(map_of(pd, names.SWITCH_COUNTERS).vaddr),
+        "counted": str(len(plan.vswitch.ports)),
         "timer": text("timer"),
         **({"ticker": text("ticker")} if has_ticker(plan.board) else {}),
     }
@@ -346,6 +349,7 @@ def vswitch_source(plan: SystemPlan) -> str:
         array("struct forward_port", "vswitch_ports", queues).removeprefix("static "),
         f"const uint8_t vswitch_timer_channel = {VSWITCH_DEADLINE};\n",
         f"const uint8_t vswitch_watch = {WATCHED_SWITCH};\n",
+        f"struct tally *const vswitch_tally = {pointer(map_of(pd, names.SWITCH_COUNTERS).vaddr)};\n",
         f"const uint8_t vswitch_idle = {TO_IDLE if has_domain(plan, names.IDLE) else 'VSWITCH_NO_IDLE'};\n",
     )
 

@@ -19,7 +19,7 @@ ROOT = resources.root()
 
 UART_DRIVERS = {UartKind.PL011: "drivers/pl011.c", UartKind.IMX: "drivers/imx_uart.c"}
 ALARMS = {TimerKind.ARM_PHYSICAL: "drivers/alarm_arm.c", TimerKind.IMX_GPT: "drivers/alarm_gpt.c"}
-WRITER = ("drivers/mux.c", "drivers/mux_frame.c")
+WRITER = ("drivers/mux.c", "drivers/mux_counts.c", "drivers/mux_frame.c")
 MULTIPLEXER = (*WRITER, "drivers/mux_input.c")
 VSOCK_HEADERS = "vswitch/core/vsock_init.c"
 ACCOUNT = "common/account.c"
@@ -92,6 +92,7 @@ def program_of(name: str, board: Board, *, vsock: bool = False) -> Program:
             switch = (
                 "vswitch/pd/main.c",
                 "vswitch/pd/forward.c",
+                "vswitch/pd/publish.c",
                 *("vswitch/core/vswitch.c", "vswitch/core/init.c"),
                 *(packets if vsock else ("vswitch/pd/no_packets.c",)),
                 "common/netq.c",

@@ -17,6 +17,7 @@ SECTIONS = (
     (RegionKind.DEVICE, "Registers: each is mapped by one guest or one driver"),
     (RegionKind.QUEUE, "Queues between a VMM and the switch, or a VMM and the console"),
     (RegionKind.FRAMES, "Frames: the sender's VMM writes, the switch and the allowed receivers read"),
+    (RegionKind.COUNTERS, "Counters: the switch writes, the console reads, and no guest nor VMM has them"),
     (RegionKind.PAYLOAD, "Images of the guests: read only for their VMMs, and in no guest's address space"),
 )
 ROLES = {

@@ -219,10 +219,11 @@ def drops(moment: Moment) -> Table:
     """What the switch has carried and dropped for each guest; docs/reference/vswitch.md has the reasons."""
     rows = []
     before = moment.switch_before or {}
-    for name, port in (moment.switch or {}).items():
+    for name, row in (moment.switch or {}).items():
+        port = _counted(row)
         reasons = {str(reason): int(count) for reason, count in port["drops"].items() if count}
         # A Linux that looks for IPv6 routers at its start is no reason to look; drops that go on are.
-        more = name in before and sum(reasons.values()) > sum(before[name]["drops"].values())
+        more = name in before and sum(reasons.values()) > sum(_counted(before[name])["drops"].values())
         rows.append(
             _row(
                 name,
@@ -236,9 +237,19 @@ def drops(moment: Moment) -> Table:
             )
         )
     inside = moment.state["mode"] != "split"
-    empty = "no counters: the switch is a protection domain here" if inside else "it does not answer"
+    empty = (
+        "no counters: the switch is a protection domain, and the console does not tell them"
+        if inside
+        else "it does not answer"
+    )
     head = ("FROM GUEST", "IN", "OUT", "DROPPED", "WHY", "NOW")
     return Table("Switch", head, tuple(rows), empty=empty, numbers=frozenset({1, 2, 3}))
+
+
+def _counted(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The counters of a guest's device: its vsock device's, where it has one, since the others are zeros then."""
+    counters: Mapping[str, Any] = row.get("vsock") or row
+    return counters
 
 
 def most_first(reasons: Mapping[str, int]) -> list[tuple[str, int]]:

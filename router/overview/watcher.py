@@ -28,9 +28,11 @@ LOOK_TIMEOUT_S = 10.0
 """For a guest's counters, its other commands included: after that it counts as one that does not answer."""
 USB_INTERVAL_S = 60.0
 """For asking about devices without an event: a daemon may have restarted unseen."""
+SWITCH_WAIT_S = 1.0
+"""For the switch's counters, before a look is shown without: a board with an image of an older router never tells."""
 SETTLE_S = 0.3
 """Events about USB come in groups: what is asked so long after the first of them knows of the others."""
-PARALLEL = 4
+PARALLEL = 3
 """Guests asked at once; with `snapshot`'s 8 and our own connections within the control socket's 16 clients."""
 END_TIMEOUT_S = 30.0
 
@@ -57,6 +59,8 @@ class Watcher:
         self._usb_wanted = threading.Event()
         self._usb_wanted.set()
         self._moment: Moment | None = None
+        self._switch: Switch | None = None
+        self._switch_asked: threading.Thread | None = None
         self._open: set[Connection] = set()
         self._turns = threading.BoundedSemaphore(PARALLEL)
         # Daemon threads, not a pool: the interpreter waits for a pool's threads, and so for a guest that hangs.
@@ -80,7 +84,7 @@ class Watcher:
         end = time.monotonic() + END_TIMEOUT_S
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
-        for thread in tuple(self._asked.values()):
+        for thread in (*self._asked.values(), *([self._switch_asked] if self._switch_asked else [])):
             thread.join(max(0.0, end - time.monotonic()))
 
     @property
@@ -95,7 +99,8 @@ class Watcher:
     def look_again(self) -> None:
         """One more look at everything, waiting for it: what there is before the system ends."""
         with suppress(RouterError), self._connected() as system:
-            state, switch = system.state(), _switch(system)
+            state = system.state()
+            self._ask_switch(LOOK_TIMEOUT_S)
             self._ask_guests(state)
             end = time.monotonic() + LOOK_TIMEOUT_S
             for thread in tuple(self._asked.values()):
@@ -105,7 +110,7 @@ class Watcher:
                     usb = snapshot(self._connected)
                     with self._lock:
                         self._usb = usb
-            self._show(state, switch)
+            self._show(state)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -150,15 +155,34 @@ class Watcher:
                 with self._connected() as system:
                     while not self._over.is_set():
                         start = time.monotonic()
-                        state, switch = system.state(), _switch(system)
+                        state = system.state()
                         self._ask_guests(state)
-                        self._show(state, switch)
+                        self._ask_switch(SWITCH_WAIT_S)
+                        self._show(state)
                         self._over.wait(max(0.1, start + self._interval - time.monotonic()))
             except RouterError as error:
                 self._lost(error.message)
                 self._over.wait(max(0.1, start + self._interval - time.monotonic()))
 
-    def _show(self, state: Mapping[str, Any], switch: Switch | None) -> None:
+    def _ask_switch(self, seconds: float) -> None:
+        """Ask for the switch's counters, unless that goes on; wait so long for them."""
+        thread = self._switch_asked
+        if thread is None or not thread.is_alive():
+            thread = threading.Thread(target=self._find_switch, name="look at the switch", daemon=True)
+            self._switch_asked = thread
+            thread.start()
+        thread.join(seconds)
+
+    def _find_switch(self) -> None:
+        try:
+            with self._connected() as system:
+                switch = system.switch()
+        except RouterError:  # a server of another version, or a switch or a console that does not answer
+            switch = None
+        with self._lock:
+            self._switch = switch
+
+    def _show(self, state: Mapping[str, Any]) -> None:
         with self._lock:
             # The counters from before a connection was lost may be those of another run.
             before = self._moment.switch if self._moment and not self._moment.trouble else None
@@ -168,7 +192,7 @@ class Watcher:
                 story=self._story,
                 usb=self._usb,
                 looks=dict(self._looks),
-                switch=switch,
+                switch=self._switch,
                 switch_before=before,
             )
         if self._on_look is not None:
@@ -224,13 +248,6 @@ class Watcher:
             if any(not guest.up for guest in usb.guests.values()):
                 self._over.wait(self._interval)
                 self._usb_wanted.set()
-
-
-def _switch(system: Connection) -> Switch | None:
-    try:
-        return system.switch()
-    except RouterError:  # a server of another version, or a switch that has just ended
-        return None
 
 
 def look_into(connect: Connect, guest: str, addresses: list[IPv4Address]) -> sample.Sample:

@@ -61,6 +61,7 @@ TICK_BUDGET, TICK_PERIOD = 1000, 10_000
 RINGS_VADDR = 0x1_0000_0000
 CONSOLE_VADDR = 0x1_4000_0000
 DEVICE_VADDR = 0x1_8000_0000
+COUNTERS_VADDR = 0x1_C000_0000
 PAYLOAD_VADDR = 0x2_0000_0000
 FRAMES_VADDR = 0x10_0000_0000
 WINDOW = 0x1000_0000
@@ -75,6 +76,9 @@ CONSOLE_QUEUE = 0x4000
 """Both directions of one guest's console and control channel."""
 NET_RINGS = 0x9000
 """One port's four rings of 256 descriptors and their indices: `NETQ_PORT_BYTES` of common/netq.h."""
+
+SWITCH_COUNTERS = 0x3000
+"""All ports' counters: `struct tally` of common/tally.h."""
 
 DEFAULT_PAYLOAD = {"kernel": 48 << 20, "initramfs": 16 << 20, "overlay": 64 << 10, "dtb": 64 << 10}
 """Sizes to plan with before the files exist."""
@@ -102,7 +106,7 @@ def peers(guest: GuestPlan, vswitch: VSwitchPlan) -> list[int]:
 
 
 def shared_regions(guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -> list[MemoryRegion]:
-    """Queues between the VMMs, the switch and the console."""
+    """Queues between the VMMs, the switch and the console, and the switch's counters."""
     regions = []
     for guest in guests:
         size = frames_size(vswitch)
@@ -130,7 +134,8 @@ def shared_regions(guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan) -> list[
                 owner=guest.name,
             ),
         ]
-    return regions
+    why = "what the switch has counted, for who has the serial line"
+    return [*regions, MemoryRegion(names.SWITCH_COUNTERS, SWITCH_COUNTERS, RegionKind.COUNTERS, why=why)]
 
 
 def payload_files(guest: GuestPlan) -> dict[str, str]:
@@ -313,6 +318,7 @@ def drivers(board: Board, guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan, *
             maps=(
                 *uart,
                 *(Map(names.console_rings(g.name), CONSOLE_VADDR + g.index * RINGS_STRIDE, "rw") for g in guests),
+                Map(names.SWITCH_COUNTERS, COUNTERS_VADDR, "r"),
             ),
             irqs=(Irq(board.uart.irq, DRIVER_IRQ, board.uart.edge),),
         ),
@@ -320,13 +326,16 @@ def drivers(board: Board, guests: tuple[GuestPlan, ...], vswitch: VSwitchPlan, *
             "vswitch",
             "vswitch.elf",
             VSWITCH_PRIORITY,
-            maps=tuple(
-                each
-                for port in vswitch.ports
-                for each in (
-                    Map(names.net_rings(port.guest), RINGS_VADDR + port.index * RINGS_STRIDE, "rw"),
-                    Map(names.net_frames(port.guest), FRAMES_VADDR + port.index * WINDOW, "r"),
-                )
+            maps=(
+                *(
+                    each
+                    for port in vswitch.ports
+                    for each in (
+                        Map(names.net_rings(port.guest), RINGS_VADDR + port.index * RINGS_STRIDE, "rw"),
+                        Map(names.net_frames(port.guest), FRAMES_VADDR + port.index * WINDOW, "r"),
+                    )
+                ),
+                Map(names.SWITCH_COUNTERS, COUNTERS_VADDR, "rw"),
             ),
         ),
         *([ProtectionDomain(names.IDLE, "idle.elf", IDLE_PRIORITY)] if idle else []),
@@ -349,7 +358,7 @@ def channels(board: Board, guests: tuple[GuestPlan, ...], *, idle: bool) -> tupl
         Channel(
             End("console", SWITCH_WATCH),
             End("vswitch", WATCHED_SWITCH),
-            "whether the switch still works",
+            "whether the switch still works, and that it publishes its counters",
         ),
     ]
     if has_ticker(board):

@@ -32,6 +32,8 @@ class RegionKind(StrEnum):
     """Descriptors and indices that two protection domains share, both writing."""
     FRAMES = "frames"
     """What one guest's VMM sends: others read it."""
+    COUNTERS = "counters"
+    """What the switch has counted: the console reads it."""
     PAYLOAD = "payload"
 
 

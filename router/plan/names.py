@@ -7,6 +7,8 @@ from router.description.semantics_guests import MONITOR
 
 GIC_VCPU = "gic_vcpu"
 """Region: the GIC's CPU interface for virtual machines (GICV)."""
+SWITCH_COUNTERS = "switch_counters"
+"""Region: the switch's counters, which the console reads."""
 UART = "uart"
 TIMER = "timer"
 """Regions of our drivers' registers; the protection domain that drives the timer is called so too."""

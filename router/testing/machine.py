@@ -65,7 +65,7 @@ class Machine(Protocol):
         ...
 
     def counters(self) -> Mapping[str, PortCounters]:
-        """The switch's counters, by guest. MachineError where they cannot be read."""
+        """The switch's counters, by guest. MachineError when nothing answers."""
         ...
 
     def stop(self) -> None:

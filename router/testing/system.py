@@ -277,7 +277,7 @@ class Router:
     # The machine
 
     def counters(self) -> Mapping[str, PortCounters]:
-        """The switch's counters, by guest (split runs)."""
+        """The switch's counters, by guest. MachineError when nothing answers."""
         self.needs("counters")
         return self._live.machine.counters()
 

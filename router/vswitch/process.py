@@ -81,13 +81,25 @@ class PortCounters:
 def parse_counters(text: str) -> dict[str, PortCounters]:
     """The host process's JSON, by port name; MachineError when it is cut short."""
     try:
-        ports: dict[str, dict[str, Any]] = json.loads(text)["ports"]
+        return counters_of(json.loads(text)["ports"])
     except ValueError as problem:
         raise MachineError(f"the switch's counters cannot be read: {problem}") from problem
-    for values in ports.values():
-        if "vsock" in values:
-            values["vsock"] = VsockCounters(**values["vsock"])
-    return {name: PortCounters(**values) for name, values in ports.items()}
+
+
+def counters_of(ports: Mapping[str, Mapping[str, Any]] | None) -> dict[str, PortCounters]:
+    """Counters from plain values, by port name. MachineError when there are none, or their fields are others."""
+    if ports is None:
+        raise MachineError("this system does not say what its switch has counted")
+    try:
+        return {
+            name: PortCounters(**{**row, "vsock": VsockCounters(**row["vsock"]) if row.get("vsock") else None})
+            for name, row in ports.items()
+        }
+    except TypeError as problem:
+        raise MachineError(
+            f"the switch's counters have other fields than this router knows: {problem}",
+            hint="use the router that runs the system",
+        ) from problem
 
 
 class SwitchProcess:

@@ -129,6 +129,7 @@ CASES = (
     Case("guest-ram-private", "two", lambda plan: add_map(plan, "console", "client_ram", "r")),
     Case("queues-between-two", "two", lambda plan: add_map(plan, "timer", "client_console", "r")),
     Case("queues-of-own-guest", "two", swapped_consoles),
+    Case("counters-to-console", "two", lambda plan: add_map(plan, "vmm_client", "switch_counters", "r")),
     Case("frames-one-writer", "two", lambda plan: with_map(plan, "vswitch", "client_net_frames", perms="rw")),
     Case("frames-need-to-know", "three", lambda plan: add_map(plan, "vmm_client1", "client2_net_frames", "r")),
     Case("payloads-read-only", "two", lambda plan: with_map(plan, "vmm_client", "Image", perms="rw")),

@@ -6,9 +6,10 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType, TracebackType
 
+from router.console.counts import Counts
 from router.console.serial_line import ports
 from tests.support import fake_qemu
 from tests.support.fake_mux import FakeMux
@@ -18,7 +19,8 @@ from tests.support.patience import PATIENCE
 class RunningBoard:
     """Its serial line is `device`, for one at a time. silent: nothing of the system is on it.
 
-    guests: their names. answer: what runs their commands.
+    guests: their names. answer: what runs their commands. counts: what the switch has counted, by its ports; without
+    it is of an older router, which answers no question for that.
     """
 
     def __init__(
@@ -27,9 +29,11 @@ class RunningBoard:
         silent: bool = False,
         guests: Sequence[str] = ("server", "client"),
         answer: fake_qemu.Answer = fake_qemu.shell,
+        counts: Mapping[int, Counts] = MappingProxyType({}),
     ) -> None:
         self._ports = ports(guests)
         self._answer = answer
+        self._counts = dict(counts)
         self._listen = socket.create_server(("127.0.0.1", 0))
         self._silent = silent
         self._line: socket.socket | None = None
@@ -74,4 +78,5 @@ class RunningBoard:
                         pass
                 else:
                     self._mux = FakeMux(self._ports, self._line.sendall)
+                    self._mux.counts = self._counts
                     fake_qemu.keyboard(self._line, self._mux, self._answer)

@@ -31,6 +31,7 @@ from tests.deploy.running_board import RunningBoard
 from tests.deploy.ssh import lab_host, through
 from tests.support.patience import PATIENCE, wait_until
 from tests.support.screen import Screen
+from tests.support.switch_counts import counts_of
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +133,7 @@ def test_the_live_view_is_about_the_board_and_a_key_leaves_to_a_console_and_back
         monkeypatch.setenv(name, value)
     with Screen(one.command("top", "--on", "desk"), tmp_path, 120, 40) as screen:
         screen.until(lambda text: "demo · board · up" in text and "2 of 2 guests up" in text)
-        screen.until(lambda text: "no counters: the switch is a protection domain here" in text)
+        screen.until(lambda text: "no counters: the switch is a protection domain, and" in text)
         board.speak("client| [   9.0] router: guest client: attached 1-2 port 4")
         screen.until(lambda text: "device attached: 1-2 port 4" in text)
         screen.send("c")
@@ -157,12 +158,14 @@ def test_by_key_a_device_of_a_board_is_attached_taken_by_another_guest_and_detac
     def answer(guest: str, command: str) -> tuple[int, bytes]:
         return system.execute(guest, command, PATIENCE)
 
-    with RunningBoard(guests=system.facts.names, answer=answer) as board:
+    counts = {place: counts_of(CONNECTED=1, vlan=place) for place in range(len(system.facts.names))}
+    with RunningBoard(guests=system.facts.names, answer=answer, counts=counts) as board:
         one = lab(board)
         for name, value in one.environment().items():
             monkeypatch.setenv(name, value)
         with Screen(one.command("top", "--on", "desk", "--interval", "0.5"), tmp_path, 120, 40) as screen:
             screen.until(lambda text: bool(re.search(r"1-3 +QEMU USB Mouse +no guest", text)))
+            screen.until(lambda text: bool(re.search(r"client.* 1 +vlan 1", text)))
             screen.send("\x1b[B")
             for key, question, said, row in (
                 ("a", "attach 1-3 (QEMU USB Mouse) to which guest?", "is on port 2 of 'client'", "client, port 2"),

@@ -73,11 +73,30 @@ def test_the_switch_carries_what_is_allowed_and_nothing_else(router: Router) -> 
     fails(router, "client", "nc -w 2 10.77.0.2 2222 </dev/null")
 
 
-def test_a_forged_source_address_does_not_pass(router: Router) -> None:
-    stranger = router.guest("stranger")
+@pytest.mark.router_needs("counters")
+def test_a_forged_source_address_does_not_pass_and_counts_for_its_sender_and_reason_alone(router: Router) -> None:
+    stranger, reason = router.guest("stranger"), "arp-sender-ip"
+    before = router.counters()
     stranger.run("ip address add 10.77.0.3/32 dev eth0")
     fails(router, "stranger", "ping -c 2 -W 1 -I 10.77.0.3 10.77.0.2")
     stranger.run("ip address del 10.77.0.3/32 dev eth0")
+    after = router.counters()
+    risen = {name: port.drops.get(reason, 0) - before[name].drops.get(reason, 0) for name, port in after.items()}
+    assert risen.pop("stranger") > 0
+    assert risen == {"server": 0, "client": 0}
+    assert after["stranger"].rx_frames > before["stranger"].rx_frames
+    with router.connect() as connection:
+        row = (connection.switch() or {})["stranger"]
+    assert row["connected"] and row["drops"][reason] == after["stranger"].drops[reason], "top reads the same"
+
+
+def test_the_switch_counts_what_the_guests_have_sent(router: Router, disk: Path) -> None:
+    before = router.counters()
+    router.guest("client").run("dd if=/dev/sda of=/dev/null bs=1M iflag=direct 2>/dev/null")
+    after = router.counters()
+    assert after["server"].rx_bytes - before["server"].rx_bytes > disk.stat().st_size
+    assert after["client"].tx_bytes - before["client"].tx_bytes > disk.stat().st_size
+    assert after["client"].rx_frames > before["client"].rx_frames
     assert "1 packets received" in router.guest("client").run("ping -c 1 -W 5 10.77.0.2").stdout
 
 

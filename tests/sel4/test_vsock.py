@@ -47,7 +47,17 @@ def test_what_a_client_on_sel4_writes_over_vsock_is_in_the_image(router: Router,
 
 
 def test_a_vsock_port_that_no_rule_allows_is_refused_on_sel4(router: Router) -> None:
+    before = router.counters()
     check_refusals(router)
+    after = router.counters()
+    risen = {}
+    for name, port in after.items():
+        vsock, earlier = port.vsock, before[name].vsock
+        assert vsock is not None and earlier is not None and vsock.connected and not port.connected
+        reasons = ("not-allowed", "destination-cid")
+        risen[name] = {each: vsock.drops.get(each, 0) - earlier.drops.get(each, 0) for each in reasons}
+    assert risen["client"]["not-allowed"] > 0 and risen["client"]["destination-cid"] > 0
+    assert risen["server"]["not-allowed"] > 0 and risen["server"]["destination-cid"] == 0
 
 
 def test_a_client_on_vsock_that_resets_has_its_disk_again(router: Router, disk: Path) -> None:

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = [ROOT / "tests/vmm/c/mux_pair.c", *(ROOT / f"drivers/{name}.c" for name in ("mux", "mux_input", "mux_frame"))]
+SOURCES = [
+    ROOT / "tests/vmm/c/mux_pair.c",
+    *(ROOT / f"drivers/{name}.c" for name in ("mux", "mux_counts", "mux_input", "mux_frame")),
+]
 FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-fPIC", "-shared"]
 SANITIZE = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
 PATIENCE_TICKS = 1000

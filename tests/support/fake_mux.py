@@ -6,8 +6,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
+from router.console.counts import ASKS, Counts
 from router.console.frames import KEYS, MAX_BODY, RELEASE, START, TAIL, escape, seal, unseal
-from router.console.multiplexer import AGAIN, HIDE, SHOW
+from router.console.multiplexer import AGAIN, HIDE, SHOW, SYSTEM
 
 
 class FakeMux:
@@ -19,6 +20,10 @@ class FakeMux:
         """The port that has the keyboard."""
         self.framed = False
         """A program has it."""
+        self.counts: dict[int, Counts] = {}
+        """The switch's counters by port. An image of an older router has none to tell."""
+        self.asked = 0
+        """Questions for counters."""
         self._put = put
         self._sequence = [0] * len(self.ports)
         self._taken: list[int | None] = [None] * len(self.ports)
@@ -62,6 +67,17 @@ class FakeMux:
         with self._saying:
             self._put(seal(self.ports[port].encode() + b"< " + text + b" ", port, len(text), sequence, True) + b"\r\n")
 
+    def counters(self, key: bytes, counts: Counts, sequence: int, size: int = 10) -> list[bytes]:
+        """The frames that tell a port's counters, with so many values each."""
+        found = []
+        for first in range(0, max(1, len(counts.values)), size):
+            head = f"{counts.kind} {first}/{len(counts.values)}".encode()
+            numbers = b"".join(b" %d" % value for value in counts.values[first : first + size])
+            body = ASKS + key + b" " + head + numbers
+            whole = SYSTEM.encode() + b"< " + body + b" "
+            found.append(seal(whole, len(self.ports), len(body), sequence, True) + b"\r\n")
+        return found
+
     def take(self, data: bytes) -> list[tuple[str, bytes]]:
         """What reaches which port by these bytes of the line."""
         came: list[tuple[str, bytes]] = []
@@ -84,6 +100,14 @@ class FakeMux:
     def _take_frame(self, text: bytes) -> list[tuple[str, bytes]]:
         frame = unseal(text, 0, len(text) - TAIL)
         if frame is None:
+            return []
+        if frame.port == len(self.ports):
+            self.asked += 1
+            key = frame.body.removeprefix(ASKS)
+            if (counts := self.counts.get(KEYS.find(key))) is not None:
+                with self._saying:
+                    for piece in self.counters(key, counts, frame.sequence):
+                        self._put(piece)
             return []
         again = self._taken[frame.port] == frame.sequence
         if frame.flag:

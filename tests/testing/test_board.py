@@ -23,6 +23,7 @@ from router.testing.setup import Setup
 from tests.deploy.lab import FACTS, LabOfOne, write_build
 from tests.deploy.running_board import RunningBoard
 from tests.support.patience import wait_until
+from tests.support.switch_counts import counts_of
 
 TEST = """
 import pytest
@@ -32,6 +33,11 @@ def test_command(router):
 def test_again(router):
     assert router.guest("server").run("exit 4", check=False).code == 4
     assert router.milestones() == {"client up": 12.5}
+@pytest.mark.router_needs("counters")
+def test_counters(router):
+    counters = router.counters()
+    assert counters["client"].drops == {"not-allowed": 3} and counters["client"].rx_bytes == 1 << 63
+    assert counters["server"].drops == {} and counters["server"].connected
 @pytest.mark.router_needs("disk")
 def test_disk(router): router.plug_disk()
 def test_freeze(router):
@@ -63,7 +69,8 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime_folder: None) -
 
     monkeypatch.setattr(boards, "make", make)
     monkeypatch.setattr(boards, "bring_up", bring_up)
-    with RunningBoard() as one:
+    counts = {0: counts_of(CONNECTED=1), 1: counts_of(CONNECTED=1, RX_BYTES=1 << 63, not_allowed=3)}
+    with RunningBoard(counts=counts) as one:
         found = LabOfOne(tmp_path, one)
         monkeypatch.setenv("ROUTER_LAB", str(found.file))
         yield found
@@ -91,7 +98,7 @@ def test_the_tests_of_qemu_run_on_a_board_and_what_it_cannot_do_skips(
     )
     pytester.makepyfile(TEST)
     result = pytester.runpytest_inprocess("-rs")
-    result.assert_outcomes(passed=2, skipped=2)
+    result.assert_outcomes(passed=3, skipped=2)
     result.stdout.fnmatch_lines(["*disk: disks with an image behind them exist in QEMU only (this system: board)"])
     board = lab.board
     assert isinstance(board, RunningBoard) and board.openings == 1

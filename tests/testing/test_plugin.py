@@ -123,11 +123,11 @@ def test_a_need_that_the_mode_does_not_have_skips_before_the_boot_and_says_why(
 ) -> None:
     text = """
         import pytest
-        @pytest.mark.router_needs("plug", "counters")
+        @pytest.mark.router_needs("plug", "capture")
         def test_one(router): pass
         """
     result = assert_outcome(pytester, text, "--router-on", "microkit", "-rs", skipped=1)
-    result.stdout.fnmatch_lines(["SKIPPED*counters: the switch is a protection domain*(this system: microkit)"])
+    result.stdout.fnmatch_lines(["SKIPPED*capture: the switch is a protection domain*(this system: microkit)"])
     assert boots.setups == []
 
 

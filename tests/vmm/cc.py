@@ -22,9 +22,9 @@ CORES = [
     *(ROOT / "vmm" / f"{name}.c" for name in ("psci", "mmio", "guest_image", "pl011_early")),
     *(ROOT / "vmm" / f"{name}.c" for name in ("backoff", "burst", "pci")),
     *(ROOT / "common" / f"{name}.c" for name in ("netq", "account")),
-    *(ROOT / "drivers" / f"{name}.c" for name in ("mux", "mux_input", "mux_frame", "deadlines", "watch")),
+    *(ROOT / "drivers" / f"{name}.c" for name in ("mux", "mux_counts", "mux_input", "mux_frame", "deadlines", "watch")),
     *(ROOT / "vswitch" / "core" / f"{name}.c" for name in ("vswitch", "init", "vsock", "vsock_init")),
-    *(ROOT / "vswitch" / "pd" / f"{name}.c" for name in ("forward", "packets")),
+    *(ROOT / "vswitch" / "pd" / f"{name}.c" for name in ("forward", "packets", "publish")),
 ]
 CASE = re.compile(r"^CASE\((\w+)\)", re.MULTILINE)
 

@@ -4,6 +4,7 @@
 /* The switch's configuration; the build generates the constants. They number the ports alike. */
 
 #include "forward.h"
+#include "tally.h"
 
 #define VSWITCH_NO_IDLE 0xffu
 
@@ -16,3 +17,4 @@ extern const uint8_t vswitch_timer_channel; /* protected calls to the timer */
 extern const uint8_t
     vswitch_idle; /* channel to the domain that runs when nothing else does, or VSWITCH_NO_IDLE */
 extern const uint8_t vswitch_watch; /* channel to the console, which asks whether the switch still works */
+extern struct tally *const vswitch_tally; /* where the console reads the counters */

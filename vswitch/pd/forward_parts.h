@@ -4,6 +4,7 @@
 /* What the switch does with frames and with vsock packets alike. */
 
 #include "forward.h"
+#include "tally.h"
 
 /* docs/why/hostile-guests.md has the measurements behind these numbers. */
 #define FORWARD_RECEIVER 32u             /* a receiver spends so many times what the switch does on a frame */
@@ -33,6 +34,9 @@ void forward_deliver(struct forward *f, uint32_t from, uint64_t to, const struct
 /* packets.c: does with the entry in front of a port's ring what the core says about it: `to` of the front is
  * set if it is to be delivered. */
 void packets_judge(struct forward *f, uint32_t port, uint64_t now);
+
+/* Copies the counters of a port with a vsock device, and returns how many values it has. */
+uint32_t packets_publish(const struct forward *f, struct tally *tally, uint32_t port);
 
 /* Delivers the RSTs that ports are owed, as far as their rings have room. */
 void packets_reset(struct forward *f);

@@ -6,6 +6,7 @@
 
 #include "config.h"
 #include "counts.h"
+#include "publish.h"
 #include "timer.h"
 
 static struct forward forward;
@@ -69,7 +70,10 @@ void notified(microkit_channel channel)
 {
     if (channel == vswitch_watch) {
         count(COUNTS_BY_CONSOLE);
-        microkit_notify(channel); /* the console asks whether we still work */
+        if (ready) {
+            publish(&forward, vswitch_tally);
+        }
+        microkit_notify(channel); /* the console asks whether we still work, and may want the counters */
         return;
     }
     if (channel == vswitch_timer_channel) {

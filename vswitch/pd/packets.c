@@ -3,6 +3,8 @@
 /* vsock packets between shared rings; the core in vsock.h judges each. */
 #include "forward_parts.h"
 
+_Static_assert(TALLY_DROPS + VSOCK_REASON_COUNT <= TALLY_VALUES, "a port's counters have room");
+
 /* A refused packet may end a connection: a RST to each end. */
 #define REFUSED (1 + 2 * FORWARD_RECEIVER)
 
@@ -116,4 +118,19 @@ void packets_reset(struct forward *f)
             forward_deliver(f, p, 1ULL << p, &entry);
         }
     }
+}
+
+uint32_t packets_publish(const struct forward *f, struct tally *tally, uint32_t port)
+{
+    const struct vsock_counters *counters = &f->vsock_state->counters[port];
+    tally_put(tally, port, TALLY_RX_FRAMES, counters->rx_packets);
+    tally_put(tally, port, TALLY_RX_BYTES, counters->rx_bytes);
+    tally_put(tally, port, TALLY_TX_FRAMES, counters->tx_packets);
+    tally_put(tally, port, TALLY_TX_BYTES, counters->tx_bytes);
+    tally_put(tally, port, TALLY_CONNECTED, f->vsock_state->links[port] == VSOCK_UP);
+    tally_put(tally, port, TALLY_OPEN, f->vsock_state->open[port]);
+    for (uint32_t reason = 0; reason < VSOCK_REASON_COUNT; reason++) {
+        tally_put(tally, port, TALLY_DROPS + reason, counters->drops[reason]);
+    }
+    return TALLY_DROPS + VSOCK_REASON_COUNT;
 }

@@ -6,6 +6,7 @@
  */
 #include "fuzz.h"
 #include "mux.h"
+#include <stdio.h>
 #include <string.h>
 
 #define PORTS 3u
@@ -22,6 +23,7 @@ static uint8_t line[4096];
 static uint32_t length;
 static bool fresh;
 static uint64_t now;
+static struct tally tally;
 
 static void start(void)
 {
@@ -37,6 +39,7 @@ static void start(void)
     }
     length = 0;
     fresh = true;
+    mux_count(&mux, PORTS);
 }
 
 static void expect(uint32_t port, uint8_t byte)
@@ -65,12 +68,43 @@ static void came(uint32_t port, uint8_t byte)
     }
 }
 
+/* What the switch has counted by the time of a question. */
+static uint64_t counted(uint32_t sequence, uint32_t port, uint32_t place)
+{
+    return (uint64_t)(sequence + port) << (place % 64);
+}
+
+/* The answer to a question for counters: nothing but the numbers that the switch has published. */
+static void check_counts(const struct frame_tail *tail, const uint8_t *body)
+{
+    char text[FRAME_BODY + 1] = {0};
+    unsigned first, count;
+    int at = 0;
+    char key = 0, kind[8];
+    memcpy(text, body, tail->length);
+    require(sscanf(text, "counts %c %7s %u/%u%n", &key, kind, &first, &count, &at) == 4);
+    uint32_t port = frame_port_of_key((uint8_t)key);
+    require(port < PORTS && count <= TALLY_VALUES);
+    require(tail->flag);
+    unsigned long long value;
+    int more = 0;
+    for (; sscanf(text + at, " %llu%n", &value, &more) == 1; at += more, first++) {
+        require(first < count && value == counted(tail->sequence, port, first));
+    }
+    require(text[at] == 0);
+}
+
 /* A frame that has come whole, `end` bytes up to the end of its body. */
 static void check_frame(uint32_t end)
 {
     struct frame_tail tail;
     uint32_t from = 0;
-    require(frame_open(line, length, &tail) && tail.port < PORTS);
+    require(frame_open(line, length, &tail) && tail.port <= PORTS);
+    if (tail.port == PORTS) {
+        require(fresh && end >= 8 && memcmp(line, "system< ", 8) == 0 && tail.length == end - 8);
+        check_counts(&tail, line + 8);
+        return;
+    }
     char mark = '+';
     if (fresh) {
         from = (uint32_t)strlen(names[tail.port]);
@@ -143,6 +177,21 @@ static void write_all(void)
     }
 }
 
+/* The switch answers, or the notification comes that says that it works. */
+static void answer(uint32_t chance)
+{
+    if (mux_wants_counts(&mux)) {
+        tally.kind = chance % 5;
+        tally.values = chance % (2 * TALLY_VALUES);
+        for (uint32_t port = 0; port < PORTS; port++) {
+            for (uint32_t i = 0; i < TALLY_VALUES; i++) {
+                tally.value[port][i] = counted(mux.counts.sequence, port, i);
+            }
+        }
+    }
+    mux_counted(&mux, &tally);
+}
+
 static void send(uint32_t port, const uint8_t *body, uint32_t n, uint32_t sequence, bool flag, bool damage)
 {
     uint8_t frame[FRAME_BODY + FRAME_TAIL];
@@ -163,6 +212,7 @@ static void send(uint32_t port, const uint8_t *body, uint32_t n, uint32_t sequen
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
 {
     uint8_t bytes[256];
+    uint32_t sequence;
     start();
     while (left > 0) {
         uint8_t step = (uint8_t)take(&data, &left, 1);
@@ -189,14 +239,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
             mux_input(&mux, (uint8_t)take(&data, &left, 1), now);
             break;
         case 5:
-            now += take(&data, &left, 2);
+            n = (uint32_t)take(&data, &left, 2);
+            now += n;
             mux_deadline(&mux);
+            answer(n);
             break;
         case 6:
             for (n = 0; n < step / 16u * 8 && left > 0; n++) {
                 bytes[n] = (uint8_t)take(&data, &left, 1);
             }
-            send(port, bytes, n, (uint32_t)take(&data, &left, 2), step & 0x40, step & 0x80);
+            sequence = (uint32_t)take(&data, &left, 2);
+            if (sequence & FRAME_SEQUENCES) { /* to the system: most are questions */
+                if (n != 0) {
+                    memcpy(bytes, MUX_COUNTS "0", sizeof(MUX_COUNTS));
+                    bytes[sizeof(MUX_COUNTS) - 1] = (uint8_t)('0' + n % 5);
+                    n = sizeof(MUX_COUNTS);
+                }
+                port = PORTS;
+            }
+            send(port, bytes, n, sequence, step & 0x40, step & 0x80);
             break;
         case 7:
             charq_read(&in[port], bytes, (uint32_t)take(&data, &left, 1));

@@ -2,7 +2,7 @@
 
 /* The switch between three guests with vsock devices, with the test in the places of their VMMs. */
 #include "case.h"
-#include "forward.h"
+#include "publish.h"
 
 #define PORTS 3u
 #define POOL 0x4000u
@@ -361,6 +361,32 @@ CASE(a_vmm_that_waits_for_room_in_its_ring_is_notified)
     EQUAL(wake, 1u << CLIENT);
 }
 
+CASE(what_is_published_tells_packets_connections_and_refusals_of_each_guest)
+{
+    static struct tally tally;
+    uint64_t value[TALLY_VALUES];
+    uint32_t kind, values;
+    start();
+    connect(CLIENT);
+    send(CLIENT, SERVER, 3, VSOCK_RW, 48);
+    EQUAL(take(SERVER).length, 48);
+    send(CLIENT, OTHER, 1, VSOCK_REQUEST, 0);
+    say(OTHER, NETQ_LINK_DOWN);
+    publish(&forward, &tally);
+    for (uint32_t port = 0; port < PORTS; port++) {
+        CHECK(tally_read(&tally, port, &kind, &values, value));
+        EQUAL(kind, TALLY_PACKETS);
+        EQUAL(values, TALLY_DROPS + VSOCK_REASON_COUNT);
+        EQUAL(value[TALLY_RX_FRAMES], state.counters[port].rx_packets);
+        EQUAL(value[TALLY_RX_BYTES], port == CLIENT ? 48 : 0);
+        EQUAL(value[TALLY_TX_BYTES], port == SERVER ? 48 : 0);
+        EQUAL(value[TALLY_CONNECTED], port != OTHER);
+        EQUAL(value[TALLY_OPEN], port != OTHER);
+        EQUAL(value[TALLY_DROPS + VSOCK_REASON_NOT_ALLOWED], port == CLIENT);
+        EQUAL(value[TALLY_BREACHES], 0);
+    }
+}
+
 #define NAMED(name)                                                                                          \
     {                                                                                                        \
 #name, name                                                                                          \
@@ -384,6 +410,7 @@ int main(int argc, char **argv)
         NAMED(a_guest_that_sends_only_what_is_refused_has_to_wait),
         NAMED(who_leaves_pays_for_the_reset_of_each_of_its_connections),
         NAMED(a_vmm_that_waits_for_room_in_its_ring_is_notified),
+        NAMED(what_is_published_tells_packets_connections_and_refusals_of_each_guest),
         {NULL, NULL}};
     return run_case(listed, argc, argv);
 }
