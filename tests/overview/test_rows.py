@@ -137,7 +137,18 @@ def test_drops_that_go_on_and_a_guest_that_takes_nothing_are_marked() -> None:
     assert bad(rows.drops(moment(switch=stuck))) == ["client", "server"]
 
 
-def test_a_switch_whose_counters_stay_inside_says_so() -> None:
+def test_a_guest_with_a_vsock_device_alone_shows_that_ones_counters() -> None:
+    none = {**PORT_COUNTERS, "connected": False, "rx_bytes": 0}
+    row = {**none, "vsock": {**PORT_COUNTERS, "rx_bytes": 2_000_000, "drops": {"not-allowed": 3}}}
+    before = {"client": {**row, "vsock": {**row["vsock"], "drops": {"not-allowed": 3}}}}
+    table = rows.drops(moment(switch={"client": row}, switch_before=before))
+    assert bad(table) == []
+    ((name, received, _, count, why, now),) = cells(table)
+    assert (name, count, why, now) == ("client", "3", "not-allowed 3", "")
+    assert received.startswith("2")
+
+
+def test_a_switch_whose_counters_nothing_tells_says_so() -> None:
     table = rows.drops(moment(switch=None, state={**STATE, "mode": "board"}))
     assert table.rows == ()
     assert "protection domain" in table.empty
