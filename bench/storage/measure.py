@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from bench import programs
 from bench.guest import storage_extents, storage_load
-from bench.storage import system as made
 from bench.storage.loads import FLOOD, VICTIM
-from bench.storage.system import SERVER, Disks, throttle
+from bench.storage.system import FILES, SERVER, Disks, throttle
 from bench.storage.trace import EVENTS, Range, Window, parse, window
 from bench.systems import figures, run_in
 from router.errors import MachineError
@@ -26,7 +25,7 @@ TRACING = "/sys/kernel/tracing"
 FLUSHER = "/proc/sys/vm/dirty_writeback_centisecs"
 EXPIRE = "/proc/sys/vm/dirty_expire_centisecs"
 TRACED = {
-    "part": ("part", "commit=60"),
+    "part": ("part", ""),
     "full": ("full", "commit=60"),
     "sparse": ("sparse", "commit=60"),
     "allocated": ("sparse", "commit=60,nodelalloc,dioread_lock"),
@@ -141,6 +140,20 @@ def own_ranges(system: SplitRun, disks: Disks, kind: str, guests: Sequence[str])
     return found
 
 
+def remount(system: SplitRun, disks: Disks, guests: Sequence[str], options: str) -> None:
+    """Mount the server's file system anew: which way ext4 writes a file is decided when it is opened first."""
+    for state, there in (("off", ""), ("on", "y")):
+        script = programs.script("storage_remount", state, f"/dev/{disks.files}", options)
+        run_in(system.execute, SERVER, script, 120)
+        for guest in guests:
+            for number, kind in enumerate(FILES, 1):
+                device = disks.guests[guest][kind]
+                # The name alone could be that of the guest's other file.
+                look = f'[ -b /dev/{device} ] && [ "$(cat /sys/class/block/{device}/nsid)" = {number} ] && echo y'
+                wait = f"for try in $(seq 300); do [ \"$({look})\" = '{there}' ] && exit 0; sleep 0.2; done; exit 1"
+                run_in(system.execute, guest, wait, 120)
+
+
 def trace_syncs(system: SplitRun, disks: Disks, traced: str, guests: Sequence[str], times: int) -> list[Window]:
     """What the disk gets while the first guest syncs a page and nothing else happens, after the second has written.
 
@@ -148,22 +161,18 @@ def trace_syncs(system: SplitRun, disks: Disks, traced: str, guests: Sequence[st
     written the same piece again and a new one. From then on the server writes nothing back of its own accord, and no
     guest's file system is mounted: what is written then, the first guest's sync has caused.
 
-    traced: a name of TRACED. The server's file system keeps its options.
+    traced: a name of TRACED.
     """
     kind, options = TRACED[traced]
     victim, other = guests[0], guests[1]
-    for guest in (victim, other):
-        run_in(system.execute, guest, f"! grep -q ' /mnt/{kind} ' /proc/mounts || umount /mnt/{kind}", 120)
-    run_in(system.execute, SERVER, f"mount -o remount,{options} /run/bench", 60)
+    for guest in guests:
+        run_in(system.execute, guest, "for at in $(grep -o '/mnt/[fps][^ ]*' /proc/mounts); do umount $at; done", 120)
+    if kind != "part":
+        remount(system, disks, guests, options)
     number = run_in(system.execute, SERVER, f"cat /sys/class/block/{disks.server_disk(kind)}/dev", 60).strip()
     enable = "; ".join(f"echo 1 >events/block/{event}/enable" for event in EVENTS)
     begin = f"[ -d {TRACING}/events ] || mount -t tracefs tracefs {TRACING}; cd {TRACING}; echo 0 >tracing_on; {enable}"
     run_in(system.execute, SERVER, begin, 60)
-    if kind == "sparse":
-        # As empty as it was at first.
-        for guest in (victim, other):
-            file = f"/run/bench/{guest}.sparse"
-            run_in(system.execute, SERVER, f": >{file}; truncate -s {made.DISK_BYTES} {file}; sync", 60)
     texts = []
     for turn in range(times):
         run_in(system.execute, SERVER, f"echo 0 >{FLUSHER}; sync", 60)

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.storage.loads import LOADS
 from bench.storage.measure import TRACED, Result, neighbours, run_loads, trace_syncs
 from bench.storage.report import Study
-from bench.storage.system import DISK_BYTES, KINDS, RATE, REQUESTS, TITLES, boot, names, set_up
+from bench.storage.system import DISK_BYTES, KINDS, MEMORY_MIB, RATE, REQUESTS, TITLES, boot, names, set_up
 from bench.storage.trace import Window
 from bench.systems import MiB, Progress
 
@@ -22,8 +22,9 @@ BESIDE = 2
 
 def conditions(guests: int, seconds: float) -> tuple[str, ...]:
     """Of the measured system."""
+    server, memory = MEMORY_MIB[guests]
     return (
-        f"split run, QEMU TCG; a server of 512 MiB and {guests} guests of 256 MiB, cortex-a53, 1 vCPU each",
+        f"split run, QEMU TCG; a server of {server} MiB and {guests} guests of {memory} MiB, cortex-a53, 1 vCPU each",
         f"two equal disks, {RATE // MiB} MiB/s and {REQUESTS} requests/s each, images in the host's page cache",
         f"each guest: a partition on one, two files on the server's ext4 on the other, {DISK_BYTES // MiB} MiB each",
         f"ext4 in the guests; {seconds:g} s of each load, in all guests at once; kinds of disk in turn; fixed seeds",

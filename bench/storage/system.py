@@ -29,7 +29,9 @@ PORT = 4441
 """Of the first guest, for its files; each further one has the next."""
 DISK_BYTES = 96 * MiB
 """Of each of a guest's disks."""
-KINDS = ("sparse", "full", "part")
+FILES = ("sparse", "full")
+"""The kinds that are files, in the order of their namespaces."""
+KINDS = (*FILES, "part")
 TITLES = {
     "sparse": "sparse file",
     "full": "written file",
@@ -37,6 +39,8 @@ TITLES = {
     "allocated": "sparse file, nodelalloc",
 }
 """Of the kinds, and of what is traced only."""
+MEMORY_MIB = {2: (512, 256), 3: (384, 224), 4: (384, 176)}
+"""Of the server and of each guest, by how many guests there are: QEMU's board has 1136 MiB for all."""
 RATE, REQUESTS = 20 * MiB, 200
 """Bytes and requests a second of each disk while a load runs."""
 BOOT_TIMEOUT_S = 240.0
@@ -51,8 +55,9 @@ def names(count: int) -> list[str]:
 
 def description(guests: Sequence[str]) -> str:
     """The system's description, as YAML."""
+    server, memory = MEMORY_MIB[len(guests)]
     image = "{extends: usb-client, packages: [e2fsprogs]}"
-    clients = "".join(f"  {name}: {{image: {image}, memory: 256 MiB}}\n" for name in guests)
+    clients = "".join(f"  {name}: {{image: {image}, memory: {memory} MiB}}\n" for name in guests)
     disks = "".join(
         f"  - {{name: data-{name}, to: {name}, on: {{path: 1-1}}, size: {DISK_BYTES // MiB} MiB}}\n" for name in guests
     )
@@ -62,7 +67,7 @@ def description(guests: Sequence[str]) -> str:
     )
     return (
         "system: bench-storage\nboard: qemu\nguests:\n"
-        f"  {SERVER}: {{image: {{extends: usb-server-tools, packages: [e2fsprogs]}}, memory: 512 MiB,"
+        f"  {SERVER}: {{image: {{extends: usb-server-tools, packages: [e2fsprogs]}}, memory: {server} MiB,"
         " passthrough: [pcie@3f000000]}\n"
         f"{clients}network:\n  allow: [{allowed}]\ndisks:\n{disks}"
     )
