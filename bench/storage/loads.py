@@ -23,7 +23,7 @@ LOADS = {
     "random-rewrite": "random rewrite",
     "random-rewrite-fsync": "random rewrite, fsync",
 }
-PARTS = {"beside": "latency of fsync beside flooding guests", "trace": "whose blocks a sync writes"}
+PARTS = {"flooded": "latency of fsync with flooding neighbours", "trace": "whose blocks a sync writes"}
 """What else the study has."""
 VICTIM, FLOOD = "log", "sequential-write"
 """What a guest does whose latency is measured, and what its neighbours do meanwhile."""

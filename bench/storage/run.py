@@ -16,8 +16,8 @@ from bench.systems import MiB, Progress
 
 WINDOWS = 8
 """Traced syncs of each kind."""
-BESIDE = 2
-"""So many times a load's seconds for latencies beside a flood, so that there are enough of them."""
+FLOODED = 2
+"""So many times a load's seconds for latencies with a flooding neighbour, so that there are enough of them."""
 
 
 def conditions(guests: int, seconds: float) -> tuple[str, ...]:
@@ -35,9 +35,9 @@ def study(guests: int, chosen: Sequence[str], seconds: float, rounds: int, progr
     """Boot, measure and stop. chosen: names of LOADS and PARTS."""
     clients = names(guests)
     loads = [name for name in chosen if name in LOADS]
-    victims = clients if "beside" in chosen else []
+    victims = clients if "flooded" in chosen else []
     found: dict[tuple[str, str], list[Result]] = {(load, kind): [] for load in loads for kind in KINDS}
-    beside: dict[tuple[str, str], list[Result]] = {(guest, kind): [] for guest in victims for kind in KINDS}
+    flooded: dict[tuple[str, str], list[Result]] = {(guest, kind): [] for guest in victims for kind in KINDS}
     windows: dict[str, list[Window]] = {}
     with tempfile.TemporaryDirectory(prefix="router-bench-") as folder:
         _, run = boot(Path(folder), clients, progress)
@@ -52,13 +52,13 @@ def study(guests: int, chosen: Sequence[str], seconds: float, rounds: int, progr
                         found[load, kind].append(result)
                 for number, victim in enumerate(victims):
                     for kind in turned(KINDS, turn + number):
-                        progress(f"round {turn + 1} of {rounds}, {victim} beside a flood, {TITLES[kind]}")
+                        progress(f"round {turn + 1} of {rounds}, {victim} with a flooding neighbour, {TITLES[kind]}")
                         its = neighbours(clients, victim)
-                        beside[victim, kind].append(run_loads(system, disks, kind, its, BESIDE * seconds, 1 + turn))
+                        flooded[victim, kind].append(run_loads(system, disks, kind, its, FLOODED * seconds, 1 + turn))
             for traced in TRACED if "trace" in chosen else ():
                 progress(f"trace of syncs, {TITLES[traced]}")
                 windows[traced] = trace_syncs(system, disks, traced, clients, WINDOWS)
-    return Study(found, beside, windows, clients[0])
+    return Study(found, flooded, windows, clients[0])
 
 
 def turned(kinds: Sequence[str], by: int) -> list[str]:

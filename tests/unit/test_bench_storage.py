@@ -148,12 +148,12 @@ def test_each_kind_of_disk_is_first_in_turn() -> None:
 def study(part: float, latency: float, hit: int) -> Study:
     """Partitions at that rate where files have 100, with that fsync where they have 0.1 s; `hit` bytes of others."""
     loads = {("log", kind): [result(part if kind == "part" else 100, (0.1,) * 4, 2)] for kind in KINDS}
-    beside = {("g1", kind): [result(1, (latency if kind == "part" else 0.1,) * 25)] for kind in KINDS}
+    flooded = {("g1", kind): [result(1, (latency if kind == "part" else 0.1,) * 100)] for kind in KINDS}
     windows = {
         "allocated": [Window({"g1": 4096, "g2": 8192, OWN: 12288}, (0.01,))],
         "part": [Window({"g1": 4096, "g2": hit}, (0.01,))],
     }
-    return Study(loads, beside, windows, "g1")
+    return Study(loads, flooded, windows, "g1")
 
 
 def verdicts(one: Study) -> list[bool]:
@@ -168,8 +168,8 @@ def test_goals_are_met_and_missed() -> None:
 
 def test_few_syncs_do_not_meet_a_goal_of_their_99th_percentile() -> None:
     few = study(200, 0.04, 0)
-    beside = {key: [result(1, one.syncs["g1"][:5]) for one in each] for key, each in few.beside.items()}
-    assert verdicts(Study(few.loads, beside, few.windows, "g1")) == [True, True, False, True, True]
+    flooded = {key: [result(1, one.syncs["g1"][:5]) for one in each] for key, each in few.flooded.items()}
+    assert verdicts(Study(few.loads, flooded, few.windows, "g1")) == [True, True, False, True, True]
 
 
 def test_commits_and_bytes_are_ratios_over_all_rounds() -> None:
