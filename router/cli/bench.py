@@ -14,6 +14,7 @@ scale    two to ten guests: plan, build, start, idle time, the switch's time for
 tftp     the deployment's TFTP server compared with others that are installed
 vsock    the same system over TCP and over vsock, split and on seL4: round trips, the disk, the client's boot and memory
 floods   what a guest that floods the host costs it in memory, processor and disk (--seconds)
+storage  one disk for several guests: files on the server's ext4 compared with partitions (--guests, --seconds, --only)
 compare  two files that --json wrote, side by side with their noise: router bench compare A.json B.json
 devices  no figures: uses every emulated USB device over the route in two guests, and judges it for each engine
 
@@ -47,11 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mtu", type=int, default=1500, help="route, blocks, usbip: MTU of the virtual Ethernet (default: 1500)"
     )
     parser.add_argument(
-        "--rounds", type=int, default=5, help="route, blocks, usbip, sel4, vsock: measurements of each (default: 5)"
+        "--rounds",
+        type=int,
+        default=5,
+        help="route, blocks, usbip, sel4, storage, vsock: measurements of each (default: 5)",
     )
     parser.add_argument(
-        "--seconds", type=float, default=600.0, help="floods: how long each of them lasts (default: 600)"
+        "--seconds", type=float, help="floods, storage: how long each of them, or each load, lasts (default: 600, 4)"
     )
+    parser.add_argument("--guests", type=int, choices=(2, 3, 4), default=2, help="storage: guests (default: 2)")
     parser.add_argument("--keys", type=int, default=300, help="latency: keys of each kind (default: 300)")
     parser.add_argument(
         "--config",
@@ -64,7 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine", choices=("kernel", "usbfs", "both"), default="both", help="devices: of the server (default: both)"
     )
-    parser.add_argument("--only", metavar="NAME", nargs="+", default=[], help="devices: these only; see the table")
+    parser.add_argument(
+        "--only", metavar="NAME", nargs="+", default=[], help="devices, storage: these only; see the tables"
+    )
     parser.add_argument(
         "--output",
         metavar="FILE",
@@ -190,9 +197,23 @@ def floods(args: argparse.Namespace, progress: _common.Progress) -> bool:
     from bench import floods as bench
     from bench.report import GUESTS, Measurement, computer
 
-    conditions = (computer(), f"split run of two guests, QEMU TCG; {args.seconds:g} s of each flood", GUESTS)
-    rows = tuple(bench.measure(args.seconds, progress))
+    seconds = 600.0 if args.seconds is None else args.seconds
+    conditions = (computer(), f"split run of two guests, QEMU TCG; {seconds:g} s of each flood", GUESTS)
+    rows = tuple(bench.measure(seconds, progress))
     return show(args, Measurement("floods", conditions, rows), progress)
+
+
+def storage(args: argparse.Namespace, progress: _common.Progress) -> bool:
+    """One disk for several guests."""
+    from bench.report import GUESTS, Measurement, computer
+    from bench.storage import report, run
+    from bench.storage.loads import choose
+
+    loads = choose(args.only)
+    seconds = 4.0 if args.seconds is None else args.seconds
+    facts = (computer(), *run.conditions(args.guests, seconds), f"rounds: {args.rounds}", GUESTS)
+    found = run.study(args.guests, loads, seconds, args.rounds, progress)
+    return show(args, Measurement("storage", facts, tuple(report.rows(found))), progress)
 
 
 def devices(args: argparse.Namespace, progress: _common.Progress) -> bool:
@@ -303,5 +324,6 @@ MEASUREMENTS: dict[str, Callable[[argparse.Namespace, _common.Progress], bool]] 
     "vsock": vsock,
     "tftp": tftp,
     "floods": floods,
+    "storage": storage,
     "devices": devices,
 }
