@@ -112,10 +112,14 @@ class Nvmet:
         self._set(folder, "enable", "0")
         self._drop(folder)
 
-    def close(self, tcp: int) -> None:
-        """Closes a client's port and takes all disks from it; a port that another program has made is left alone."""
+    def cut(self, tcp: int) -> None:
+        """Closes a client's port, and with it all its connections: what they wait for ends. `listen` opens it again."""
         if self.listens(tcp):
             os.unlink(self._link(tcp))
+
+    def close(self, tcp: int) -> None:
+        """Closes a client's port and takes all disks from it; a port that another program has made is left alone."""
+        self.cut(tcp)
         if os.path.isdir(f"{self._root}/subsystems/{self._subsystem(tcp)}"):
             for namespace in self.namespaces(tcp):
                 self.remove(tcp, namespace.nsid)
