@@ -103,10 +103,8 @@ def test_a_disk_moves_to_another_guest_and_back_and_its_data_with_it(router: Rou
     client.wait_for(f"[ -b {DISK} ]")
     row = disk_row(says)
     assert (row["holder"], row["road"], row["disk"]) == ("client", "block", "data")
-    assert "client, as blocks: data" in says("usb", "list")
     held = says("usb", "attach", "other", "data", code=4)
     assert "is held by guest 'client', as the disk 'data'\n  to take it: router usb attach other 2-1 --take" in held
-    assert "is on no port" in says("usb", "attach", "other", "data", "--port", "1", code=4)
     since = router.next_event
     assert "is the disk data of 'other', until the system stops" in says("usb", "attach", "other", "data", "--take")
     router.wait_for_event("disk-news", "client", detail="data has gone", since=since)
@@ -119,11 +117,6 @@ def test_a_disk_moves_to_another_guest_and_back_and_its_data_with_it(router: Rou
     assert other.run("ls /dev/disk/by-router").stdout == ""
     client.wait_for(f"[ -b {DISK} ]")
     assert client.sha256(DISK) == files.sha256(image)
-    says("usb", "detach", "client", "data")
-    assert client.run("ls /dev/disk/by-router").stdout == ""
-    assert "client, other  taken from 'client' by router usb detach" in says("usb", "assignable")
-    says("usb", "attach", "client", "2-1")
-    assert client.sha256(DISK) == files.sha256(image)
 
 
 @pytest.mark.last
@@ -135,7 +128,6 @@ def test_a_mounted_disk_is_moved_only_by_force_and_nothing_of_the_old_guest_land
     client.run(f"mkdir -p /mnt && mount {DISK}-part2 /mnt && echo kept >/mnt/file && sync")
     refused = says("usb", "attach", "other", "data", "--take", code=4)
     assert "is in use in 'client': nvme" in refused and "on /mnt" in refused and "--force" in refused
-    assert "on /mnt" in says("usb", "detach", "client", "data", code=4)
     # Each sector again and again, so that a write that came late would be seen.
     client.run(
         f"(n=0; while printf '%-512s' $n | dd of={DISK}-part1 bs=512 seek=$((n % 8)) conv=fsync,notrunc; do"
@@ -146,7 +138,7 @@ def test_a_mounted_disk_is_moved_only_by_force_and_nothing_of_the_old_guest_land
         says("usb", "attach", "other", "data", "--take", "--force")
         other.run(f"dd if=/dev/zero of={DISK}-part1 bs=512 count=8 conv=fsync,notrunc")
         client.wait_for("[ -e /tmp/refused ]")
-        client.run("! cat /mnt/file && ! sync -f /mnt")
+        client.run("! cat /mnt/file")
         other.run(f"mkdir -p /mnt && mount {DISK}-part2 /mnt && grep kept /mnt/file && umount /mnt")
         with image.open("rb") as disk:
             disk.seek(MiB)

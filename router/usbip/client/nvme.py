@@ -83,10 +83,11 @@ def find_controllers(sysfs: Sysfs, targets: list[Target]) -> dict[str, str]:
     return found
 
 
-def find_disks(sysfs: Sysfs, targets: list[Target], names: tuple[str, ...]) -> dict[str, str]:
-    """The disks and partitions that came from these targets: what each is called, and its block device."""
+def find_disks(sysfs: Sysfs, targets: list[Target], names: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
+    """What came from these targets, whole disks and partitions: what each is called, and its block device."""
     controllers = find_controllers(sysfs, targets)
-    found: dict[str, str] = {}
+    disks: dict[str, str] = {}
+    parts: dict[str, str] = {}
     for block in sysfs.names("class/block"):
         real = sysfs.real(f"class/block/{block}")
         if not any(f"/{controller}/" in real for controller in controllers):
@@ -94,18 +95,16 @@ def find_disks(sysfs: Sysfs, targets: list[Target], names: tuple[str, ...]) -> d
         part = sysfs.get(f"class/block/{block}/partition")
         whole = real.split("/")[-2] if part else block
         name = name_in(sysfs.get(f"class/block/{whole}/nguid"), names)
-        if not name or sysfs.get(f"class/block/{whole}/size", "0") == "0" or len(found) >= 16 * MAX_DISKS:
+        if not name or sysfs.get(f"class/block/{whole}/size", "0") == "0" or len(disks) + len(parts) >= 16 * MAX_DISKS:
             continue
-        link = f"{name}-part{part}" if part.isdecimal() else name
-        if valid_disk_name(name):
-            # Of two with one name the first counts: the server gives a name once.
-            found.setdefault(link, block)
-    return found
-
-
-def whole_disks(sysfs: Sysfs, disks: dict[str, str]) -> dict[str, str]:
-    """Those of them that are not partitions."""
-    return {link: block for link, block in disks.items() if not sysfs.exists(f"class/block/{block}/partition")}
+        if not valid_disk_name(name):
+            continue
+        # Of two with one name the first counts: the server gives a name once.
+        if part:
+            parts.setdefault(f"{name}-part{part}", block)
+        else:
+            disks.setdefault(name, block)
+    return disks, parts
 
 
 class KeepDisks:
@@ -148,7 +147,7 @@ class KeepDisks:
 
     def look(self) -> None:
         """Brings the links in line with the disks that are there."""
-        self._name(find_disks(self._sysfs, self._targets, self._names))
+        self._name(*find_disks(self._sysfs, self._targets, self._names))
         self._say_states()
 
     def _controllers(self) -> dict[str, str]:
@@ -182,11 +181,12 @@ class KeepDisks:
             except OSError as error:
                 log(f"{block}: cannot raise read_ahead_kb: {error_text(error)}")
 
-    def _name(self, disks: dict[str, str]) -> None:
+    def _name(self, whole: dict[str, str], parts: dict[str, str]) -> None:
+        everything = parts | whole
         for link in self._there():
-            if link not in disks:
+            if link not in everything:
                 self._unlink(link)
-        for link, block in disks.items():
+        for link, block in everything.items():
             target = f"../../{block}"
             if self._read_link(link) != target:
                 self._unlink(link)
@@ -194,7 +194,6 @@ class KeepDisks:
                     os.symlink(target, f"{self._links}/{link}")
                 except OSError as error:
                     log(f"cannot make {self._links}/{link}: {error_text(error)}")
-        whole = whole_disks(self._sysfs, disks)
         for block in whole.values():
             self._deepen_read_ahead(block)
         for name, block in self._ready.items():

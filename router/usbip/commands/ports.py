@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from router.usbip.client import controllers
-from router.usbip.client.nvme import find_disks, whole_disks
+from router.usbip.client.nvme import find_disks
 from router.usbip.client.uses import Storage
 from router.usbip.client.vhci import PORT_ERROR, PORT_FREE, PORT_NOT_ASSIGNED, PORT_USED, STATE_DIR, Port, Vhci
 from router.usbip.commands.keep_disks import load_disks
@@ -71,7 +71,7 @@ def disk_rows(sysfs: Sysfs, storage: Storage) -> list[dict[str, object]]:
     disks = load_disks()
     if not disks.targets:
         return []
-    there = whole_disks(sysfs, find_disks(sysfs, disks.targets, disks.names))
+    there, _ = find_disks(sysfs, disks.targets, disks.names)
     return [{"disk": name, "block": block, "uses": storage.uses(block)} for name, block in there.items()]
 
 
