@@ -95,9 +95,10 @@ def test_a_port_does_not_open_while_the_kernel_opens_a_disk(world: World, target
     world.hold = {4421}
     world.plug(device())
     server = world.server(target)
-    world.now += disks.SETTLE_S
+    world.now += disks.MAX_SETTLE_S
     server.look()
     assert not target.listens(4421), "a client that reconnects would take its disk for gone"
+    assert target.listens(4422), "another client does not wait for it"
     world.lanes.let_go(4421)
     server.look()
     assert len(target.namespaces(4421)) == 1 and target.listens(4421)

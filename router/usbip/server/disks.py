@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # A client that reconnects takes what is missing then for gone: its port opens once nothing has been plugged in for a
 # while, or at the latest after the second time.
 SETTLE_S, MAX_SETTLE_S = 1.5, 10.0
+MAX_OPENING_S = 60.0
+"""How long a client's port waits for a disk that the kernel takes long to open."""
 LOOK_INTERVAL_S = 1.0
 CUT_TIMEOUT_S = 5.0
 """A disk leaves its client once all that the client has asked for has ended. One that keeps a request open, such as a
@@ -126,7 +128,7 @@ class DiskServer:
             if self._said.get(what) != why:
                 milestone(f"no disk: {what}: {why}")
         self._said = planned.refused
-        self._open(planned.pending or bool(self._exporting))
+        self._open(planned.pending)
 
     def _plan(self, exported: Callable[[Wanted], bool]) -> Plan:
         late: set[str] = set()
@@ -228,8 +230,9 @@ class DiskServer:
         now = time.monotonic()
         if (pending or now - self._news < SETTLE_S) and now - self._begun < MAX_SETTLE_S:
             return
+        opening = {one.tcp for one in self._exporting.values()} if now - self._begun < MAX_OPENING_S else set()
         for tcp in self.ports():
-            if self._target.listens(tcp):
+            if tcp in opening or self._target.listens(tcp):
                 continue
             try:
                 self._target.listen(tcp)
