@@ -15,6 +15,7 @@ from router.usbip.runtime.sysfs import Sysfs
 from router.usbip.runtime.text import error_text
 from router.usbip.runtime.uevent import required_uevents
 from router.usbip.server.disks import LOOK_INTERVAL_S, DiskServer
+from router.usbip.server.gate import Gates
 from router.usbip.server.lanes import HelperLanes
 from router.usbip.server.nvmet import ROOT, Nvmet
 
@@ -66,6 +67,7 @@ def run(_: str, argv: list[str]) -> int:
             loop, target, policy.places.values(), confine_helper if confined else None, lambda: server.look()
         )
         server = DiskServer(Sysfs(options.get("sysfs", "/sys")), target, policy, lanes)
+        gates = Gates(target, lanes)
         uevents = required_uevents()
         if confined:
             confine_server(options.get("confine"), root, file)
@@ -87,6 +89,7 @@ def run(_: str, argv: list[str]) -> int:
                 changed = now
                 reload(server, file)
             server.look()
+            gates.look(server.ports())
 
         loop.watch(uevents.fileno(), event_loop.IN, heard)
         loop.call_later(LOOK_INTERVAL_S, again)

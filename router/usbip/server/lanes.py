@@ -41,6 +41,8 @@ def target_call(target: Nvmet, words: list[str]) -> None:
             target.add(int(tcp), Namespace(int(nsid), path, uuid, nguid))
         case ["remove", tcp, nsid]:
             target.remove(int(tcp), int(nsid))
+        case ["drain", tcp]:
+            target.drain(int(tcp))
         case ["ask", path]:
             target.ask(path)
 
