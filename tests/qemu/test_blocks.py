@@ -130,7 +130,8 @@ def test_a_mounted_disk_is_moved_only_by_force_and_nothing_of_the_old_guest_land
     assert "is in use in 'client': nvme" in refused and "on /mnt" in refused and "--force" in refused
     # Each sector again and again, so that a write that came late would be seen.
     client.run(
-        f"(n=0; while printf '%-512s' $n | dd of={DISK}-part1 bs=512 seek=$((n % 8)) conv=fsync,notrunc; do"
+        f"(n=0; while [ -b {DISK}-part1 ] && printf '%-512s' $n | dd of={DISK}-part1 bs=512 seek=$((n % 8))"
+        " conv=fsync,notrunc; do"
         " n=$((n + 1)); echo $n >/tmp/writes; done; touch /tmp/refused) >/dev/null 2>&1 &"
     )
     client.wait_for("[ $(cat /tmp/writes) -ge 20 ]")
