@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from router.checks.model import Problem, View, guest_path, invariant
-from router.description.models import ETHERNET_HEADER, USBIP_PORT
+from router.description.models import DISK_PORT, ETHERNET_HEADER, USBIP_PORT
 from router.plan.models import MAX_CID, MIN_CID, GuestPlan, RegionKind, VirtioKind, VSwitchPort
 from router.words import quoted, size_text
 
@@ -246,6 +246,12 @@ def disks_have_one_reader(view: View) -> Iterator[Problem]:
                 written(view, place)[1],
             )
     names = {port.index: port.guest for port in view.plan.vswitch.ports}
+    exporting = {source for source, _ in owners}
+    for rule in view.plan.vswitch.rules:
+        server = names.get(rule.destination, "")
+        if server in exporting and rule.protocol == "tcp" and rule.port == DISK_PORT + rule.source:
+            # A disk can be moved there while the system runs.
+            owners.setdefault((server, rule.port), names.get(rule.source, ""))
     for place, rule in enumerate(view.plan.vswitch.rules):
         owner = owners.get((names.get(rule.destination, ""), rule.port or 0))
         if owner is not None and rule.protocol == "tcp" and names.get(rule.source) != owner:

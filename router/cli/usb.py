@@ -54,13 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ports.add_argument("guest", metavar="GUEST")
     attach = verb("attach", "give a device to a guest and wait until it is there", run_attach)
     attach.add_argument("guest", metavar="GUEST")
-    attach.add_argument("device", metavar="DEVICE", help="a busid, VID:PID, or part of the name")
+    attach.add_argument("device", metavar="DEVICE", help="a busid, VID:PID, part of the name, or a disk's name")
     attach.add_argument("--port", type=int, metavar="N", default=0, help="the virtual port (default: any)")
     attach.add_argument("--take", action="store_true", help="also from another guest that has it, in one step")
     attach.add_argument("--force", action="store_true", help="with --take: even if a disk of it is mounted there")
     detach = verb("detach", "take a device from a guest; it is not attached again automatically", run_detach)
     detach.add_argument("guest", metavar="GUEST")
-    detach.add_argument("device", metavar="PORT|DEVICE", help="a virtual port, a busid, VID:PID, or part of the name")
+    detach.add_argument("device", metavar="PORT|DEVICE", help="a virtual port, or as for attach")
     detach.add_argument("--force", action="store_true", help="even if a disk of it is mounted in the guest")
     watch = verb("watch", "show what happens as it happens", run_watch)
     watch.add_argument("--all", action="store_true", help="also what is not about USB")
@@ -163,30 +163,32 @@ def run_controllers(args: argparse.Namespace) -> int:
 def run_attach(args: argparse.Namespace) -> int:
     from router.errors import DescriptionError
     from router.usb.actions import attach
-    from router.usb.text import port_row
+    from router.usb.text import place_row, where
 
     if args.force and not args.take:
         raise DescriptionError("--force is for --take", hint="router usb attach GUEST DEVICE --take --force")
-    port = attach(args.connect, args.guest, args.device, args.port, take=args.take, force=args.force)
-    assert port.device is not None, "attach gives the port with the device"
+    place = attach(args.connect, args.guest, args.device, args.port, take=args.take, force=args.force)
     if args.json:
-        print(json.dumps(port_row(port), indent=2))
+        print(json.dumps(place_row(place), indent=2))
     else:
-        display.styled(f"{port.device.name} is on port {port.number} of '{args.guest}', until the system stops")
+        display.styled(f"{where(place)} of '{args.guest}', until the system stops")
     return 0
 
 
 def run_detach(args: argparse.Namespace) -> int:
     from router.usb.actions import detach
-    from router.usb.text import port_row
+    from router.usb.facts import BlockDisk
+    from router.usb.text import place_row
 
-    port = detach(args.connect, args.guest, args.device, force=args.force)
-    assert port.device is not None, "detach tells what was there"
+    place = detach(args.connect, args.guest, args.device, force=args.force)
     if args.json:
-        print(json.dumps(port_row(port), indent=2))
+        print(json.dumps(place_row(place), indent=2))
+    elif isinstance(place, BlockDisk):
+        display.styled(f"the disk {place.name} is taken from '{args.guest}', until it is attached again")
     else:
+        assert place.device is not None, "detach tells what was there"
         display.styled(
-            f"{port.device.name} is taken from port {port.number} of '{args.guest}', until it is attached again"
+            f"{place.device.name} is taken from port {place.number} of '{args.guest}', until it is attached again"
         )
     return 0
 

@@ -333,10 +333,22 @@ OWN_FILES = "files:"
 
 
 def guests_with_disks(description: Description) -> set[str]:
-    """The guests that export or get disks as blocks. Where a rule names no server, it is the guest with hardware."""
+    """The guests that export disks as blocks, get them, or could be given them while the system runs: those that the
+    switch lets to their port for that. Where a rule names no server, it is the guest with hardware."""
     owners = {name for name, guest in description.guests.items() if guest.passthrough}
     rules = description.block_rules
-    return {name for rule in rules for name in (rule.to, *((rule.source,) if rule.source else owners))}
+    servers = {name for rule in rules for name in ((rule.source,) if rule.source else owners)}
+    ports = {name: DISK_PORT + place for place, name in enumerate(description.guests)}
+    readers = {
+        allow.source
+        for allow in description.network.allow or ()
+        if allow.destination in servers
+        and allow.protocol == "tcp"
+        and allow.port == ports[allow.source]
+        # Files of the user's own have what they have.
+        and not isinstance(description.guests[allow.source].image, ImageFiles)
+    }
+    return servers | readers | {rule.to for rule in rules}
 
 
 def image_names_of(description: Description) -> dict[str, str]:

@@ -10,6 +10,12 @@ from router.description.parts import Finding, Parts, Path
 from router.description.semantics_usb import disk_port, may_be_disk, owner
 from router.usbip.protocol.classes import CODES, class_word
 
+WHY_A_PORT = {
+    "usb": "this rule gives them",
+    "disks": "this is one of them",
+    "network": "this rule lets it have disks",
+}
+
 
 def blocks(parts: Parts) -> Iterator[Finding]:
     """What goes as blocks is a disk, and both guests have what that takes."""
@@ -134,6 +140,13 @@ def disk_ports(parts: Parts) -> Iterator[Finding]:
         server = owner(parts, rule)
         if rule.road is Road.BLOCK and server is not None and rule.to in parts.guests:
             taken.setdefault((server, disk_port(parts, rule.to)), (rule.to, place))
+    servers = {server for server, _ in taken}
+    for index, allow in (parts.allow or {}).items():
+        # A disk can be moved there while the system runs.
+        if allow.destination in servers and allow.source in parts.guests:
+            own = disk_port(parts, allow.source)
+            if allow.protocol == "tcp" and allow.port == own:
+                taken.setdefault((allow.destination, own), (allow.source, ("network", "allow", index)))
     for index, allow in (parts.allow or {}).items():
         client, first = taken.get((allow.destination, allow.port or 0), ("", ()))
         if client and allow.protocol == "tcp" and allow.source != client:
@@ -141,5 +154,5 @@ def disk_ports(parts: Parts) -> Iterator[Finding]:
                 ("network", "allow", index),
                 f"tcp/{allow.port} of '{allow.destination}' has disks of '{client}': '{allow.source}' would get them",
                 "remove the rule",
-                related=((first, "this rule gives them" if first[0] == "usb" else "this is one of them"),),
+                related=((first, WHY_A_PORT[str(first[0])]),),
             )

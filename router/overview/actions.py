@@ -7,22 +7,27 @@ A device is SERVER/BUSID. Errors are those of `router.usb.actions`; what a guest
 from __future__ import annotations
 
 from router.usb import actions
+from router.usb.facts import BlockDisk, Port
 from router.usb.view import Connect
 
 
 def attach(connect: Connect, guest: str, device: str) -> str:
     """Give a device that no guest has to a guest."""
-    port = actions.attach(connect, guest, device)
-    return f"{device} is on port {port.number} of '{guest}'"
+    return f"{_at(device, actions.attach(connect, guest, device))} of '{guest}'"
 
 
 def take(connect: Connect, guest: str, device: str) -> str:
     """Give a device to a guest, also when another one has it."""
-    port = actions.attach(connect, guest, device, take=True)
-    return f"{device} is on port {port.number} of '{guest}'"
+    return f"{_at(device, actions.attach(connect, guest, device, take=True))} of '{guest}'"
 
 
 def detach(connect: Connect, guest: str, device: str) -> str:
     """Take a device from a guest."""
-    port = actions.detach(connect, guest, device)
-    return f"{device} is taken from port {port.number} of '{guest}'"
+    place = actions.detach(connect, guest, device)
+    port = "" if isinstance(place, BlockDisk) else f"port {place.number} of "
+    return f"{device} is taken from {port}'{guest}'"
+
+
+def _at(device: str, place: Port | BlockDisk) -> str:
+    what = f"the disk {place.name}" if isinstance(place, BlockDisk) else f"on port {place.number}"
+    return f"{device} is {what}"

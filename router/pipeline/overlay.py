@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from router.description.models import USBIP_PORT
+from router.description.models import DISK_PORT, USBIP_PORT
 from router.disk.layout import owner_of
 from router.guests.cpio import build_overlay
 from router.plan.models import Grant, GuestPlan, SystemPlan
@@ -48,14 +48,35 @@ def guest_names(plan: SystemPlan) -> str:
 
 def has_disks(plan: SystemPlan, guest: GuestPlan) -> bool:
     """Whether the guest exports or gets disks as blocks: only then are the drivers for that loaded."""
-    return any(grant.blocks and guest.name in (grant.source, grant.to) for grant in plan.grants)
+    return any(grant.blocks and grant.source == guest.name for grant in plan.grants) or bool(disk_places(plan, guest))
+
+
+def disk_places(plan: SystemPlan, guest: GuestPlan) -> dict[str, int]:
+    """The servers of disks as blocks that the switch lets this guest reach at its own port, with that port."""
+    exporting = {grant.source for grant in plan.grants if grant.blocks}
+    names = [port.guest for port in plan.vswitch.ports]
+    return {
+        names[rule.destination]: rule.port
+        for rule in plan.vswitch.rules
+        if names[rule.source] == guest.name
+        and guest.role == "client"
+        and not guest.own_image
+        and names[rule.destination] in exporting
+        and rule.protocol == "tcp"
+        and rule.port == DISK_PORT + guest.index
+    }
 
 
 def disks_of(plan: SystemPlan, guest: GuestPlan) -> bytes:
-    """`/etc/router/disks` of a client: where its disks are, and what they are called."""
-    mine = [grant for grant in plan.grants if grant.to == guest.name and grant.blocks]
-    places = dict.fromkeys((str(plan.guest(grant.source).address), grant.blocks) for grant in mine)
-    return render_disks(list(places), [grant.name for grant in mine if grant.name], guest.disk_wait).encode()
+    """`/etc/router/disks` of a client: where its disks are, and what those are called that it has or can be given."""
+    places = disk_places(plan, guest)
+    names = dict.fromkeys(
+        grant.name
+        for grant in plan.grants
+        if grant.blocks and grant.name and (grant.to == guest.name or (grant.source in places and not grant.size))
+    )
+    servers = [(str(plan.guest(server).address), tcp) for server, tcp in places.items()]
+    return render_disks(servers, list(names), guest.disk_wait).encode()
 
 
 def server_of(plan: SystemPlan, guest: GuestPlan) -> GuestPlan | None:
@@ -101,6 +122,13 @@ def policy_line(plan: SystemPlan, grant: Grant) -> dict[str, str | int]:
     return line
 
 
+def spare_places(plan: SystemPlan, server: GuestPlan) -> dict[str, int]:
+    """Clients with a port for disks that no rule gives them, by address: a disk can be moved there."""
+    served = {grant.to for grant in plan.grants if grant.source == server.name and grant.blocks}
+    places = ((guest, disk_places(plan, guest).get(server.name)) for guest in plan.guests if guest.name not in served)
+    return {str(guest.address): tcp for guest, tcp in places if tcp}
+
+
 def overlay_files(plan: SystemPlan, guest: GuestPlan) -> dict[str, bytes]:
     """The files by their paths in the guest."""
     files = {
@@ -109,7 +137,7 @@ def overlay_files(plan: SystemPlan, guest: GuestPlan) -> dict[str, bytes]:
     }
     if guest.role == "server":
         grants = [policy_line(plan, grant) for grant in plan.grants if grant.source == guest.name]
-        files["etc/router/usb-policy"] = render_policy(grants).encode()
+        files["etc/router/usb-policy"] = render_policy(grants, spare_places(plan, guest)).encode()
     if guest.role == "client" and has_disks(plan, guest):
         files["etc/router/disks"] = disks_of(plan, guest)
     source = server_of(plan, guest)

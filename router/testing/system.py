@@ -23,7 +23,7 @@ from router.testing.person import Person
 from router.testing.pool import Live, Systems
 from router.testing.setup import BOARD
 from router.usb import actions
-from router.usb.facts import Device, Port
+from router.usb.facts import BlockDisk, Device, Port
 from router.usb.view import snapshot
 from router.vswitch.process import PortCounters
 from router.words import did_you_mean
@@ -217,25 +217,29 @@ class Router:
         for one in mine:
             self._plugged.remove(one)
 
-    def attach(self, guest: str, device: str, port: int = 0, *, take: bool = False, force: bool = False) -> Port:
+    def attach(
+        self, guest: str, device: str, port: int = 0, *, take: bool = False, force: bool = False
+    ) -> Port | BlockDisk:
         """Give a device (its busid, id or part of its name) to a client guest and wait until it is there: its port.
+
+        Of a disk that goes as blocks it is the disk as the guest has it.
 
         take: also from another guest, unless a disk of it is in use there; force: even then.
         """
         since = self.next_event
         found = actions.attach(self.connect, guest, device, port, take=take, force=force)
-        if found.device is not None:
+        if isinstance(found, Port) and found.device is not None:
             attached = _wanted("attached", guest, f"{found.device.busid} ")
             self._live.events.wait(attached, since, SETTLE_TIMEOUT_S)
         return found
 
-    def detach(self, guest: str, device: str, *, force: bool = False) -> Port:
-        """Take a device from a guest, by port number or by what it is called, and wait: the port that it was on.
+    def detach(self, guest: str, device: str, *, force: bool = False) -> Port | BlockDisk:
+        """Take a device from a guest, by port number or by what it is called, and wait: the port or disk that it was.
 
         force: even if a disk of it is in use there.
         """
         found = actions.detach(self.connect, guest, device, force=force)
-        if found.device is not None:
+        if isinstance(found, Port) and found.device is not None:
             self._wait_until_told(found.device.busid)
         return found
 

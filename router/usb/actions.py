@@ -9,28 +9,19 @@ and the restart of either daemon like any other.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 
 from router.errors import MachineError, RouterError
-from router.usb import find
+from router.usb import disks, find
 from router.usb.answers import devices_of, parse, ports_of
-from router.usb.facts import USBIP_PORT, Attached, Device, Guest, Port, Snapshot
+from router.usb.facts import USBIP_PORT, Attached, BlockDisk, Device, Guest, Port, Snapshot
+from router.usb.steps import ANSWER_TIMEOUT_S, SETTLE_TIMEOUT_S, answered, noted, said, wait
 from router.usb.view import Connect, Guests, program, snapshot
 
 NUMBER = re.compile(r"[0-9]+\.[0-9]+")
 
-SETTLE_TIMEOUT_S = 20.0
-"""For a device to appear in, or to leave, its guest."""
 USED = "006"
 """A port in use, in the driver's status (drivers/usb/usbip/usbip_common.h, VDEV_ST_USED)."""
-WAIT = """\
-now() {{ read -r t _ </proc/uptime; echo "${{t%.*}}"; }}
-end=$(($(now) + {seconds}))
-until {test}; do [ "$(now)" -lt $end ] || exit 9; usleep 100000 2>/dev/null || sleep 0.1; done"""
-"""By the guest's own clock: a slow one tries less often, and waits no longer. Debian has no usleep, and a busybox may
-sleep for whole seconds only."""
-ANSWER_TIMEOUT_S = SETTLE_TIMEOUT_S + 40.0
 STATUS = "/sys/devices/platform/vhci_hcd.0/status*"
 KERNEL_LINE = """\
 dmesg | awk -v begin={begin} '/] (usb|hub|vhci_hcd|usbhid|usb-storage|uas) / {{
@@ -41,8 +32,10 @@ dmesg | awk -v begin={begin} '/] (usb|hub|vhci_hcd|usbhid|usb-storage|uas) / {{
 
 def attach(
     connect: Connect, guest_name: str, text: str, number: int = 0, *, take: bool = False, force: bool = False
-) -> Port:
+) -> Port | BlockDisk:
     """Give a device to a guest and wait until it is there: the port that it is on. `number` 0: any port.
+
+    Of a disk that goes as blocks it is the disk as the guest has it.
 
     take: also from another guest that has it, unless its disks are in use there; force: even then.
 
@@ -52,8 +45,9 @@ def attach(
     seen = snapshot(connect)
     guest = find.guest(seen, guest_name, "client")
     device = find.device(seen, text)
-    _answered(seen, guest.name)
-    _goes_by_usb(device)
+    answered(seen, guest.name)
+    if device.disk is not None:
+        return disks.attach(connect, seen, guest, device, number, take=take, force=force)
     _may_attach(seen, guest, device, number, take=take)
     _not_in_use(seen, device, force=force)
     words = ["grant", guest.address, device.busid, *(["--port", str(number)] if number else [])]
@@ -61,7 +55,7 @@ def attach(
         uptime = guests.execute(guest.name, "read -r up _ </proc/uptime; echo $up")[1].decode(errors="replace").strip()
         # One change of the policy takes it from its holder and gives it to this guest: no third one gets it in between.
         program(guests, device.server, *words, *(["--take"] if take else []))
-        code, _ = guests.execute(guest.name, _wait(_is_there(device)), ANSWER_TIMEOUT_S)
+        code, _ = guests.execute(guest.name, wait(_is_there(device)), ANSWER_TIMEOUT_S)
         if code:
             begin = uptime if NUMBER.fullmatch(uptime) else "0"
             try:
@@ -89,28 +83,18 @@ def _failed_step(
     if device.busid not in now:
         return "the server has lost the device", "it was unplugged, or has reset itself"
     if not now[device.busid].exported:
-        reason = _noted(guests, device.server, f"cannot export {device.busid}")
+        reason = noted(guests, device.server, f"cannot export {device.busid}")
         return f"'{device.server}' cannot export it", reason
     addresses = {one.address: one.name for one in everybody.values()}
     ports = ports_of(guest.name, parse(guest.name, program(guests, guest.name, "ports", "--json")), addresses)
     if not any(port.device is not None and port.device.is_from(device) for port in ports):
         if now[device.busid].holder not in (None, guest.address):
             return "its last holder has not let it go", f"'{device.server}' still counts it as in use"
-        return f"'{guest.name}' cannot import it", _noted(guests, guest.name, f"usbip: {device.busid}: ")
+        return f"'{guest.name}' cannot import it", noted(guests, guest.name, f"usbip: {device.busid}: ")
     return (
         f"'{guest.name}' has imported it, and its kernel cannot enumerate it",
-        _said(guests, guest.name, KERNEL_LINE.format(begin=begin)),
+        said(guests, guest.name, KERNEL_LINE.format(begin=begin)),
     )
-
-
-def _noted(guests: Guests, guest: str, text: str) -> str:
-    """The last note of a guest's USB/IP program that has that text."""
-    return _said(guests, guest, f"dmesg | grep -F {shlex.quote(text)} | tail -n 1").rpartition("usbip: ")[2]
-
-
-def _said(guests: Guests, guest: str, command: str) -> str:
-    """The line that a command prints in a guest."""
-    return guests.execute(guest, command)[1].decode(errors="replace").strip() or "it does not say why"
 
 
 def _not_in_use(seen: Snapshot, device: Device, *, force: bool) -> None:
@@ -137,16 +121,6 @@ def _may_leave(port: Port, *, force: bool) -> None:
         f"{port.device.busid} ({port.device.name}) is in use in '{port.guest}': {', '.join(port.device.uses)}",
         hint=f"unmount it there first: router exec {port.guest} 'umount PLACE'; with --force unwritten data is lost",
     )
-
-
-def _goes_by_usb(device: Device) -> None:
-    """MachineError for a disk that goes as blocks: its way is fixed while the system runs."""
-    if device.disk is not None:
-        to = ", ".join(f"'{name}'" for name in device.grants) or "a guest"
-        raise MachineError(
-            f"{device.busid} ({device.name}) goes to {to} as blocks, and such a disk stays there while the system runs",
-            hint="unmount it there and unplug it; or change its rule: another 'to', or 'as: usb' for disks to be moved",
-        )
 
 
 def _may_attach(seen: Snapshot, guest: Guest, device: Device, number: int, *, take: bool) -> None:
@@ -194,8 +168,8 @@ def _numbers(ports: list[Port]) -> str:
     return f"{numbers[0]} to {numbers[-1]}" if whole else ", ".join(map(str, numbers)) or "none"
 
 
-def detach(connect: Connect, guest_name: str, text: str, *, force: bool = False) -> Port:
-    """Take a device from a guest, by port number or by what it is called: the port that it was on.
+def detach(connect: Connect, guest_name: str, text: str, *, force: bool = False) -> Port | BlockDisk:
+    """Take a device from a guest, by port number or by what it is called: the port that it was on, or the disk.
 
     force: even if the guest uses a disk of it.
 
@@ -203,9 +177,10 @@ def detach(connect: Connect, guest_name: str, text: str, *, force: bool = False)
     """
     seen = snapshot(connect)
     guest = find.guest(seen, guest_name, "client")
-    _answered(seen, guest.name)
-    for one in find.matches(seen, text):
-        _goes_by_usb(one)
+    answered(seen, guest.name)
+    disk = disks.meant(seen, guest.name, text)
+    if disk is not None:
+        return disks.detach(connect, seen, guest, disk, force=force)
     port = find.used_port(seen, guest.name, text)
     assert port.device is not None, "used_port gives ports with devices"
     _may_leave(port, force=force)
@@ -216,7 +191,7 @@ def detach(connect: Connect, guest_name: str, text: str, *, force: bool = False)
         else:
             # It came from elsewhere, so there is no policy to change.
             program(guests, guest.name, "detach", "-p", str(port.rhport))
-        code, _ = guests.execute(guest.name, _wait(f"! {_search('q', port.device)}"), ANSWER_TIMEOUT_S)
+        code, _ = guests.execute(guest.name, wait(f"! {_search('q', port.device)}"), ANSWER_TIMEOUT_S)
         if code:
             raise MachineError(f"port {port.number} of '{guest.name}' is still in use after {SETTLE_TIMEOUT_S:.0f} s")
     return port
@@ -264,20 +239,13 @@ def candidates(seen: Snapshot, device: Device) -> list[str]:
     return [
         guest.name
         for guest in seen.with_role("client")
-        if device.disk is None
-        and guest.name not in seen.troubles
-        and (guest.name, device.server) in seen.reaches
-        and _unfit(seen, guest, device, 0) is None
+        if guest.name not in seen.troubles
+        and (
+            guest.name in device.readers and not device.parts
+            if device.disk is not None
+            else (guest.name, device.server) in seen.reaches and _unfit(seen, guest, device, 0) is None
+        )
     ]
-
-
-def _answered(seen: Snapshot, name: str) -> None:
-    if name in seen.troubles:
-        raise MachineError(f"guest '{name}' {seen.troubles[name]}", hint="see its console log, or router usb watch")
-
-
-def _wait(test: str) -> str:
-    return WAIT.format(test=test, seconds=int(SETTLE_TIMEOUT_S))
 
 
 def _search(option: str, device: Device | Attached) -> str:

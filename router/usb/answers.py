@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from router.errors import MachineError
-from router.usb.facts import Attached, Controller, Device, Grant, Part, Port, full_name
+from router.usb.facts import Attached, BlockDisk, Controller, Device, Grant, Part, Port, full_name
 from router.usbip.protocol.device import SPEED_NAMES, valid_busid
 from router.usbip.runtime.text import printable
 
@@ -172,6 +172,7 @@ def _device(row: Row, addresses: Mapping[str, str]) -> Device:
         )
         if "parts" in row.values
         else (),
+        readers=tuple(guest(one) for one in row.texts("clients")) if "clients" in row.values else (),
     )
 
 
@@ -208,6 +209,17 @@ def _attached(row: Row, addresses: Mapping[str, str]) -> Attached:
         local=row.text("local"),
         drivers=row.texts("drivers"),
         uses=row.texts("uses"),
+    )
+
+
+def disks_of(guest: str, rows: Mapping[str, Any]) -> tuple[BlockDisk, ...]:
+    """The disks that a client guest has as blocks. MachineError for an answer that makes no sense."""
+    if "disks" not in rows:
+        # A guest that was built by an earlier version.
+        return ()
+    return tuple(
+        BlockDisk(guest, row.text("disk"), row.text("block"), row.texts("uses"))
+        for row in Row(guest, "", rows).rows("disks")
     )
 
 

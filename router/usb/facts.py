@@ -65,6 +65,8 @@ class Device:
     """What its guest calls it, where it goes as blocks; None where it goes by USB/IP."""
     parts: tuple[Part, ...] = ()
     """What guests have of it, where it goes in parts; `disk` then has all their names."""
+    readers: tuple[str, ...] = ()
+    """The guests that can have it as blocks: those with a port for disks in the server."""
 
     @property
     def held(self) -> str | None:
@@ -132,6 +134,21 @@ class Port:
 
 
 @dataclass(frozen=True)
+class BlockDisk:
+    """A disk that a client guest has as blocks. name: below /dev/disk/by-router; block: the kernel's name."""
+
+    guest: str
+    name: str
+    block: str
+    uses: tuple[str, ...] = ()
+    """What of it is in use: "nvme0n1p1 on /mnt"."""
+
+    def is_from(self, device: Device) -> bool:
+        """Whether it is a logical unit of that device, which goes to its guest."""
+        return device.disk is not None and (self.name == device.disk or self.name.startswith(f"{device.disk}-lun"))
+
+
+@dataclass(frozen=True)
 class Controller:
     """A virtual host controller of a client guest; one that is not `present` can be created."""
 
@@ -167,6 +184,8 @@ class Snapshot:
     ports: Mapping[str, tuple[Port, ...]] = field(default_factory=dict)
     controllers: Mapping[str, tuple[Controller, ...]] = field(default_factory=dict)
     troubles: Mapping[str, str] = field(default_factory=dict)
+    disks: Mapping[str, tuple[BlockDisk, ...]] = field(default_factory=dict)
+    """By guest, as it says."""
 
     def with_role(self, role: str) -> list[Guest]:
         """The guests of that role, in the description's order."""

@@ -25,12 +25,15 @@ def guest(seen: Snapshot, name: str, role: str | None = None) -> Guest:
 
 
 def matches(seen: Snapshot, text: str) -> list[Device]:
-    """The devices that a busid, `vid:pid`, or part of a name or serial number fits; `GUEST/BUSID` is exact."""
+    """The devices that a busid, a disk's name, `vid:pid`, or part of a name or serial number fits.
+
+    `GUEST/BUSID` is exact.
+    """
     server, slash, busid = text.partition("/")
     devices = [one for one in seen.devices if one.server == server] if slash and server in seen.guests else []
     if devices:
         return [one for one in devices if one.busid == busid]
-    exact = [one for one in seen.devices if one.busid == text]
+    exact = [one for one in seen.devices if text in (one.busid, one.disk)]
     if exact:
         return exact
     if re.fullmatch(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}", text):

@@ -9,7 +9,7 @@ from typing import Any
 
 from router.display import safe
 from router.usb.actions import candidates, why_not
-from router.usb.facts import SPEEDS, Controller, Device, Port, Snapshot
+from router.usb.facts import SPEEDS, BlockDisk, Controller, Device, Port, Snapshot
 
 EVENTS = (
     "listening",
@@ -134,6 +134,19 @@ def port_row(port: Port) -> dict[str, Any]:
         "state": port.state,
         "device": None if port.device is None else asdict(port.device),
     }
+
+
+def place_row(place: Port | BlockDisk) -> dict[str, Any]:
+    """Where a device went, or was, as plain values."""
+    return asdict(place) if isinstance(place, BlockDisk) else port_row(place)
+
+
+def where(place: Port | BlockDisk) -> str:
+    """What is where in a guest, in words that its name goes behind."""
+    if isinstance(place, BlockDisk):
+        return f"{place.block} is the disk {place.name}"
+    assert place.device is not None, "of a port without a device there is nothing to say"
+    return f"{place.device.name} is on port {place.number}"
 
 
 def port_lines(seen: Snapshot, guest: str) -> list[str]:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from router.errors import MachineError, RouterError
-from router.usb.answers import controllers_of, devices_of, parse, ports_of
-from router.usb.facts import UNKNOWN, Controller, Device, Guest, Port, Snapshot, guests_of, reaches_of
+from router.usb.answers import controllers_of, devices_of, disks_of, parse, ports_of
+from router.usb.facts import UNKNOWN, BlockDisk, Controller, Device, Guest, Port, Snapshot, guests_of, reaches_of
 
 PATIENCE = 30.0
 """Seconds that a guest may take to answer: an emulated one that boots beside others takes some."""
@@ -68,6 +68,7 @@ def snapshot(connect: Connect, only: Collection[str] | None = None) -> Snapshot:
     devices: list[Device] = []
     ports: dict[str, tuple[Port, ...]] = {}
     controllers: dict[str, tuple[Controller, ...]] = {}
+    disks: dict[str, tuple[BlockDisk, ...]] = {}
     with ThreadPoolExecutor(max_workers=8) as pool:
         pending = {guest.name: pool.submit(ask, connect, guest) for guest in asked}
         for name, future in pending.items():
@@ -77,6 +78,7 @@ def snapshot(connect: Connect, only: Collection[str] | None = None) -> Snapshot:
                     devices += devices_of(name, rows, addresses)
                 else:
                     ports[name], controllers[name] = ports_of(name, rows, addresses), controllers_of(name, rows)
+                    disks[name] = disks_of(name, rows)
             except RouterError as error:
                 troubles[name] = error.message
     seen = Snapshot(
@@ -86,6 +88,7 @@ def snapshot(connect: Connect, only: Collection[str] | None = None) -> Snapshot:
         devices=tuple(devices),
         ports=ports,
         controllers=controllers,
+        disks=disks,
         troubles=troubles,
     )
     return replace(seen, devices=tuple(with_holder(seen, device) for device in seen.devices))

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from router.errors import MachineError
-from router.usb.actions import WAIT
 from router.usb.answers import parse
+from router.usb.steps import WAIT
 from router.usb.text import table
 from tests.control.running import FakeSystem
 from tests.support.patience import PATIENCE

@@ -15,13 +15,14 @@ RULES: list[dict[str, object]] = [
 ]
 
 
-def plan(rules: list[dict[str, object]]) -> SystemPlan:
+def plan(rules: list[dict[str, object]], allow: list[str] | None = None) -> SystemPlan:
     guests = {
         "server": {"image": "usb-server", "passthrough": ["pcie@3f000000"]},
         "a": {"image": "usb-client"},
         "b": {"image": "usb-client"},
     }
-    return plan_of(described({"system": "blocks", "board": "qemu", "guests": guests, "usb": rules}))
+    network = {} if allow is None else {"network": {"allow": allow}}
+    return plan_of(described({"system": "blocks", "board": "qemu", "guests": guests, "usb": rules, **network}))
 
 
 def ways(of: SystemPlan) -> set[tuple[str, int | None]]:
@@ -42,7 +43,7 @@ def test_the_guests_are_told_ports_and_names_and_load_drivers_only_where_disks_g
         "allow 10.77.0.4 class hid",
     ]
     assert a["etc/router/disks"] == b"server 10.77.0.2 4421\nname data\n"
-    assert b["etc/router/disks"] == b"server 10.77.0.2 4422\n"
+    assert b["etc/router/disks"] == b"server 10.77.0.2 4422\nname data\n", "a disk can be moved"
     assert "etc/router/usb-attach" not in a and "etc/router/usb-attach" in b
     assert all(b"DISKS=yes\n" in files["etc/router/guest.conf"] for files in (server, a, b))
     assert [guest.image for guest in found.guests] == ["usb-server-disks", "usb-client-disks", "usb-client-disks"]
@@ -51,6 +52,21 @@ def test_the_guests_are_told_ports_and_names_and_load_drivers_only_where_disks_g
     for name in ("server", "a", "b"):
         files = overlay_files(plain, plain.guest(name))
         assert b"DISKS" not in files["etc/router/guest.conf"] and "etc/router/disks" not in files
+
+
+def test_a_guest_that_the_switch_lets_to_its_port_for_disks_can_be_given_one_while_the_system_runs() -> None:
+    allow = ["a -> server tcp/4421", "b -> server tcp/4422"]
+    found = plan(RULES[:1], allow)
+    server, b = (overlay_files(found, found.guest(name)) for name in ("server", "b"))
+    assert server["etc/router/usb-policy"].decode().splitlines()[1:] == [
+        "allow 10.77.0.3 path 1-1 blocks 4421 name data",
+        "client 10.77.0.4 blocks 4422",
+    ]
+    assert b["etc/router/disks"] == b"server 10.77.0.2 4422\nname data\n"
+    assert b"DISKS=yes\n" in b["etc/router/guest.conf"] and found.guest("b").image == "usb-client-disks"
+    # Another port of the server is no port for disks.
+    found = plan(RULES[:1], ["a -> server tcp/4421", "b -> server tcp/4423"])
+    assert "etc/router/disks" not in overlay_files(found, found.guest("b"))
 
 
 def test_an_image_has_the_drivers_only_where_disks_go_as_blocks() -> None:

@@ -39,13 +39,14 @@ MARKS = 40
 
 @pytest.fixture(scope="session")
 def router_setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
-    """USB port 1 has a disk with two partitions, port 2 a keyboard."""
+    """USB port 1 has a disk with two partitions, the second one with a file system, port 2 a keyboard."""
     filesystems.needs_tools()
     folder = tmp_path_factory.mktemp("blocks")
     disk = folder / "disk.img"
     disk.write_bytes(os.urandom(16 * MiB))
     table = "label: gpt\nstart=2048, size=8192\nstart=10240, size=8192\n"
     subprocess.run(["sfdisk", "-q", disk], input=table, text=True, check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-E", f"offset={10240 * 512}", disk, "4m"], check=True, capture_output=True)
     description = folder / "description.yaml"
     description.write_text(DESCRIPTION)
     usb = (f"storage:{disk}", "keyboard")
@@ -91,15 +92,63 @@ def test_no_other_guest_reaches_the_disk_whatever_it_calls_itself(router: Router
     assert other.disks() == ()
 
 
-def test_the_list_shows_who_has_the_disk_and_moving_it_is_refused_with_what_to_do(router: Router, says: Says) -> None:
-    router.guest("client").wait_for(f"[ -b {DISK} ]")
+def disk_row(says: Says) -> dict[str, object]:
     (row,) = (row for row in json.loads(says("usb", "list", "--json")) if row["disk"])
+    return dict(row)
+
+
+@pytest.mark.last
+def test_a_disk_moves_to_another_guest_and_back_and_its_data_with_it(router: Router, says: Says, image: Path) -> None:
+    client, other = router.guest("client"), router.guest("other")
+    client.wait_for(f"[ -b {DISK} ]")
+    row = disk_row(says)
     assert (row["holder"], row["road"], row["disk"]) == ("client", "block", "data")
-    assert "client, as blocks: data" in says("usb", "list")
-    for words in (("attach", "other", "HARDDRIVE", "--take"), ("detach", "client", "HARDDRIVE")):
-        refused = says("usb", *words, code=4)
-        assert "goes to 'client' as blocks, and such a disk stays there while the system runs" in refused
-        assert "'as: usb'" in refused
+    held = says("usb", "attach", "other", "data", code=4)
+    assert "is held by guest 'client', as the disk 'data'\n  to take it: router usb attach other 2-1 --take" in held
+    since = router.next_event
+    assert "is the disk data of 'other', until the system stops" in says("usb", "attach", "other", "data", "--take")
+    router.wait_for_event("disk-news", "client", detail="data has gone", since=since)
+    router.wait_for_event("disk-ready", "other", detail="data ready", since=since)
+    assert client.run("ls /dev/disk/by-router").stdout == ""
+    assert other.sha256(DISK) == files.sha256(image)
+    assert disk_row(says)["holder"] == "other"
+    # What the description says of others stays, so it goes back to where its rule gives it.
+    says("usb", "detach", "other", "data")
+    assert other.run("ls /dev/disk/by-router").stdout == ""
+    client.wait_for(f"[ -b {DISK} ]")
+    assert client.sha256(DISK) == files.sha256(image)
+
+
+@pytest.mark.last
+def test_a_mounted_disk_is_moved_only_by_force_and_nothing_of_the_old_guest_lands_after(
+    router: Router, says: Says, image: Path
+) -> None:
+    client, other = router.guest("client"), router.guest("other")
+    client.wait_for(f"[ -b {DISK}-part2 ]")
+    client.run(f"mkdir -p /mnt && mount {DISK}-part2 /mnt && echo kept >/mnt/file && sync")
+    refused = says("usb", "attach", "other", "data", "--take", code=4)
+    assert "is in use in 'client': nvme" in refused and "on /mnt" in refused and "--force" in refused
+    # Each sector again and again, so that a write that came late would be seen.
+    client.run(
+        f"(n=0; while [ -b {DISK}-part1 ] && printf '%-512s' $n | dd of={DISK}-part1 bs=512 seek=$((n % 8))"
+        " conv=fsync,notrunc; do"
+        " n=$((n + 1)); echo $n >/tmp/writes; done; touch /tmp/refused) >/dev/null 2>&1 &"
+    )
+    client.wait_for("[ $(cat /tmp/writes) -ge 20 ]")
+    try:
+        says("usb", "attach", "other", "data", "--take", "--force")
+        other.run(f"dd if=/dev/zero of={DISK}-part1 bs=512 count=8 conv=fsync,notrunc")
+        client.wait_for("[ -e /tmp/refused ]")
+        client.run("! cat /mnt/file")
+        other.run(f"mkdir -p /mnt && mount {DISK}-part2 /mnt && grep kept /mnt/file && umount /mnt")
+        with image.open("rb") as disk:
+            disk.seek(MiB)
+            assert disk.read(8 * 512) == bytes(8 * 512)
+    finally:
+        client.run("umount -l /mnt")
+        says("usb", "attach", "client", "data", "--take")
+    client.wait_for(f"[ -b {DISK}-part2 ]")
+    assert client.run(f"dd if={DISK}-part1 bs=512 count=8 2>/dev/null | tr -d '\\000' | wc -c").stdout.strip() == "0"
 
 
 def test_writes_wait_for_a_server_that_restarts_and_none_is_lost(router: Router, image: Path) -> None:

@@ -19,7 +19,7 @@ from router.control.client import Connection
 from router.errors import MachineError
 from router.testing import Router
 from router.testing.qemu import QemuMachine
-from router.usb.actions import SETTLE_TIMEOUT_S
+from router.usb.steps import SETTLE_TIMEOUT_S
 from tests.support.patience import PATIENCE
 
 Says = Callable[..., str]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -15,6 +16,7 @@ from router.usbip.protocol.device import Device
 from router.usbip.runtime.sysfs import Sysfs
 from router.usbip.server import disks
 from router.usbip.server.disks import DiskServer
+from router.usbip.server.lanes import target_call
 from router.usbip.server.nvmet import Nvmet
 from tests.usbip.disk_samples import POLICY
 
@@ -47,6 +49,36 @@ class FakeNvmet(Nvmet):
         shutil.rmtree(folder)
 
 
+class Lanes:
+    """Runs each request at once, except in lanes that are `held`: those wait until they are let go."""
+
+    def __init__(self, target: Nvmet) -> None:
+        self._target = target
+        self.held: set[int] = set()
+        self.waiting: dict[int, tuple[list[str], Callable[[OSError | None], None]]] = {}
+
+    def idle(self, lane: int) -> bool:
+        return lane not in self.waiting
+
+    def start(self, lane: int, words: list[str], done: Callable[[OSError | None], None]) -> None:
+        assert self.idle(lane)
+        if lane in self.held:
+            self.waiting[lane] = (words, done)
+            return
+        try:
+            target_call(self._target, words)
+        except OSError as error:
+            done(error)
+        else:
+            done(None)
+
+    def let_go(self, lane: int) -> None:
+        """The kernel is done with what it was at."""
+        self.held.discard(lane)
+        words, done = self.waiting.pop(lane)
+        self.start(lane, words, done)
+
+
 class World:
     """A server's sysfs with USB disks that can be plugged."""
 
@@ -57,6 +89,8 @@ class World:
         (root / "sys/bus/scsi/devices").mkdir(parents=True)
         self.now = 100.0
         self.late: set[str] = set()
+        self.hold: set[int] = set()
+        """Lanes that are held from the start."""
         monkeypatch.setattr(disks, "find_devices", self.find)
         monkeypatch.setattr(disks, "time", SimpleNamespace(monotonic=lambda: self.now))
 
@@ -82,6 +116,8 @@ class World:
         del self.devices[busid]
 
     def server(self, target: Nvmet, policy: str = POLICY) -> DiskServer:
-        server = DiskServer(self.sysfs, target, parse_policy(policy))
+        self.lanes = Lanes(target)
+        self.lanes.held |= self.hold
+        server = DiskServer(self.sysfs, target, parse_policy(policy), self.lanes)
         server.start()
         return server

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from router.errors import DescriptionError
-from router.usbip.client.nvme import KeepDisks, Target
+from router.usbip.client.nvme import Ask, KeepDisks, Target, request
 from router.usbip.commands.keep_disks import parse_disks, render_disks
 from router.usbip.protocol.disks import Disk, nguid_of, place_of, subsystem
 from router.usbip.runtime.sysfs import Sysfs
@@ -24,7 +25,12 @@ def client(tmp_path: Path) -> KeepDisks:
     (sys / "class/nvme").mkdir(parents=True)
     (sys / "class/block").mkdir()
     targets = [Target("10.77.0.2", 4421)]
-    return KeepDisks(Sysfs(str(sys)), targets, ("data",), 120, str(links), str(tmp_path / "fabrics"))
+
+    def ask(words: list[str], done: Callable[[OSError | None], None]) -> None:
+        request(str(tmp_path / "fabrics"), words[0])
+        done(None)
+
+    return KeepDisks(Sysfs(str(sys)), targets, ("data",), {targets[0].subsystem: ask}, 120, str(links))
 
 
 def connect(root: Path, state: str = "live", nqn: str = subsystem("10.77.0.2", 4421)) -> None:
@@ -67,6 +73,23 @@ def test_the_client_asks_for_its_own_port_with_stated_times(client: KeepDisks, t
     connect(tmp_path, "connecting")
     client.connect()
     assert (tmp_path / "fabrics").read_text() == "", "the kernel is at it already"
+
+
+def test_a_server_that_does_not_answer_is_asked_once_and_holds_up_no_other(tmp_path: Path) -> None:
+    asked: list[tuple[str, Callable[[OSError | None], None]]] = []
+    targets = [Target("10.77.0.2", 4421), Target("10.77.0.9", 4421)]
+
+    def ask_of(name: str) -> Ask:
+        return lambda words, done: asked.append((name, done))
+
+    asks = {target.subsystem: ask_of(target.address) for target in targets}
+    client = KeepDisks(Sysfs(str(tmp_path)), targets, (), asks, 120, str(tmp_path))
+    for _ in range(3):
+        client.connect()
+    assert [name for name, _ in asked] == ["10.77.0.2", "10.77.0.9"]
+    asked[1][1](OSError(111, "Connection refused"))
+    client.connect()
+    assert [name for name, _ in asked[2:]] == ["10.77.0.9"]
 
 
 def test_a_disk_and_its_partitions_are_linked_by_name_and_go_with_it(

@@ -20,6 +20,7 @@ from router.usbip.server.disk_plan import Plan, Wanted, plan
 from router.usbip.server.disk_units import TYPE_DISK, Part, Unit, read_units
 from router.usbip.server.disks import DiskServer
 from router.usbip.server.nvmet import Nvmet
+from tests.usbip.disk_server import Lanes
 
 DISK = (0x08, 0x06, 0x50)
 A, B = "10.77.0.3", "10.77.0.4"
@@ -256,7 +257,7 @@ def test_a_disk_whose_table_the_kernel_has_not_read_yet_is_not_called_unprepared
         listens=lambda tcp: True,
         add=lambda tcp, namespace: given.setdefault(tcp, []).append(namespace.path),
     )
-    server = DiskServer(Sysfs(str(tmp_path)), target, parse_policy(POLICY))  # type: ignore[arg-type]
+    server = DiskServer(Sysfs(str(tmp_path)), target, parse_policy(POLICY), Lanes(target))  # type: ignore[arg-type]
     server.start()
     server.look()
     assert "no disk" not in capsys.readouterr().out and given == {}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from router.usbip.policy.edit import granted
 from router.usbip.policy.file import parse_policy
 from router.usbip.protocol.disks import subsystem
 from router.usbip.server import disks
@@ -86,6 +87,19 @@ def test_a_port_does_not_open_while_the_kernel_is_at_a_device(world: World, targ
     server.look()
     assert target.namespaces(4421) == [] and not target.listens(4421)
     world.late = set()
+    server.look()
+    assert len(target.namespaces(4421)) == 1 and target.listens(4421)
+
+
+def test_a_port_does_not_open_while_the_kernel_opens_a_disk(world: World, target: FakeNvmet) -> None:
+    world.hold = {4421}
+    world.plug(device())
+    server = world.server(target)
+    world.now += disks.MAX_SETTLE_S
+    server.look()
+    assert not target.listens(4421), "a client that reconnects would take its disk for gone"
+    assert target.listens(4422), "another client does not wait for it"
+    world.lanes.let_go(4421)
     server.look()
     assert len(target.namespaces(4421)) == 1 and target.listens(4421)
 
@@ -264,3 +278,49 @@ def test_what_fails_each_second_is_said_once(
     for _ in range(3):
         server.look()
     assert capsys.readouterr().err.count(said) == 1
+
+
+def test_a_disk_that_keeps_the_kernel_waiting_holds_up_no_other_clients_disk(world: World, target: FakeNvmet) -> None:
+    world.plug(device("1-1"), "sda")
+    server = world.server(target)
+    world.lanes.held.add(4421)
+    server.set_policy(parse_policy(POLICY + "deny 10.77.0.3 path 1-1 serial A1\n"))
+    world.plug(device("1-2", "B2"), "sdb", address="1:0:0:0")
+    server.news()
+    assert [one.path for one in target.namespaces(4422)] == ["/dev/sdb"]
+    world.lanes.let_go(4421)
+    server.look()
+    assert target.namespaces(4421) == []
+
+
+def test_a_disk_is_given_to_another_client_only_once_the_kernel_has_taken_it_from_the_first(
+    world: World, target: FakeNvmet
+) -> None:
+    world.plug(device())
+    server = world.server(target)
+    world.now += disks.SETTLE_S
+    server.look()
+    world.lanes.held.add(4421)
+    server.set_policy(parse_policy(granted(POLICY, "10.77.0.4", device())))
+    server.look()
+    assert len(target.namespaces(4421)) == 1 and target.namespaces(4422) == [] and target.listens(4421)
+    # A client that keeps a request open loses its connections, and with them what it has asked for.
+    world.now += disks.CUT_TIMEOUT_S
+    server._cut_slow()
+    assert not target.listens(4421)
+    world.lanes.let_go(4421)
+    server.look()
+    assert target.namespaces(4421) == [] and target.listens(4421)
+    assert [one.path for one in target.namespaces(4422)] == ["/dev/sda"]
+
+
+def test_a_disk_that_comes_back_to_a_client_by_hand_has_another_number(world: World, target: FakeNvmet) -> None:
+    world.plug(device())
+    server = world.server(target)
+    (first,) = target.namespaces(4421)
+    moved = granted(POLICY, "10.77.0.4", device())
+    server.set_policy(parse_policy(moved))
+    assert target.namespaces(4421) == [] and len(target.namespaces(4422)) == 1
+    server.set_policy(parse_policy(granted(moved, "10.77.0.3", device())))
+    (second,) = target.namespaces(4421)
+    assert second.nsid != first.nsid and second.is_same(first), "what the client had before gives errors"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from router.description.values import parse_class
 from router.errors import DescriptionError
 from router.usbip.policy.edit import granted, revoked
-from router.usbip.policy.file import MARK, load_policy, parse_policy, render_policy
+from router.usbip.policy.file import load_policy, parse_policy, render_policy
+from router.usbip.policy.rules import MARK
 from router.usbip.protocol.classes import CODES, NAMES, class_word
 from router.usbip.protocol.descriptors import all_interfaces_of
 from router.usbip.protocol.device import Device

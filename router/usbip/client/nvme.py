@@ -8,6 +8,7 @@ and go, and waits for a server that is away; when it has given up, the connectio
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 
 from router.usbip.protocol.disks import name_in, subsystem, valid_disk_name
 from router.usbip.runtime.log import log, milestone
@@ -27,6 +28,20 @@ RESCANS = 3
 """Seconds, after a disk has gone, in which the kernel is asked for disks."""
 HOST = "nqn.2025-01.org.router:guest"
 """What a client calls itself. The server takes anybody at a client's port: the port is who it is."""
+
+
+Ask = Callable[[list[str], Callable[[OSError | None], None]], None]
+"""Has the kernel connect with these options, and calls back with its error, or None, once it has answered."""
+
+
+def request(fabrics: str, options: str) -> None:
+    """Has the kernel connect: it may take minutes where the server does not answer. May raise OSError: its answer."""
+    fd = os.open(fabrics, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        # One call: each write is a whole request.
+        os.write(fd, options.encode())
+    finally:
+        os.close(fd)
 
 
 class Target:
@@ -57,24 +72,64 @@ class Target:
         return ",".join(f"{name}={value}" for name, value in words.items())
 
 
+def find_controllers(sysfs: Sysfs, targets: list[Target]) -> dict[str, str]:
+    """The connections to these targets by the kernel's names for them ("nvme0"), with their subsystems."""
+    ours = {target.subsystem for target in targets}
+    found = {}
+    for name in sysfs.names("class/nvme"):
+        nqn = sysfs.get(f"class/nvme/{name}/subsysnqn")
+        if nqn in ours:
+            found[name] = nqn
+    return found
+
+
+def find_disks(sysfs: Sysfs, targets: list[Target], names: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
+    """What came from these targets, whole disks and partitions: what each is called, and its block device."""
+    controllers = find_controllers(sysfs, targets)
+    disks: dict[str, str] = {}
+    parts: dict[str, str] = {}
+    for block in sysfs.names("class/block"):
+        real = sysfs.real(f"class/block/{block}")
+        if not any(f"/{controller}/" in real for controller in controllers):
+            continue
+        part = sysfs.get(f"class/block/{block}/partition")
+        whole = real.split("/")[-2] if part else block
+        name = name_in(sysfs.get(f"class/block/{whole}/nguid"), names)
+        if not name or sysfs.get(f"class/block/{whole}/size", "0") == "0" or len(disks) + len(parts) >= 16 * MAX_DISKS:
+            continue
+        if not valid_disk_name(name):
+            continue
+        # Of two with one name the first counts: the server gives a name once.
+        if part:
+            parts.setdefault(f"{name}-part{part}", block)
+        else:
+            disks.setdefault(name, block)
+    return disks, parts
+
+
 class KeepDisks:
-    """Attaches the disks of all targets. names: those of the description. links: the folder of their names."""
+    """Attaches the disks of all targets. names: those of the description. links: the folder of their names.
+
+    asks: for each target's subsystem what connects to it, so that none waits for another's server.
+    """
 
     def __init__(
         self,
         sysfs: Sysfs,
         targets: list[Target],
         names: tuple[str, ...],
+        asks: Mapping[str, Ask],
         wait_s: int = MAX_RECONNECT_S,
         links: str = LINKS,
-        fabrics: str = FABRICS,
     ) -> None:
         self._sysfs = sysfs
         self._targets = targets
         self._names = names
         self._wait_s = wait_s
         self._links = links
-        self._fabrics = fabrics
+        self._asks = asks
+        self._asking: set[str] = set()
+        """The subsystems to which the kernel is just connecting."""
         self._ready: dict[str, str] = {}
         """Disks that were said, by name: the block device."""
         self._states: dict[str, str] = {}
@@ -92,59 +147,30 @@ class KeepDisks:
 
     def look(self) -> None:
         """Brings the links in line with the disks that are there."""
-        self._name(self._disks())
+        self._name(*find_disks(self._sysfs, self._targets, self._names))
         self._say_states()
 
     def _controllers(self) -> dict[str, str]:
-        """The connections of ours by the kernel's names for them ("nvme0"), with their subsystems."""
-        ours = {target.subsystem for target in self._targets}
-        found = {}
-        for name in self._sysfs.names("class/nvme"):
-            nqn = self._sysfs.get(f"class/nvme/{name}/subsysnqn")
-            if nqn in ours:
-                found[name] = nqn
-        return found
+        return find_controllers(self._sysfs, self._targets)
 
     def _connect(self, target: Target) -> None:
-        if target.subsystem in self._controllers().values():
+        if target.subsystem in self._asking or target.subsystem in self._controllers().values():
             return
-        try:
-            fd = os.open(self._fabrics, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                # One call: each write is a whole request.
-                os.write(fd, target.options(self._wait_s).encode())
-            finally:
-                os.close(fd)
-        except OSError as error:
+
+        def done(error: OSError | None) -> None:
+            self._asking.discard(target.subsystem)
+            if error is None:
+                self._complained.pop(target.subsystem, None)
+                log(f"disks at {target.address}:{target.tcp}: connected")
+                return
             # A server that boots, or that has no disk for this guest yet, is tried again.
             said = error_text(error)
             if self._complained.get(target.subsystem) != said:
                 log(f"disks at {target.address}:{target.tcp}: {said}; trying again")
             self._complained[target.subsystem] = said
-            return
-        self._complained.pop(target.subsystem, None)
-        log(f"disks at {target.address}:{target.tcp}: connected")
 
-    def _disks(self) -> dict[str, str]:
-        """The disks and partitions that are there: name of the link, block device."""
-        controllers = self._controllers()
-        found: dict[str, str] = {}
-        for block in self._sysfs.names("class/block"):
-            real = self._sysfs.real(f"class/block/{block}")
-            if not any(f"/{controller}/" in real for controller in controllers):
-                continue
-            part = self._sysfs.get(f"class/block/{block}/partition")
-            whole = real.split("/")[-2] if part else block
-            name = name_in(self._sysfs.get(f"class/block/{whole}/nguid"), self._names)
-            if not name or self._sysfs.get(f"class/block/{whole}/size", "0") == "0" or len(found) >= 16 * MAX_DISKS:
-                continue
-            link = f"{name}-part{part}" if part.isdecimal() else name
-            if valid_disk_name(name):
-                # Of two with one name the first counts: the server gives a name once.
-                found.setdefault(link, block)
-            if not part:
-                self._deepen_read_ahead(block)
-        return found
+        self._asking.add(target.subsystem)
+        self._asks[target.subsystem]([target.options(self._wait_s)], done)
 
     def _deepen_read_ahead(self, block: str) -> None:
         attribute = f"class/block/{block}/queue/read_ahead_kb"
@@ -155,11 +181,12 @@ class KeepDisks:
             except OSError as error:
                 log(f"{block}: cannot raise read_ahead_kb: {error_text(error)}")
 
-    def _name(self, disks: dict[str, str]) -> None:
+    def _name(self, whole: dict[str, str], parts: dict[str, str]) -> None:
+        everything = parts | whole
         for link in self._there():
-            if link not in disks:
+            if link not in everything:
                 self._unlink(link)
-        for link, block in disks.items():
+        for link, block in everything.items():
             target = f"../../{block}"
             if self._read_link(link) != target:
                 self._unlink(link)
@@ -167,9 +194,8 @@ class KeepDisks:
                     os.symlink(target, f"{self._links}/{link}")
                 except OSError as error:
                     log(f"cannot make {self._links}/{link}: {error_text(error)}")
-        whole = {
-            link: block for link, block in disks.items() if not self._sysfs.exists(f"class/block/{block}/partition")
-        }
+        for block in whole.values():
+            self._deepen_read_ahead(block)
         for name, block in self._ready.items():
             if whole.get(name) != block:
                 milestone(f"disk {name} has gone")

@@ -7,10 +7,11 @@ import os
 import signal
 
 from router.errors import DescriptionError, HostError
-from router.usbip.client.nvme import FABRICS, LINKS, MAX_RECONNECT_S, KeepDisks, Target
+from router.usbip.client.nvme import FABRICS, LINKS, MAX_RECONNECT_S, KeepDisks, Target, request
 from router.usbip.policy.rules import address_bits
 from router.usbip.protocol.disks import valid_disk_name
 from router.usbip.runtime import event_loop
+from router.usbip.runtime.helper import Helper
 from router.usbip.runtime.log import milestone
 from router.usbip.runtime.options import Options, UsageError
 from router.usbip.runtime.sysfs import Sysfs
@@ -67,6 +68,15 @@ def parse_disks(text: str, file: str) -> Disks:
     return disks
 
 
+def load_disks(file: str = CONFIG) -> Disks:
+    """The `disks` file; one that names nothing where there is none. May raise DescriptionError."""
+    try:
+        with open(file, encoding="utf-8") as config:
+            return parse_disks(config.read(), file)
+    except FileNotFoundError:
+        return Disks()
+
+
 def _is_wait(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_WAIT_S)) and 1 <= int(text) <= MAX_WAIT_S
 
@@ -104,10 +114,23 @@ def run(_: str, argv: list[str]) -> int:
     try:
         loop.on_signal(signal.SIGTERM, loop.stop)
         loop.on_signal(signal.SIGINT, loop.stop)
-        uevents = required_uevents()
-        keeper = KeepDisks(Sysfs(options.get("sysfs", "/sys")), disks.targets, disks.names, wait)
         os.makedirs(LINKS, exist_ok=True)
-        if "confine" in options.all:
+        confined = "confine" in options.all
+
+        def confine_helper() -> None:
+            confine_keeper(options.get("confine"), quiet=True)
+
+        # Before anything is open that they should not have.
+        helpers = {
+            target.subsystem: Helper(
+                loop, lambda words: request(FABRICS, words[0]), confine_helper if confined else None
+            )
+            for target in disks.targets
+        }
+        asks = {name: helper.ask for name, helper in helpers.items()}
+        uevents = required_uevents()
+        keeper = KeepDisks(Sysfs(options.get("sysfs", "/sys")), disks.targets, disks.names, asks, wait)
+        if confined:
             confine_keeper(options.get("confine"))
 
         def heard(_: int) -> None:
@@ -124,16 +147,19 @@ def run(_: str, argv: list[str]) -> int:
         again()
         loop.run()
         uevents.close()
+        for helper in helpers.values():
+            helper.close()
     finally:
         loop.close()
     return 0
 
 
-def confine_keeper(user: str) -> None:
-    """Keeps asking for connections, the disks' queues and the links. May raise HostError."""
+def confine_keeper(user: str, *, quiet: bool = False) -> None:
+    """Keeps asking for connections, the disks' queues and the links. May raise HostError. quiet: says nothing."""
     from router.usbip.confinement import Needs, confine
     from router.usbip.confinement.seccomp import FOLDERS
 
     disks = "/sys/devices/virtual/nvme-fabrics"
     for missing in confine(Needs(user, [FABRICS, disks], FOLDERS, (LINKS,))):
-        milestone(f"unhardened: {missing}")
+        if not quiet:
+            milestone(f"unhardened: {missing}")

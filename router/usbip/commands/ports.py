@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from router.usbip.client import controllers
+from router.usbip.client.nvme import find_disks
 from router.usbip.client.uses import Storage
 from router.usbip.client.vhci import PORT_ERROR, PORT_FREE, PORT_NOT_ASSIGNED, PORT_USED, STATE_DIR, Port, Vhci
+from router.usbip.commands.keep_disks import load_disks
 from router.usbip.protocol import names
 from router.usbip.runtime import proc
 from router.usbip.runtime.jsontext import dumps
@@ -64,8 +66,17 @@ def port_row(vhci: Vhci, port: Port, storage: Storage) -> dict[str, object]:
     return row
 
 
+def disk_rows(sysfs: Sysfs, storage: Storage) -> list[dict[str, object]]:
+    """The disks that came as blocks, as plain values."""
+    disks = load_disks()
+    if not disks.targets:
+        return []
+    there, _ = find_disks(sysfs, disks.targets, disks.names)
+    return [{"disk": name, "block": block, "uses": storage.uses(block)} for name, block in there.items()]
+
+
 def state_of_ports(vhci: Vhci, mounts: proc.InitsMounts) -> dict[str, object]:
-    """Controllers and the ports that can be used, as plain values."""
+    """Controllers, the ports that can be used, and disks that came as blocks, as plain values."""
     ports = vhci.ports()
     everything = controllers.controllers_of(vhci, ports)
     sizes = {one.index: one for one in everything if one.present}
@@ -90,7 +101,7 @@ def state_of_ports(vhci: Vhci, mounts: proc.InitsMounts) -> dict[str, object]:
         }
         for one in everything
     ]
-    return {"controllers": shown, "ports": rows}
+    return {"controllers": shown, "ports": rows, "disks": disk_rows(vhci.sysfs, storage)}
 
 
 def ports_json(vhci: Vhci, mounts: proc.InitsMounts) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import signal
 
 from router.errors import RouterError
-from router.usbip.policy.file import MARK, load_policy
+from router.usbip.policy.file import load_policy
 from router.usbip.policy.rules import Policy
 from router.usbip.runtime import event_loop
 from router.usbip.runtime.log import log, milestone
@@ -245,7 +245,7 @@ def warn_of_bus_numbers(sysfs: Sysfs, policy: Policy) -> None:
     if len({tuple(names) for names in buses.values()}) < 2:
         return
     for rule in policy.rules:
-        if rule.path is None or "/" in rule.path or rule.text.endswith(MARK):
+        if rule.path is None or "/" in rule.path or rule.at_run_time:
             continue
         bus, _, chain = rule.path.partition("-")
         now = [f"{name}/{chain}" for name in buses.get(bus, ())]

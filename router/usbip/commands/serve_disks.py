@@ -15,6 +15,8 @@ from router.usbip.runtime.sysfs import Sysfs
 from router.usbip.runtime.text import error_text
 from router.usbip.runtime.uevent import required_uevents
 from router.usbip.server.disks import LOOK_INTERVAL_S, DiskServer
+from router.usbip.server.gate import Gates
+from router.usbip.server.lanes import HelperLanes
 from router.usbip.server.nvmet import ROOT, Nvmet
 
 USAGE = """usage: usbip serve-disks --address ADDRESS [--policy FILE] [--confine USER]
@@ -54,9 +56,20 @@ def run(_: str, argv: list[str]) -> int:
         loop.on_signal(signal.SIGTERM, loop.stop)
         loop.on_signal(signal.SIGINT, loop.stop)
         policy = load_policy(file)
-        server = DiskServer(Sysfs(options.get("sysfs", "/sys")), Nvmet(options.get("address"), root), policy)
+        target = Nvmet(options.get("address"), root)
+        confined = "confine" in options.all
+
+        def confine_helper() -> None:
+            confine_server(options.get("confine"), root, file, quiet=True)
+
+        # Before anything is open that they should not have.
+        lanes = HelperLanes(
+            loop, target, policy.places.values(), confine_helper if confined else None, lambda: server.look()
+        )
+        server = DiskServer(Sysfs(options.get("sysfs", "/sys")), target, policy, lanes)
+        gates = Gates(target, lanes)
         uevents = required_uevents()
-        if "confine" in options.all:
+        if confined:
             confine_server(options.get("confine"), root, file)
         try:
             server.start()
@@ -76,11 +89,13 @@ def run(_: str, argv: list[str]) -> int:
                 changed = now
                 reload(server, file)
             server.look()
+            gates.look(server.ports())
 
         loop.watch(uevents.fileno(), event_loop.IN, heard)
         loop.call_later(LOOK_INTERVAL_S, again)
         loop.run()
         uevents.close()
+        lanes.close()
     finally:
         loop.close()
     return 0
@@ -105,12 +120,13 @@ def reload(server: DiskServer, file: str) -> None:
         log(f"the NVMe target refuses: {error_text(error)}")
 
 
-def confine_server(user: str, root: str, policy: str) -> None:
-    """Keeps the target's folder, and reading sysfs and the policy. May raise HostError."""
+def confine_server(user: str, root: str, policy: str, *, quiet: bool = False) -> None:
+    """Keeps the target's folder, and reading sysfs and the policy. May raise HostError. quiet: says nothing."""
     from router.usbip.confinement import Needs, confine
     from router.usbip.confinement.seccomp import FOLDERS
 
     # The policy's file is replaced when it changes, so its folder is what is kept.
     readable = (os.path.dirname(os.path.realpath(policy)),)
     for missing in confine(Needs(user, [], FOLDERS, (root,), readable)):
-        milestone(f"unhardened: {missing}")
+        if not quiet:
+            milestone(f"unhardened: {missing}")

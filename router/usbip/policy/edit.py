@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 
 from router.errors import HostError
-from router.usbip.policy.file import MARK, parse_policy, parse_rule, quoted
+from router.usbip.policy.file import parse_policy, parse_rule, quoted
+from router.usbip.policy.rules import MARK, Policy, Rule
 from router.usbip.protocol.descriptors import Triple
 from router.usbip.protocol.device import Device
 
@@ -97,6 +98,9 @@ def granted(text: str, client: str, device: Device, port: int = 0, file: str = "
     """
     lines = _without(text, device, None, file)
     policy = parse_policy(_joined(lines), file)
+    if rule := policy.disk_rule(device):
+        lines += _disk_granted(policy, rule, client, device)
+        return _checked(lines, file)
     decision = policy.decide(client, device)
     others = {rule.client for rule in policy.rules} - {client}
     alone = not any(policy.decide(other, device).allowed for other in others)
@@ -106,10 +110,33 @@ def granted(text: str, client: str, device: Device, port: int = 0, file: str = "
     return _checked(lines, file)
 
 
+def _readers(policy: Policy, device: Device) -> list[str]:
+    """The clients that the policy gives the device as blocks."""
+    return [one.rule.client for one in policy.blocks(device) if one.rule]
+
+
+def _disk_granted(policy: Policy, rule: Rule, client: str, device: Device) -> list[str]:
+    """What a policy lacks that gives a disk as blocks to this client alone. rule: what gives it away otherwise.
+
+    The client calls the disk what that rule says, unless it has another disk of that name.
+    """
+    if _readers(policy, device) == [client]:
+        return []
+    tcp = policy.places.get(client)
+    if not tcp:
+        raise HostError(
+            f"{client} has no TCP port for disks as blocks", "add to the policy: client ADDRESS blocks PORT"
+        )
+    others = (one for one in policy.rules if one.client == client and one.allow and not one.describes(device))
+    name = f" name {quoted(rule.name)}" if rule.name and rule.name not in {one.name for one in others} else ""
+    return [f"allow {client} {identity(device)}{_no_others(device)} blocks {tcp}{name} {MARK}"]
+
+
 def revoked(text: str, client: str, device: Device, file: str = "usb-policy") -> str:
     """The policy's text with the device not given to this client; what the file says of others stays."""
     lines = _without(text, device, client, file)
-    if parse_policy(_joined(lines), file).decide(client, device).allowed:
+    policy = parse_policy(_joined(lines), file)
+    if policy.decide(client, device).allowed or client in _readers(policy, device):
         lines.append(f"deny {client} {identity(device)} {MARK}")
     return _checked(lines, file)
 

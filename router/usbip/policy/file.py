@@ -6,14 +6,17 @@
     allow 10.77.0.3 class mass-storage blocks 4421 name data
     allow 10.77.0.3 path 1-2 blocks 4421 name small size 2147483648
     deny  any       class hid
+    client 10.77.0.4 blocks 4422
 
 The most specific description of a device decides to whom it goes: see `rules.Policy.decide`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from router.errors import DescriptionError
-from router.usbip.policy.rules import Pattern, Policy, Rule, address_bits
+from router.usbip.policy.rules import MARK, Pattern, Policy, Rule, address_bits
 from router.usbip.protocol.device import port_name
 from router.usbip.protocol.disks import MAX_BASE_NAME, valid_base_name
 
@@ -31,8 +34,6 @@ MAX_TCP_PORT = 65535
 OWNER_DIGITS = 8
 MAX_SIZE_DIGITS = 19
 """Of the size of a partition, in bytes."""
-# How a line ends that was added while the daemon ran: see policy_edit.
-MARK = "# at run time"
 
 
 class _Line:
@@ -201,9 +202,7 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
                 raise line.error("a deny rule has no blocks", "leave it out: a deny holds for both ways")
             if address_bits(client) is None:
                 raise line.error(f"{client} gets no disk as blocks", "name one client by its IP address")
-            if not _is_number(value, 5) or not 1 <= int(value) <= MAX_TCP_PORT:
-                raise line.error(f"{value!r} is not a TCP port", f"write a number from 1 to {MAX_TCP_PORT}")
-            tcp = int(value)
+            tcp = _tcp_port(line, value)
         elif word == "name":
             name = line.take("a name", f"{verdict} {client} class mass-storage blocks 4421 name data")
             if not valid_base_name(name):
@@ -256,34 +255,65 @@ def parse_rule(file: str, number: int, text: str) -> Rule | None:
     )
 
 
+def _place(line: _Line) -> tuple[str, int]:
+    """The client and its TCP port in the words behind `client`: disks that it is given at run time are there."""
+    example = "client 10.77.0.4 blocks 4422"
+    client = _client(line, line.take("a client", example))
+    if address_bits(client) is None:
+        raise line.error(f"{client} gets no disk as blocks", "name one client by its IP address")
+    word = line.take("blocks", example)
+    if word != "blocks":
+        raise line.error(f"unknown word {word!r}", f"write for instance: {example}")
+    tcp = _tcp_port(line, line.take("a TCP port", example))
+    if line.words:
+        raise line.error(f"unknown word {line.words[0]!r}", f"write for instance: {example}")
+    return client, tcp
+
+
+def _tcp_port(line: _Line, value: str) -> int:
+    if not _is_number(value, 5) or not 1 <= int(value) <= MAX_TCP_PORT:
+        raise line.error(f"{value!r} is not a TCP port", f"write a number from 1 to {MAX_TCP_PORT}")
+    return int(value)
+
+
 def parse_policy(text: str, file: str = "usb-policy") -> Policy:
     """The policy in the file's text; DescriptionError names the first wrong line."""
     rules: list[Rule] = []
-    places: dict[tuple[object, ...], Rule] = {}
-    owners: dict[int, Rule] = {}
+    first: dict[tuple[object, ...], int] = {}
+    owners: dict[int, tuple[str, int]] = {}
+    """Who has a TCP port, and by which line."""
+    places: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        rule = parse_rule(file, number, line)
-        if rule is None:
-            continue
-        matchers = (rule.path, rule.serial, rule.vid, rule.pid, rule.interface, rule.cls, rule.only)
-        # A client may have several parts of a disk.
-        key = (rule.client, *matchers, rule.name if rule.size else "")
-        if key in places:
+        words = _Line(file, number, line)
+        if words.words[:1] == ["client"]:
+            words.words.pop(0)
+            client, tcp = _place(words)
+            key: tuple[object, ...] = ("client", client)
+            places[client] = tcp
+        else:
+            rule = parse_rule(file, number, line)
+            if rule is None:
+                continue
+            client, tcp = rule.client, rule.tcp
+            matchers = (rule.path, rule.serial, rule.vid, rule.pid, rule.interface, rule.cls, rule.only)
+            # A client may have several parts of a disk.
+            key = (client, *matchers, rule.name if rule.size else "")
+            rules.append(rule)
+        if key in first:
             raise DescriptionError(
-                f"line {places[key].line} already speaks of the same client and device",
+                f"line {first[key]} already speaks of the same client" + ("" if key[0] == "client" else " and device"),
                 "keep one of the two",
                 f"{file}:{number}",
             )
-        places[key] = rule
-        owner = owners.setdefault(rule.tcp, rule)
-        if rule.tcp and owner.client != rule.client:
+        first[key] = number
+        owner, said = owners.setdefault(tcp, (client, number))
+        if tcp and owner != client:
             raise DescriptionError(
-                f"line {owner.line} gives TCP port {rule.tcp} to {owner.client}",
+                f"line {said} gives TCP port {tcp} to {owner}",
                 "write another port: who reaches it gets all disks of it",
                 f"{file}:{number}",
             )
-        rules.append(rule)
-    return Policy(rules)
+    return Policy(rules, places)
 
 
 def load_policy(path: str) -> Policy:
@@ -306,8 +336,8 @@ def quoted(word: str) -> str:
     return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def render_policy(grants: list[dict[str, str | int]]) -> str:
-    """The policy file for plain data, one allow rule a grant, in the order given.
+def render_policy(grants: list[dict[str, str | int]], places: Mapping[str, int] | None = None) -> str:
+    """The policy file for plain data, one allow rule a grant, in the order given. places: as `Policy` has them.
 
     Each grant has `client` and at least one of `path`, `serial`, `device` ("046d:c31c"), `interface`, `class`, `only`;
     `port` (1…) may be there, or `blocks` (a TCP port), `name`, `size` (bytes of the part of that name) and
@@ -325,6 +355,7 @@ def render_policy(grants: list[dict[str, str | int]]) -> str:
             if grant.get(name) is not None:
                 words += [name, quoted(str(grant[name]))]
         lines.append(" ".join(words))
+    lines += [f"client {client} blocks {tcp}" for client, tcp in (places or {}).items()]
     text = "\n".join(lines) + "\n"
     parse_policy(text)
     return text

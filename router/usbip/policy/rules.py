@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 
 from router.usbip.protocol.descriptors import Triple
 from router.usbip.protocol.device import Device
 
 # A triple in which None stands for any number.
 Pattern = tuple[int | None, int | None, int | None]
+MARK = "# at run time"
+"""How a line ends that was added while the daemon ran: see `edit`."""
 # path, serial, product, vendor, interface, class, only: how exactly a rule describes a device; greater is more exact
 Rank = tuple[int, int, int, int, int, int, int]
 
@@ -92,6 +95,11 @@ class Rule:
             len(only) > 0,
         )
 
+    @property
+    def at_run_time(self) -> bool:
+        """Whether it was added while the daemon ran."""
+        return self.text.endswith(MARK)
+
     def describes(self, device: Device) -> bool:
         """Whether all of the rule's matchers fit the device."""
         return (
@@ -137,19 +145,33 @@ class Decision:
 
 
 class Policy:
-    """An ordered set of rules."""
+    """An ordered set of rules. places: TCP ports for the disks of clients to which no rule gives one yet."""
 
-    def __init__(self, rules: list[Rule] | tuple[Rule, ...] = ()) -> None:
+    def __init__(self, rules: list[Rule] | tuple[Rule, ...] = (), places: Mapping[str, int] | None = None) -> None:
         self.rules = tuple(rules)
+        self.places = dict(places or {}) | {rule.client: rule.tcp for rule in self.rules if rule.tcp}
+        """The TCP port of each client that can have disks as blocks."""
+        made = [rule for rule in self.rules if not rule.at_run_time]
+        self._made = self if len(made) == len(self.rules) else Policy(made, places)
+        """Without what was added at run time."""
+
+    def disk_rule(self, device: Device) -> Rule | None:
+        """The rule that sends the whole device as blocks; None where it goes by USB/IP or in parts.
+
+        A disk that was taken from its client at run time does not change its road: what the file said before counts.
+        """
+        decisions = self._made.blocks(device) or self.blocks(device)
+        return decisions[0].rule if decisions else None
 
     def decide(self, client: str, device: Device) -> Decision:
         """Whether the client may import the device by USB/IP, and on which port. A disk goes one way only."""
         decision = self._judge(client, device)
-        if decision.allowed and (others := [*self.blocks(device), *self.parts(device)]):
-            rule = others[0].rule
-            line = rule.line if rule else 0
-            return Decision(False, rule, f"line {line} gives it as blocks: {rule.text if rule else ''}")
+        if decision.allowed and (rule := self._as_blocks(device)):
+            return Decision(False, rule, f"line {rule.line} gives it as blocks: {rule.text}")
         return decision
+
+    def _as_blocks(self, device: Device) -> Rule | None:
+        return self.disk_rule(device) or next((one.rule for one in self.parts(device)), None)
 
     def blocks(self, device: Device) -> list[Decision]:
         """What gives the device to clients as blocks; the rule of each has the client, its TCP port and the name."""
@@ -189,8 +211,7 @@ class Policy:
 
     def is_granted(self, device: Device) -> bool:
         """Whether some client could import the device by USB/IP: then it is taken from its driver and exported."""
-        as_blocks = self.blocks(device) or self.parts(device)
-        return not as_blocks and any(rule.allow and self._could(rule, device) for rule in self.rules)
+        return not self._as_blocks(device) and any(rule.allow and self._could(rule, device) for rule in self.rules)
 
     def _could(self, rule: Rule, device: Device) -> bool:
         if not rule.describes(device):

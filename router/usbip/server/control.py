@@ -13,7 +13,6 @@ import socket
 from collections.abc import Callable
 
 from router.errors import HostError, RouterError
-from router.usbip.policy.file import MARK
 from router.usbip.runtime import event_loop, net
 from router.usbip.runtime.log import log
 from router.usbip.runtime.sysfs import Sysfs
@@ -24,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from router.usbip.policy.rules import Decision
+    from router.usbip.policy.rules import Decision, Policy, Rule
     from router.usbip.protocol.device import Device
     from router.usbip.server.statistics import Statistics
 
@@ -45,7 +44,7 @@ def describe(server: Server) -> dict[str, Any]:
             taken: list[str] = []
             for client in clients:
                 decision = server.policy.decide(client, device)
-                if not decision.allowed and decision.rule and decision.rule.text.endswith(MARK):
+                if not decision.allowed and decision.rule and decision.rule.at_run_time:
                     taken.append(client)
                 if decision.allowed:
                     granted.append(
@@ -76,30 +75,37 @@ def describe(server: Server) -> dict[str, Any]:
                     "taken": taken,
                     "disk": None,
                     "parts": [],
+                    "clients": [],
                 }
             )
-            for decision in server.policy.blocks(device):
-                devices[-1].update(as_disk(device, decision))
+            if rule := server.policy.disk_rule(device):
+                devices[-1].update(as_disk(server.policy, device, rule))
             if parts := server.policy.parts(device):
                 devices[-1].update(as_parts(device, parts))
     return {"devices": devices, "watching": server.watchers()}
 
 
-def as_disk(device: Device, decision: Decision) -> dict[str, Any]:
-    """What is different of a device that goes as blocks: another program exports it, see `serve_disks`."""
+def as_disk(policy: Policy, device: Device, rule: Rule) -> dict[str, Any]:
+    """What is different of a device that goes as blocks: another program exports it, see `serve_disks`.
+
+    rule: what makes it go so. clients: those that have a port for disks.
+    """
     from router.usbip.protocol.disks import base_name
     from router.usbip.server.disk_units import read_units
     from router.usbip.server.nvmet import exported
 
-    rule = decision.rule
-    assert rule is not None, "what is allowed is allowed by a rule"
     sysfs = Sysfs()
-    there = exported(sysfs, rule.tcp, {unit.block for unit in read_units(sysfs, device)} - {""})
+    blocks = {unit.block for unit in read_units(sysfs, device)} - {""}
+    holder = next((client for client, tcp in policy.places.items() if exported(sysfs, tcp, blocks)), None)
+    granted = [(decision, decision.rule) for decision in policy.blocks(device) if decision.rule]
     return {
-        "exported": there,
-        "client": rule.client if there else None,
-        "granted": [{"client": rule.client, "port": 0, "rule": decision.reason, "words": rule.text}],
-        "disk": base_name(device, rule.name),
+        "exported": holder is not None,
+        "client": holder,
+        "granted": [
+            {"client": one.client, "port": 0, "rule": decision.reason, "words": one.text} for decision, one in granted
+        ],
+        "disk": base_name(device, granted[0][1].name if granted else rule.name),
+        "clients": list(policy.places),
     }
 
 
@@ -222,7 +228,7 @@ class Control:
                 take = "take" in rest
                 port = next((int(word) for word in rest if word.isdecimal()), 0)
                 self._check_free(client, busid, take)
-                self._check_road(busid)
+                self._check_road(busid, port)
                 policy_edit.grant(self._policy, client, self._find(busid), port)
                 return self._reload()
             case ["revoke", client, busid]:
@@ -239,20 +245,24 @@ class Control:
                 return device
         raise HostError(f"there is no device {busid}", "`usbip status` shows what is there")
 
-    def _check_road(self, busid: str) -> None:
+    def _check_road(self, busid: str, port: int = 0) -> None:
         policy, device = self._server.policy, self._find(busid)
-        for decision in [*policy.blocks(device), *policy.parts(device)]:
-            client = decision.rule.client if decision.rule else "a client"
+        if policy.parts(device):
             raise HostError(
-                f"{busid} goes to {client} as blocks, and such a disk is not moved while the server runs",
-                "change its rule, or unplug it",
+                f"{busid} goes to its clients in parts, and a part stays with its client",
+                "router disk prepare makes parts for other clients",
             )
+        if port and policy.disk_rule(device):
+            raise HostError(f"{busid} goes as blocks, and such a disk is on no virtual port", "leave --port out")
 
     def _check_free(self, client: str, busid: str, take: bool) -> None:
-        self._find(busid)
+        device = self._find(busid)
         export = self._server.exports.get(busid)
-        if export and export.session and export.client not in ("", client) and not take:
-            raise HostError(f"{busid} is in use by {export.client}", "revoke it there first, or add --take")
+        holder = export.client if export and export.session else None
+        if rule := self._server.policy.disk_rule(device):
+            holder = as_disk(self._server.policy, device, rule)["client"]
+        if holder and holder != client and not take:
+            raise HostError(f"{busid} is in use by {holder}", "revoke it there first, or add --take")
 
     def _reload(self) -> str:
         from router.usbip.policy.file import load_policy

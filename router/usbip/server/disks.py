@@ -17,12 +17,22 @@ from router.usbip.runtime.sysfs import Sysfs, find_devices
 from router.usbip.runtime.text import error_text
 from router.usbip.server.disk_plan import Plan, Wanted, plan
 from router.usbip.server.disk_units import Unit, read_units
+from router.usbip.server.lanes import LOOKING_LANE
 from router.usbip.server.nvmet import Nvmet
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from router.usbip.server.lanes import Lanes
 
 # A client that reconnects takes what is missing then for gone: its port opens once nothing has been plugged in for a
 # while, or at the latest after the second time.
 SETTLE_S, MAX_SETTLE_S = 1.5, 10.0
+MAX_OPENING_S = 60.0
+"""How long a client's port waits for a disk that the kernel takes long to open."""
 LOOK_INTERVAL_S = 1.0
+CUT_TIMEOUT_S = 5.0
+"""A disk leaves its client once all that the client has asked for has ended. One that keeps a request open, such as a
+write whose data it does not send, loses its connections after so long: its other disks wait until it has new ones."""
 # Numbers of namespaces: the first of a disk follows from the disk, and none is used twice for what is plugged in anew.
 MAX_NSID = 1024
 
@@ -30,13 +40,20 @@ MAX_NSID = 1024
 class DiskServer:
     """Keeps the kernel's target as the policy and the devices are."""
 
-    def __init__(self, sysfs: Sysfs, target: Nvmet, policy: Policy) -> None:
+    def __init__(self, sysfs: Sysfs, target: Nvmet, policy: Policy, lanes: Lanes) -> None:
         self._sysfs = sysfs
         self._target = target
+        self._lanes = lanes
         self._policy = policy
         self._known: dict[str, Device] = {}
         self._exported: dict[tuple[object, ...], tuple[Wanted, int]] = {}
         """By `Wanted.key`, with the namespace's number."""
+        self._exporting: dict[tuple[object, ...], Wanted] = {}
+        """What the kernel is just opening."""
+        self._leaving: dict[tuple[object, ...], float] = {}
+        """What the kernel is just taking from its client, since when; it is in `_exported` until then."""
+        self._cut: set[tuple[object, ...]] = set()
+        """Of these, what its client has lost its connections for."""
         self._used: dict[int, set[int]] = {}
         """The numbers that a port's namespaces have had."""
         self._said: dict[str, str] = {}
@@ -100,11 +117,12 @@ class DiskServer:
         keys = {one.key for one in planned.wanted}
         for key in [key for key in self._exported if key not in keys]:
             self._withdraw(key)
+        self._cut_slow()
         # What could not be taken from a client may still be written to by it.
         closed = self._close()
         for one in planned.wanted:
-            busy = any(one.disk.overlaps(other.disk) for other, _ in self._exported.values())
-            if closed and one.key not in self._exported and not busy:
+            others = (*(other for other, _ in self._exported.values()), *self._exporting.values())
+            if closed and not any(one.disk.overlaps(other.disk) for other in others):
                 self._export(one)
         for what, why in planned.refused.items():
             if self._said.get(what) != why:
@@ -132,38 +150,67 @@ class DiskServer:
         units = read_units(self._sysfs, device, parts=parts)
         new = [one for one in units if one.medium and not one.sectors and self._asked.get(one.block) != one.medium]
         for one in new:
-            self._asked[one.block] = one.medium
-            try:
-                self._target.ask(f"/dev/{one.block}")
-            except OSError:
-                # No medium, or none that may be written; what the kernel found is in sysfs either way.
-                continue
+            if self._lanes.idle(LOOKING_LANE):
+                self._asked[one.block] = one.medium
+                # No medium, or none that may be written, is an error; what the kernel found is in sysfs either way.
+                self._lanes.start(LOOKING_LANE, ["ask", f"/dev/{one.block}"], lambda error: None)
         return read_units(self._sysfs, device, parts=parts) if new else units
 
     def _export(self, one: Wanted) -> None:
-        nsid = self._number(one)
-        try:
-            self._target.add(one.tcp, one.namespace(nsid))
-        except OSError as error:
-            # The disk may be leaving again; the next look tries once more.
-            self._complain(f"cannot export {one.disk.block} as blocks", error)
+        if not self._lanes.idle(one.tcp):
             return
-        self._complained.pop(f"cannot export {one.disk.block} as blocks", None)
-        self._used.setdefault(one.tcp, set()).add(nsid)
-        self._exported[one.key] = (one, nsid)
-        device = one.disk.device
-        milestone(f"exported {device.busid} {device.vidpid} as disk {one.called} for {one.client}")
+        nsid = self._number(one)
+
+        def done(error: OSError | None) -> None:
+            del self._exporting[one.key]
+            what = f"cannot export {one.disk.block} as blocks"
+            if error is not None:
+                # The disk may be leaving again; the next look tries once more.
+                self._complain(what, error)
+                return
+            self._complained.pop(what, None)
+            self._used.setdefault(one.tcp, set()).add(nsid)
+            self._exported[one.key] = (one, nsid)
+            device = one.disk.device
+            milestone(f"exported {device.busid} {device.vidpid} as disk {one.called} for {one.client}")
+
+        self._exporting[one.key] = one
+        there = one.namespace(nsid)
+        self._lanes.start(one.tcp, ["add", str(one.tcp), str(nsid), there.path, there.uuid, there.nguid], done)
 
     def _withdraw(self, key: tuple[object, ...]) -> None:
         one, nsid = self._exported[key]
-        try:
-            self._target.remove(one.tcp, nsid)
-        except OSError as error:
-            self._complain(f"cannot withdraw {one.called} from {one.client}", error)
+        if key in self._leaving or not self._lanes.idle(one.tcp):
             return
-        self._complained.pop(f"cannot withdraw {one.called} from {one.client}", None)
-        del self._exported[key]
-        milestone(f"withdrawn {one.disk.device.busid} {one.disk.device.vidpid} disk {one.called}")
+
+        def done(error: OSError | None) -> None:
+            del self._leaving[key]
+            self._cut.discard(key)
+            what = f"cannot withdraw {one.called} from {one.client}"
+            if error is not None:
+                self._complain(what, error)
+                return
+            self._complained.pop(what, None)
+            del self._exported[key]
+            milestone(f"withdrawn {one.disk.device.busid} {one.disk.device.vidpid} disk {one.called}")
+
+        self._leaving[key] = time.monotonic()
+        self._lanes.start(one.tcp, ["remove", str(one.tcp), str(nsid)], done)
+
+    def _cut_slow(self) -> None:
+        """Takes the connections from clients that keep requests for a disk open which is to leave them."""
+        now = time.monotonic()
+        for key, since in self._leaving.items():
+            one, _ = self._exported[key]
+            if now - since < CUT_TIMEOUT_S or key in self._cut:
+                continue
+            self._cut.add(key)
+            try:
+                self._target.cut(one.tcp)
+            except OSError as error:
+                self._complain(f"cannot close port {one.tcp}", error)
+            else:
+                log(f"{one.client} keeps requests for {one.called} open: its connections are closed")
 
     def _number(self, one: Wanted) -> int:
         """A number that this port has not had: a client must not take a disk that was away for one that was not."""
@@ -183,8 +230,9 @@ class DiskServer:
         now = time.monotonic()
         if (pending or now - self._news < SETTLE_S) and now - self._begun < MAX_SETTLE_S:
             return
+        opening = {one.tcp for one in self._exporting.values()} if now - self._begun < MAX_OPENING_S else set()
         for tcp in self.ports():
-            if self._target.listens(tcp):
+            if tcp in opening or self._target.listens(tcp):
                 continue
             try:
                 self._target.listen(tcp)

@@ -58,19 +58,44 @@ class Nvmet:
 
     def prepare(self, tcp: int) -> None:
         """A client's subsystem and port; it listens only after `listen`."""
+        new = not os.path.isdir(f"{self._root}/subsystems/{self._subsystem(tcp)}")
         folder = self._folder(f"subsystems/{self._subsystem(tcp)}")
         serial = f"router{tcp}"
         if self._get(folder, "attr_serial") != serial:
             # Once a client has asked for them they are fixed.
             self._set(folder, "attr_model", MODEL)
             self._set(folder, "attr_serial", serial)
-        self._set(folder, "attr_allow_any_host", "1")
+        if new:
+            self.admit(tcp, True)
         folder = self._folder(f"ports/{tcp}")
         if self._get(folder, "addr_trsvcid") != str(tcp):
             self._set(folder, "addr_trtype", "tcp")
             self._set(folder, "addr_adrfam", "ipv4")
             self._set(folder, "addr_traddr", self.address)
             self._set(folder, "addr_trsvcid", str(tcp))
+
+    def admits(self, tcp: int) -> bool:
+        """Whether the client may make further connections."""
+        return self._get(f"{self._root}/subsystems/{self._subsystem(tcp)}", "attr_allow_any_host") == "1"
+
+    def admit(self, tcp: int, yes: bool) -> None:
+        """Lets the client make further connections, or not; those that it has go on."""
+        self._set(f"{self._root}/subsystems/{self._subsystem(tcp)}", "attr_allow_any_host", "1" if yes else "0")
+
+    def drain(self, tcp: int) -> None:
+        """Waits until all requests of the client have ended, then lets it in. Only while it has no connections."""
+        base = f"{self._root}/subsystems/{self._subsystem(tcp)}/namespaces"
+        failed: OSError | None = None
+        for name in sorted(os.listdir(base)):
+            self._set(f"{base}/{name}", "enable", "0")
+            try:
+                self._set(f"{base}/{name}", "enable", "1")
+            except OSError as error:
+                # It is leaving: what the client has of it ends with errors.
+                failed = error
+        self.admit(tcp, True)
+        if failed is not None:
+            raise failed
 
     def listens(self, tcp: int) -> bool:
         """Whether the client's port is open."""
@@ -112,10 +137,14 @@ class Nvmet:
         self._set(folder, "enable", "0")
         self._drop(folder)
 
-    def close(self, tcp: int) -> None:
-        """Closes a client's port and takes all disks from it; a port that another program has made is left alone."""
+    def cut(self, tcp: int) -> None:
+        """Closes a client's port, and with it all its connections: what they wait for ends. `listen` opens it again."""
         if self.listens(tcp):
             os.unlink(self._link(tcp))
+
+    def close(self, tcp: int) -> None:
+        """Closes a client's port and takes all disks from it; a port that another program has made is left alone."""
+        self.cut(tcp)
         if os.path.isdir(f"{self._root}/subsystems/{self._subsystem(tcp)}"):
             for namespace in self.namespaces(tcp):
                 self.remove(tcp, namespace.nsid)
