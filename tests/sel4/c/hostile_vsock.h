@@ -20,6 +20,7 @@
 #define HEADER 44u
 #define USBIP_PORT 3240u
 #define WITNESS_PORT 5000u
+#define ANSWER_SECONDS 10u /* the switch takes packets late from a guest that still owes time */
 
 enum { RX, TX, EVENT };
 enum { STREAM = 1 };
@@ -43,6 +44,17 @@ static struct ring vsock[3];
 static inline uint64_t own_cid(void)
 {
     return get(VSOCK, 0x100) | (uint64_t)get(VSOCK, 0x104) << 32;
+}
+
+static inline struct header header_to(uint64_t cid, uint32_t port, uint32_t own_port, uint16_t operation)
+{
+    return (struct header){.source_cid = own_cid(),
+                           .destination_cid = cid,
+                           .source_port = own_port,
+                           .destination_port = port,
+                           .type = STREAM,
+                           .operation = operation,
+                           .buf_alloc = 0x40000};
 }
 
 static inline void give_receive_buffers(void)

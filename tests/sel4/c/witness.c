@@ -32,7 +32,7 @@ static struct connection {
 
 static uint32_t packets, requests, resets, data, bad;
 static uint32_t replies, late; /* what the attacker was sent, and RSTs of connections that are gone */
-static uint64_t bytes;
+static uint64_t payload_bytes;
 
 static struct connection *find(uint32_t port)
 {
@@ -92,7 +92,7 @@ static const char *take(const struct header *header)
     case RW:
         connection->received += header->length;
         data++;
-        bytes += header->length;
+        payload_bytes += header->length;
         if (connection->received > connection->announced || (connection->closed & 2)) {
             return "more than it may send";
         }
@@ -143,7 +143,7 @@ static void report(void)
     say_number("witness: packets ", packets, "");
     say_number(" requests ", requests, "");
     say_number(" data ", data, "");
-    say_number(" bytes ", bytes, "");
+    say_number(" bytes ", payload_bytes, "");
     say_number(" resets ", resets, "");
     say_number(" bad ", bad, "\n");
 }
