@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Agree to what a folder from elsewhere would do: the commands of its lab file, or what its build sends to a board.
+"""Agree to what a folder from elsewhere would do: commands of its lab file, what its description reads outside it, or
+what its build sends to a board.
 
 FILE: a boards.yaml in the folder of a description may come from anywhere, and it names shell commands and devices of
 this computer. Your own ~/.config/router/boards.yaml, and a file named by --lab or ROUTER_LAB, need no such agreement.
+A description reads files outside its folder (`kernel`, `initramfs`, `device_tree`) only once you agree; that agreement
+is to the place of the description and of the file, and lasts when you change them.
 BUILD: a build folder that another computer or another user made is not deployed before you agree to it. What you build
 yourself needs none, and `router run` makes anew whatever it boots and you have not made.
 
@@ -24,16 +27,34 @@ from router import display
 from router.cli import _common
 
 NAME = "trust"
-HELP = "agree to a folder's lab file, or to a build folder from elsewhere"
+HELP = "agree to a lab file, to what a description reads outside its folder, or to a build folder from elsewhere"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE|BUILD", help="the lab file, usually boards.yaml, or the build folder")
+    what = "the lab file, usually boards.yaml, the description, or the build folder"
+    parser.add_argument("file", metavar="FILE|BUILD", help=what)
 
 
 def run(args: argparse.Namespace) -> int:
+    from router.description.load import is_description
+
     path = Path(args.file)
-    return 0 if (trust_build(path) if path.is_dir() else trust_lab(path)) else 1
+    if path.is_dir():
+        return 0 if trust_build(path) else 1
+    return 0 if (trust_description(path) if is_description(path) else trust_lab(path)) else 1
+
+
+def trust_description(path: Path) -> bool:
+    """Show the files that a description reads outside its folder, and record the agreement; whether the user agrees."""
+    from router.description.load import agree_to_outside_files, outside_files
+
+    found = outside_files(path)
+    if not found:
+        _common.say("unchanged", f"{path} reads no file outside its folder")
+        return True
+    for one in found:
+        display.styled(f"  reads {one}")
+    return agreed(path) and record(path, lambda: agree_to_outside_files(path, found))
 
 
 def trust_lab(path: Path) -> bool:

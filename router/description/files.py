@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The files that a description names: there, readable, and of the kind that their field wants."""
+"""The files that a description names: there, readable, and of the kind that their field wants.
+
+A description may come from anywhere, and a guest gets what its image names. So a file outside the description's folder
+is read only once the user has agreed to it (`router trust DESCRIPTION`).
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from router import files
+from router import files, trusted
 from router.description.models import Description, ExtendedImage, Guest, ImageFiles
-from router.description.own_files import wrong_folder, wrong_program
+from router.description.own_files import is_inside, wrong_folder, wrong_program
 from router.description.parts import Finding, Parts
 from router.linux_boot import HEADER_SIZE, NotAKernelImage, min_memory, too_little_memory
 from router.own_kernel import own_kernel
@@ -25,17 +29,18 @@ DTB_MAGIC = b"\xd0\x0d\xfe\xed"
 """The first word of a flattened device tree (Devicetree Specification 0.4, section 5.2)."""
 
 
-def check(parts: Parts, device_tree: Path | None, base: Path) -> Iterator[Finding]:
-    """Findings about all files; paths are relative to `base`, the folder of the description."""
+def check(parts: Parts, device_tree: Path | None, description: Path) -> Iterator[Finding]:
+    """Findings about all files; paths are relative to the folder of the file `description`."""
+    base = description.parent
     if device_tree is not None:
         path: ModelPath = ("device_tree",)
-        head = yield from opened(path, base, device_tree)
+        head = yield from opened(path, description, device_tree)
         if head is not None and not head.head.startswith(DTB_MAGIC):
             hint = "compile it first: dtc -O dtb -o board.dtb board.dts" if device_tree.suffix == ".dts" else None
             yield Finding(path, f"'{device_tree}' is not a device tree blob", hint)
     for name, guest in parts.guests.items():
         if guest is not None and isinstance(guest.image, ImageFiles):
-            yield from own_image(("guests", name), base, guest, guest.image)
+            yield from own_image(("guests", name), description, guest, guest.image)
         if guest is not None and isinstance(guest.image, ExtendedImage):
             yield from extended_image(("guests", name, "image"), base, guest.image)
 
@@ -48,20 +53,20 @@ def extended_image(path: ModelPath, base: Path, image: ExtendedImage) -> Iterato
         yield Finding((*path, "run"), *wrong)
 
 
-def own_image(path: ModelPath, base: Path, guest: Guest, image: ImageFiles) -> Iterator[Finding]:
+def own_image(path: ModelPath, description: Path, guest: Guest, image: ImageFiles) -> Iterator[Finding]:
     """Findings about the kernel and the initramfs that the user names for one guest, and the memory they need."""
-    initramfs = yield from opened((*path, "image", "initramfs"), base, image.initramfs)
+    initramfs = yield from opened((*path, "image", "initramfs"), description, image.initramfs)
     if initramfs is not None and initramfs.head.startswith(LZ4_FRAME):
         yield Finding(
             (*path, "image", "initramfs"),
             f"'{image.initramfs}' is an lz4 frame, which Linux does not unpack",
             f"pack it as the kernel's build does: lz4 -d <{quote(str(image.initramfs))} | lz4 -l >initramfs.lz4",
         )
-    kernel = yield from opened((*path, "image", "kernel"), base, image.kernel)
+    kernel = yield from opened((*path, "image", "kernel"), description, image.kernel)
     if kernel is None:
         return
     try:
-        header, _ = own_kernel(base / image.kernel)
+        header, _ = own_kernel(description.parent / image.kernel)
     except NotAKernelImage as error:
         yield Finding((*path, "image", "kernel"), f"'{image.kernel}': {error}", error.hint)
         return
@@ -105,10 +110,17 @@ class Opened:
     size: int
 
 
-def opened(path: ModelPath, base: Path, file: Path) -> Generator[Finding, None, Opened | None]:
+def opened(path: ModelPath, description: Path, file: Path) -> Generator[Finding, None, Opened | None]:
     """What a file begins with, or a finding and None."""
-    full = base / file
+    full = description.parent / file
     try:
+        if not is_inside(description.parent, file) and not trusted.is_agreed_to(description, reading(full)):
+            yield Finding(
+                path,
+                f"'{file}' is outside the description's folder",
+                f"copy it there, or let this description read it: router trust {quote(str(description))}",
+            )
+            return None
         if full.is_dir():
             yield Finding(path, f"'{file}' is a folder", "name a file")
             return None
@@ -117,10 +129,18 @@ def opened(path: ModelPath, base: Path, file: Path) -> Generator[Finding, None, 
     except FileNotFoundError:
         hint = near(full) or "paths are relative to the description's folder"
         yield Finding(path, f"there is no file '{file}'", hint)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or "unknown reason"
         yield Finding(path, f"cannot read '{file}': {reason}", "check the path and its permissions")
     return None
+
+
+def reading(full: Path) -> bytes:
+    """What the record of the user's agreement to a description's reading of a file is kept under, with the description.
+
+    It outlasts changes of both, so that a kernel that is built again needs no new agreement.
+    """
+    return b"reads\0" + os.fsencode(full.resolve())
 
 
 def near(full: Path) -> str | None:

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from router import resources
+from router.description.diagnostics import DescriptionErrors
+from router.description.source import parse, plain
 from router.description.text import read_text
 from router.errors import DescriptionError
 from router.words import did_you_mean
@@ -175,31 +176,23 @@ def _chain(path: Path, folder: Path, seen: tuple[Path, ...]) -> list[Path]:
 
 
 def _load(path: Path) -> ImageDefinition:
+    parsed = parse(read_text(path))
+    if parsed.problems or parsed.source is None:
+        raise DescriptionErrors(parsed.problems)
     try:
-        data: Any = yaml.load(read_text(path).content, Loader=yaml.CSafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise DescriptionError(f"not YAML: {getattr(error, 'problem', error)}", None, place) from error
-    except (ValueError, RecursionError) as error:  # a date that is none, a number of too many digits, too many lists
-        raise DescriptionError(f"not YAML that is read here: {error}", None, str(path)) from error
-    try:
-        return _validated({} if data is None else data)
-    except RecursionError as error:
-        raise DescriptionError("a value contains itself", "write it out", str(path)) from error
+        return ImageDefinition.model_validate(_frozen(plain(parsed.source.root)))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise DescriptionError(f"{field}: {first['msg']}", "see docs/reference/guest-images.md", str(path)) from error
+        raise DescriptionError(
+            f"{field}: {first['msg']}", "see docs/reference/guest-images.md", parsed.source.place(first["loc"])
+        ) from error
 
 
-def _validated(data: Any) -> ImageDefinition:
-    def frozen(value: Any) -> Any:
-        if isinstance(value, list):
-            return tuple(frozen(item) for item in value)
-        return {key: frozen(item) for key, item in value.items()} if isinstance(value, dict) else value
-
-    return ImageDefinition.model_validate(frozen(data))
+def _frozen(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in value)
+    return {key: _frozen(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _merge(base: ImageDefinition, top: ImageDefinition) -> ImageDefinition:

@@ -10,12 +10,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from router import trusted
 from router.description import files, image_file, parts, semantics
 from router.description.catalogue import Catalogue, find_description, shipped_catalogue
 from router.description.diagnostics import DescriptionErrors, Diagnostic
 from router.description.models import Description
+from router.description.own_files import is_inside
 from router.description.parts import Finding
-from router.description.source import SourceText, parse, plain
+from router.description.source import Mapping, SourceText, parse, plain
 from router.description.text import read_text
 from router.description.wording import translate
 
@@ -96,11 +98,49 @@ def load(path: Path, catalogue: Catalogue | None = None) -> LoadedDescription:
     except ValidationError as error:
         found += translate(source, error, bad)
         pieces = parts.salvage(data, catalogue)
-    findings = [*semantics.check(pieces), *files.check(pieces, device_tree(data), path.parent)]
+    findings = [*semantics.check(pieces), *files.check(pieces, device_tree(data), path)]
     found += [locate(source, one) for one in findings if not reported(one.path, bad)]
     if found or description is None:
         raise DescriptionErrors(found)
     return LoadedDescription(path, files.by_content(description, path.parent), source, taken.files)
+
+
+def is_description(path: Path) -> bool:
+    """Whether a YAML file describes a system, going by its fields. DescriptionError when it cannot be read as text."""
+    source = parse(read_text(path)).source
+    return source is not None and isinstance(source.root, Mapping) and source.root.get("guests") is not None
+
+
+def outside_files(path: Path) -> tuple[Path, ...]:
+    """The kernels, initramfs archives and device trees that a description names outside its folder, links followed.
+
+    DescriptionErrors when it is not YAML.
+    """
+    parsed = parse(read_text(path))
+    if parsed.source is None:
+        raise DescriptionErrors(parsed.problems)
+    bad: set[ModelPath] = set()
+    data = image_file.take(parsed.source, plain(parsed.source.root, (), bad), path.parent, bad).data
+    named = [str(device_tree(data) or "")]
+    guests = data.get("guests") if isinstance(data, dict) else None
+    for guest in guests.values() if isinstance(guests, dict) else ():
+        image = guest.get("image") if isinstance(guest, dict) else None
+        named += [str(image.get(field, "")) for field in ("kernel", "initramfs")] if isinstance(image, dict) else []
+    return tuple(dict.fromkeys((path.parent / name).resolve() for name in named if name and leads_out(path, name)))
+
+
+def leads_out(description: Path, name: str) -> bool:
+    """Whether a name leads out of the description's folder; False for what cannot be the name of a file."""
+    try:
+        return not is_inside(description.parent, Path(name))
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def agree_to_outside_files(path: Path, found: Iterable[Path]) -> None:
+    """Record that the user lets this description read these files, which `outside_files` has returned."""
+    for one in found:
+        trusted.agree_to(path, files.reading(one))
 
 
 def device_tree(data: Any) -> Path | None:

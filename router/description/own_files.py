@@ -123,7 +123,7 @@ def wrong_program(base: Path, name: Path) -> Wrong | None:
 def outside(base: Path, name: Path) -> Wrong | None:
     """What is wrong with `name` if it leads out of the folder `base`, or cannot be the name of a file."""
     try:
-        if (base / name).resolve().is_relative_to(base.resolve()):
+        if is_inside(base, name):
             return None
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
         return f"cannot read {str(name)!r}: {error}", "write the name of a file in the description's folder"
@@ -131,6 +131,14 @@ def outside(base: Path, name: Path) -> Wrong | None:
         f"'{name}' is outside the description's folder",
         "move or copy it there: a description and its files are one folder",
     )
+
+
+def is_inside(base: Path, name: Path) -> bool:
+    """Whether `name`, relative to `base`, lies in that folder once all links are followed.
+
+    Raises OSError, ValueError or RuntimeError when it cannot be the name of a file.
+    """
+    return (base / name).resolve().is_relative_to(base.resolve())
 
 
 def _unreadable(error: OSError) -> Wrong:

@@ -40,10 +40,11 @@ class BoardMachine:
         folder = (setup.build or Path("build") / planned.plan.name).absolute()
         if planned.sdk is None:
             raise HostError("there is no loader.img to deploy: making one needs a Microkit SDK", "router sdk install")
+        file = lab.find(setup.lab, setup.description.parent)
+        listed = lab.load(file)  # before anything is built: it may need the user's agreement
         make(planned, folder, lambda _: None)
         plan = read_plan(folder, ours=True)
-        file = lab.find(setup.lab, setup.description.parent)
-        found = lab.choose(lab.load(file), setup.on, plan.board, file.path)
+        found = lab.choose(listed, setup.on, plan.board, file.path)
         if plan.facts is None:
             raise DescriptionError(f"the system '{plan.system}' shares no serial line", where=setup.on)
         logs.mkdir(parents=True, exist_ok=True)

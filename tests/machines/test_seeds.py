@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import stat
+import struct
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,12 @@ def test_each_guest_of_an_image_gets_seeds_of_its_own_and_nothing_else_changes()
         else:
             assert after == part
     assert at == len(image) and len(seen) == 4
+
+
+def test_what_only_looks_like_a_trees_room_in_a_guests_image_is_left_alone() -> None:
+    # An offset of a name that "router," cannot be added to.
+    room = b"".join(struct.pack(">III", 3, len(part), 0xFFFFFFFA) + part for part in (RNG_ROOM, KASLR_ROOM))
+    assert fill(b"kernel" + room + b"end") == (b"kernel" + room + b"end", 0)
 
 
 def test_a_filled_tree_is_not_filled_again() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from router import files
 from router.description.diagnostics import DescriptionErrors
-from router.description.load import load
+from router.description.load import agree_to_outside_files, load, outside_files
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -93,6 +93,11 @@ def test_a_description_that_names_a_pipe_or_a_device_is_refused_at_once(tmp_path
         "system: evil\nboard: qemu\ndevice_tree: pipe\nguests:\n"
         "  a: {image: {kernel: pipe, initramfs: /dev/zero}, memory: 64 MiB, address: 10.77.0.2}\n"
     )
+    with pytest.raises(DescriptionErrors) as caught:
+        load(description)
+    assert str(caught.value).count("not a file, but a device or a pipe") == 2
+    assert "'/dev/zero' is outside the description's folder" in str(caught.value)
+    agree_to_outside_files(description, outside_files(description))
     with pytest.raises(DescriptionErrors) as caught:
         load(description)
     assert str(caught.value).count("not a file, but a device or a pipe") == 3

@@ -37,7 +37,8 @@ CHECKER_VALUES = ("r_ok(it,size)", "same_object(it,other)")
 PLAN = {
     "NAME": "guest",
     **dict.fromkeys(("NET", "GICD", "GICC", "UART", "RAM_BASE", "RAM_SIZE"), "0x1000UL"),
-    **dict.fromkeys(("STRIDE", "SEED", "SECONDS"), "1u"),
+    **dict.fromkeys(("STRIDE", "SEED", "SECONDS", "VSOCK_IRQ"), "1u"),
+    **dict.fromkeys(("SERVER_CID", "CLIENT_CID", "WITNESS_CID", "ATTACKER_CID"), "3u"),
     **dict.fromkeys(("OWN_IP", "PEER_IP"), "{10,77,0,2}"),
     "MAC": "{2,0,0,0,0,1}",
 }

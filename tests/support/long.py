@@ -64,7 +64,7 @@ STEPS = {
     ),
     "fuzzing": Step(("tests/fuzz/test_native.py",), {"ROUTER_FUZZ_SECONDS": "900"}, 8000),
     "hostile": Step(
-        ("tests/sel4/test_hostile.py", "tests/sel4/test_fairness.py"),
+        ("tests/sel4/test_hostile.py", "tests/sel4/test_hostile_vsock.py", "tests/sel4/test_fairness.py"),
         {"ROUTER_HOSTILE_SECONDS": "120", "ROUTER_FAIRNESS_READS": "30"},
         5400,
     ),

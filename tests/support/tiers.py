@@ -57,7 +57,8 @@ def mark(items: Iterable[pytest.Item]) -> None:
 
 
 MEASURED = (
-    *(f"sel4/test_{name}.py" for name in ("console", "control", "cores", "counts", "fairness", "guests", "hostile")),
+    *(f"sel4/test_{name}.py" for name in ("console", "control", "cores", "counts", "fairness", "guests")),
+    *("sel4/test_hostile.py", "sel4/test_hostile_vsock.py"),
     *("qemu/test_device_streams.py", "qemu/test_floods.py", "qemu/test_ghosts.py", "qemu/test_vsock.py"),
     "deploy/test_uboot_qemu.py",
 )

@@ -125,6 +125,17 @@ def test_several_workers_do_not_share_a_board(lab: LabOfOne, tmp_path: Path, mon
         machine(tmp_path, monkeypatch)
 
 
+def test_a_repositorys_own_lab_file_is_not_used_before_the_user_agrees_and_nothing_is_built(
+    lab: LabOfOne, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(boards, "make", lambda *_: pytest.fail("the build folder was touched"))
+    monkeypatch.delenv("ROUTER_LAB")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / "boards.yaml").write_bytes(lab.file.read_bytes())
+    with pytest.raises(DescriptionError, match="not trusted yet"):
+        machine(tmp_path, monkeypatch)
+
+
 def test_without_an_sdk_nothing_is_built_and_no_build_from_elsewhere_is_deployed(
     lab: LabOfOne, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

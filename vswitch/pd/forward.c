@@ -8,6 +8,7 @@
 #define IDLE_MS 2u        /* what each idle moment lets a port owe more: a guest that wakes waits */
 #define SCALE 16u         /* of the average: one tick may be more than a frame takes */
 #define SAMPLE 64u        /* frames */
+#define DROPPED 4u        /* so many of them take at least what one takes that passes */
 
 static void attach(struct forward *f, const struct forward_port *ports, uint32_t count, uint64_t frequency)
 {
@@ -315,12 +316,15 @@ void forward_took(struct forward *f, uint64_t ticks)
     if (sample->judged < SAMPLE) {
         return;
     }
-    uint64_t each = SCALE * sample->ticks / sample->judged;
-    /* Dropped frames take less than others: they must not make those cheap. */
+    /* Nothing tells what part the dropped frames have in it. They make others neither cheaper than they are
+     * nor dearer for longer than they come: what one that passes takes lies between these two. */
+    uint64_t low = SCALE * sample->ticks / sample->judged;
+    uint64_t high =
+        SCALE * sample->ticks * DROPPED / (DROPPED * sample->judged - (DROPPED - 1) * sample->dropped);
     if (f->cost == 0) {
-        f->cost = each;
-    } else if (sample->dropped == 0 || each > f->cost) {
-        f->cost = (7 * f->cost + each) / 8;
+        f->cost = high;
+    } else if (f->cost < low || f->cost > high) {
+        f->cost = (7 * f->cost + (f->cost < low ? low : high)) / 8;
     }
     *sample = (struct forward_sample){0};
 }

@@ -15,6 +15,7 @@
  */
 #include "hostile_driver.h"
 #include "hostile_kernel.h"
+#include "hostile_net.h"
 #include "hostile_offload.h"
 #include "hostile_queues.h"
 

@@ -8,7 +8,7 @@
 #ifndef HOSTILE_OFFLOAD_H
 #define HOSTILE_OFFLOAD_H
 
-#include "hostile_driver.h"
+#include "hostile_net.h"
 
 #define USBIP 3240u
 #define FORGED 7000u /* our first port of forged SYNs */

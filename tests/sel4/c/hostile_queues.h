@@ -6,6 +6,8 @@
 
 #include "hostile_machine.h"
 
+#define QUEUES 3u /* a device may have fewer */
+
 static inline uint64_t some_device(void)
 {
     return NET + (uint64_t)below(3) * STRIDE;
@@ -122,15 +124,15 @@ static inline void negotiate(uint64_t device)
 static inline void queues(void)
 {
     uint64_t device = some_device();
-    uint64_t places[2][3];
+    uint64_t places[QUEUES][3];
     uint32_t size = 1u << below(9);
     negotiate(device);
-    for (uint32_t queue = 0; queue < 2; queue++) {
+    for (uint32_t queue = 0; queue < QUEUES; queue++) {
         set_up_queue(device, queue, below(10) ? size : (uint32_t)awkward(), places[queue]);
     }
     set(device, 0x70, 0xf);
     for (uint32_t round = 0; round < 12; round++) {
-        uint32_t queue = below(2);
+        uint32_t queue = below(QUEUES);
         if (in_playground(places[queue][0])) {
             fill_with_descriptors(places[queue][0], size);
         }
@@ -170,7 +172,7 @@ static inline void storm(void)
 {
     uint64_t device = some_device();
     for (uint32_t i = 0; i < 2000; i++) {
-        set(device, 0x50, i % 5 ? i & 1 : (uint32_t)any());
+        set(device, 0x50, i % 5 ? i % QUEUES : (uint32_t)any());
     }
 }
 

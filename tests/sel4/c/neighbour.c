@@ -13,8 +13,9 @@
  *   p  prints through virtio           e  prints through the early console
  *   q  sets up queues of garbage
  */
-#include "hostile_driver.h"
+#include "hostile_net.h"
 #include "hostile_queues.h"
+#include "hostile_ring.h"
 
 #define STRING2(x) #x
 #define STRING(x) STRING2(x)
@@ -27,7 +28,6 @@
 #define FRAMES (OWN_RINGS + 0x40000)
 #define TEXT (OWN_RINGS + 0x100000)
 #define TEXT_BYTES 0x10000u
-#define ENTRIES 256u
 #define FRAME_BYTES 0x800u
 
 uint64_t on_exception(uint64_t syndrome, uint64_t pc, uint64_t link);
@@ -36,69 +36,11 @@ uint64_t on_exception(uint64_t syndrome, uint64_t pc, uint64_t link)
     return (syndrome >> 26 & 0x3f) == 0x21 ? link : pc + 4;
 }
 
-struct ring {
-    uint64_t device;
-    uint64_t at;
-    uint32_t index;
-    uint16_t given;
-    uint16_t seen;
-};
-
-static void set_descriptor(const struct ring *ring, uint32_t index, struct descriptor descriptor)
-{
-    ((volatile struct descriptor *)ring->at)[index] = descriptor;
-}
-
-static void give(struct ring *ring, uint16_t head)
-{
-    volatile uint16_t *avail = (volatile uint16_t *)(ring->at + 0x1000);
-    avail[2 + ring->given % ENTRIES] = head;
-    __asm__ volatile("dmb ish" ::: "memory");
-    avail[1] = ++ring->given;
-}
-
-static uint16_t used_by_device(const struct ring *ring)
-{
-    return ((const volatile uint16_t *)(ring->at + 0x2000))[1];
-}
-
-static void ring_the_doorbell(const struct ring *ring)
-{
-    set(ring->device, 0x50, ring->index);
-}
-
-/* Resets a device and gives it its two queues. */
-static void start_device(uint64_t device, uint64_t rings, struct ring pair[2])
-{
-    for (uint32_t i = 0; i < 0x8000; i += 8) {
-        *(volatile uint64_t *)(rings + i) = 0;
-    }
-    set(device, 0x70, 0);
-    set(device, 0x70, 3);
-    set(device, 0x24, 0);
-    set(device, 0x20, 0);
-    set(device, 0x24, 1);
-    set(device, 0x20, 1);
-    set(device, 0x70, 0xb);
-    for (uint32_t queue = 0; queue < 2; queue++) {
-        uint64_t at = rings + 0x4000ULL * queue;
-        pair[queue] = (struct ring){.device = device, .at = at, .index = queue};
-        set(device, 0x30, queue);
-        set(device, 0x38, ENTRIES);
-        for (uint32_t part = 0; part < 3; part++) {
-            set(device, 0x80 + 0x10 * part, (uint32_t)(at + 0x1000 * part));
-            set(device, 0x84 + 0x10 * part, (uint32_t)((at + 0x1000 * part) >> 32));
-        }
-        set(device, 0x44, 1);
-    }
-    set(device, 0x70, 0xf);
-}
-
 static struct ring console[2], net[2];
 
 static void start_console(void)
 {
-    start_device(CONSOLE, CONSOLE_RINGS, console);
+    start_device(CONSOLE, CONSOLE_RINGS, console, 2);
     for (uint16_t i = 0; i < GOOD_SIZE; i++) {
         set_descriptor(&console[0], i, (struct descriptor){CONSOLE_BUFFERS + 64ULL * i, 64, 2, 0});
         give(&console[0], i);
@@ -131,7 +73,7 @@ static void call_psci(void)
 
 static void start_net(void)
 {
-    start_device(NET, NET_RINGS, net);
+    start_device(NET, NET_RINGS, net, 2);
     for (uint16_t i = 0; i < ENTRIES; i++) {
         compose(FRAMES + FRAME_BYTES * i);
         set_descriptor(&net[1], i, (struct descriptor){FRAMES + FRAME_BYTES * i, 12 + 60, 0, 0});

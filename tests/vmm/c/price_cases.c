@@ -299,17 +299,49 @@ static uint64_t average(uint32_t passes, uint32_t judged, uint32_t dropped, uint
     return forward.cost / 16;
 }
 
-CASE(frames_that_are_dropped_make_others_no_cheaper_and_a_pass_that_was_preempted_no_dearer)
+CASE(the_price_is_what_a_frame_takes_and_a_pass_that_was_preempted_makes_it_little_dearer)
 {
     begin(10);
     CHECK(forward_init(&forward, &talkative, wires, 1000 * SECOND) == NULL);
     EQUAL(average(10, 64, 0, 64000), 1000);
-    EQUAL(average(1000, 64, 64, 640), 1000);
-    EQUAL(average(1000, 64, 1, 640), 1000);
     CHECK(average(1, 1, 0, 1000 * SECOND) == 1000);
     CHECK(average(63, 1, 0, 1000) <= 1250); /* one of 64 counts as a tenth of a millisecond */
     CHECK(average(100, 64, 0, 6400) < 110);
     CHECK(average(100, 64, 32, 64000) > 900);
+}
+
+CASE(one_frame_in_64_that_is_dropped_keeps_no_price_up)
+{
+    begin(10);
+    CHECK(forward_init(&forward, &talkative, wires, 1000 * SECOND) == NULL);
+    EQUAL(average(10, 64, 0, 64000), 1000);
+    CHECK(average(50, 64, 1, 640) <= 11);
+}
+
+/* Frames that pass take 1000 ticks, dropped ones a part of that. */
+CASE(frames_that_are_dropped_make_others_no_cheaper)
+{
+    for (uint32_t part = 1; part <= 4; part++) {
+        for (uint32_t dropped = 0; dropped <= 64; dropped++) {
+            begin(10);
+            CHECK(forward_init(&forward, &talkative, wires, 1000 * SECOND) == NULL);
+            EQUAL(average(10, 64, 0, 64000), 1000);
+            CHECK(average(1000, 64, dropped, (64 - dropped) * 1000 + dropped * 1000 / part) >= 999);
+        }
+    }
+}
+
+CASE(a_flood_of_dropped_frames_keeps_the_price_within_four_times_what_a_frame_takes)
+{
+    begin(10);
+    CHECK(forward_init(&forward, &talkative, wires, 1000 * SECOND) == NULL);
+    EQUAL(average(10, 64, 0, 64000), 1000);
+    for (uint32_t i = 0; i < 100; i++) {
+        average(1, 64, 63, 1000 * SECOND); /* preempted: 100 times what it takes */
+        CHECK(forward.cost / 16 > 4000);
+        CHECK(average(50, 64, 63, 64000) <= 4000);
+    }
+    CHECK(average(100, 64, 0, 64000) <= 1001); /* and no longer than it lasts */
 }
 
 #define NAMED(name)                                                                                          \
@@ -324,7 +356,10 @@ static const struct test_case cases[] = {
     NAMED(a_question_pays_for_its_answer_and_no_more_answers_are_saved_than_can_be_on_the_way),
     NAMED(a_long_frame_costs_more_and_a_long_answer_more_than_its_question_has_paid),
     NAMED(an_announcement_to_all_is_no_answer),
-    NAMED(frames_that_are_dropped_make_others_no_cheaper_and_a_pass_that_was_preempted_no_dearer),
+    NAMED(the_price_is_what_a_frame_takes_and_a_pass_that_was_preempted_makes_it_little_dearer),
+    NAMED(one_frame_in_64_that_is_dropped_keeps_no_price_up),
+    NAMED(frames_that_are_dropped_make_others_no_cheaper),
+    NAMED(a_flood_of_dropped_frames_keeps_the_price_within_four_times_what_a_frame_takes),
     {NULL, NULL},
 };
 
