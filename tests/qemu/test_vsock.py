@@ -28,6 +28,7 @@ from tests.qemu.test_ghosts import (
 )
 from tests.qemu.test_route import sha256
 from tests.support.end_to_end import BOOT, MiB
+from tests.support.tshark import needs_tshark, tshark
 from tests.support.vsock import check_refusals
 
 DESCRIPTION = """
@@ -52,7 +53,8 @@ def router_setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     description = folder / "description.yaml"
     description.write_text(DESCRIPTION)
     usb = (f"storage:{disk}", "keyboard")
-    return Setup(description=description, on="split", usb=usb, boot_timeout=BOOT, build=folder / "build")
+    build = folder / "build"
+    return Setup(description=description, on="split", usb=usb, boot_timeout=BOOT, build=build, capture=True)
 
 
 @contextlib.contextmanager
@@ -73,6 +75,16 @@ def test_a_client_without_a_network_interface_reads_the_disk_and_has_the_keyboar
     assert client.run("ls /sys/class/net").stdout == "lo\n"
     assert "QEMU USB Keyboard" in client.run("cat /proc/bus/input/devices").stdout
     assert router.guest("server").run("ls /sys/class/net").stdout == "lo\n"
+
+
+@needs_tshark
+def test_the_capture_has_the_packets_of_linux_and_wireshark_reads_them(router: Router) -> None:
+    (capture,) = (path for path in router.logs if path.suffix == ".pcapng")
+    assert capture.stat().st_mode & 0o777 == 0o600
+    fields = ("frame.interface_name", "vsock.virtio.dst_prot", "vsock.virtio.op", "_ws.malformed")
+    rows = tshark(capture, *fields, growing=True)
+    assert ["client", "3240", "1", ""] in rows and ["client", "3240", "5", ""] in rows
+    assert {row[0] for row in rows} == {"client", "server"} and not any(row[3] for row in rows)
 
 
 def test_what_the_client_writes_is_in_the_image(router: Router, disk: Path) -> None:

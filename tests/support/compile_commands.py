@@ -80,16 +80,17 @@ def host_programs() -> Iterator[tuple[Path, tuple[str, ...]]]:
 def test_programs() -> Iterator[tuple[Path, tuple[str, ...]]]:
     """The tests' own C."""
     compiler = find_host_compiler("the index")
+    checker = [f"-D__CPROVER_{each}=((void)(it))" for each in CHECKER]
+    checker += [f"-D__CPROVER_{each}=((it) != (void *)0)" for each in CHECKER_VALUES]
     for path in sorted(vmm_cc.PROGRAMS.glob("*.c")):
         includes = (f"-I{folder}" for folder in (*vmm_cc.FOLDERS, vmm_cc.PROGRAMS))
-        checker = [f"-D__CPROVER_{each}=((void)(it))" for each in CHECKER]
-        checker += [f"-D__CPROVER_{each}=((it) != (void *)0)" for each in CHECKER_VALUES]
         use = checker if path.name.startswith("prove") else []
         yield path, (*_fuzzer(path, compiler), *vmm_cc.WARNINGS, *includes, *use, "-isystem", str(STUB))
     for path in sorted(vswitch_cc.PROGRAMS.glob("*.c")):
         includes = (f"-I{folder}" for folder in (vswitch_cc.CORE, vmm_cc.PROGRAMS))
         flags = (*vswitch_cc.WARNINGS, "-D_GNU_SOURCE", *includes, *host_switch.RING_FLAGS)
-        yield path, (*_fuzzer(path, compiler), *flags)
+        use = checker if path.name.startswith("prove") else []
+        yield path, (*_fuzzer(path, compiler), *flags, *use)
     bare = (*toolchain.find_toolchain().compiler, *toolchain.FLAGS)
     for path in sorted((TESTS / "sel4" / "c").glob("*.c")):
         yield path, (*bare, *(f"-D{name}={value}" for name, value in PLAN.items()))

@@ -66,7 +66,13 @@ MEASURED = (
 SHARED = tuple(TESTS / name for name in ("qemu", "sel4"))
 """Folders whose conftest.py has a system for all of their modules."""
 FIRST = (
-    *("vswitch/test_core_proof.py", "vmm/test_proofs.py", "devicetree/test_kernel_trees.py", "fuzz/test_native.py"),
+    *(
+        "vswitch/test_core_proof.py",
+        "vswitch/test_vsock_proof.py",
+        "vmm/test_proofs.py",
+        "devicetree/test_kernel_trees.py",
+        "fuzz/test_native.py",
+    ),
     *("qemu/test_encrypted_disks.py", "qemu/test_devices.py", "sel4/test_run.py", "testing/test_real_systems.py"),
     *("sel4/test_watch.py", "guests/test_boot.py", "install/test_installation.py"),
 )

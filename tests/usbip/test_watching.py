@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -32,10 +31,9 @@ from router.usbip.virtual.audio import FRAME_BYTES, Microphone
 from router.usbip.virtual.engine import VirtualEngine
 from router.usbip.virtual.keyboard import Keyboard
 from router.usbip.virtual.serial import Serial
+from tests.support.tshark import needs_tshark, tshark
 from tests.usbip.fakes import FakeKernel
 from tests.usbip.remote import Remote, running
-
-needs_tshark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
 
 
 class Watched:
@@ -84,14 +82,6 @@ def use(watched: Watched) -> None:
         microphone.configure()
         packets = [(n * FRAME_BYTES, FRAME_BYTES) for n in range(4)]
         microphone.wait(microphone.submit(urb.IN, 1, 4 * FRAME_BYTES, iso=packets))
-
-
-def tshark(path: Path, *fields: str) -> list[list[str]]:
-    words = ["tshark", "-r", str(path), "-T", "fields", "-E", "separator=|"]
-    for field in fields:
-        words += ["-e", field]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    return [line.split("|") for line in done.stdout.splitlines()]
 
 
 @needs_tshark

@@ -25,9 +25,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef VSOCK_MAX_PORTS /* the model checker sets fewer of all three, the fuzzer fewer connections */
 #define VSOCK_MAX_PORTS 62u
+#endif
+#ifndef VSOCK_MAX_RULES
 #define VSOCK_MAX_RULES 256u
-#ifndef VSOCK_MAX_CONNECTIONS     /* the fuzzer sets fewer */
+#endif
+#ifndef VSOCK_MAX_CONNECTIONS
 #define VSOCK_MAX_CONNECTIONS 64u /* at once under one rule */
 #endif
 

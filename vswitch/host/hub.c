@@ -201,7 +201,7 @@ static bool forward(struct hub *hub, struct port *from)
         if (!from->pending) {
             struct vswitch_verdict verdict =
                 vswitch_decide(hub->config, &hub->state, from->number, bytes + LENGTH_PREFIX, length, NULL);
-            capture_frame(&hub->capture, from->number, bytes + LENGTH_PREFIX, length, verdict);
+            capture_frame(hub->capture, from->number, bytes + LENGTH_PREFIX, length, verdict);
             from->pending = verdict.ports;
         }
         touched |= from->pending;

@@ -66,7 +66,7 @@ struct hub {
     const struct vswitch_config *config;
     struct vswitch_state state;
     struct port ports[VSWITCH_MAX_PORTS];
-    struct capture capture;
+    struct capture *capture;
     int64_t now;      /* ms on the monotonic clock */
     int64_t stall_ms; /* 0: never give up on a receiver */
     uint32_t turn;

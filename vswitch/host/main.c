@@ -61,6 +61,7 @@ struct server {
 static struct host_config host;
 static struct hub hub;
 static struct vsock_hub vsock;
+static struct capture capture;
 static struct server server = {.epoll = -1, .signals = -1};
 
 static int64_t milliseconds(void)
@@ -266,7 +267,7 @@ static bool serve_signal(void)
         if (info.ssi_signo != SIGUSR1) {
             return false;
         }
-        capture_flush(&hub.capture);
+        capture_flush(&capture);
         save_counters();
     }
     return true;
@@ -341,7 +342,7 @@ static void close_all(void)
     close_listener(&server.control);
     hub_close(&hub);
     vsock_hub_close(&vsock);
-    capture_close(&hub.capture);
+    capture_close(&capture);
 }
 
 /* NULL, or what is wrong with the configuration. A switch may be for vsock alone. */
@@ -380,6 +381,7 @@ int main(int argc, char **argv)
     static char output[BUFSIZ];
     setvbuf(stdout, output, _IOFBF, sizeof(output));
     hub.now = vsock.now = milliseconds();
+    hub.capture = vsock.capture = &capture;
     vsock.watch_kick = watch_kick;
     server.epoll = epoll_create1(EPOLL_CLOEXEC);
     if (server.epoll < 0 || !open_signals() || !hub_open(&hub, &host.config, options.stall_ms) ||
@@ -391,7 +393,7 @@ int main(int argc, char **argv)
         return 0;
     }
     int status = 1;
-    if ((!options.capture || capture_open(&hub.capture, options.capture, &host.config)) && open_listeners() &&
+    if ((!options.capture || capture_open(&capture, options.capture, &host)) && open_listeners() &&
         sandbox_enter(options.counters, options.sockets, host.vsock.port_count)) {
         puts("ready");
         fflush(stdout);

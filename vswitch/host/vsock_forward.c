@@ -177,6 +177,37 @@ static void read_first(struct vsock_device *device)
     device->draining = true;
 }
 
+/* Captures a RST that the switch has made for a port. */
+static void capture_reset(struct vsock_hub *hub, uint32_t port, const struct vsock_header *reset)
+{
+    if (hub->capture->file) {
+        capture_packet(hub->capture, port, reset, NULL, 0, "made by the switch");
+    }
+}
+
+/* Captures a packet as its guest has made it. */
+static void capture_judged(const struct vsock_device *device, const struct vsock_header *header,
+                           const struct virtq_chain *chain)
+{
+    struct capture *capture = device->hub->capture;
+    struct iovec pieces[VIRTQ_MAX_SEGS];
+    char comment[64] = "";
+    uint32_t skip = VSOCK_HEADER;
+    int count = 0;
+    if (!capture->file) {
+        return;
+    }
+    for (uint32_t i = 0; i < chain->readable; i++) {
+        uint32_t skipped = (uint32_t)min_u64(chain->seg[i].len, skip);
+        pieces[count++] = (struct iovec){chain->seg[i].data + skipped, chain->seg[i].len - skipped};
+        skip -= skipped;
+    }
+    if (device->verdict.reason != VSOCK_REASON_PASS) {
+        snprintf(comment, sizeof(comment), "dropped: %s", vsock_reason_name(device->verdict.reason));
+    }
+    capture_packet(capture, device->number, header, pieces, chain->readable_len - VSOCK_HEADER, comment);
+}
+
 /* Delivers what has waited, and then the RSTs that the port is owed. */
 static void drain(struct vsock_device *device)
 {
@@ -205,6 +236,7 @@ static void drain(struct vsock_device *device)
            vsock_next_reset(hub->config, &hub->state, device->number, &reset)) {
         const struct payload none = {.count = 0};
         uint32_t done = 0;
+        capture_reset(hub, device->number, &reset);
         if (!deliver(device, &reset, &none, &done)) {
             return;
         }
@@ -257,10 +289,16 @@ static bool look(struct vsock_device *device, struct payload *payload, uint32_t 
         uint8_t bytes[VSOCK_HEADER];
         virtq_copy_out(&chain, 0, bytes, VSOCK_HEADER);
         vsock_read(&device->head, bytes);
+        const struct vsock_header sent = device->head; /* judging changes it */
         device->verdict = vsock_judge(hub->config, &hub->state, device->number, &device->head,
                                       chain.readable_len - VSOCK_HEADER);
         device->judged = true;
         device->done = 0;
+        capture_judged(device, &sent, &chain);
+        if (device->verdict.action == VSOCK_ANSWER) {
+            const struct vsock_header answer = vsock_answer(&device->head);
+            capture_reset(hub, device->number, &answer);
+        }
     } else if (device->verdict.action == VSOCK_FORWARD &&
                chain.readable_len - VSOCK_HEADER < device->head.length) {
         vsock_hub_fault(device, "it has changed a packet that waits");

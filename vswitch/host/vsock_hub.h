@@ -19,6 +19,7 @@
 #define VSWITCH_HOST_VSOCK_HUB_H
 
 #include "../core/vsock.h"
+#include "capture.h"
 #include "queue.h"
 #include "vhost_user.h"
 
@@ -67,6 +68,7 @@ struct vsock_device {
 
 struct vsock_hub {
     const struct vsock_config *config;
+    struct capture *capture;
     struct vsock_state state;
     struct vsock_device devices[VSOCK_MAX_PORTS];
     int64_t now;      /* ms on the monotonic clock */

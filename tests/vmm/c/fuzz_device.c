@@ -12,6 +12,7 @@
 #include "virtio_net.h"
 
 #define BASE 0x40000000ULL
+#define STEP 0x1000u /* bytes of a queue */
 #define BYTES 0x8000u
 #define POOL NETQ_MIN_POOL_BYTES
 
@@ -31,7 +32,7 @@ static void step(const uint8_t **data, size_t *left)
     uint64_t offset;
     switch (op & 0x0f) {
     case 0:
-        bring_up(dev, 2, BASE, take(data, left, 5), (uint16_t)(1u << (op >> 4 & 3)));
+        bring_up(dev, 2, BASE, STEP, take(data, left, 5), (uint16_t)(1u << (op >> 4 & 3)));
         break;
     case 1:
         offset = take(data, left, 2);
@@ -126,7 +127,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
             abort(); /* something was written behind the guest's memory */
         }
     }
-    bring_up(&net.dev, 2, BASE, 0, 8);
+    bring_up(&net.dev, 2, BASE, STEP, 0, 8);
     if (!virtio_live(&net.dev, 0) || !virtio_live(&net.dev, 1)) {
         abort(); /* a reset did not help */
     }

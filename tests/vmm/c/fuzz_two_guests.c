@@ -38,7 +38,7 @@ static void step(const uint8_t **data, size_t *left)
 {
     uint8_t op = (uint8_t)take(data, left, 1);
     if ((op & 7) == 7) {
-        bring_up(&guests[op >> 3 & 1], some_features(data, left));
+        start_driver(&guests[op >> 3 & 1], some_features(data, left));
         return;
     }
     enum template kind = (enum template)(op % TEMPLATES);

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* What the fuzzers of virtio devices share. */
+/* What the fuzzers of virtio devices share, and the two guests at one switch. */
 #ifndef FUZZ_VIRTIO_H
 #define FUZZ_VIRTIO_H
 
 #include "virtio_mmio.h"
 
-/* As a correct driver would: most inputs get nowhere otherwise. The queues are at fixed places from `base`
- * on. */
-static inline void bring_up(struct virtio_device *dev, uint32_t queues, uint64_t base, uint64_t features,
-                            uint16_t size)
+/* As a correct driver would: most inputs get nowhere otherwise. Queue n lies at base + step * n, and each of
+ * its three parts has a quarter of the step. */
+static inline void bring_up(struct virtio_device *dev, uint32_t queues, uint64_t base, uint32_t step,
+                            uint64_t features, uint16_t size)
 {
     virtio_mmio_write(dev, 0x70, 4, 0);
     virtio_mmio_write(dev, 0x70, 4, 3);
@@ -22,7 +22,7 @@ static inline void bring_up(struct virtio_device *dev, uint32_t queues, uint64_t
         virtio_mmio_write(dev, 0x30, 4, n);
         virtio_mmio_write(dev, 0x38, 4, size);
         for (uint32_t part = 0; part < 3; part++) {
-            virtio_mmio_write(dev, 0x80 + 0x10 * part, 4, base + 0x1000 * n + 0x400 * part);
+            virtio_mmio_write(dev, 0x80 + 0x10 * part, 4, base + step * n + step / 4 * part);
             virtio_mmio_write(dev, 0x84 + 0x10 * part, 4, 0);
         }
         virtio_mmio_write(dev, 0x44, 4, 1);

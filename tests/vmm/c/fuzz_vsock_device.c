@@ -14,6 +14,7 @@
 #include "virtio_vsock.h"
 
 #define BASE 0x40000000ULL
+#define STEP 0x1000u /* bytes of a queue */
 #define BYTES 0x10000u
 #define POOL NETQ_MIN_POOL_BYTES
 #define PEER 3u
@@ -66,7 +67,7 @@ static void step(const uint8_t **data, size_t *left)
     uint64_t offset;
     switch (op & 0x0f) {
     case 0:
-        bring_up(&vsock.dev, VIRTIO_VSOCK_QUEUES, BASE, take(data, left, 5),
+        bring_up(&vsock.dev, VIRTIO_VSOCK_QUEUES, BASE, STEP, take(data, left, 5),
                  (uint16_t)(op & 0x80 ? 1u << (op >> 4 & 3) : 8u));
         break;
     case 1:
@@ -152,14 +153,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
     up = false;
     virtio_vsock_init(&vsock, &ram, 4, &port, own_pool, POOL, 1000000);
     vsock.source[PEER] = (struct virtio_vsock_source){other_pool, POOL, 3};
-    bring_up(&vsock.dev, VIRTIO_VSOCK_QUEUES, BASE, 0, 8);
+    bring_up(&vsock.dev, VIRTIO_VSOCK_QUEUES, BASE, STEP, 0, 8);
     for (int steps = 0; left > 0 && steps < 200; steps++) {
         step(&data, &left);
     }
     for (uint32_t i = 0; i < 128; i++) {
         require(memory[BYTES + i] == 0); /* something was written behind the guest's memory */
     }
-    bring_up(&vsock.dev, VIRTIO_VSOCK_QUEUES, BASE, 0, 8);
+    bring_up(&vsock.dev, VIRTIO_VSOCK_QUEUES, BASE, STEP, 0, 8);
     for (uint32_t n = 0; n < VIRTIO_VSOCK_QUEUES; n++) {
         require(virtio_live(&vsock.dev, n));
     }

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "forward.h"
+#include "fuzz_virtio.h"
 #include "virtio_net.h"
 
 #define GUESTS 2u
@@ -21,6 +22,7 @@
 #define MEMORY_BASE 0x40000000ULL
 #define MEMORY_BYTES 0x80000u
 #define QUEUE_SIZE 64u
+#define QUEUE_BYTES 0x4000u
 #define RX_SPACE 0x10000u /* offset of the receive buffers */
 #define RX_BYTES 0x50000u
 #define TX_SPACE 0x60000u /* of the frame to be sent, behind its header */
@@ -89,11 +91,11 @@ static inline uint32_t load32(const struct guest *guest, uint32_t at)
     return value;
 }
 
-/* Queue n: descriptors at 0x4000 * n, the available ring a page on, the used ring two pages on. */
+/* Queue n: descriptors at QUEUE_BYTES * n, the available ring a page on, the used ring two pages on. */
 static inline void describe(struct guest *guest, uint32_t n, uint32_t slot, uint32_t at, uint32_t bytes,
                             uint32_t flags)
 {
-    uint32_t entry = 0x4000 * n + 16 * slot;
+    uint32_t entry = QUEUE_BYTES * n + 16 * slot;
     uint64_t address = MEMORY_BASE + at;
     memcpy(guest->memory + entry, &address, 8);
     memcpy(guest->memory + entry + 8, &bytes, 4);
@@ -103,7 +105,7 @@ static inline void describe(struct guest *guest, uint32_t n, uint32_t slot, uint
 
 static inline void offer(struct guest *guest, uint32_t n, uint32_t slot)
 {
-    uint32_t ring = 0x4000 * n + 0x1000, index = load16(guest, ring + 2);
+    uint32_t ring = QUEUE_BYTES * n + QUEUE_BYTES / 4, index = load16(guest, ring + 2);
     store16(guest, ring + 4 + 2 * (index % QUEUE_SIZE), slot);
     store16(guest, ring + 2, index + 1);
 }
@@ -121,29 +123,13 @@ static inline uint32_t buffers(const struct guest *guest)
 }
 
 /* The driver of a guest starts anew, with these of the features that the device offers. */
-static inline void bring_up(struct guest *guest, uint32_t features)
+static inline void start_driver(struct guest *guest, uint32_t features)
 {
     struct virtio_device *dev = &guest->net.dev;
     guest->features = features & (uint32_t)dev->offered;
     guest->rx_taken = 0;
     memset(guest->memory, 0, RX_SPACE);
-    virtio_mmio_write(dev, 0x70, 4, 0);
-    virtio_mmio_write(dev, 0x70, 4, 3);
-    virtio_mmio_write(dev, 0x24, 4, 0);
-    virtio_mmio_write(dev, 0x20, 4, guest->features);
-    virtio_mmio_write(dev, 0x24, 4, 1);
-    virtio_mmio_write(dev, 0x20, 4, 1);
-    virtio_mmio_write(dev, 0x70, 4, 0xb);
-    for (uint32_t n = 0; n < 2; n++) {
-        virtio_mmio_write(dev, 0x30, 4, n);
-        virtio_mmio_write(dev, 0x38, 4, QUEUE_SIZE);
-        for (uint32_t part = 0; part < 3; part++) {
-            virtio_mmio_write(dev, 0x80 + 0x10 * part, 4, MEMORY_BASE + 0x4000 * n + 0x1000 * part);
-            virtio_mmio_write(dev, 0x84 + 0x10 * part, 4, 0);
-        }
-        virtio_mmio_write(dev, 0x44, 4, 1);
-    }
-    virtio_mmio_write(dev, 0x70, 4, 0xf);
+    bring_up(dev, 2, MEMORY_BASE, QUEUE_BYTES, guest->features, QUEUE_SIZE);
     for (uint32_t slot = 0; slot < buffers(guest); slot++) {
         describe(guest, VIRTIO_NET_RX, slot, RX_SPACE + slot * buffer_bytes(guest), buffer_bytes(guest), 2);
         offer(guest, VIRTIO_NET_RX, slot);
@@ -160,7 +146,7 @@ static inline void start_guests(uint32_t features0, uint32_t features1)
         virtio_net_init(&guest->net, &guest->ram, switch_ports[i].mac, MTU, &rings[i], pools[i], POOL_BYTES,
                         1000000);
         guest->net.source[1 - i] = (struct virtio_net_source){pools[1 - i], POOL_BYTES};
-        bring_up(guest, i == 0 ? features0 : features1);
+        start_driver(guest, i == 0 ? features0 : features1);
     }
 }
 

@@ -80,6 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
             require(!owed || header.destination_cid == ports[port].cid);
         }
         check(broken_state(&config, &state));
+        check(broken_names(&config, &state));
     }
     return 0;
 }

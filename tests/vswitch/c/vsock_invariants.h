@@ -53,6 +53,29 @@ static inline const char *broken_state(const struct vsock_config *config, const 
     return NULL;
 }
 
+/* Of the state: it holds from vsock_init on. Slow, so not for long tables. */
+static inline const char *broken_names(const struct vsock_config *config, const struct vsock_state *state)
+{
+    const uint32_t slots = config->rule_count * VSOCK_MAX_CONNECTIONS;
+    for (uint32_t a = 0; a < slots; a++) {
+        const struct vsock_rule *rule = &config->rules[a / VSOCK_MAX_CONNECTIONS];
+        const struct vsock_connection *one =
+            &state->connections[a / VSOCK_MAX_CONNECTIONS][a % VSOCK_MAX_CONNECTIONS];
+        for (uint32_t b = 0; b < a && one->state != VSOCK_FREE; b++) {
+            const struct vsock_rule *other = &config->rules[b / VSOCK_MAX_CONNECTIONS];
+            const struct vsock_connection *two =
+                &state->connections[b / VSOCK_MAX_CONNECTIONS][b % VSOCK_MAX_CONNECTIONS];
+            bool same = other == rule && two->port == one->port;
+            bool turned = other->from == rule->to && other->to == rule->from && other->port == one->port &&
+                          two->port == rule->port;
+            if (two->state != VSOCK_FREE && (same || turned)) {
+                return "no two connections have the same two ends";
+            }
+        }
+    }
+    return NULL;
+}
+
 static inline bool is_allowed(const struct vsock_config *config, uint32_t from, uint32_t to, uint32_t port)
 {
     for (uint32_t r = 0; r < config->rule_count; r++) {
