@@ -11,6 +11,7 @@ import pytest
 from router.testing import Guest, Router, Setup
 from tests.sel4.needs import need_sdk
 from tests.support.end_to_end import BOOT, set_up
+from tests.support.small_root import make_small_root
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(7200)]
 
@@ -22,6 +23,12 @@ guests:
   client: {image: usb-client, memory: 512 MiB, root: {label: LIVING}}
 usb:
   - {class: mass-storage, to: client}
+"""
+CONFIGURE = """#!/bin/busybox sh
+until [ -e /run/go ]; do /bin/busybox sleep 0.1; done
+echo Setting up everything
+/bin/busybox rm /var/lib/router/unconfigured
+/bin/busybox sync
 """
 LONG_S = 3000.0
 """For what takes minutes under emulation: the packages' configuration, the start of systemd."""
@@ -38,10 +45,14 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def router_setup(request: pytest.FixtureRequest, disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Setup:
+def router_setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Setup:
     if request.param == "microkit":
         need_sdk(config="release")
-    setup = set_up(tmp_path_factory.mktemp("living"), LIVING, 0, f"storage:{disk}", on=request.param)
+    folder = tmp_path_factory.mktemp("living")
+    if request.param == "small":
+        make_small_root(folder / "small.img", folder / "root", "LIVING", configure=CONFIGURE)
+        return set_up(folder, LIVING, 0, f"storage:{folder / 'small.img'}", on="split")
+    setup = set_up(folder, LIVING, 0, f"storage:{request.getfixturevalue('disk')}", on=request.param)
     return replace(setup, boot_timeout=3 * BOOT)
 
 
@@ -86,3 +97,19 @@ def test_the_same_disk_boots_on_sel4_without_being_configured_again(router: Rout
     said = [event.detail for event in router.events("root", "client")]
     assert [line.split()[0] for line in said] == ["waiting", "LABEL=LIVING"]
     assert client.run("cat /root/kept").stdout == "kept\n"
+
+
+@pytest.mark.parametrize("router_setup", ["small"], indirect=True)
+def test_what_the_configuration_printed_outlives_a_power_cut_right_after_it(router: Router) -> None:
+    client = router.guest("client")
+    configuring = "configuring the packages of LABEL=LIVING for the first time"
+    router.wait_for_event("root", "client", detail=configuring, since=0, timeout=BOOT)
+    since = router.next_event
+    client.run("touch /run/go")
+    router.wait_for_event("root", "client", detail="configured in", since=since, timeout=BOOT)
+    since = router.next_event
+    client.reset()
+    client.wait_for_root()
+    said = [event.detail for event in router.events("root", "client", since=since)]
+    assert not any("configur" in line for line in said)
+    assert client.run("cat /var/log/router-configure.log").stdout == "Setting up everything\n"
