@@ -59,8 +59,8 @@ def judge_film(seen: list[tuple[int, int, int, bool]], sums: list[int], count: i
     return Film(len(seen), wrong, gaps + count - len(seen))
 
 
-def film(rig: Rig, device: Camera, count: int, meanwhile: Callable[[], object] = lambda: None) -> Film:
-    """Capture `count` frames, or fewer in the time; MachineError when none come, or one is wrong."""
+def capture(rig: Rig, device: Camera, count: int, meanwhile: Callable[[], object] = lambda: None) -> Film:
+    """Capture `count` frames, or fewer in the time. meanwhile: is called once the camera runs."""
     limit = 2 * count / camera_device.RATE + 10
     finish = rig.start(
         "client",
@@ -72,7 +72,12 @@ def film(rig: Rig, device: Camera, count: int, meanwhile: Callable[[], object] =
         timeout_s=TIMEOUT_FACTOR * limit,
     )
     meanwhile()
-    result = judge_film(finish(), device.sums, count)
+    return judge_film(finish(), device.sums, count)
+
+
+def film(rig: Rig, device: Camera, count: int, meanwhile: Callable[[], object] = lambda: None) -> Film:
+    """As `capture`; MachineError when no frames come, or one is wrong."""
+    result = capture(rig, device, count, meanwhile)
     if not result.frames or result.wrong:
         raise MachineError(f"of {count} frames {result.frames} arrived, and {result.wrong} are not as they were sent")
     return result
@@ -102,24 +107,36 @@ MAX_LOST = 1
 """Of these frames."""
 
 
+def attach_disk(rig: Rig) -> str:
+    """The path in the client of a routed disk."""
+    path, _ = random_image(rig)
+    rig.plug(f"storage:{path}")
+    return rig.wait_disk()
+
+
+def start_reading(rig: Rig, disk: str) -> None:
+    """Have the client read a disk again and again until `stop_reading`."""
+    reading = f"while [ -e /tmp/reading ]; do dd if={disk} of=/dev/null bs=256k iflag=direct; done"
+    rig.run("client", f"touch /tmp/reading; ({reading}) >/tmp/reads 2>&1 &")
+
+
+def stop_reading(rig: Rig) -> None:
+    """Let the client end reading."""
+    rig.run("client", "rm -f /tmp/reading")
+
+
 def camera_beside_disk(rig: Rig) -> Outcome:
     """A camera, while the client reads a disk again and again."""
     device = attach_camera(rig)
-    path, _ = random_image(rig)
-    rig.plug(f"storage:{path}")
-    disk = rig.wait_disk()
-    reading = f"while [ -e /tmp/reading ]; do dd if={disk} of=/dev/null bs=256k iflag=direct; done"
+    disk = attach_disk(rig)
     reads: list[int] = []
-
-    def meanwhile() -> None:
-        rig.run("client", f"touch /tmp/reading; ({reading}) >/tmp/reads 2>&1 &")
 
     def run() -> int:
         before = rig.disk_bytes(disk)
         try:
-            lost = film(rig, device, BESIDE, meanwhile).lost
+            lost = film(rig, device, BESIDE, lambda: start_reading(rig, disk)).lost
         finally:
-            rig.run("client", "rm -f /tmp/reading")
+            stop_reading(rig)
         reads.append(rig.disk_bytes(disk) - before)
         return lost
 

@@ -25,8 +25,8 @@ from router.errors import MachineError
 from router.guests.image import build_image, kernel_modules
 from router.guests.modules import canonical
 from router.machines.qemu.qmp import Qmp
-from router.machines.qemu.session import split_run
-from router.machines.qemu.split import SplitRun
+from router.machines.qemu.running import Run
+from router.machines.qemu.session import microkit_run, split_run
 from router.machines.qemu.usb import parse_plug
 from router.pipeline.build import Built
 from router.usbip.protocol.descriptors import KIND_NAMES, parse_alternates
@@ -50,6 +50,7 @@ modules:
 DESCRIPTION = """
 system: bench-devices
 board: qemu
+microkit: {{config: release}}
 guests:
   server:
     image: {{kernel: {kernel}, initramfs: {server}, role: server}}
@@ -58,13 +59,19 @@ guests:
   client:
     image: {{kernel: {kernel}, initramfs: {client}, role: client}}
     memory: 512 MiB
-    # usbtest busy-waits in the kernel until a transfer that it unlinks has ended, and vhci ends it in a thread.
-    vcpus: 2
+    vcpus: {vcpus}
 network:
   allow: [client -> server tcp/3240]
 usb:
 {rules}
 """
+MACHINES: dict[str, Callable[..., Run]] = {"split": split_run, "sel4": microkit_run}
+"""Where the guests run."""
+VCPUS = {"split": 2, "sel4": 1}
+"""Of the client. usbtest busy-waits in the kernel until a transfer that it unlinks has ended, and vhci ends it in a
+thread: with one vCPU that takes as long as Linux lets the one wait for the other.
+"""
+BOOT_TIMEOUT_S = {"split": 60.0, "sel4": 200.0}
 SOUND_PORT = 2
 SOUND = f"plug{SOUND_PORT}"
 """QEMU's name of the audio back end that writes `Rig.sound`."""
@@ -99,8 +106,8 @@ class Attached:
         return next(address for address, its in endpoints.items() if its == kind and (address < 0x80) == out)
 
 
-def build_bench(folder: Path, progress: Progress) -> tuple[Built, frozenset[str], str]:
-    """The system, the names of the modules of the guests' kernel, and that kernel's version."""
+def build_bench(folder: Path, on: str, progress: Progress) -> tuple[Built, frozenset[str], str]:
+    """The system for one of MACHINES, the names of the modules of the guests' kernel, and that kernel's version."""
     cache = files.cache_folder()
     there = kernel_modules(cache=cache, progress=progress)
     wanted = {"server": SERVER_MODULES, "client": CLIENT_MODULES}
@@ -112,16 +119,17 @@ def build_bench(folder: Path, progress: Progress) -> tuple[Built, frozenset[str]
     images = {role: build_image(f"bench-{role}", cache=cache, folder=definitions, progress=progress) for role in wanted}
     rules = "".join(f"  - {{path: {path}, to: client}}\n" for path in PATHS)
     initramfs = {role: image.initramfs for role, image in images.items()}
-    text = DESCRIPTION.format(kernel=images["server"].kernel, rules=rules, **initramfs)
-    built = build_system(folder, text, progress, loader_image=False)
+    text = DESCRIPTION.format(kernel=images["server"].kernel, rules=rules, vcpus=VCPUS[on], **initramfs)
+    built = build_system(folder, text, progress, loader_image=on == "sel4")
     return built, there, images["server"].kernel_version
 
 
 class Rig:
-    """The running guests, as a context. `folder`: for images and sockets of the devices."""
+    """The running guests, as a context. `folder`: for images and sockets of the devices. on: one of MACHINES."""
 
-    def __init__(self, built: Built, folder: Path, progress: Progress) -> None:
+    def __init__(self, built: Built, folder: Path, on: str, progress: Progress) -> None:
         self.folder = folder
+        self._on = on
         self.device: Attached | None = None
         """The device that is being tried; None until the client has it."""
         self.engine = "kernel"
@@ -130,7 +138,7 @@ class Rig:
         """Results without USB/IP, which are the same for both engines, by exercise."""
         self._built = built
         self._progress = progress
-        self._system: SplitRun | None = None
+        self._system: Run | None = None
         self.sound = folder / "sound.wav"
         # In a USB port that no rule grants. Older QEMUs make audio back ends at their start only, so the device is
         # plugged in then and unplugged at once; its back end remains.
@@ -160,9 +168,9 @@ class Rig:
     def _start(self) -> None:
         timeline = Timeline()
         timeline.mute()
-        system = split_run(self._built, self._plugs, self.folder / "logs", timeline)
+        system = MACHINES[self._on](self._built, self._plugs, self.folder / "logs", timeline)
         self._system = system.__enter__()
-        system.wait_ready(60 * TIMEOUT_FACTOR)
+        system.wait_ready(BOOT_TIMEOUT_S[self._on] * TIMEOUT_FACTOR)
         assert system.usb is not None, "the server has a USB controller"
         for plug in self._plugs:
             system.usb.unplug(plug.port)
@@ -174,7 +182,7 @@ class Rig:
             self._system = None
 
     @property
-    def system(self) -> SplitRun:
+    def system(self) -> Run:
         """The running system."""
         assert self._system is not None, "inside the context"
         return self._system
