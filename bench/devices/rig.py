@@ -38,9 +38,20 @@ SERVER_MODULES = (
     *("dummy_hcd", "libcomposite", "usbtest", "usb_f_ss_lb", "usb_f_mass_storage", "usb_f_acm", "usb_f_ecm"),
     *("usb_f_ncm", "usb_f_hid", "usb_f_rndis", "usb_f_printer", "usb_f_uac2", "usb_f_uvc", "snd-usb-audio"),
 )
+PROGRAMS = """
+# What a person would use the devices with.
+packages: [alsa-utils, evtest, fido2-tools]
+files:
+  - "usr/bin/aplay"
+  - "usr/bin/evtest"
+  - "usr/bin/fido2-token"
+  - "usr/share/alsa/*"
+"""
+"""Of the client's image: Debian's."""
 IMAGE = """
 summary: usb-{role} with more modules
 extends: [usb-{role}]
+{programs}
 # The daemon's script is replaced, and drivers are loaded.
 read_only: false
 lock_kernel: false
@@ -112,7 +123,11 @@ def build_bench(folder: Path, on: str, progress: Progress) -> tuple[Built, froze
     there = kernel_modules(cache=cache, progress=progress)
     wanted = {"server": SERVER_MODULES, "client": CLIENT_MODULES}
     texts = {
-        f"bench-{role}": IMAGE.format(role=role, modules=", ".join(name for name in names if canonical(name) in there))
+        f"bench-{role}": IMAGE.format(
+            role=role,
+            programs=PROGRAMS if role == "client" else "",
+            modules=", ".join(name for name in names if canonical(name) in there),
+        )
         for role, names in wanted.items()
     }
     definitions = extend_definitions(folder / "definitions", texts)
@@ -278,9 +293,13 @@ class Rig:
             raise MachineError(f"the driver {driver} did not bind")
         return self.device
 
+    def wait_routed(self, folder: str, pattern: str) -> str:
+        """The routed device in a folder of the client's sysfs whose name fits a pattern of grep, once it is there."""
+        return self.run("client", programs.script("routed_name", folder, pattern, 15), 40).strip()
+
     def wait_disk(self) -> str:
         """The path of the client's routed disk, once there is one."""
-        return f"/dev/{self.run('client', programs.script('routed_name', '/sys/block', 'sd.', 15), 40).strip()}"
+        return f"/dev/{self.wait_routed('/sys/block', 'sd.')}"
 
     def disk_bytes(self, disk: str) -> int:
         """How many bytes the client has read from that disk so far (Documentation/block/stat.rst)."""
