@@ -182,7 +182,7 @@ def microphone(rig: Rig) -> Outcome:
             raise MachineError(f"arecord has nothing: {said}")
         if came > (device.packets - before) * A_PACKET or min(gaps, default=0) < 0:
             raise MachineError(f"the {came} frames are not those that were sent: {gaps[:5]}")
-        return int(sum(gaps)) + frames - int(came)
+        return min(frames, int(sum(gaps)) + frames - int(came))
 
     lost, times = best(rig, record)
     good, issues = verdict(lost, SECONDS * RATE, times)
