@@ -7,19 +7,19 @@ millisecond, whose content is compared. The guests' idle time in /proc/stat says
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.devices import made, made_streams
-from bench.devices.made_streams import BESIDE, FRAMES, MAX_LOST, SECONDS
+from bench.devices.made_streams import BESIDE, FRAMES, MAX_LOST, SECONDS, Film
 from bench.devices.rig import MACHINES, TIMEOUT_FACTOR, Rig, build_bench
 from bench.guest import pcm
 from bench.report import Row, median
 from bench.systems import Progress
 from bench.usbredir.devices.headset import RATE, Headset
+from router.errors import MachineError
 
 PERIODS_MS = (1, 5, 20, 50)
 """Of recording: how often the client's program wakes up."""
@@ -91,17 +91,22 @@ def camera_rows(rig: Rig, of: str, rounds: int) -> Iterator[Row]:
     """A camera, idle and while the client reads a disk. Frames that come are as they were sent, or it is an error."""
     device = made_streams.attach_camera(rig)
 
+    def share(film: Film) -> float:
+        if film.wrong:
+            raise MachineError(f"{film.wrong} of {film.frames} frames are not as they were sent", where=of)
+        return 100 * film.lost / (film.lost + film.frames)
+
     def idle() -> float:
-        return 100 * made_streams.film(rig, device, FRAMES).lost / FRAMES
+        return share(made_streams.capture(rig, device, FRAMES))
 
     yield from losses(rig, "camera, idle", of, rounds, idle, ("0", 0.0))
     disk = made_streams.attach_disk(rig)
 
     def reading() -> float:
-        with contextlib.ExitStack() as stack:
-            stack.callback(made_streams.stop_reading, rig)
-            film = made_streams.film(rig, device, BESIDE, lambda: made_streams.start_reading(rig, disk))
-        return 100 * film.lost / BESIDE
+        try:
+            return share(made_streams.capture(rig, device, BESIDE, lambda: made_streams.start_reading(rig, disk)))
+        finally:
+            made_streams.stop_reading(rig)
 
     most = 100.0 * MAX_LOST / BESIDE
     goal = (f"<= {most:g} %", most) if of == LABELS["split"] else None
@@ -124,7 +129,7 @@ def microphone_rows(rig: Rig, of: str, rounds: int) -> Iterator[Row]:
             )
             # What an overrun loses shows in no gap: it counts as a period at least.
             missing = sum(gaps) + overruns * RATE * period // 1000 + frames - came
-            return 100 * float(missing) / frames
+            return 100 * float(missing) / (missing + came)
 
         goal = ("0", 0.0) if period >= QUIET_MS else None
         yield from losses(rig, f"microphone, periods of {period} ms", of, rounds, record, goal)
