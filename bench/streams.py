@@ -129,7 +129,7 @@ def microphone_rows(rig: Rig, of: str, rounds: int) -> Iterator[Row]:
             )
             # What an overrun loses shows in no gap: it counts as a period at least.
             missing = sum(gaps) + overruns * RATE * period // 1000 + frames - came
-            return 100 * float(missing) / (missing + came)
+            return 100 * float(missing) / float(missing + came)
 
         goal = ("0", 0.0) if period >= QUIET_MS else None
         yield from losses(rig, f"microphone, periods of {period} ms", of, rounds, record, goal)
