@@ -62,7 +62,7 @@ def living(router: Router) -> Guest:
     client.wait_for_root(LONG_S)
     # Not by --wait: that needs a systemd and a dbus that are there already.
     client.wait_for("systemctl is-system-running 2>/dev/null | grep -E 'running|degraded'", LONG_S)
-    # Units have 90 s, which an emulated guest on a busy computer may exceed. Nothing else may have kept one from starting.
+    # Units have 90 s to start, which is little for an emulated guest on a busy computer. Any other failure counts.
     for line in client.run("systemctl --failed --no-legend --plain", LONG_S).stdout.splitlines():
         unit = line.split()[0]
         assert client.run(f"systemctl show -p Result --value {unit}", LONG_S).stdout == "timeout\n", line
