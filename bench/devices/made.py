@@ -11,7 +11,6 @@ import time
 from bench.devices.models import Outcome, expect
 from bench.devices.rig import Attached, Rig
 from bench.guest import dfu, fido
-from bench.guest.input_events import EV_REL, record
 from bench.usbredir.devices.dfu import BLOCK, Application, Loader
 from bench.usbredir.devices.fido import INFORMATION, Key
 from bench.usbredir.devices.mouse import MAX_STEP, Mouse
@@ -49,13 +48,14 @@ def mouse(rig: Rig) -> Outcome:
     device = Mouse()
     if attach(rig, device, "usbhid").speed != "1.5":
         raise MachineError("it is not a low-speed device in the client")
+    events = rig.wait_routed("/sys/class/input", "event[0-9]*")
     before = device.moves
-    finish = rig.start("client", 20, record, count=MOVES, led=-1, timeout_s=20)
-    seen = [value for kind, _, value in finish() if kind == EV_REL]
+    said = rig.run("client", f"evtest /dev/input/{events} | grep -m {MOVES} 'EV_REL.*REL_X'", 40)
+    seen = [int(line.rpartition(" ")[2]) for line in said.splitlines()]
     gaps = sum(after != now % MAX_STEP + 1 for now, after in itertools.pairwise(seen))
     if gaps or len(seen) != MOVES or device.moves - before < MOVES:
         raise MachineError(f"{device.moves - before} moves were sent, {len(seen)} arrived, with {gaps} gaps")
-    return Outcome(f"{MOVES} moves, one each 20 ms: all are input events, in order")
+    return Outcome(f"{MOVES} moves, one each 20 ms: evtest has all of them, in order")
 
 
 FIRMWARE = 5000
@@ -93,6 +93,16 @@ def security_key(rig: Rig) -> Outcome:
     seen = rig.program("client", 30, fido.talk, count=PING_BYTES, timeout_s=20)
     expect(seen, (True, True, INFORMATION), "the key's answers")
     expect(device.messages, [(fido.INIT, 8), (fido.PING, PING_BYTES), (fido.CBOR, 1)], "messages in the key")
+    node = f"/dev/{rig.wait_routed('/sys/class/hidraw', 'hidraw[0-9]*')}"
+    listed = rig.run("client", "fido2-token -L", 30)
+    expect(
+        listed.split(" ")[:3], [f"{node}:", f"vendor=0x{device.vid:04x},", f"product=0x{device.pid:04x}"], "the list"
+    )
+    said = rig.run("client", f"fido2-token -I {node}", 30).splitlines()
+    for line in ("version strings: FIDO_2_0", f"aaguid: {'00' * 16}"):
+        if line not in said:
+            raise MachineError(f"fido2-token does not say '{line}': {said}")
     return Outcome(
-        f"by hidraw (CTAPHID): a channel opened, {PING_BYTES} random bytes echoed, authenticatorGetInfo: all is right"
+        f"by hidraw (CTAPHID): a channel opened, {PING_BYTES} random bytes echoed, authenticatorGetInfo: all is right;"
+        " fido2-token lists it and reads its information"
     )

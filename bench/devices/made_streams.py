@@ -59,8 +59,8 @@ def judge_film(seen: list[tuple[int, int, int, bool]], sums: list[int], count: i
     return Film(len(seen), wrong, gaps + count - len(seen))
 
 
-def film(rig: Rig, device: Camera, count: int, meanwhile: Callable[[], object] = lambda: None) -> Film:
-    """Capture `count` frames, or fewer in the time; MachineError when none come, or one is wrong."""
+def capture(rig: Rig, device: Camera, count: int, meanwhile: Callable[[], object] = lambda: None) -> Film:
+    """Capture `count` frames, or fewer in the time. meanwhile: is called once the camera runs."""
     limit = 2 * count / camera_device.RATE + 10
     finish = rig.start(
         "client",
@@ -72,7 +72,12 @@ def film(rig: Rig, device: Camera, count: int, meanwhile: Callable[[], object] =
         timeout_s=TIMEOUT_FACTOR * limit,
     )
     meanwhile()
-    result = judge_film(finish(), device.sums, count)
+    return judge_film(finish(), device.sums, count)
+
+
+def film(rig: Rig, device: Camera, count: int, meanwhile: Callable[[], object] = lambda: None) -> Film:
+    """As `capture`; MachineError when no frames come, or one is wrong."""
+    result = capture(rig, device, count, meanwhile)
     if not result.frames or result.wrong:
         raise MachineError(f"of {count} frames {result.frames} arrived, and {result.wrong} are not as they were sent")
     return result
@@ -102,24 +107,36 @@ MAX_LOST = 1
 """Of these frames."""
 
 
+def attach_disk(rig: Rig) -> str:
+    """The path in the client of a routed disk."""
+    path, _ = random_image(rig)
+    rig.plug(f"storage:{path}")
+    return rig.wait_disk()
+
+
+def start_reading(rig: Rig, disk: str) -> None:
+    """Have the client read a disk again and again until `stop_reading`."""
+    reading = f"while [ -e /tmp/reading ]; do dd if={disk} of=/dev/null bs=256k iflag=direct; done"
+    rig.run("client", f"touch /tmp/reading; ({reading}) >/tmp/reads 2>&1 &")
+
+
+def stop_reading(rig: Rig) -> None:
+    """Let the client end reading."""
+    rig.run("client", "rm -f /tmp/reading")
+
+
 def camera_beside_disk(rig: Rig) -> Outcome:
     """A camera, while the client reads a disk again and again."""
     device = attach_camera(rig)
-    path, _ = random_image(rig)
-    rig.plug(f"storage:{path}")
-    disk = rig.wait_disk()
-    reading = f"while [ -e /tmp/reading ]; do dd if={disk} of=/dev/null bs=256k iflag=direct; done"
+    disk = attach_disk(rig)
     reads: list[int] = []
-
-    def meanwhile() -> None:
-        rig.run("client", f"touch /tmp/reading; ({reading}) >/tmp/reads 2>&1 &")
 
     def run() -> int:
         before = rig.disk_bytes(disk)
         try:
-            lost = film(rig, device, BESIDE, meanwhile).lost
+            lost = film(rig, device, BESIDE, lambda: start_reading(rig, disk)).lost
         finally:
-            rig.run("client", "rm -f /tmp/reading")
+            stop_reading(rig)
         reads.append(rig.disk_bytes(disk) - before)
         return lost
 
@@ -138,29 +155,50 @@ MIN_OVERFLOW = 40
 """Packets. QEMU drops 60 or so at once when the guest takes them too late; fewer can only be lost on the way."""
 
 
+ARECORD = (
+    "arecord -q -D hw:{card},0 -t raw -f S16_LE -c 2 -r {rate} --period-size={period} --buffer-size={buffer}"
+    " -s {frames} /tmp/recorded"
+)
+"""Recording by Debian's alsa-utils, which goes on after an overrun."""
+BUFFER = 4 * RATE
+"""Frames. Linux gives up reading when nothing comes for the time of a buffer."""
+
+
 def microphone(rig: Rig) -> Outcome:
-    """A headset of which only the microphone is used."""
+    """A headset of which only the microphone is used, with arecord."""
     device = Headset()
     made.attach(rig, device, "snd-usb-audio")
-    return sound_outcome(rig, device, play=False, done=f"recorded {SECONDS} s of 48 kHz stereo in periods of 20 ms")
+    rig.run("client", "ln -sf aplay /usr/bin/arecord")  # a link in Debian's package too
+    card = rig.wait_routed("/sys/class/sound", "card[0-9]*").removeprefix("card")
+    period, frames = RATE // 50, SECONDS * RATE
+    command = ARECORD.format(card=card, rate=RATE, period=period, buffer=BUFFER, frames=frames)
+
+    def record() -> int:
+        before = device.packets
+        # Where the guests are so slow that nothing comes for the time of a buffer, it ends early.
+        said = rig.run("client", f"{command} 2>&1 || true", 20 * SECONDS)
+        came, gaps = rig.program("client", 20, pcm.counted, path="/tmp/recorded")
+        if not came:
+            raise MachineError(f"arecord has nothing: {said}")
+        if came > (device.packets - before) * A_PACKET or min(gaps, default=0) < 0:
+            raise MachineError(f"the {came} frames are not those that were sent: {gaps[:5]}")
+        return min(frames, int(sum(gaps)) + frames - int(came))
+
+    lost, times = best(rig, record)
+    good, issues = verdict(lost, SECONDS * RATE, times)
+    done = f"arecord: {SECONDS} s of 48 kHz stereo in periods of 20 ms"
+    return Outcome(": ".join(filter(None, (done, good))), issues)
 
 
 def headset(rig: Rig) -> Outcome:
     """A headset that records and plays at once."""
     device = Headset()
     made.attach(rig, device, "snd-usb-audio")
-    return sound_outcome(rig, device, play=True, done=f"recorded and played {SECONDS} s of 48 kHz stereo at once")
-
-
-def sound_outcome(rig: Rig, device: Headset, *, play: bool, done: str) -> Outcome:
-    """Record, and play meanwhile if so; the outcome, whose text begins with `done`."""
 
     def record() -> int:
         frames = SECONDS * RATE
         device.played.clear()
-        finish = None
-        if play:
-            finish = rig.start("client", 40, pcm.transfer, direction="p", rate=RATE, frames=frames)
+        finish = rig.start("client", 40, pcm.transfer, direction="p", rate=RATE, frames=frames)
         before = device.packets
         came, overruns, gaps = rig.program(
             "client", 40, pcm.capture, rate=RATE, frames=frames, period=RATE // 50, timeout_s=TIMEOUT_FACTOR * 10
@@ -171,16 +209,15 @@ def sound_outcome(rig: Rig, device: Headset, *, play: bool, done: str) -> Outcom
         if strange:
             raise MachineError(f"the frames are not those that were sent: {strange[:5]} are missing at once")
         lost = int(sum(gaps)) + int(overruns) + frames - int(came)
-        if finish is not None:
-            played, error, _ = finish()
-            heard, jumps = in_order(bytes(device.played))
-            if error or not heard:
-                raise MachineError(f"of {frames} frames {heard} were played in order: {error}")
-            lost += jumps + max(0, int(played) - heard - MAX_UNHEARD)
-        return lost
+        played, error, _ = finish()
+        heard, jumps = in_order(bytes(device.played))
+        if error or not heard:
+            raise MachineError(f"of {frames} frames {heard} were played in order: {error}")
+        return lost + jumps + max(0, int(played) - heard - MAX_UNHEARD)
 
     lost, times = best(rig, record)
     good, issues = verdict(lost, SECONDS * RATE, times)
+    done = f"recorded and played {SECONDS} s of 48 kHz stereo at once"
     return Outcome(": ".join(filter(None, (done, good))), issues)
 
 

@@ -25,8 +25,8 @@ from router.errors import MachineError
 from router.guests.image import build_image, kernel_modules
 from router.guests.modules import canonical
 from router.machines.qemu.qmp import Qmp
-from router.machines.qemu.session import split_run
-from router.machines.qemu.split import SplitRun
+from router.machines.qemu.running import Run
+from router.machines.qemu.session import microkit_run, split_run
 from router.machines.qemu.usb import parse_plug
 from router.pipeline.build import Built
 from router.usbip.protocol.descriptors import KIND_NAMES, parse_alternates
@@ -38,9 +38,20 @@ SERVER_MODULES = (
     *("dummy_hcd", "libcomposite", "usbtest", "usb_f_ss_lb", "usb_f_mass_storage", "usb_f_acm", "usb_f_ecm"),
     *("usb_f_ncm", "usb_f_hid", "usb_f_rndis", "usb_f_printer", "usb_f_uac2", "usb_f_uvc", "snd-usb-audio"),
 )
+PROGRAMS = """
+# What a person would use the devices with.
+packages: [alsa-utils, evtest, fido2-tools]
+files:
+  - "usr/bin/aplay"
+  - "usr/bin/evtest"
+  - "usr/bin/fido2-token"
+  - "usr/share/alsa/*"
+"""
+"""Of the client's image: Debian's."""
 IMAGE = """
 summary: usb-{role} with more modules
 extends: [usb-{role}]
+{programs}
 # The daemon's script is replaced, and drivers are loaded.
 read_only: false
 lock_kernel: false
@@ -50,6 +61,7 @@ modules:
 DESCRIPTION = """
 system: bench-devices
 board: qemu
+microkit: {{config: release}}
 guests:
   server:
     image: {{kernel: {kernel}, initramfs: {server}, role: server}}
@@ -58,13 +70,19 @@ guests:
   client:
     image: {{kernel: {kernel}, initramfs: {client}, role: client}}
     memory: 512 MiB
-    # usbtest busy-waits in the kernel until a transfer that it unlinks has ended, and vhci ends it in a thread.
-    vcpus: 2
+    vcpus: {vcpus}
 network:
   allow: [client -> server tcp/3240]
 usb:
 {rules}
 """
+MACHINES: dict[str, Callable[..., Run]] = {"split": split_run, "sel4": microkit_run}
+"""Where the guests run."""
+VCPUS = {"split": 2, "sel4": 1}
+"""Of the client. usbtest busy-waits in the kernel until a transfer that it unlinks has ended, and vhci ends it in a
+thread: with one vCPU that takes as long as Linux lets the one wait for the other.
+"""
+BOOT_TIMEOUT_S = {"split": 60.0, "sel4": 200.0}
 SOUND_PORT = 2
 SOUND = f"plug{SOUND_PORT}"
 """QEMU's name of the audio back end that writes `Rig.sound`."""
@@ -99,29 +117,34 @@ class Attached:
         return next(address for address, its in endpoints.items() if its == kind and (address < 0x80) == out)
 
 
-def build_bench(folder: Path, progress: Progress) -> tuple[Built, frozenset[str], str]:
-    """The system, the names of the modules of the guests' kernel, and that kernel's version."""
+def build_bench(folder: Path, on: str, progress: Progress) -> tuple[Built, frozenset[str], str]:
+    """The system for one of MACHINES, the names of the modules of the guests' kernel, and that kernel's version."""
     cache = files.cache_folder()
     there = kernel_modules(cache=cache, progress=progress)
     wanted = {"server": SERVER_MODULES, "client": CLIENT_MODULES}
     texts = {
-        f"bench-{role}": IMAGE.format(role=role, modules=", ".join(name for name in names if canonical(name) in there))
+        f"bench-{role}": IMAGE.format(
+            role=role,
+            programs=PROGRAMS if role == "client" else "",
+            modules=", ".join(name for name in names if canonical(name) in there),
+        )
         for role, names in wanted.items()
     }
     definitions = extend_definitions(folder / "definitions", texts)
     images = {role: build_image(f"bench-{role}", cache=cache, folder=definitions, progress=progress) for role in wanted}
     rules = "".join(f"  - {{path: {path}, to: client}}\n" for path in PATHS)
     initramfs = {role: image.initramfs for role, image in images.items()}
-    text = DESCRIPTION.format(kernel=images["server"].kernel, rules=rules, **initramfs)
-    built = build_system(folder, text, progress, loader_image=False)
+    text = DESCRIPTION.format(kernel=images["server"].kernel, rules=rules, vcpus=VCPUS[on], **initramfs)
+    built = build_system(folder, text, progress, loader_image=on == "sel4")
     return built, there, images["server"].kernel_version
 
 
 class Rig:
-    """The running guests, as a context. `folder`: for images and sockets of the devices."""
+    """The running guests, as a context. `folder`: for images and sockets of the devices. on: one of MACHINES."""
 
-    def __init__(self, built: Built, folder: Path, progress: Progress) -> None:
+    def __init__(self, built: Built, folder: Path, on: str, progress: Progress) -> None:
         self.folder = folder
+        self._on = on
         self.device: Attached | None = None
         """The device that is being tried; None until the client has it."""
         self.engine = "kernel"
@@ -130,7 +153,7 @@ class Rig:
         """Results without USB/IP, which are the same for both engines, by exercise."""
         self._built = built
         self._progress = progress
-        self._system: SplitRun | None = None
+        self._system: Run | None = None
         self.sound = folder / "sound.wav"
         # In a USB port that no rule grants. Older QEMUs make audio back ends at their start only, so the device is
         # plugged in then and unplugged at once; its back end remains.
@@ -160,9 +183,9 @@ class Rig:
     def _start(self) -> None:
         timeline = Timeline()
         timeline.mute()
-        system = split_run(self._built, self._plugs, self.folder / "logs", timeline)
+        system = MACHINES[self._on](self._built, self._plugs, self.folder / "logs", timeline)
         self._system = system.__enter__()
-        system.wait_ready(60 * TIMEOUT_FACTOR)
+        system.wait_ready(BOOT_TIMEOUT_S[self._on] * TIMEOUT_FACTOR)
         assert system.usb is not None, "the server has a USB controller"
         for plug in self._plugs:
             system.usb.unplug(plug.port)
@@ -174,7 +197,7 @@ class Rig:
             self._system = None
 
     @property
-    def system(self) -> SplitRun:
+    def system(self) -> Run:
         """The running system."""
         assert self._system is not None, "inside the context"
         return self._system
@@ -270,9 +293,13 @@ class Rig:
             raise MachineError(f"the driver {driver} did not bind")
         return self.device
 
+    def wait_routed(self, folder: str, pattern: str) -> str:
+        """The routed device in a folder of the client's sysfs whose name fits a pattern of grep, once it is there."""
+        return self.run("client", programs.script("routed_name", folder, pattern, 15), 40).strip()
+
     def wait_disk(self) -> str:
         """The path of the client's routed disk, once there is one."""
-        return f"/dev/{self.run('client', programs.script('routed_name', '/sys/block', 'sd.', 15), 40).strip()}"
+        return f"/dev/{self.wait_routed('/sys/block', 'sd.')}"
 
     def disk_bytes(self, disk: str) -> int:
         """How many bytes the client has read from that disk so far (Documentation/block/stat.rst)."""

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from bench.devices.catalogue import DEVICES
 from bench.devices.models import ENGINES, UNTRIED, Device, NotTried, Outcome, Trial, trial
-from bench.devices.rig import Rig, build_bench
+from bench.devices.rig import VCPUS, Rig, build_bench
 from bench.systems import Progress
-from router.errors import DescriptionError, MachineError
+from router.errors import DescriptionError, HostError, MachineError
 from router.machines.qemu.tool import find_qemu
+
+KINDS = {"split": "split run", "sel4": "seL4 on one core, configuration release"}
 
 
 def choose(names: Sequence[str]) -> tuple[Device, ...]:
@@ -55,14 +57,23 @@ def reason_of(error: MachineError) -> str:
 
 
 def run_devices(
-    devices: Sequence[Device], engines: Sequence[str], progress: Progress, report: Callable[[Trial], None]
+    devices: Sequence[Device],
+    engines: Sequence[str],
+    progress: Progress,
+    report: Callable[[Trial], None],
+    on: str = "split",
 ) -> tuple[list[Trial], tuple[str, ...]]:
-    """Every device with every engine: the rows and the conditions. `report` gets each row when it is ready."""
+    """Every device with every engine: the rows and the conditions. `report` gets each row when it is ready.
+
+    on: one of MACHINES. HostError for seL4 without an SDK.
+    """
     with tempfile.TemporaryDirectory(prefix="router-bench-") as name:
         folder = Path(name)
-        built, there, kernel = build_bench(folder, progress)
+        built, there, kernel = build_bench(folder, on, progress)
+        if on == "sel4" and built.loader_image is None:
+            raise HostError("there is no Microkit SDK to build the system with", hint="router sdk install")
         rows: list[Trial] = []
-        with Rig(built, folder, progress) as rig:
+        with Rig(built, folder, on, progress) as rig:
             for engine in engines:
                 rig.use_engine(engine)
                 for device in devices:
@@ -71,7 +82,7 @@ def run_devices(
                     report(rows[-1])
     version = ".".join(map(str, find_qemu().version))
     return rows, (
-        f"QEMU {version}, split run, TCG; cortex-a53, 512 MiB a guest; 1 vCPU in the server, 2 in the client",
+        f"QEMU {version}, {KINDS[on]}, TCG; cortex-a53, 512 MiB a guest; vCPUs: server 1, client {VCPUS[on]}",
         "USB controller of the server: qemu-xhci",
         f"Debian's kernel {kernel} in both guests; MTU 1500 between them",
     )

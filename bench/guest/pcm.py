@@ -77,6 +77,19 @@ def capture(rate: int, frames: int, period: int, timeout_s: float, mark: str = "
     print((at, overruns, [gap for place, gap in enumerate(gaps, 1) if gap and place not in joints]))
 
 
+def counted(path: str) -> None:
+    """Print of a file of recorded frames, which count up as 32-bit numbers: how many, and what is missing where.
+
+    Of each place where a frame is not the one before plus 1 the difference, which is negative for one that came before.
+    """
+    recorded = array.array("I")
+    with open(path, "rb") as file:
+        recorded.frombytes(file.read())
+    os.unlink(path)
+    gaps = [now - before - 1 for before, now in itertools.pairwise(recorded)]
+    print((len(recorded), [gap for gap in gaps if gap]))
+
+
 def configure(file: int, rate: int, period: int = 0) -> int:
     """Set interleaved stereo S16 at `rate`, start at one period; the frames of the buffer."""
     # struct snd_pcm_hw_params: flags, 3 + 5 masks of 32 bytes, 12 + 9 intervals of 12, and the rest.

@@ -11,12 +11,14 @@ sel4     the same system on seL4 and as a split run: boot, TCP with and without 
 vswitch  the switch's core and its host process
 latency  from a key to the client's answer, idle and beside a full disk read; split run and seL4 (--keys)
 scale    two to ten guests: plan, build, start, idle time, the switch's time for a frame, and how each grows
+streams  what a camera and a microphone lose on the way, by period and beside a disk read; split run and seL4
 tftp     the deployment's TFTP server compared with others that are installed
 vsock    the same system over TCP and over vsock, split and on seL4: round trips, the disk, the client's boot and memory
 floods   what a guest that floods the host costs it in memory, processor and disk (--seconds)
 storage  one disk for several guests: files on the server's ext4 compared with partitions (--guests, --seconds, --only)
 compare  two files that --json wrote, side by side with their noise: router bench compare A.json B.json
 devices  no figures: uses every emulated USB device over the route in two guests, and judges it for each engine
+         (--on sel4: on seL4 instead of as a split run)
 
 Progress goes to standard error. The exit code is 4 when a figure misses its goal.
 """
@@ -51,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rounds",
         type=int,
         default=5,
-        help="route, blocks, usbip, sel4, storage, vsock: measurements of each (default: 5)",
+        help="route, blocks, usbip, sel4, storage, streams, vsock: measurements of each (default: 5)",
     )
     parser.add_argument(
         "--seconds", type=float, help="floods, storage: how long each of them, or each load, lasts (default: 600, 4)"
@@ -70,12 +72,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine", choices=("kernel", "usbfs", "both"), default="both", help="devices: of the server (default: both)"
     )
     parser.add_argument(
+        "--on", choices=("split", "sel4"), default="split", help="devices: how the guests run (default: split)"
+    )
+    parser.add_argument(
         "--only", metavar="NAME", nargs="+", default=[], help="devices, storage: these only; see the tables"
     )
     parser.add_argument(
         "--output",
         metavar="FILE",
-        help="devices: where to write the table (default: docs/tested-devices.md when all are tried, else nowhere)",
+        help="devices: where to write the table (default: docs/tested-devices.md when all are tried with both engines"
+        " in a split run, else nowhere)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -234,13 +240,13 @@ def devices(args: argparse.Namespace, progress: _common.Progress) -> bool:
 
     # Now, because the measurement itself adds to the load.
     here = computer()
-    trials, more = run_devices(chosen, engines, progress, done)
+    trials, more = run_devices(chosen, engines, progress, done, args.on)
     progress.done()
     facts = (here, *more, GUESTS)
     notes = () if args.only else (LEFT_OUT, INTERMITTENT)
     text = render(trials, facts, *notes)
     print(as_json(trials, facts) if args.json else text, end="")
-    output = args.output or (OUTPUT if not args.only and args.engine == "both" else None)
+    output = args.output or (OUTPUT if not args.only and (args.engine, args.on) == ("both", "split") else None)
     if output is not None:
         files.write(Path(output), text.encode())
     return False
@@ -255,6 +261,16 @@ def latency(args: argparse.Namespace, progress: _common.Progress) -> bool:
     facts = (computer(), *conditions()[:2], GUESTS, f"{args.keys} keys of each kind; configuration {args.config}")
     rows = tuple(bench.compare(args.keys, args.config, progress))
     return show(args, Measurement("latency", facts, rows), progress)
+
+
+def streams(args: argparse.Namespace, progress: _common.Progress) -> bool:
+    """What devices lose whose data do not wait."""
+    from bench import streams as bench
+    from bench.report import GUESTS, Measurement, computer
+
+    facts = (computer(), "QEMU TCG; cortex-a53, 512 MiB a guest", *bench.conditions(), GUESTS)
+    rows = tuple(bench.compare(args.rounds, progress))
+    return show(args, Measurement("streams", facts, rows), progress)
 
 
 def vsock(args: argparse.Namespace, progress: _common.Progress) -> bool:
@@ -320,6 +336,7 @@ MEASUREMENTS: dict[str, Callable[[argparse.Namespace, _common.Progress], bool]] 
     "scale": scale,
     "sel4": sel4,
     "latency": latency,
+    "streams": streams,
     "vswitch": vswitch,
     "vsock": vsock,
     "tftp": tftp,

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="follow the latest deployment through a lab host again")
     parser.add_argument("--console", action="store_true", help="show the console while it boots")
     parser.add_argument("--json", action="store_true", help="events as JSON lines on stdout")
-    parser.add_argument("--served", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--served", metavar="FOLDER", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -62,6 +62,11 @@ def sdcard(args: argparse.Namespace) -> int:
     except OSError as error:
         raise HostError(f"cannot write the image: {error.strerror}", where=error.filename or str(out)) from None
     _common.say("sdcard", f"{out}: {size / 1e6:.1f} MB, {', '.join(['boot.scr', *card_names(plan).values()])}")
+    _common.say(
+        "note",
+        "a card is the same at each start, so guests that start from it get no random seeds: no KASLR, and about a"
+        " second until their first random bytes; 'router deploy' sends fresh seeds",
+    )
     return 0
 
 

@@ -17,14 +17,14 @@ from router.lab.records import RecordError, from_json, to_json
 class DeployOptions:
     """How to go about it. wait: seconds for the board's lock. power: use the hook. save: keep settings (saveenv).
 
-    served: our TFTP server for this board is in another process.
+    served: the folder with this board's copies of the files, where our TFTP server for it is in another process.
     """
 
     wait: float = 0.0
     steal: bool = False
     power: bool = True
     save: bool = False
-    served: bool = False
+    served: str | None = None
     catch_seconds: float = 30.0
     boot_seconds: float | None = None
     quiet_seconds: float | None = None

@@ -47,8 +47,7 @@ def bring_up(job: Job, taken: Taken, reporter: Reporter) -> None:
     """Bring up a board that is ours already; raises a RouterError when it does not come up."""
     board, plan = taken.board, job.plan
     job = dataclasses.replace(job, board=board)
-    # Where one process serves several boards, all get the same bytes, which cannot have seeds of one start.
-    with copied(job, seeds=not job.options.served) as job, taken.line(plan.baud, _log(job)) as line:
+    with _sent(job) as job, taken.line(plan.baud, _log(job)) as line:
         uboot = UBoot(
             line,
             board.prompt or plan.prompt,
@@ -92,7 +91,7 @@ def dry_run(job: Job) -> list[str]:
         place = f"tftp port {board.tftp.port}: "
         if board.tftp.root or folder is not None:
             place = f"{board.tftp.root}/" if board.tftp.root else f"the place's TFTP folder: {folder}"
-        lines += [f"# serves {place}{script.served_name(item)} ({item.size} bytes)" for item in plan.payloads]
+        lines += [f"# serves {place}{script.served_name(item, board)} ({item.size} bytes)" for item in plan.payloads]
     for section, steps in script.all_steps(job, folder):
         lines.append(f"# {section}")
         lines += [f"=> {step.command}" for step in steps]
@@ -138,13 +137,13 @@ def _tftp(job: Job, taken: Taken, reporter: Reporter) -> Iterator[_Tftp | None]:
     if board.load != "tftp" or board.network is None:
         yield None
         return
-    served = {script.served_name(item): job.path(item) for item in job.plan.payloads}
+    served = {script.served_name(item, board): job.path(item) for item in job.plan.payloads}
     if taken.stage is not None:
         with reporter.step("stage"):
             prefix = taken.stage(served)
         yield _Tftp(69, None, prefix)
         return
-    if job.options.served:
+    if job.options.served is not None:
         yield _Tftp(board.tftp.port, None)
         return
     if board.tftp.root is not None:
@@ -210,7 +209,7 @@ def withdraw(job: Job) -> list[str]:
     root = job.board.tftp.root
     gone = []
     for item in job.plan.payloads if root is not None else ():
-        target = Path(root or "") / script.served_name(item)
+        target = Path(root or "") / script.served_name(item, job.board)
         if target.exists():
             target.unlink()
             gone.append(str(target))
@@ -268,7 +267,7 @@ def _load(job: Job, item: Payload, uboot: UBoot, line: SerialPort, reporter: Rep
                 line, lambda done: reporter.say("progress", name=item.file, done=done, size=item.size), heard
             )
             data = job.path(item).read_bytes()
-            sender.send(script.served_name(item), data)
+            sender.send(script.served_name(item, job.board), data)
 
         reply = uboot.run(step.command, step.seconds, quiet=step.quiet, watch=upload)
         loaded = script.bytes_of(reply.output)
@@ -343,12 +342,26 @@ def _watch(job: Job, uboot: UBoot, line: SerialPort, reporter: Reporter) -> None
                 reporter.say("warning", text=f"the guests' clocks could not be set: {why}")
 
 
+def _sent(job: Job) -> contextlib.AbstractContextManager[Job]:
+    """The job with the files that are sent: copies of our own, or those that the process with the server has made."""
+    if job.options.served is None:
+        return copied(job)
+    folder, plan = Path(job.options.served), job.plan
+    copies = {item.file: str(folder / str(number)) for number, item in enumerate(plan.payloads)}
+    try:
+        sums = {file: zlib.crc32(Path(copy).read_bytes()) for file, copy in copies.items()}
+    except OSError as error:
+        raise HostError(f"the copies of the files are gone: {error.strerror}", where=str(folder)) from None
+    sent = tuple(dataclasses.replace(item, crc32=sums[item.file]) for item in plan.payloads)
+    return contextlib.nullcontext(dataclasses.replace(job, files=copies, plan=dataclasses.replace(plan, payloads=sent)))
+
+
 @contextlib.contextmanager
-def copied(job: Job, *, seeds: bool = False) -> Iterator[Job]:
+def copied(job: Job) -> Iterator[Job]:
     """The job with copies of its files: what is served is what was planned, whatever others do in the build folder.
 
-    seeds: the guests' trees in the copies get fresh randomness. A payload's `crc32` is then the copy's; `sha256`, which
-    names it, stays that of the build.
+    The guests' trees in the copies have fresh randomness. A payload's `crc32` is then the copy's; `sha256`, which names
+    it, stays that of the build. The copies are in one folder, named by their number.
     DescriptionError when a file is not what was planned; HostError when there is no room for the copies.
     """
     with _scratch() as folder:
@@ -366,11 +379,8 @@ def copied(job: Job, *, seeds: bool = False) -> Iterator[Job]:
 
                 take_payload(job.path(item), item, take)
             copies[item.file] = str(copy)
-        plan = job.plan
-        if seeds:
-            sent = tuple(_with_seeds(Path(copies[item.file]), item) for item in plan.payloads)
-            plan = dataclasses.replace(plan, payloads=sent)
-        yield dataclasses.replace(job, files=copies, plan=plan)
+        sent = tuple(_with_seeds(Path(copies[item.file]), item) for item in job.plan.payloads)
+        yield dataclasses.replace(job, files=copies, plan=dataclasses.replace(job.plan, payloads=sent))
 
 
 def _with_seeds(copy: Path, item: Payload) -> Payload:

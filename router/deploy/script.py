@@ -28,10 +28,13 @@ class UBootStep:
     quiet: float | None = None
 
 
-def served_name(item: Payload) -> str:
-    """The name under which TFTP offers a payload: short, and different for different contents."""
-    base = re.sub(r"[^\w.-]", "_", item.file.rsplit("/", 1)[-1])[-40:]
-    return f"router-{item.sha256[:12]}-{base}"
+def served_name(item: Payload, board: Board) -> str:
+    """The name under which TFTP offers a payload: short, different for different contents, and for each board.
+
+    What boards get of one build differs: each has seeds of its own in it.
+    """
+    owner, base = (re.sub(r"[^\w.-]", "_", text)[-40:] for text in (board.name, item.file.rsplit("/", 1)[-1]))
+    return f"router-{item.sha256[:12]}-{owner}-{base}"
 
 
 def network_steps(board: Board, port: int) -> list[UBootStep]:
@@ -62,7 +65,7 @@ def load_step(board: Board, item: Payload, prefix: str = "") -> UBootStep:
     """The command that loads one payload. prefix: of its name in the TFTP folder."""
     if board.load == "tftp":
         limit = 30 + item.size / WRITES_A_SECOND
-        return UBootStep(f"tftpboot {item.address:#x} {prefix}{served_name(item)}", seconds=limit, quiet=20.0)
+        return UBootStep(f"tftpboot {item.address:#x} {prefix}{served_name(item, board)}", seconds=limit, quiet=20.0)
     return UBootStep(f"loady {item.address:#x}", seconds=60 + item.size / 1000)
 
 

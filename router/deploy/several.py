@@ -2,7 +2,7 @@
 """Several boards at once: a deployment of its own, in a process of its own, for each.
 
 What the boards would fight over is one TFTP port of this computer. Where two boards or more ask the same address and
-port, one server is here for all of them, with one private copy of the files.
+port, one server is here for all of them, with private copies of the files for each: its guests' seeds are in them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 from router import resources
@@ -116,14 +117,12 @@ def deploy_each(
             sink(name, event)
 
     with stoppable("each board's lock and serial line are free"), ExitStack() as stack:
-        served: set[str] = set()
+        served: dict[str, list[str]] = {}
         for (address, port), asking in shared_ports(boards).items():
-            stack.enter_context(_serving(jobs[asking[0].name], address, port, asking, say))
-            served |= {board.name for board in asking}
+            folders = stack.enter_context(_serving([jobs[board.name] for board in asking], address, port, say))
+            served |= {name: ["--served", str(folder)] for name, folder in folders.items()}
         running = [
-            stack.enter_context(
-                _Deployment(one.board.name, [*arguments, *(["--served"] if one.board.name in served else [])], say)
-            )
+            stack.enter_context(_Deployment(one.board.name, [*arguments, *served.get(one.board.name, [])], say))
             for one in boards
         ]
         try:
@@ -137,29 +136,30 @@ def deploy_each(
 
 
 @contextmanager
-def _serving(job: Job, address: str, port: int, boards: Sequence[Board], say: Sink) -> Iterator[None]:
-    """One TFTP server with the job's files for all of these boards."""
+def _serving(jobs: Sequence[Job], address: str, port: int, say: Sink) -> Iterator[dict[str, Path]]:
+    """One TFTP server for the boards of all these jobs; the folder with the copies of each, by the board's name."""
     names: dict[str, str] = {}
-    for board in boards:
-        if board.network is not None and board.network.board != "dhcp":
-            names[str(ipaddress.IPv4Interface(board.network.board).ip)] = board.name
+    for job in jobs:
+        if job.board.network is not None and job.board.network.board != "dhcp":
+            names[str(ipaddress.IPv4Interface(job.board.network.board).ip)] = job.board.name
     reporters = {peer: Reporter(lambda event, name=name: say(name, event)) for peer, name in names.items()}  # type: ignore[misc]
-    with runner.copied(job) as copies:
+    with ExitStack() as stack:
+        copies = [stack.enter_context(runner.copied(job)) for job in jobs]
         server = TftpServer(
-            {script.served_name(item): copies.path(item) for item in job.plan.payloads},
+            {script.served_name(item, job.board): job.path(item) for job in copies for item in job.plan.payloads},
             address=address,
             port=port,
             # A board with an address by DHCP may ask from any.
-            peers=frozenset(names) if len(names) == len(boards) else None,
+            peers=frozenset(names) if len(names) == len(jobs) else None,
             listener=lambda event: (
                 runner.report_transfer(reporters[event.peer], event) if event.peer in reporters else None
             ),
-            max_blksize=max(board.tftp.blksize for board in boards),
-            max_window=min(board.tftp.window for board in boards),
-            max_transfers=max(MAX_TRANSFERS, 2 * len(boards)),
+            max_blksize=max(job.board.tftp.blksize for job in jobs),
+            max_window=min(job.board.tftp.window for job in jobs),
+            max_transfers=max(MAX_TRANSFERS, 2 * len(jobs)),
         )
-        with server:
-            yield
+        stack.enter_context(server)
+        yield {job.board.name: job.path(job.plan.payloads[0]).parent for job in copies}
 
 
 class _Deployment:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from router.control.facts import GuestFacts, SystemFacts
 from router.deploy.plan import AwaitedMilestone, DeployPlan, payload, write_plan
+from router.seeds import ROOM
 from tests.deploy.fakeboard import FakeBoard
 from tests.deploy.running_board import RunningBoard
 from tests.support.patience import PATIENCE, free_port
@@ -51,6 +53,28 @@ def write_build(folder: Path, **changes: object) -> DeployPlan:
     plan = DeployPlan(**(fields | changes))  # type: ignore[arg-type]
     write_plan(folder, plan)
     return plan
+
+
+def with_room_for_seeds(build: Path) -> bytes:
+    """Give the loader image of a build folder room for the seeds of two guests; its bytes then."""
+    room = b"".join(struct.pack(">III", 3, len(value), 0x40) + value for value in ROOM.values())
+    image = (build / "loader.img").read_bytes() + room + b"rest" + room
+    (build / "loader.img").write_bytes(image)
+    return image
+
+
+def seeds_in(sent: bytes, image: bytes) -> list[bytes]:
+    """The seeds of both guests in what a board got of an image that `with_room_for_seeds` made."""
+    size = sum(12 + len(value) for value in ROOM.values())
+    start = len(image) - 2 * size - 4
+    assert len(sent) == len(image) and sent[:start] == image[:start]
+    assert not any(value in sent for value in ROOM.values())
+    found = []
+    for at in (start, start + size + 4):
+        names = struct.unpack_from(">III", sent, at), struct.unpack_from(">III", sent, at + 44)
+        assert names == ((3, 32, 0x47), (3, 8, 0x47))
+        found += [sent[at + 12 : at + 44], sent[at + 56 : at + 64]]
+    return found
 
 
 class LabOfOne:

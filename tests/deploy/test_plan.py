@@ -18,6 +18,7 @@ from router.deploy.bootimage import wrap_for_booti
 from router.deploy.plan import Payload, compile_pattern, parse_plan, read_plan, take_payload, verify_file, with_patterns
 from router.deploy.system import write_system
 from router.errors import DescriptionError
+from router.lab.board import Board
 from tests.deploy.lab import FACTS, write_build
 from tests.support.patience import PATIENCE
 
@@ -121,10 +122,16 @@ def test_a_pattern_that_nests_too_deep_to_compile_is_refused() -> None:
         sys.setrecursionlimit(before)
 
 
-def test_the_name_that_is_served_depends_on_the_contents() -> None:
+def test_the_name_that_is_served_depends_on_the_contents_and_on_the_board() -> None:
     one = Payload(file="x/loader image.img", address=0, size=1, crc32=0, sha256="a" * 64)
-    assert script.served_name(one) == f"router-{'a' * 12}-loader_image.img"
-    assert script.served_name(dataclasses.replace(one, sha256="b" * 64)) != script.served_name(one)
+    desk = Board(name="desk", kind="fake", serial="none")
+    assert script.served_name(one, desk) == f"router-{'a' * 12}-desk-loader_image.img"
+    names = {
+        script.served_name(item, board)
+        for item in (one, dataclasses.replace(one, sha256="b" * 64))
+        for board in (desk, dataclasses.replace(desk, name="rack"))
+    }
+    assert len(names) == 4
 
 
 def test_checksums_and_lengths_are_read_as_u_boot_prints_them() -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import fcntl
 import json
 import re
-import struct
 import subprocess
 from pathlib import Path
 
@@ -17,9 +16,17 @@ from router.deploy.job import Job
 from router.deploy.plan import AwaitedMilestone, read_plan
 from router.lab import lock
 from router.lab.board import Board
-from router.seeds import ROOM
 from tests.deploy.fakeboard import FakeBoard, Faults
-from tests.deploy.lab import FACTS, MILESTONES, SERVER, LabOfOne, MakeLab, write_build
+from tests.deploy.lab import (
+    FACTS,
+    MILESTONES,
+    SERVER,
+    LabOfOne,
+    MakeLab,
+    seeds_in,
+    with_room_for_seeds,
+    write_build,
+)
 from tests.support.patience import PATIENCE
 
 
@@ -355,9 +362,7 @@ def test_what_is_sent_is_what_was_judged_whatever_becomes_of_the_build_folder_me
 
 def test_each_deployment_sends_the_guests_fresh_seeds_and_the_build_has_none(build: Path, lab: MakeLab) -> None:
     """The board is asked for the checksum of what was sent to it, not of what was built."""
-    room = b"".join(struct.pack(">III", 3, len(value), 0x40) + value for value in ROOM.values())
-    image = (build / "loader.img").read_bytes() + room + b"rest" + room
-    (build / "loader.img").write_bytes(image)
+    image = with_room_for_seeds(build)
     write_build(build)
     sent = []
     for _ in range(2):
@@ -366,16 +371,7 @@ def test_each_deployment_sends_the_guests_fresh_seeds_and_the_build_has_none(bui
             assert done.returncode == 0, done.stderr
             sent.append(board.memory[0x50000000])
     assert (build / "loader.img").read_bytes() == image
-    start = len(image) - 2 * len(room) - 4
-    seeds = set()
-    for each in sent:
-        assert len(each) == len(image) and each[:start] == image[:start]
-        assert not any(value in each for value in ROOM.values())
-        for at in (start, start + len(room) + 4):
-            names = struct.unpack_from(">III", each, at), struct.unpack_from(">III", each, at + 44)
-            assert names == ((3, 32, 0x47), (3, 8, 0x47))
-            seeds |= {each[at + 12 : at + 44], each[at + 56 : at + 64]}
-    assert len(seeds) == 8
+    assert len({seed for each in sent for seed in seeds_in(each, image)}) == 8
 
 
 def test_every_way_to_load_takes_the_copy(build: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from router.deploy import fat
 from router.deploy.plan import payload
 from router.deploy.sdcard import PARTITION_START, boot_commands, card_names, script_image, write_card
 from router.errors import DescriptionError
-from tests.deploy.lab import write_build
+from tests.deploy.lab import with_room_for_seeds, write_build
 
 
 def tool(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -74,6 +75,17 @@ def test_the_image_is_the_same_every_time(build: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_card(plan, build, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_writing_a_card_says_what_guests_that_start_from_it_do_without(
+    build: Path, tmp_path: Path, says: Callable[..., str]
+) -> None:
+    image = with_room_for_seeds(build)
+    write_build(build)
+    said = says("image", str(build), "--sdcard", str(tmp_path / "card.img"))
+    assert "guests that start from it get no random seeds" in said
+    # The room is left as it was built: a constant would be credited as randomness.
+    assert image in (tmp_path / "card.img").read_bytes()
 
 
 def test_long_names_get_short_ones_on_the_card(build: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from router.deploy import remote
 from router.lab import lock
 from tests.deploy.fakeboard import FakeBoard, Faults
-from tests.deploy.lab import SERVER, LabOfOne, write_build
+from tests.deploy.lab import SERVER, LabOfOne, seeds_in, with_room_for_seeds, write_build
 from tests.deploy.ssh import lab_host
 from tests.support.patience import PATIENCE, free_port, wait_until
 
@@ -84,6 +84,36 @@ def test_two_boards_come_up_from_one_tftp_port_and_each_has_its_time_line(
         (last,) = (line for line in lines[-2:] if line in mine)
         assert " up " in last and ", loader 0." in last and ", client up 0." in last
         assert (build / "logs" / f"console-{name}.log").is_file()
+
+
+@pytest.mark.parametrize("place", ["one port", "one folder"])
+def test_each_board_gets_seeds_of_its_own_from_one_tftp_port_or_folder(
+    place: str, build: Path, desk: FakeBoard, rack: FakeBoard, tmp_path: Path
+) -> None:
+    image = with_room_for_seeds(build)
+    write_build(build)
+    folder = tmp_path / "tftpboot"
+    folder.mkdir()
+    boards = {"desk": desk, "rack": rack}
+    if place == "one port":
+        two = LabOfSeveral(tmp_path, boards)
+        dry = two.run("deploy", str(build), "--on", two.on, "--dry-run").stdout
+        done = two.run("deploy", str(build), "--on", two.on, timeout=4 * PATIENCE)
+        assert done.returncode == 0, done.stderr
+        sent = [board.memory[0x50000000] for board in boards.values()]
+        # What would be sent is what was sent.
+        for board in boards.values():
+            (load,) = (each for each in board.commands if each.startswith("tftpboot "))
+            assert f"=> {load}\n" in dry
+    else:
+        # No TFTP server has this folder.
+        desk.faults = rack.faults = Faults(tftp="\r\nTFTP error: 'File not found' (1)\r\nNot retrying...\r\n")
+        two = LabOfSeveral(tmp_path, boards, tftp={"root": str(folder)})
+        two.run("deploy", str(build), "--on", two.on, timeout=4 * PATIENCE)
+        sent = [path.read_bytes() for path in folder.iterdir()]
+    assert len(sent) == 2
+    assert len({seed for each in sent for seed in seeds_in(each, image)}) == 8
+    assert (build / "loader.img").read_bytes() == image
 
 
 def test_the_failure_of_one_board_is_a_result_of_its_own_in_json(

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import datetime
+import fcntl
 import json
 import os
 import subprocess
@@ -101,6 +102,7 @@ def run(step: Step) -> Result:
             file.write_text(sources_text(moved(machine_sources(), (step.environment["KERNEL"],))))
             environment[ENVIRONMENT] = str(file)
         report = Path(scratch) / "report.xml"
+        tested = commit()
         command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *step.arguments]
         start = time.monotonic()
         try:
@@ -110,7 +112,7 @@ def run(step: Step) -> Result:
         seconds = round(time.monotonic() - start)
         passed, failed, skipped = counts(report.read_text()) if report.is_file() else (0, 1, 0)
     today = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
-    return Result(today, commit(), seconds, passed, failed, skipped)
+    return Result(today, tested, seconds, passed, failed, skipped)
 
 
 def counts(report: str) -> tuple[int, int, int]:
@@ -130,6 +132,17 @@ def read() -> dict[str, Result]:
     return {name: Result(**fields) for name, fields in json.loads(RESULTS.read_text()).items()}
 
 
+def record(name: str, result: Result) -> None:
+    """Keep a step's result. Other steps may run at the same time: what they have written meanwhile stays."""
+    with RESULTS.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        results = {**read(), name: result}
+        text = json.dumps({key: asdict(value) for key, value in sorted(results.items())}, indent=2)
+        aside = RESULTS.with_suffix(".new")
+        aside.write_text(text + "\n")
+        aside.replace(RESULTS)
+
+
 def lines() -> list[str]:
     """The last result of each step, a line each."""
     results = read()
@@ -142,14 +155,13 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"unknown step {unknown[0]!r}: choose from {', '.join(STEPS)}", file=sys.stderr)
         return 2
-    results = read()
-    chosen = names or list(STEPS)
-    for name in chosen:
-        results[name] = run(STEPS[name])
-        text = json.dumps({key: asdict(value) for key, value in sorted(results.items())}, indent=2)
-        RESULTS.write_text(text + "\n")
-        print(f"{name}: {results[name]}", flush=True)
-    return 1 if any(results[name].failed for name in chosen) else 0
+    failed = False
+    for name in names or list(STEPS):
+        result = run(STEPS[name])
+        record(name, result)
+        print(f"{name}: {result}", flush=True)
+        failed = failed or result.failed > 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ done
 """
 
 
-def make_small_root(out: Path, folder: Path, label: str) -> None:
-    """Write the file system `out`; `folder` becomes its content."""
+def make_small_root(out: Path, folder: Path, label: str, configure: str = "") -> None:
+    """Write the file system `out`; `folder` becomes its content. configure: a script for its first start."""
     packages = Packages(files.cache_folder(), machine_sources(), lambda _: None)
     resolution = packages.resolve(load_definition("usb-client"))
     busybox = [package for package in resolution.userland if package.name == "busybox-static"]
@@ -41,5 +41,9 @@ def make_small_root(out: Path, folder: Path, label: str) -> None:
     (tree.root / "etc").mkdir(exist_ok=True)
     tree.write("etc/name", f"{label}\n".encode())
     tree.write("usr/sbin/init", INIT.encode(), 0o755)
+    if configure:
+        tree.write("usr/lib/router/configure", configure.encode(), 0o755)
+        tree.write("var/lib/router/unconfigured", b"")
+        (tree.root / "var/log").mkdir()
     tree.finish()
     ext4.make(tree.root, out, label, 32 * MiB, tree.owners)

@@ -36,6 +36,20 @@ def test_a_step_that_was_run_is_kept_and_the_others_stay(
     assert long.lines()[3] == "kernel   never run"
 
 
+def test_two_steps_that_run_at_the_same_time_keep_each_others_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long, "RESULTS", tmp_path / "long.json")
+
+    def run(step: long.Step) -> long.Result:
+        long.record("fuzzing", result(0))  # the other one ends while this one runs
+        return result(0)
+
+    monkeypatch.setattr(long, "run", run)
+    assert long.main(["cycles"]) == 0
+    assert sorted(json.loads((tmp_path / "long.json").read_text())) == ["cycles", "fuzzing"]
+
+
 def test_an_unknown_step_names_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert long.main(["everything"]) == 2
     assert "choose from cycles, fuzzing, hostile, kernel, contents" in capsys.readouterr().err
