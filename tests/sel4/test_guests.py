@@ -75,7 +75,9 @@ def test_the_switch_carries_what_is_allowed_and_nothing_else(router: Router) -> 
 
 @pytest.mark.router_needs("counters")
 def test_a_forged_source_address_does_not_pass_and_counts_for_its_sender_and_reason_alone(router: Router) -> None:
-    stranger, reason = router.guest("stranger"), "arp-sender-ip"
+    stranger, reason = router.guest("stranger"), "source-ip"
+    # Refused too, but now it knows the server's MAC address and need not ask for that with the forged address.
+    fails(router, "stranger", "ping -c 1 -W 1 10.77.0.2")
     before = router.counters()
     stranger.run("ip address add 10.77.0.3/32 dev eth0")
     fails(router, "stranger", "ping -c 2 -W 1 -I 10.77.0.3 10.77.0.2")
