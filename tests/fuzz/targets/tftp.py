@@ -2,7 +2,8 @@
 """A TFTP client that may be hostile: its request, and what it answers to the packets of a transfer.
 
 Each packet that it gets must hold the file's own bytes, in the terms that the server has confirmed. However it floods
-or stays silent, the server sends a bounded number of packets for each of its own, and gives up in the promised time.
+or stays silent, the server sends a bounded number of packets for each of its own, and gives up in the promised time
+after the last block that was sent or acknowledged for the first time.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Client:
         self.rto = 0.0
         self.last = 0
         """The last block that was sent to it."""
+        self.acknowledged = 0
+        """The highest block that it has acknowledged; a file here has less than 65536."""
         self.sent: set[int] = set()
         self.packets = self.answers = 0
         self.flood: bytes | None = None
@@ -72,6 +75,10 @@ class Client:
         self.answers += 1
         assert self.clock.now - self.progress <= self.patience, "a client that makes no progress is given up"
         packet = self.answer()[:size]
+        if len(packet) >= 4 and packet[:2] == struct.pack(">H", wire.ACK):
+            (block,) = struct.unpack_from(">H", packet, 2)
+            if block in self.sent and block > self.acknowledged:
+                self.acknowledged, self.progress = block, self.clock.now
         if packet:
             self.clock.now += PACKET_S
             return packet
