@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from router import files
 from router.testing import Router, Setup
+from router.usbip.server.gate import MAX_CONNECTIONS
 from tests.support import filesystems
 from tests.support.end_to_end import BOOT, MiB
 
@@ -35,6 +37,35 @@ ATTACH = f"printf %s transport=tcp,traddr=10.77.0.2,trsvcid={{tcp}},nqn={NQN},ho
 ERRORS_S = 5
 """Within so many seconds reads of a disk that was pulled out fail (what docs/guide/which-road.md promises)."""
 MARKS = 40
+FLOOD_S = 6
+FLOOD = f"""
+import socket, time
+held, end = [], time.monotonic() + {FLOOD_S}
+while time.monotonic() < end:
+    one = socket.socket()
+    one.settimeout(1)
+    try:
+        one.connect(("10.77.0.2", 4422))
+        held.append(one)
+    except OSError:
+        pass
+    if len(held) == 900:
+        break
+lost = 0
+time.sleep(3)
+for one in held:
+    one.setblocking(False)
+    try:
+        lost += one.recv(1) == b""
+    except ConnectionError:
+        lost += 1
+    except OSError:
+        pass
+print(len(held), lost)
+"""
+MEMORY = "awk '/^MemAvailable/ {print $2}' /proc/meminfo"
+MAX_FLOOD_KIB = 48 << 10
+"""What the connections of a guest that floods may take of the server's memory."""
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +121,25 @@ def test_no_other_guest_reaches_the_disk_whatever_it_calls_itself(router: Router
     refused = other.run(f"{ATTACH.format(tcp=4422, host=host)} >/dev/nvme-fabrics", check=False)
     assert refused.code != 0
     assert other.disks() == ()
+
+
+def test_a_guest_with_too_many_connections_loses_them_and_the_others_disk_goes_on(router: Router, image: Path) -> None:
+    server, client, other = (router.guest(name) for name in ("server", "client", "other"))
+    client.wait_for(f"[ -b {DISK} ]")
+    other.wait_for("dmesg | grep -q disks-10.77.0.2-4422")
+    free = int(server.run(MEMORY).stdout)
+    other.run(
+        f"(python3 -I -S -c {shlex.quote(FLOOD)} >/tmp/flood.part; mv /tmp/flood.part /tmp/flood) >/dev/null 2>&1 &"
+    )
+    least = free
+    while other.run("[ -e /tmp/flood ]", check=False).code:
+        assert client.sha256(DISK) == files.sha256(image)
+        least = min(least, int(server.run(MEMORY).stdout))
+    made, lost = map(int, other.run("cat /tmp/flood").stdout.split())
+    print(f"\n{made} connections, {lost} lost; the server's memory went down by {(free - least) >> 10} MiB")
+    assert made > MAX_CONNECTIONS and lost >= made - 2 * MAX_CONNECTIONS
+    assert free - least < MAX_FLOOD_KIB
+    client.run("! dmesg | grep -q 'I/O error'")
 
 
 def disk_row(says: Says) -> dict[str, object]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from router.usbip.server.gate import Gates, connections
+from router.usbip.server.gate import MAX_CONNECTIONS, Gates, connections
 from router.usbip.server.nvmet import Namespace
 from tests.usbip.disk_server import FakeNvmet, Lanes
 
@@ -54,6 +54,19 @@ def test_a_connected_client_makes_no_further_connections_until_its_requests_have
     lanes.let_go(4421)
     gates.look([4421, 4422])
     assert target.admits(4421) and [one.nsid for one in target.namespaces(4421)] == [7]
+
+
+def test_a_client_with_too_many_connections_loses_them_and_is_let_in_again(target: FakeNvmet) -> None:
+    for tcp in (4421, 4422):
+        target.listen(tcp)
+    there = {4421: MAX_CONNECTIONS + 1, 4422: MAX_CONNECTIONS}
+    gates = Gates(target, Lanes(target), lambda: there)
+    gates.look([4421, 4422])
+    assert not target.listens(4421), "the kernel closes a port's connections with the port"
+    assert target.listens(4422) and not target.admits(4422)
+    there.clear()
+    gates.look([4421, 4422])
+    assert target.admits(4421)
 
 
 def test_a_program_that_starts_again_leaves_a_connected_client_alone(target: FakeNvmet) -> None:

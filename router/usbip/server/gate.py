@@ -8,6 +8,9 @@ the target itself takes any number of connections. So while a client is connecte
 have gone, each namespace is disabled, which waits for all its requests, and enabled again, and the client is let in.
 
 What is sent before the client was seen to be connected, within LOOK_INTERVAL_S, is not covered.
+
+The target takes any number of connections that have asked for nothing yet, and each takes memory. A client that has
+more than MAX_CONNECTIONS loses all of them.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 TABLE = "/proc/self/net/tcp"
 MIN_CONNECTIONS = 2
 """Of a controller: its admin queue's and one for I/O. One alone may still be on its way to become one."""
+MAX_CONNECTIONS = 64
+"""Of a client: one for its admin queue and one for each of its processors, and as many while it connects anew."""
 _LISTEN, _TIME_WAIT = "0A", "06"
 """States in the table (include/net/tcp_states.h)."""
 
@@ -62,6 +67,10 @@ class Gates:
             if tcp in self._draining:
                 continue
             try:
+                if there.get(tcp, 0) > MAX_CONNECTIONS:
+                    log(f"port {tcp}: {there[tcp]} connections: all are closed, {MAX_CONNECTIONS} are the most")
+                    self._target.cut(tcp)
+                    continue
                 admits = self._target.admits(tcp)
                 if admits and there.get(tcp, 0) >= MIN_CONNECTIONS:
                     self._target.admit(tcp, False)
