@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from bench.plot import Panel, svg
 from bench.report import Row
 from bench.sel4 import idle_share
 from bench.systems import Progress, build_system
@@ -75,7 +76,7 @@ def exponent(values: Mapping[int, float]) -> float:
     return statistics.linear_regression(*zip(*points, strict=True)).slope
 
 
-def grows(config: str, sizes: Sequence[int], progress: Progress) -> Growth:
+def measure(config: str, progress: Progress, sizes: Sequence[int] = SIZES) -> Growth:
     """All figures for all sizes."""
     found: Growth = {name: {} for name in UNITS}
     for guests in sizes:
@@ -135,15 +136,24 @@ def _run(built: Built, run: Callable[..., Run], logs: Path) -> tuple[float, floa
 def rows(growth: Growth) -> Iterator[Row]:
     """Each figure for each size, then how it grows."""
     for figure, values in growth.items():
-        what = "ports" if figure.startswith("switch") else "guests"
         for size, value in values.items():
-            yield Row(figure, value, UNITS[figure], of=f"{size} {what}:")
+            yield Row(figure, value, UNITS[figure], of=f"{size} {along(figure)}:")
         if len(values) > 1:
             power = exponent(values)
             text = "worse than linear" if power > LINEAR else "linear or better"
             yield Row(f"{figure}, grows with the guests to the power of", power, f"({text})")
 
 
-def measure(config: str, progress: Progress, sizes: Sequence[int] = SIZES) -> tuple[Row, ...]:
-    """The figures, as `rows` has them."""
-    return tuple(rows(grows(config, sizes, progress)))
+def along(figure: str) -> str:
+    """What a figure grows with."""
+    return "ports" if figure.startswith("switch") else "guests"
+
+
+def plots(growth: Growth) -> str:
+    """The figures as an SVG drawing."""
+    panels = [
+        Panel(figure, UNITS[figure], along(figure), values, f"grows to the power of {exponent(values):.1f}")
+        for figure, values in growth.items()
+        if len(values) > 1
+    ]
+    return svg(panels, "How a system grows with its guests")

@@ -11,6 +11,7 @@ sel4     the same system on seL4 and as a split run: boot, TCP with and without 
 vswitch  the switch's core and its host process
 latency  from a key to the client's answer, idle and beside a full disk read; split run and seL4 (--keys)
 scale    two to ten guests: plan, build, start, idle time, the switch's time for a frame, and how each grows
+         (--output: as plots)
 streams  what a camera and a microphone lose on the way, by period and beside a disk read; split run and seL4
 tftp     the deployment's TFTP server compared with others that are installed
 vsock    the same system over TCP and over vsock, split and on seL4: round trips, the disk, the client's boot and memory
@@ -81,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="FILE",
         help="devices: where to write the table (default: docs/tested-devices.md when all are tried with both engines"
-        " in a split run, else nowhere)",
+        " in a split run, else nowhere); scale: where to write the plots, as SVG",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -291,10 +292,14 @@ def scale(args: argparse.Namespace, progress: _common.Progress) -> bool:
     """From two to ten guests."""
     from bench import scale as bench
     from bench.report import GUESTS, Measurement, computer
+    from router import files
 
     each = f"QEMU TCG; cortex-a53, 1 vCPU and {bench.MEMORY} MiB a guest; configuration {args.config}"
     facts = (computer(), each, GUESTS)
-    return show(args, Measurement("scale", facts, bench.measure(args.config, progress)), progress)
+    growth = bench.measure(args.config, progress)
+    if args.output:
+        files.write(Path(args.output), bench.plots(growth).encode())
+    return show(args, Measurement("scale", facts, tuple(bench.rows(growth))), progress)
 
 
 def counts(args: argparse.Namespace, progress: _common.Progress) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,14 @@ def test_each_size_has_a_plan(tmp_path: Path, guests: int) -> None:
     path.write_text(scale.description(guests, "release"))
     planned = plan_loaded(load(path), tmp_path / "cache", lambda _: None)
     assert len(planned.plan.guests) == guests
+
+
+def test_each_figure_is_plotted_with_all_its_values_and_lies_within_its_panel() -> None:
+    growth = {"plan": {2: 0.1, 4: 0.3, 10: 0.9}, "switch, one frame": {2: 60.0, 32: 70.0}}
+    drawing = ET.fromstring(scale.plots(growth))
+    names = {"{http://www.w3.org/2000/svg}" + name for name in ("circle", "text")}
+    circles, texts = ([one for one in drawing.iter() if one.tag == name] for name in sorted(names))
+    assert len(circles) == 5
+    assert all(0 <= float(one.get("cx", "")) <= 300 and 0 <= float(one.get("cy", "")) <= 190 for one in circles)
+    said = [text.text for text in texts]
+    assert {"plan", "0.90 s", "70.0 ns", "guests", "ports", "grows to the power of 0.1"} <= set(said)
