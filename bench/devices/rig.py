@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,11 +65,11 @@ board: qemu
 microkit: {{config: release}}
 guests:
   server:
-    image: {{kernel: {kernel}, initramfs: {server}, role: server}}
+    image: {{kernel: kernel, initramfs: server, role: server}}
     memory: 512 MiB
     passthrough: [pcie@3f000000]
   client:
-    image: {{kernel: {kernel}, initramfs: {client}, role: client}}
+    image: {{kernel: kernel, initramfs: client, role: client}}
     memory: 512 MiB
     vcpus: {vcpus}
 network:
@@ -133,8 +134,13 @@ def build_bench(folder: Path, on: str, progress: Progress) -> tuple[Built, froze
     definitions = extend_definitions(folder / "definitions", texts)
     images = {role: build_image(f"bench-{role}", cache=cache, folder=definitions, progress=progress) for role in wanted}
     rules = "".join(f"  - {{path: {path}, to: client}}\n" for path in PATHS)
-    initramfs = {role: image.initramfs for role, image in images.items()}
-    text = DESCRIPTION.format(kernel=images["server"].kernel, rules=rules, vcpus=VCPUS[on], **initramfs)
+    # A description reads no file outside its folder.
+    for source, name in (
+        (images["server"].kernel, "kernel"),
+        *((image.initramfs, role) for role, image in images.items()),
+    ):
+        shutil.copy(source, folder / name)
+    text = DESCRIPTION.format(rules=rules, vcpus=VCPUS[on])
     built = build_system(folder, text, progress, loader_image=on == "sel4")
     return built, there, images["server"].kernel_version
 
