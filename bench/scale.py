@@ -127,7 +127,9 @@ def _seconds(work: Callable[[], None]) -> float:
 
 def _run(built: Built, run: Callable[..., Run], logs: Path) -> tuple[float, float]:
     """Seconds until all guests are in user space, and the processor's share while they idle, in % of a core."""
-    with run(built, (), logs, Timeline()) as system:
+    timeline = Timeline()
+    timeline.mute()
+    with run(built, (), logs, timeline) as system:
         system.wait_ready(BOOT_TIMEOUT_S)
         up = max(event.seconds for event in system.timeline.events if event.name == "userspace")
         return up, idle_share(system)
