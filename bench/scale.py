@@ -16,8 +16,8 @@ from pathlib import Path
 
 from bench.plot import Panel, svg
 from bench.report import Row
-from bench.sel4 import idle_share
-from bench.systems import Progress, build_system
+from bench.sel4 import all_up, idle_share
+from bench.systems import NAME, Progress, build_system
 from bench.vswitch import CORE_NAMES, run_core
 from router import files
 from router.control.timeline import Timeline
@@ -93,17 +93,15 @@ def measure(config: str, progress: Progress, sizes: Sequence[int] = SIZES) -> Gr
 
 
 def _measure(folder: Path, guests: int, config: str, progress: Progress) -> dict[str, float]:
-    label = f"{guests} guests"
-    path = folder / "plan.yaml"
-    path.write_text(description(guests, config))
-    progress(f"{label}: plan, {PLANS} times")
+    label, text = f"{guests} guests", description(guests, config)
     # The first build brings the images into the cache, which the second finds there.
-    build_system(folder, description(guests, config), progress)
-    found = {"plan": statistics.median(_seconds(lambda: _plan(path)) for _ in range(PLANS))}
+    build_system(folder, text, progress)
+    progress(f"{label}: plan, {PLANS} times")
+    found = {"plan": statistics.median(_seconds(lambda: _plan(folder / NAME)) for _ in range(PLANS))}
     again = folder / "again"
     again.mkdir()
     start = time.monotonic()
-    built = build_system(again, description(guests, config), progress)
+    built = build_system(again, text, progress)
     found["build"] = time.monotonic() - start
     kinds: list[tuple[str, Callable[..., Run]]] = [("split run", split_run)]
     if built.loader_image is not None:
@@ -131,8 +129,7 @@ def _run(built: Built, run: Callable[..., Run], logs: Path) -> tuple[float, floa
     timeline.mute()
     with run(built, (), logs, timeline) as system:
         system.wait_ready(BOOT_TIMEOUT_S)
-        up = max(event.seconds for event in system.timeline.events if event.name == "userspace")
-        return up, idle_share(system)
+        return all_up(system), idle_share(system)
 
 
 def rows(growth: Growth) -> Iterator[Row]:

@@ -100,6 +100,11 @@ def idle_share(system: Run) -> float:
     return 100 * (processor_seconds(processes(system)) - before) / (time.monotonic() - start)
 
 
+def all_up(system: Run) -> float:
+    """Seconds from the start of the run until the last guest is in user space."""
+    return max(event.seconds for event in system.timeline.events if event.name == "userspace")
+
+
 def medians(system: Run, guest: str, command: str) -> dict[str, float]:
     """Medians by name of what a guest's program prints."""
     found = figures(run_in(system.execute, guest, command, 900), guest)
@@ -157,8 +162,7 @@ def throttled(system: Run, found: Figures, rounds: int, progress: Progress) -> N
 def measure_run(system: Run, rounds: int, progress: Progress) -> Figures:
     """Wait for a run to be up, and measure it."""
     system.wait_ready(BOOT_TIMEOUT_S)
-    ups = [event.seconds for event in system.timeline.events if event.name == "userspace"]
-    found = Figures(up=max(ups), disk=system.timeline.seen("client", "disk")[0].seconds)
+    found = Figures(up=all_up(system), disk=system.timeline.seen("client", "disk")[0].seconds)
     progress(f"processor time of idle guests, {IDLE_S:.0f} s")
     found.idle = idle_share(system)
     progress("20 pings")
@@ -244,4 +248,4 @@ def four_guests(config: str, progress: Progress) -> float:
         progress("seL4: booting four guests")
         with microkit_run(built, (), Path(name) / "logs", Timeline()) as system:
             system.wait_ready(BOOT_TIMEOUT_S)
-            return max(event.seconds for event in system.timeline.events if event.name == "userspace")
+            return all_up(system)

@@ -13,6 +13,8 @@ from router.pipeline.build import Built, build
 from router.pipeline.inputs import plan_loaded
 
 MiB = 1 << 20
+NAME = "bench.yaml"
+"""Of a description in its folder."""
 
 Progress = Callable[[str], None]
 """Gets one line for each step that starts."""
@@ -22,7 +24,7 @@ Execute = Callable[[str, str, float], tuple[int, bytes]]
 
 def build_system(folder: Path, description: str, progress: Progress, *, loader_image: bool = True) -> Built:
     """Build the system that a description's text describes, in a folder. loader_image: also make `loader.img`."""
-    path = folder / "bench.yaml"
+    path = folder / NAME
     path.write_text(description)
     cache = files.cache_folder()
     planned = plan_loaded(load(path), cache, progress)

@@ -76,64 +76,62 @@ class Load:
         self.syncs.append(time.monotonic() - start)
 
 
-class Mail(Load):
-    """Filebench's varmail: a mail is replaced (fsync), one is read and answered (fsync), one is read."""
+class ManyFiles(Load):
+    """FILES files of SIZE bytes, and TURNS operations that take turns."""
 
-    FILES, SIZE = 40, 8 * KiB
+    FILES = SIZE = TURNS = 0
 
     def prepare(self) -> None:
         for name in range(self.FILES):
             self.create(name, self.SIZE)
         self._turn = 0
 
+    def turn(self) -> int:
+        """Which operation is next; the first is 1, the last 0."""
+        self._turn = (self._turn + 1) % self.TURNS
+        return self._turn
+
+
+class Mail(ManyFiles):
+    """Filebench's varmail: a mail is replaced (fsync), one is read and answered (fsync), one is read."""
+
+    FILES, SIZE, TURNS = 40, 8 * KiB, 3
+
     def step(self) -> None:
-        self._turn = (self._turn + 1) % 3
-        name = self.pick(self.FILES)
-        if self._turn == 0:
+        turn, name = self.turn(), self.pick(self.FILES)
+        if turn == 0:
             os.unlink(self.path(name))
             self.append(name, self.SIZE, True)
         else:
             self.read(name)
-            if self._turn == 1:
+            if turn == 1:
                 self.append(name, self.SIZE, True)
 
 
-class Files(Load):
+class Files(ManyFiles):
     """Filebench's fileserver: files are written, appended to, read, deleted; nothing is synced."""
 
-    FILES, SIZE = 32, 64 * KiB
-
-    def prepare(self) -> None:
-        for name in range(self.FILES):
-            self.create(name, self.SIZE)
-        self._turn = 0
+    FILES, SIZE, TURNS = 32, 64 * KiB, 3
 
     def step(self) -> None:
-        self._turn = (self._turn + 1) % 3
-        name = self.pick(self.FILES)
-        if self._turn == 0:
+        turn, name = self.turn(), self.pick(self.FILES)
+        if turn == 0:
             os.unlink(self.path(name))
             self.create(name, self.SIZE)
-        elif self._turn == 1:
+        elif turn == 1:
             self.append(name, 16 * KiB, False)
         else:
             self.read(name)
         os.stat(self.path(name))
 
 
-class Web(Load):
+class Web(ManyFiles):
     """Filebench's webserver: ten pages are read, then a line of the log is written."""
 
-    FILES, SIZE = 100, 16 * KiB
-
-    def prepare(self) -> None:
-        for name in range(self.FILES):
-            self.create(name, self.SIZE)
-        self._turn = 0
+    FILES, SIZE, TURNS = 100, 16 * KiB, 11
 
     def step(self) -> None:
-        self._turn = (self._turn + 1) % 11
-        if self._turn:
+        if self.turn():
             self.read(self.pick(self.FILES))
         else:
             self.append("log", 16 * KiB, False)

@@ -15,7 +15,20 @@ from router.errors import MachineError, RouterError
 from router.usb import disks, find
 from router.usb.answers import devices_of, parse, ports_of
 from router.usb.facts import USBIP_PORT, Attached, BlockDisk, Device, Guest, Port, Snapshot
-from router.usb.steps import ANSWER_TIMEOUT_S, SETTLE_TIMEOUT_S, answered, noted, said, wait
+from router.usb.steps import (
+    ANSWER_TIMEOUT_S,
+    SETTLE_TIMEOUT_S,
+    answered,
+    gone_again,
+    held,
+    in_use,
+    not_there,
+    noted,
+    said,
+    silent_holder,
+    untold,
+    wait,
+)
 from router.usb.view import Connect, Guests, program, snapshot
 
 NUMBER = re.compile(r"[0-9]+\.[0-9]+")
@@ -59,19 +72,15 @@ def attach(
         if code:
             begin = uptime if NUMBER.fullmatch(uptime) else "0"
             try:
-                step, reason = _failed_step(guests, seen.guests, guest, device, begin)
+                why = ": ".join(_failed_step(guests, seen.guests, guest, device, begin))
             except RouterError as error:
-                step, reason = "at which step cannot be told", ": ".join(filter(None, (error.where, error.message)))
-            back = f"router usb attach {device.holder} {device.busid} --take" if device.holder in seen.guests else ""
-            raise MachineError(
-                f"'{guest.name}' does not have {device.busid} after {SETTLE_TIMEOUT_S:.0f} s: {step}: {reason}",
-                hint=f"it may still come; to take it back: {back or f'router usb detach {guest.name} {device.busid}'}",
-            )
+                why = untold(error)
+            raise not_there(seen, guest, device, why)
     after = snapshot(connect, {guest.name})
     for port in after.ports.get(guest.name, ()):
         if port.device is not None and port.device.is_from(device):
             return port
-    raise MachineError(f"{device.busid} was attached to '{guest.name}' and has gone again", hint="see router usb watch")
+    raise gone_again(guest, device)
 
 
 def _failed_step(
@@ -105,10 +114,7 @@ def _not_in_use(seen: Snapshot, device: Device, *, force: bool) -> None:
     if force or device.holder is None:
         return
     if device.holder not in seen.ports:
-        raise MachineError(
-            f"'{device.holder}' has {device.busid} ({device.name}) and does not say whether it uses it",
-            hint="--force takes it all the same; what was not written yet is lost",
-        )
+        raise silent_holder(device)
     port = seen.place_of(device)
     if port is not None:
         _may_leave(port, force=force)
@@ -117,23 +123,14 @@ def _not_in_use(seen: Snapshot, device: Device, *, force: bool) -> None:
 def _may_leave(port: Port, *, force: bool) -> None:
     if force or port.device is None or not port.device.uses:
         return
-    raise MachineError(
-        f"{port.device.busid} ({port.device.name}) is in use in '{port.guest}': {', '.join(port.device.uses)}",
-        hint=f"unmount it there first: router exec {port.guest} 'umount PLACE'; with --force unwritten data is lost",
-    )
+    raise in_use(f"{port.device.busid} ({port.device.name})", port.guest, port.device.uses)
 
 
 def _may_attach(seen: Snapshot, guest: Guest, device: Device, number: int, *, take: bool) -> None:
     """MachineError when the device cannot be attached there. take: another guest may have it now."""
     if device.holder is not None and not (take and device.holder != guest.name):
         port = seen.place_of(device)
-        where = f", on port {port.number}" if port else ""
-        if device.holder == guest.name:
-            raise MachineError(f"'{guest.name}' has {device.busid} ({device.name}) already{where}")
-        raise MachineError(
-            f"{device.busid} ({device.name}) is held by guest '{device.holder}'{where}",
-            hint=f"to take it: router usb attach {guest.name} {device.busid} --take",
-        )
+        raise held(guest, device, f", on port {port.number}" if port else "")
     if (guest.name, device.server) not in seen.reaches:
         service = f"{'vsock' if guest.address.startswith('vsock:') else 'tcp'}/{USBIP_PORT}"
         raise MachineError(

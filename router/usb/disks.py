@@ -14,7 +14,18 @@ from router.errors import MachineError, RouterError
 from router.usb import find
 from router.usb.answers import devices_of, parse
 from router.usb.facts import BlockDisk, Device, Guest, Snapshot
-from router.usb.steps import ANSWER_TIMEOUT_S, SETTLE_TIMEOUT_S, noted, wait
+from router.usb.steps import (
+    ANSWER_TIMEOUT_S,
+    SETTLE_TIMEOUT_S,
+    gone_again,
+    held,
+    in_use,
+    not_there,
+    noted,
+    silent_holder,
+    untold,
+    wait,
+)
 from router.usb.view import Connect, Guests, program, snapshot
 
 LINKS = "/dev/disk/by-router"
@@ -34,16 +45,11 @@ def attach(
         now = _now(guests, seen, device)
         code, _ = guests.execute(guest.name, wait(_there(now)), ANSWER_TIMEOUT_S)
         if code:
-            back = f"router usb attach {device.holder} {device.busid} --take" if device.holder in seen.guests else ""
-            raise MachineError(
-                f"'{guest.name}' does not have {device.busid} after {SETTLE_TIMEOUT_S:.0f} s: "
-                + _failed_step(guests, seen, guest, device),
-                hint=f"it may still come; to take it back: {back or f'router usb detach {guest.name} {device.busid}'}",
-            )
+            raise not_there(seen, guest, device, _failed_step(guests, seen, guest, device))
     for disk in snapshot(connect, {guest.name}).disks.get(guest.name, ()):
         if disk.is_from(now):
             return disk
-    raise MachineError(f"{device.busid} was attached to '{guest.name}' and has gone again", hint="see router usb watch")
+    raise gone_again(guest, device)
 
 
 def meant(seen: Snapshot, guest: str, text: str) -> Device | None:
@@ -103,13 +109,8 @@ def _may_attach(seen: Snapshot, guest: Guest, device: Device, number: int, *, ta
             f"'{guest.name}' has no port for disks in '{device.server}', and that is fixed while it runs",
             hint=no_port(seen, guest, device),
         )
-    if device.holder == guest.name:
-        raise MachineError(f"'{guest.name}' has {device.busid} ({device.name}) already, as the disk '{device.disk}'")
-    if device.holder is not None and not take:
-        raise MachineError(
-            f"{device.busid} ({device.name}) is held by guest '{device.holder}', as the disk '{device.disk}'",
-            hint=f"to take it: router usb attach {guest.name} {device.busid} --take",
-        )
+    if device.holder is not None and not (take and device.holder != guest.name):
+        raise held(guest, device, f", as the disk '{device.disk}'")
 
 
 def _not_in_use(seen: Snapshot, device: Device, *, force: bool) -> None:
@@ -117,16 +118,10 @@ def _not_in_use(seen: Snapshot, device: Device, *, force: bool) -> None:
     if force or device.holder is None:
         return
     if device.holder not in seen.disks:
-        raise MachineError(
-            f"'{device.holder}' has {device.busid} ({device.name}) and does not say whether it uses it",
-            hint="--force takes it all the same; what was not written yet is lost",
-        )
+        raise silent_holder(device)
     uses = [use for disk in seen.disks[device.holder] if disk.is_from(device) for use in disk.uses]
     if uses:
-        raise MachineError(
-            f"{device.busid} ({device.name}) is in use in '{device.holder}': {', '.join(uses)}",
-            hint=f"unmount it first: router exec {device.holder} 'umount PLACE'; with --force unwritten data is lost",
-        )
+        raise in_use(f"{device.busid} ({device.name})", device.holder, uses)
 
 
 def _now(guests: Guests, seen: Snapshot, device: Device) -> Device:
@@ -159,4 +154,4 @@ def _failed_step(guests: Guests, seen: Snapshot, guest: Guest, device: Device) -
             step, text = f"'{device.server}' does not export it", f" {device.busid} "
         return f"{step}: {noted(guests, device.server, text)}"
     except RouterError as error:
-        return ": ".join(filter(None, ("at which step cannot be told", error.where, error.message)))
+        return untold(error)

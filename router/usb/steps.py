@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
-from router.errors import MachineError
-from router.usb.facts import Snapshot
+from router.errors import MachineError, RouterError
+from router.usb.facts import Device, Guest, Snapshot
 from router.usb.view import Guests
 
 SETTLE_TIMEOUT_S = 20.0
@@ -39,3 +40,50 @@ def noted(guests: Guests, guest: str, text: str) -> str:
 def said(guests: Guests, guest: str, command: str) -> str:
     """The line that a command prints in a guest."""
     return guests.execute(guest, command)[1].decode(errors="replace").strip() or "it does not say why"
+
+
+def untold(error: RouterError) -> str:
+    """What is said instead of the step that failed when a guest could not be asked for it."""
+    return ": ".join(filter(None, ("at which step cannot be told", error.where, error.message)))
+
+
+def held(guest: Guest, device: Device, where: str) -> MachineError:
+    """The device has a holder, that guest or another one. where: `, on port 3` or the like."""
+    if device.holder == guest.name:
+        return MachineError(f"'{guest.name}' has {device.busid} ({device.name}) already{where}")
+    return MachineError(
+        f"{device.busid} ({device.name}) is held by guest '{device.holder}'{where}",
+        hint=f"to take it: router usb attach {guest.name} {device.busid} --take",
+    )
+
+
+def silent_holder(device: Device) -> MachineError:
+    """The guest that has the device does not answer: what was not written yet would be lost."""
+    return MachineError(
+        f"'{device.holder}' has {device.busid} ({device.name}) and does not say whether it uses it",
+        hint="--force takes it all the same; what was not written yet is lost",
+    )
+
+
+def in_use(what: str, holder: str, uses: Sequence[str]) -> MachineError:
+    """A guest uses a disk. what: the device's busid and name; uses: how, such as "sda1 on /mnt"."""
+    return MachineError(
+        f"{what} is in use in '{holder}': {', '.join(uses)}",
+        hint=f"unmount it there first: router exec {holder} 'umount PLACE'; with --force unwritten data is lost",
+    )
+
+
+def not_there(seen: Snapshot, guest: Guest, device: Device, why: str) -> MachineError:
+    """The device has not come to the guest in SETTLE_TIMEOUT_S. why: the step that failed."""
+    back = f"router usb attach {device.holder} {device.busid} --take" if device.holder in seen.guests else ""
+    return MachineError(
+        f"'{guest.name}' does not have {device.busid} after {SETTLE_TIMEOUT_S:.0f} s: {why}",
+        hint=f"it may still come; to take it back: {back or f'router usb detach {guest.name} {device.busid}'}",
+    )
+
+
+def gone_again(guest: Guest, device: Device) -> MachineError:
+    """The device had come, and the guest does not have it any more."""
+    return MachineError(
+        f"{device.busid} was attached to '{guest.name}' and has gone again", hint="see router usb watch"
+    )
